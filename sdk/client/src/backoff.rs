@@ -1,0 +1,56 @@
+//! Pauses between attempts: they double, up to a bound, and vary so that clients do not come back
+//! all at once.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::limits::{BACKOFF_FIRST, BACKOFF_MAX};
+
+/// The pauses of one series of attempts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The pause after one more failure.
+    pub(crate) fn after_failure(&mut self) -> Duration {
+        let pause = pause(self.failures, Uuid::new_v4().as_u128() as u32);
+        self.failures = self.failures.saturating_add(1);
+        pause
+    }
+
+    /// It worked: the next failure is the first again.
+    pub(crate) fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// The pause after `failures` earlier ones: between half and the whole of the exponential, as
+/// `random` says.
+fn pause(failures: u32, random: u32) -> Duration {
+    let whole = BACKOFF_FIRST
+        .saturating_mul(1 << failures.min(16))
+        .min(BACKOFF_MAX);
+    whole / 2 + whole.mul_f64(f64::from(random) / f64::from(u32::MAX)) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_vary_and_are_bounded() {
+        assert_eq!(pause(0, 0), BACKOFF_FIRST / 2);
+        assert_eq!(pause(0, u32::MAX), BACKOFF_FIRST);
+        assert_eq!(pause(1, u32::MAX), BACKOFF_FIRST * 2);
+        assert_eq!(pause(u32::MAX, u32::MAX), BACKOFF_MAX);
+        let mut backoff = Backoff::default();
+        let pauses: Vec<_> = (0..20).map(|_| backoff.after_failure()).collect();
+        assert!(pauses.iter().all(|pause| *pause <= BACKOFF_MAX));
+        assert!(pauses[19] >= BACKOFF_MAX / 2);
+        backoff.reset();
+        assert!(backoff.after_failure() <= BACKOFF_FIRST);
+    }
+}

@@ -1,0 +1,107 @@
+//! One partition in a consumer's hands, from one starting point on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use millstream_protocol::api::group::{NamedPartition, OffsetCommit};
+use millstream_protocol::{Offset, PartitionIndex, TopicId};
+
+/// Tells claims apart, also of the same partition: an assignment that is taken away, a seek or a
+/// reset end one claim, and what still comes for it is recognised as stale. Never 0.
+pub(super) type ClaimId = u64;
+
+/// A claim, and how far the application has come with it.
+///
+/// `committed <= returned <= handed`, each the next offset to read.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) id: ClaimId,
+    pub(super) topic: Arc<str>,
+    pub(super) topic_id: TopicId,
+    pub(super) partition: PartitionIndex,
+    /// Behind the last record handed out.
+    handed: AtomicU64,
+    /// Behind the last record that the application has come back from, by asking for the next.
+    returned: AtomicU64,
+    /// Behind what is known to be committed.
+    committed: AtomicU64,
+}
+
+impl Claim {
+    pub(super) fn new(id: ClaimId, target: &ClaimTarget) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            topic: Arc::clone(&target.topic),
+            topic_id: target.topic_id,
+            partition: target.partition,
+            handed: AtomicU64::new(target.start),
+            returned: AtomicU64::new(target.start),
+            committed: AtomicU64::new(target.start),
+        })
+    }
+
+    pub(super) fn is(&self, topic: &str, partition: PartitionIndex) -> bool {
+        self.partition == partition && &*self.topic == topic
+    }
+
+    pub(super) fn handed(&self) -> Offset {
+        self.handed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn returned(&self) -> Offset {
+        self.returned.load(Ordering::Acquire)
+    }
+
+    /// Records below `offset` are in the application's hands.
+    pub(super) fn hand_out_to(&self, offset: Offset) {
+        self.handed.store(offset, Ordering::Release);
+    }
+
+    /// There is nothing for the application below `offset` any more.
+    pub(super) fn skip_to(&self, offset: Offset) {
+        self.handed.fetch_max(offset, Ordering::AcqRel);
+        self.take_back();
+    }
+
+    /// The application has come back from everything that was handed out.
+    pub(super) fn take_back(&self) {
+        self.returned
+            .store(self.handed.load(Ordering::Relaxed), Ordering::Release);
+    }
+
+    pub(super) fn set_committed(&self, offset: Offset) {
+        self.committed.fetch_max(offset, Ordering::AcqRel);
+    }
+
+    /// What is to be committed of what the application has come back from, if anything is.
+    pub(super) fn uncommitted(&self) -> Option<Offset> {
+        let returned = self.returned();
+        (returned > self.committed.load(Ordering::Acquire)).then_some(returned)
+    }
+
+    pub(super) fn commit(&self, offset: Offset) -> OffsetCommit {
+        OffsetCommit {
+            topic: self.topic.to_string(),
+            partition: self.partition,
+            offset,
+            metadata: String::new(),
+        }
+    }
+
+    pub(super) fn name(&self) -> NamedPartition {
+        NamedPartition {
+            topic: self.topic.to_string(),
+            partition: self.partition,
+        }
+    }
+}
+
+/// What to claim.
+#[derive(Clone, Debug)]
+pub(super) struct ClaimTarget {
+    pub(super) topic: Arc<str>,
+    pub(super) topic_id: TopicId,
+    pub(super) partition: PartitionIndex,
+    /// The first offset wanted.
+    pub(super) start: Offset,
+}

@@ -1,0 +1,223 @@
+//! The task of one fetch stream: opens it, reads it as far as the gate lets it, and opens it again
+//! when it breaks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_protocol::api::Request;
+use millstream_protocol::api::fetch::{FetchOpened, Fetched, OpenFetch};
+use millstream_protocol::api::offsets::Position;
+use millstream_protocol::batch::{BatchError, RecordBatch};
+use millstream_protocol::limits::{DEFAULT_FETCH_BYTES, MAX_FETCH_BYTES};
+use millstream_protocol::{Advice, ErrorCode, Offset, WireError};
+
+use super::OutOfRange;
+use super::claim::Claim;
+use super::gate::Gate;
+use super::intake::{Arrival, Intake, Wanted};
+use super::lanes::LaneRun;
+use crate::backoff::Backoff;
+use crate::error::{Error, Result, StreamError};
+use crate::limits::{FRAME_OVERHEAD_BYTES, MIN_FETCH_FRAME_BYTES};
+use crate::stream::{receive_answer, receive_with_payload};
+
+/// Why a stream is not read any more.
+enum Stopped {
+    /// This run is stale.
+    Stale,
+    /// What is to be fetched has changed.
+    Replan,
+    /// It broke or was refused.
+    Failed(Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Fetches for one run of a lane until there is nothing left to fetch or the run is stale.
+pub(super) async fn run(intake: Arc<Intake>, run: LaneRun, gate: Arc<Gate>) {
+    let mut backoff = Backoff::default();
+    while let Some(wanted) = intake.plan(run) {
+        let error = match read(&intake, run, &gate, &wanted, &mut backoff).await {
+            Stopped::Stale => return,
+            Stopped::Replan => continue,
+            Stopped::Failed(error) => error,
+        };
+        let outcome = match error {
+            Error::Broker(refusal) if refusal.code.advice() == Advice::GiveUp => {
+                diagnose(&intake, &wanted, refusal).await
+            }
+            error => Err(error),
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(error) if error.advice() == Advice::GiveUp => {
+                intake.fail(error);
+                return;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "fetch stream lost; opening another");
+                tokio::time::sleep(backoff.after_failure()).await;
+            }
+        }
+    }
+}
+
+async fn read(
+    intake: &Intake,
+    run: LaneRun,
+    gate: &Gate,
+    wanted: &[Wanted],
+    backoff: &mut Backoff,
+) -> Stopped {
+    match try_read(intake, run, gate, wanted, backoff).await {
+        Ok(never) => match never {},
+        Err(stopped) => stopped,
+    }
+}
+
+async fn try_read(
+    intake: &Intake,
+    run: LaneRun,
+    gate: &Gate,
+    wanted: &[Wanted],
+    backoff: &mut Backoff,
+) -> Result<std::convert::Infallible, Stopped> {
+    // Two frames fill a share, so that one can be on its way while the other is being read.
+    let max_bytes = (intake.share_bytes() / 2).clamp(MIN_FETCH_FRAME_BYTES, DEFAULT_FETCH_BYTES);
+    let request = OpenFetch {
+        partitions: wanted.iter().map(Wanted::to_fetch).collect(),
+        max_bytes: max_bytes as u32,
+    };
+    // The broker reads this side's end of the stream for as long as the stream lives.
+    let (_sender, mut receiver) = intake
+        .client
+        .open_stream(Request::OpenFetch(request))
+        .await?;
+    let _: FetchOpened = receive_answer(&mut receiver).await?;
+    let mut next: Vec<Offset> = wanted.iter().map(|wanted| wanted.offset).collect();
+    loop {
+        gate.below(|| intake.share_bytes()).await;
+        let Some((fetched, payload)) =
+            receive_with_payload::<Fetched>(&mut receiver, MAX_FETCH_BYTES).await?
+        else {
+            return Err(Error::ConnectionLost(StreamError::Ended).into());
+        };
+        backoff.reset();
+        let index = fetched.index as usize;
+        let (Some(wanted), Some(next)) = (wanted.get(index), next.get_mut(index)) else {
+            return Err(Error::unexpected("records of a partition that was not asked for").into());
+        };
+        let bytes = payload.len() + FRAME_OVERHEAD_BYTES;
+        let (batches, fault) = batches(payload, next);
+        if fault.is_none() {
+            *next = fetched.next_offset;
+        }
+        let arrival = Arrival {
+            batches,
+            next_offset: *next,
+            high_watermark: fetched.high_watermark,
+            bytes,
+        };
+        if !intake.push(run, wanted.claim.id, arrival) {
+            return Err(Stopped::Stale);
+        }
+        if let Some(source) = fault {
+            let Claim {
+                topic, partition, ..
+            } = &*wanted.claim;
+            let (topic, partition) = (Arc::clone(topic), *partition);
+            let error = Error::Corrupt {
+                topic,
+                partition,
+                offset: *next,
+                source,
+            };
+            intake.stall(wanted.claim.id, error);
+            return Err(Stopped::Replan);
+        }
+    }
+}
+
+/// The batches of a frame that are for the application: with records at or behind `next`, and
+/// without those that the brokers write for themselves. Every checksum is verified; the batches
+/// before a damaged one are good, and `next` moves behind them.
+fn batches(mut payload: Bytes, next: &mut Offset) -> (Vec<RecordBatch>, Option<BatchError>) {
+    let mut batches = Vec::new();
+    loop {
+        let batch = match RecordBatch::parse_next(&mut payload) {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return (batches, None),
+            Err(error) => return (batches, Some(error)),
+        };
+        if batch.header().next_offset() > *next {
+            *next = batch.header().next_offset();
+            if !batch.header().control {
+                batches.push(batch);
+            }
+        }
+    }
+}
+
+/// Finds out which of the partitions the broker refuses: one stream may carry many, and the refusal
+/// names none. Those at fault are moved or stopped; an error means that it could not be found out.
+async fn diagnose(intake: &Intake, wanted: &[Wanted], refusal: WireError) -> Result<()> {
+    let admin = intake.client.admin();
+    let mut found = false;
+    for Wanted { claim, offset } in wanted {
+        match admin
+            .offset(&*claim.topic, claim.partition, Position::Earliest)
+            .await
+        {
+            Ok(listed) => {
+                let nearest = (*offset).clamp(
+                    listed.log_start_offset,
+                    listed.high_watermark.max(listed.log_start_offset),
+                );
+                if nearest == *offset {
+                    continue;
+                }
+                found = true;
+                match intake.settings.out_of_range {
+                    OutOfRange::Nearest => {
+                        let (topic, partition) = (&claim.topic, claim.partition);
+                        tracing::warn!(%topic, partition, offset, nearest, "offset is out of range; going on at the nearest");
+                        intake.move_fetch(claim.id, nearest);
+                    }
+                    OutOfRange::Fail => {
+                        let message = format!(
+                            "offset {offset} of {}-{} is not between {} and {}",
+                            claim.topic,
+                            claim.partition,
+                            listed.log_start_offset,
+                            listed.high_watermark
+                        );
+                        intake.stall(
+                            claim.id,
+                            WireError::new(ErrorCode::OffsetOutOfRange, message).into(),
+                        );
+                    }
+                }
+            }
+            Err(Error::Broker(error)) if error.code.advice() == Advice::GiveUp => {
+                found = true;
+                intake.stall(claim.id, error.into());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if found {
+        return Ok(());
+    }
+    if refusal.code == ErrorCode::OffsetOutOfRange {
+        // It was, and is not any more: the broker has caught up meanwhile.
+        return Err(WireError::new(ErrorCode::NotReady, refusal.message).into());
+    }
+    wanted
+        .iter()
+        .for_each(|wanted| intake.stall(wanted.claim.id, refusal.clone().into()));
+    Ok(())
+}

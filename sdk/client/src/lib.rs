@@ -1,0 +1,80 @@
+//! The client of Millstream: produce, consume and look after a cluster over QUIC.
+//!
+//! A [`Client`] is one connection to any broker of the cluster, made anew when it dies. From it come
+//! [`Producer`]s, [`Consumer`]s and the [`Admin`]. Partitions, leaders, batches, acknowledgements and
+//! reconnects are this crate's business, not the application's.
+//!
+//! It does not store anything: what is not acknowledged is gone with the process. It does not pick
+//! an identity: it shows the one of the profile, or the one it is given. It does not run plugins; see
+//! the crate `millstream-plugin` for writing one.
+//!
+//! ```no_run
+//! use millstream::{Client, Position, ProduceRecord};
+//!
+//! # async fn example() -> millstream::Result<()> {
+//! let client = Client::discover().await?;
+//! client.admin().create_topic("orders").partitions(4).await?;
+//!
+//! let producer = client.producer("orders").build().await?;
+//! producer.send(ProduceRecord::new("two of the blue ones").key("customer-7")).await?;
+//! producer.flush().await?;
+//!
+//! let mut consumer =
+//!     client.consumer().group("billing").topics(["orders"]).start(Position::Earliest).build().await?;
+//! loop {
+//!     let record = consumer.next().await?;
+//!     println!("{}-{} {}: {:?}", record.topic, record.partition, record.offset, record.value);
+//! }
+//! # }
+//! ```
+//!
+//! # Layout
+//!
+//! - [`Client`]: the connection (`link`), requests and their repetition
+//! - [`Producer`]: batches, idempotence, back-pressure (`producer`)
+//! - [`Consumer`]: fetch streams, group membership, commits (`consumer`)
+//! - [`Admin`]: topics, offsets, groups, plugins (`admin`)
+//! - [`Error`]: what can go wrong, and whether to try again
+//! - [`limits`]: every bound and default by name
+
+mod admin;
+mod backoff;
+mod client;
+mod consumer;
+mod error;
+pub mod limits;
+mod link;
+mod producer;
+mod quota;
+mod stream;
+
+pub use admin::{Admin, AlterTopicBuilder, CreateTopicBuilder, PluginLogs, PluginLogsBuilder};
+pub use client::{Client, ClientBuilder};
+pub use consumer::{ConsumedBatch, ConsumedRecord, Consumer, ConsumerBuilder, OutOfRange};
+pub use error::{Error, Result, StreamError};
+pub use producer::{
+    Delivery, Partitioner, Payload, ProduceRecord, Producer, ProducerBuilder, RecordMetadata,
+    TrySendError,
+};
+
+pub use millstream_protocol::api::group::{
+    GroupDescription, GroupPartition, GroupState, ListedGroup, MemberDescription, MemberKind,
+    NamedPartition, OffsetCommit, ResetGroupResponse,
+};
+pub use millstream_protocol::api::hello::{BrokerDescription, HelloResponse};
+pub use millstream_protocol::api::offsets::{ListedOffset, Position};
+pub use millstream_protocol::api::plugin::{
+    DeploymentDescription, DeploymentSpec, LogLevel, OutputSpec, PluginLogLine, WorkerDescription,
+    WorkerLimits, WorkerState,
+};
+pub use millstream_protocol::api::topic::{
+    Cleanup, Durability, PartitionDescription, TopicConfig, TopicDescription, TopicSelection,
+};
+pub use millstream_protocol::batch::{
+    BatchError, Compression, Header, HeaderIter, HeaderView, RecordView,
+};
+pub use millstream_protocol::{
+    Advice, ErrorCode, Offset, PartitionIndex, TimestampMs, TopicId, WireError,
+};
+pub use millstream_transport::profile::ProfileError;
+pub use millstream_transport::{Identity, Profile, TransportConfig};

@@ -1,0 +1,327 @@
+//! The task that sends one partition's batches: one produce stream at a time, batches pipelined,
+//! and everything unacknowledged sent again when the stream breaks.
+
+use std::sync::Arc;
+
+use millstream_protocol::api::Request;
+use millstream_protocol::api::produce::{
+    InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened, ProducerIdentity,
+};
+use millstream_protocol::batch::{Compression, ProducerStamp, sequence_after};
+use millstream_protocol::{Advice, ErrorCode, TopicId, WireError};
+use millstream_transport::{FrameReceiver, FrameSender};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::batch::{PendingBatch, SentBatch};
+use super::queue::{Next, Outlook, PartitionQueue};
+use super::state::ProducerState;
+use crate::backoff::Backoff;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::limits::{COMPRESS_ASIDE_BYTES, PRODUCE_STREAM_IDLE};
+use crate::stream::{receive, receive_answer};
+
+/// Sends one partition's batches until the producer is closed and everything is settled.
+pub(super) struct PartitionSender {
+    client: Client,
+    state: Arc<ProducerState>,
+    queue: Arc<PartitionQueue>,
+    topic_id: TopicId,
+    /// `None`: take a new identity before anything else is sent.
+    identity: Option<ProducerIdentity>,
+    next_sequence: u32,
+    backoff: Backoff,
+}
+
+/// Why a stream ended before its work did.
+#[derive(Debug)]
+enum Interruption {
+    /// The connection or stream broke, or could not be made.
+    Lost(Error),
+    /// The broker does not open the stream.
+    NotOpened(WireError),
+    /// The broker refused the oldest batch in flight.
+    Refused(WireError),
+    /// The oldest batch has waited too long.
+    Expired,
+}
+
+impl From<Error> for Interruption {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Broker(error) => Self::NotOpened(error),
+            error => Self::Lost(error),
+        }
+    }
+}
+
+impl PartitionSender {
+    pub(super) fn new(
+        client: Client,
+        state: Arc<ProducerState>,
+        queue: Arc<PartitionQueue>,
+        topic_id: TopicId,
+        identity: ProducerIdentity,
+    ) -> Self {
+        Self {
+            client,
+            state,
+            queue,
+            topic_id,
+            identity: Some(identity),
+            next_sequence: 0,
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// Runs until the producer is closed and everything is settled.
+    pub(super) async fn run(mut self) {
+        loop {
+            match self.queue.outlook() {
+                Outlook::Finished => return,
+                Outlook::Idle => self.queue.changed().await,
+                Outlook::Work => {
+                    let (queue, state) = (Arc::clone(&self.queue), Arc::clone(&self.state));
+                    let ended = tokio::select! {
+                        ended = self.serve() => ended,
+                        () = expired(&queue, &state) => Err(Interruption::Expired),
+                    };
+                    if let Err(interruption) = ended {
+                        self.recover(interruption).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens a stream and works on it until there is nothing more to do.
+    async fn serve(&mut self) -> Result<(), Interruption> {
+        let client = self.client.clone();
+        let _place = client.produce_streams().acquire().await?;
+        let identity = self.take_identity().await?;
+        let (mut sender, mut receiver) = self.open().await?;
+
+        let Self {
+            queue,
+            next_sequence,
+            backoff,
+            state,
+            ..
+        } = self;
+        let mut writer = Writer {
+            client: &client,
+            state,
+            queue,
+            identity,
+            next_sequence,
+            sender: &mut sender,
+        };
+        let acknowledged = read_acknowledgements(queue, backoff, &mut receiver);
+        tokio::pin!(acknowledged);
+        let written = tokio::select! {
+            interruption = &mut acknowledged => return Err(interruption),
+            written = writer.run() => written,
+        };
+        match written {
+            // Everything is acknowledged. The end of the stream needs no answer.
+            Ok(()) => {
+                let _ = sender.finish().await;
+                Ok(())
+            }
+            // The broker stopped listening: what it said before tells why.
+            Err(_) => Err(acknowledged.await),
+        }
+    }
+
+    /// The identity to send under. A new one moves the batches in flight into its sequence.
+    async fn take_identity(&mut self) -> Result<ProducerIdentity> {
+        if let Some(identity) = self.identity {
+            return Ok(identity);
+        }
+        let identity = self.client.call(InitProducer {}).await?;
+        self.next_sequence = self.queue.restamp(stamp(identity, 0));
+        self.identity = Some(identity);
+        Ok(identity)
+    }
+
+    async fn open(&self) -> Result<(FrameSender, FrameReceiver)> {
+        let request = OpenProduce {
+            topic: self.state.topic.to_string(),
+            topic_id: Some(self.topic_id),
+            partition: self.queue.partition,
+        };
+        let (sender, mut receiver) = self
+            .client
+            .open_stream(Request::OpenProduce(request))
+            .await?;
+        let opened: ProduceOpened = receive_answer(&mut receiver).await?;
+        self.state
+            .set_max_batch_bytes(opened.max_batch_bytes as usize);
+        Ok((sender, receiver))
+    }
+
+    /// Settles what an interruption decides, and pauses before the next stream.
+    async fn recover(&mut self, interruption: Interruption) {
+        let (topic, partition) = (&self.state.topic, self.queue.partition);
+        match interruption {
+            Interruption::Lost(error) if error.advice() == Advice::GiveUp => {
+                self.queue.fail_all(&error)
+            }
+            Interruption::Lost(error) => {
+                tracing::debug!(%topic, partition, %error, "produce stream lost; opening another");
+                self.pause().await;
+            }
+            Interruption::NotOpened(error) | Interruption::Refused(error)
+                if error.code == ErrorCode::UnknownProducer =>
+            {
+                tracing::debug!(%topic, partition, "the broker has forgotten this producer; taking a new identity");
+                self.identity = None;
+                self.pause().await;
+            }
+            Interruption::NotOpened(error) | Interruption::Refused(error)
+                if error.code.advice() != Advice::GiveUp =>
+            {
+                tracing::debug!(%topic, partition, %error, "produce stream interrupted; opening another");
+                self.pause().await;
+            }
+            Interruption::NotOpened(error) => self.queue.fail_all(&Error::Broker(error)),
+            Interruption::Refused(error) => {
+                self.queue.refuse_oldest(&Error::Broker(error));
+                self.identity = None;
+            }
+            Interruption::Expired => {
+                if self.queue.expire() {
+                    self.identity = None;
+                }
+            }
+        }
+    }
+
+    async fn pause(&mut self) {
+        let resume_at = Instant::now() + self.backoff.after_failure();
+        sleep_until(
+            self.queue
+                .deadline()
+                .map_or(resume_at, |deadline| resume_at.min(deadline)),
+        )
+        .await;
+    }
+}
+
+/// The sending half of a produce stream.
+struct Writer<'a> {
+    client: &'a Client,
+    state: &'a ProducerState,
+    queue: &'a PartitionQueue,
+    identity: ProducerIdentity,
+    next_sequence: &'a mut u32,
+    sender: &'a mut FrameSender,
+}
+
+impl Writer<'_> {
+    /// Sends what is not acknowledged, then what comes, until the stream is of no more use.
+    async fn run(&mut self) -> Result<()> {
+        for batch in self.queue.resend() {
+            self.send(batch).await?;
+        }
+        let places = self.client.produce_streams();
+        let mut served = false;
+        loop {
+            // Others wait for a stream: finish what is on its way and let them.
+            if served && places.is_contended() {
+                if !self.queue.has_in_flight() {
+                    return Ok(());
+                }
+                self.queue.changed().await;
+                continue;
+            }
+            match self.queue.next() {
+                Next::Batch(batch) => {
+                    if let Some(batch) = self.stamp(batch) {
+                        self.send(self.queue.track(batch)).await?;
+                    }
+                    served = true;
+                }
+                Next::Wait => self.queue.changed().await,
+                Next::Linger(due) => tokio::select! {
+                    () = self.queue.changed() => {}
+                    () = sleep_until(due) => {}
+                },
+                Next::Idle => tokio::select! {
+                    woken = timeout(PRODUCE_STREAM_IDLE, self.queue.changed()) => {
+                        if woken.is_err() {
+                            return Ok(());
+                        }
+                    }
+                    () = places.contended() => return Ok(()),
+                },
+                Next::Finished => return Ok(()),
+            }
+        }
+    }
+
+    async fn send(&mut self, batch: bytes::Bytes) -> Result<()> {
+        self.sender
+            .send_with_payload(&ProduceBatch {}, [batch])
+            .await
+            .map_err(Error::from)
+    }
+
+    /// Gives the batch its place in the sequence; `None` when it cannot be encoded and has failed.
+    fn stamp(&mut self, batch: PendingBatch) -> Option<SentBatch> {
+        let stamp = stamp(self.identity, *self.next_sequence);
+        let heavy = self.state.batches.compression != Compression::None
+            && batch.builder.encoded_bytes() >= COMPRESS_ASIDE_BYTES
+            && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+        let stamped = if heavy {
+            tokio::task::block_in_place(|| batch.stamp(stamp))
+        } else {
+            batch.stamp(stamp)
+        };
+        let batch = stamped.ok()?;
+        *self.next_sequence = sequence_after(*self.next_sequence, batch.records);
+        Some(batch)
+    }
+}
+
+fn stamp(identity: ProducerIdentity, first_sequence: u32) -> ProducerStamp {
+    ProducerStamp {
+        producer_id: identity.producer_id,
+        producer_epoch: identity.producer_epoch,
+        first_sequence,
+    }
+}
+
+/// The receiving half of a produce stream: settles batches in order until the stream ends.
+async fn read_acknowledgements(
+    queue: &PartitionQueue,
+    backoff: &mut Backoff,
+    receiver: &mut FrameReceiver,
+) -> Interruption {
+    loop {
+        match receive::<ProduceAck>(receiver).await {
+            Ok(Ok(ack)) if queue.acknowledge(ack.base_offset) => backoff.reset(),
+            Ok(Ok(_)) => {
+                return Interruption::Lost(Error::unexpected("an acknowledgement of nothing"));
+            }
+            Ok(Err(refusal)) => return Interruption::Refused(refusal),
+            Err(error) => return Interruption::Lost(error),
+        }
+    }
+}
+
+/// Waits until the oldest batch has waited too long.
+async fn expired(queue: &PartitionQueue, state: &ProducerState) {
+    loop {
+        let now = Instant::now();
+        // What is not there yet cannot expire before a whole timeout has passed.
+        let deadline = queue
+            .deadline()
+            .unwrap_or(now + state.batches.delivery_timeout);
+        if deadline <= now {
+            return;
+        }
+        sleep_until(deadline).await;
+    }
+}

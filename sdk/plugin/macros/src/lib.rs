@@ -1,0 +1,178 @@
+//! The attribute `#[millstream_plugin::handler]`: makes a component of a function.
+//!
+//! It checks what can be seen of the function's signature, so that a mistake is told at its place
+//! and in its own words; types are left to the compiler, which tells of them at the same place.
+//! Use it through `millstream-plugin`, which documents it by example.
+
+use proc_macro::TokenStream;
+use proc_macro2::TokenStream as Tokens;
+use quote::{quote, quote_spanned};
+use syn::parse::{Parse, ParseStream};
+use syn::spanned::Spanned;
+use syn::{Error, FnArg, Ident, ItemFn, Path, ReturnType, Signature, Token, Type, parse_macro_input};
+
+/// Makes the function the record handler of this component.
+///
+/// - `#[handler]` on `fn(Record<'_>, &mut Outputs<'_>) -> Result<(), Failure>`
+/// - `#[handler(init = init)]` on `fn(&mut State, Record<'_>, &mut Outputs<'_>) -> Result<(), Failure>`,
+///   where `init` is a `fn(&Context) -> Result<State, E>` and `E` can be displayed. It is called once,
+///   when the worker starts; its error keeps the worker from starting.
+///
+/// The function stays as it is, to be called by tests. A component has one handler.
+#[proc_macro_attribute]
+pub fn handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let arguments = parse_macro_input!(arguments as Arguments);
+    let function = parse_macro_input!(item as ItemFn);
+    let export = expand(&arguments, &function.sig).unwrap_or_else(Error::into_compile_error);
+    quote!(#function #export).into()
+}
+
+/// `init = path`, or nothing.
+struct Arguments {
+    init: Option<Path>,
+}
+
+impl Parse for Arguments {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        if input.is_empty() {
+            return Ok(Self { init: None });
+        }
+        let name: Ident = input.parse()?;
+        if name != "init" {
+            return Err(Error::new(name.span(), "unknown argument: only `init = <function>` is known"));
+        }
+        input.parse::<Token![=]>()?;
+        let init = input.parse()?;
+        input.parse::<Option<Token![,]>>()?;
+        Ok(Self { init: Some(init) })
+    }
+}
+
+fn expand(arguments: &Arguments, signature: &Signature) -> syn::Result<Tokens> {
+    check_plain(signature)?;
+    let handle = &signature.ident;
+    let span = signature.inputs.span();
+    // Names that cannot hide the author's.
+    let (plugin, init, call) = match (&arguments.init, state(signature)?) {
+        (None, None) => {
+            let plugin = quote!(struct __MillstreamPlugin;);
+            let init = quote!(::core::result::Result::Ok(Self));
+            (plugin, init, quote_spanned!(span=> #handle(__record, __out)))
+        }
+        (Some(init), Some(state)) => {
+            let plugin = quote!(struct __MillstreamPlugin(#state););
+            let init = quote_spanned! {init.span()=>
+                match #init(__context) {
+                    ::core::result::Result::Ok(__state) => ::core::result::Result::Ok(Self(__state)),
+                    ::core::result::Result::Err(__error) => {
+                        ::core::result::Result::Err(::std::string::ToString::to_string(&__error))
+                    }
+                }
+            };
+            (plugin, init, quote_spanned!(span=> #handle(&mut self.0, __record, __out)))
+        }
+        (None, Some(state)) => {
+            let message = "a handler with a state needs an init function: `#[handler(init = init)]`";
+            return Err(Error::new(state.span(), message));
+        }
+        (Some(init), None) => {
+            let message = "what init returns is the handler's first argument: \
+                           `fn(&mut State, Record<'_>, &mut Outputs<'_>) -> Result<(), Failure>`";
+            return Err(Error::new(init.span(), message));
+        }
+    };
+    let component = component();
+    Ok(quote! {
+        const _: () = {
+            #plugin
+
+            impl ::millstream_plugin::__private::Plugin for __MillstreamPlugin {
+                fn init(
+                    __context: &::millstream_plugin::Context,
+                ) -> ::core::result::Result<Self, ::std::string::String> {
+                    #init
+                }
+
+                fn handle(
+                    &mut self,
+                    __record: ::millstream_plugin::Record<'_>,
+                    __out: &mut ::millstream_plugin::Outputs<'_>,
+                ) -> ::core::result::Result<(), ::millstream_plugin::Failure> {
+                    #call
+                }
+            }
+
+            #component
+        };
+    })
+}
+
+/// The exports. Natively there are none: the handler is checked, and called by tests alone.
+fn component() -> Tokens {
+    quote! {
+        #[cfg(target_arch = "wasm32")]
+        ::std::thread_local! {
+            static __MILLSTREAM_WORKER: ::core::cell::RefCell<
+                ::core::option::Option<::millstream_plugin::__private::Worker<__MillstreamPlugin>>,
+            > = const { ::core::cell::RefCell::new(::core::option::Option::None) };
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        impl ::millstream_plugin::__private::Slot for __MillstreamPlugin {
+            fn with<R>(
+                access: impl ::core::ops::FnOnce(
+                    &::core::cell::RefCell<
+                        ::core::option::Option<::millstream_plugin::__private::Worker<Self>>,
+                    >,
+                ) -> R,
+            ) -> R {
+                __MILLSTREAM_WORKER.with(access)
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        type __MillstreamExports = ::millstream_plugin::__private::Exports<__MillstreamPlugin>;
+
+        #[cfg(target_arch = "wasm32")]
+        ::millstream_plugin::__private::export!(
+            __MillstreamExports with_types_in ::millstream_plugin::__private::bindings
+        );
+    }
+}
+
+/// Refuses what no handler can be.
+fn check_plain(signature: &Signature) -> syn::Result<()> {
+    if let Some(asyncness) = &signature.asyncness {
+        return Err(Error::new(asyncness.span(), "a handler is synchronous: remove `async`"));
+    }
+    if !signature.generics.params.is_empty() {
+        return Err(Error::new(signature.generics.span(), "a handler has no generic parameters"));
+    }
+    if let ReturnType::Default = signature.output {
+        return Err(Error::new(signature.ident.span(), "a handler returns `Result<(), Failure>`"));
+    }
+    Ok(())
+}
+
+/// The type of the state, if the handler has one.
+fn state(signature: &Signature) -> syn::Result<Option<&Type>> {
+    let mut types = Vec::new();
+    for input in &signature.inputs {
+        match input {
+            FnArg::Receiver(receiver) => {
+                return Err(Error::new(receiver.span(), "a handler is a plain function, not a method"));
+            }
+            FnArg::Typed(argument) => types.push(argument.ty.as_ref()),
+        }
+    }
+    match types[..] {
+        [_record, _out] => Ok(None),
+        [Type::Reference(state), _record, _out] if state.mutability.is_some() => Ok(Some(&state.elem)),
+        [state, _record, _out] => Err(Error::new(state.span(), "the state is handed over as `&mut State`")),
+        _ => {
+            let message = "a handler is `fn(Record<'_>, &mut Outputs<'_>) -> Result<(), Failure>`, \
+                           with `&mut State` in front where it has an init function";
+            Err(Error::new(signature.ident.span(), message))
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The exports of the component, for any plugin.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+
+use crate::bindings::exports::millstream::plugin::{batch_handler, lifecycle};
+use crate::bindings::wasi::config::store;
+use crate::context::Context;
+use crate::process::{Plugin, process};
+
+/// Where a plugin is kept between calls.
+pub trait Slot: Plugin {
+    /// Gives access to the slot.
+    fn with<R>(access: impl FnOnce(&RefCell<Option<Worker<Self>>>) -> R) -> R;
+}
+
+/// A plugin that has been initialised.
+pub struct Worker<P> {
+    context: Context,
+    plugin: P,
+    /// Bytes of the last call's outcomes: a good guess for the next.
+    expected_bytes: usize,
+}
+
+/// Exports `P` as a component.
+pub struct Exports<P>(PhantomData<P>);
+
+impl<P: Slot> lifecycle::Guest for Exports<P> {
+    fn init(given: lifecycle::Context) -> Result<(), String> {
+        let config = store::get_all().map_err(|error| format!("cannot read the configuration: {error}"))?;
+        let mut context = Context::new(given.deployment, given.topic, given.partition);
+        context = given.outputs.into_iter().fold(context, Context::with_output);
+        context = config.into_iter().fold(context, |context, (key, value)| context.with_config(key, value));
+        let plugin = P::init(&context)?;
+        P::with(|slot| slot.replace(Some(Worker { context, plugin, expected_bytes: 0 })));
+        Ok(())
+    }
+}
+
+impl<P: Slot> batch_handler::Guest for Exports<P> {
+    fn handle(batches: Vec<u8>) -> Result<Vec<u8>, String> {
+        P::with(|slot| {
+            let mut slot = slot.borrow_mut();
+            let Worker { context, plugin, expected_bytes } = slot.as_mut().ok_or("init was not called")?;
+            let mut out = Vec::with_capacity(*expected_bytes);
+            process(context, &batches, &mut out, |record, out| plugin.handle(record, out))?;
+            *expected_bytes = out.len();
+            Ok(out)
+        })
+    }
+}

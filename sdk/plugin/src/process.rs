@@ -1,0 +1,53 @@
+//! Runs a handler over the records of a call.
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::outputs::Outputs;
+use crate::record::{Record, Records};
+
+/// Runs `handler` over the records of `batches` and appends its outcomes to `out`, in the format of
+/// `wit/batch-handler.wit`: what the guest does in each call, here for native code.
+///
+/// # Errors
+///
+/// The batches are malformed, or the handler returned [`Failure::abort`]: the call as a whole fails
+/// with this reason, and what `out` has been given counts for nothing.
+///
+/// # Example
+///
+/// ```
+/// use millstream_plugin::{Context, NewRecord, process, testing};
+///
+/// let batch = testing::batch(&[NewRecord::new(b"1"), NewRecord::new(b"2")]);
+/// let mut count = 0;
+/// let mut out = Vec::new();
+/// process(&Context::new("count", "numbers", 0), &batch, &mut out, |_record, _out| {
+///     count += 1;
+///     Ok(())
+/// })?;
+/// assert_eq!((count, out.len()), (2, 0));
+/// # Ok::<(), String>(())
+/// ```
+pub fn process<H>(context: &Context, batches: &[u8], out: &mut Vec<u8>, mut handler: H) -> Result<(), String>
+where
+    H: FnMut(Record<'_>, &mut Outputs<'_>) -> Result<(), Failure>,
+{
+    let mut outputs = Outputs::new(context, out);
+    for (input, record) in (0..).zip(Records::new(batches)) {
+        let record = record.map_err(|error| error.to_string())?;
+        outputs.begin(input, &record);
+        if let Err(failure) = handler(record, &mut outputs) {
+            outputs.fail(failure)?;
+        }
+    }
+    Ok(())
+}
+
+/// A plugin as [`handler`](crate::handler) makes it.
+pub trait Plugin: Sized + 'static {
+    /// Makes one when the worker starts.
+    fn init(context: &Context) -> Result<Self, String>;
+
+    /// Handles one record.
+    fn handle(&mut self, record: Record<'_>, out: &mut Outputs<'_>) -> Result<(), Failure>;
+}

@@ -1,0 +1,147 @@
+//! Run a handler in a test, natively.
+//!
+//! ```
+//! use millstream_plugin::testing::{self, Outcome};
+//! use millstream_plugin::{Context, Failure, NewRecord, Outputs, Record};
+//!
+//! fn handle(record: Record<'_>, out: &mut Outputs<'_>) -> Result<(), Failure> {
+//!     let value = record.value().ok_or_else(|| Failure::reject("no value"))?;
+//!     let loud = out.output("loud")?;
+//!     out.emit(loud, &NewRecord::new(&value.to_ascii_uppercase()))
+//! }
+//!
+//! let context = Context::new("shout", "words", 0).with_output("loud");
+//! let outcomes = testing::run(&context, &[NewRecord::new(b"hi"), NewRecord::tombstone(b"k")], handle)?;
+//! let [Outcome::Emitted(loud), Outcome::Rejected { input: 1, reason }] = &outcomes[..] else {
+//!     panic!("{outcomes:?}");
+//! };
+//! assert_eq!((loud.output.as_str(), loud.value.as_deref()), ("loud", Some(&b"HI"[..])));
+//! assert_eq!(reason, "no value");
+//! # Ok::<(), String>(())
+//! ```
+
+use crate::context::{Context, Output};
+use crate::failure::Failure;
+use crate::outputs::{NewRecord, Outputs};
+use crate::process::process;
+use crate::record::Record;
+use crate::varint::Reader;
+
+/// What became of an input record. A record that is dropped has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A record was emitted.
+    Emitted(Emitted),
+    /// The record was rejected.
+    Rejected {
+        /// Which of the input records.
+        input: usize,
+        /// Why.
+        reason: String,
+    },
+    /// The record is to be handled again.
+    Retried {
+        /// Which of the input records.
+        input: usize,
+        /// Not before this has passed, milliseconds.
+        after_ms: u32,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An emitted record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emitted {
+    /// For which of the input records.
+    pub input: usize,
+    /// The output's name.
+    pub output: String,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value.
+    pub value: Option<Vec<u8>>,
+    /// The headers, names and values.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// Has `handler` handle `records`, as one batch that begins at offset 0, and returns the outcomes in
+/// order. Records without a time have the time 0.
+///
+/// # Errors
+///
+/// The call as a whole failed, with this reason.
+pub fn run<H>(context: &Context, records: &[NewRecord<'_>], handler: H) -> Result<Vec<Outcome>, String>
+where
+    H: FnMut(Record<'_>, &mut Outputs<'_>) -> Result<(), Failure>,
+{
+    let mut out = Vec::new();
+    process(context, &batch(records), &mut out, handler)?;
+    outcomes(context, &out).ok_or_else(|| "the outcomes cannot be read".to_owned())
+}
+
+/// Encodes `records` as one batch that begins at offset 0. Its checksum is left out: the host checks
+/// it, a guest does not.
+pub fn batch(records: &[NewRecord<'_>]) -> Vec<u8> {
+    let mut section = Vec::new();
+    for (offset_delta, record) in (0..).zip(records) {
+        record.encode(&mut section, offset_delta);
+    }
+    let count = records.len() as u32;
+    let mut batch = Vec::with_capacity(61 + section.len());
+    batch.extend_from_slice(&0u64.to_be_bytes());
+    batch.extend_from_slice(&(49 + section.len() as u32).to_be_bytes());
+    batch.extend_from_slice(&0u32.to_be_bytes());
+    batch.push(2);
+    batch.extend_from_slice(&0u32.to_be_bytes());
+    batch.extend_from_slice(&0u16.to_be_bytes());
+    batch.extend_from_slice(&count.saturating_sub(1).to_be_bytes());
+    batch.extend_from_slice(&0i64.to_be_bytes());
+    let max_timestamp_ms = records.iter().map(|record| record.timestamp_ms_or(0)).max();
+    batch.extend_from_slice(&max_timestamp_ms.unwrap_or(0).to_be_bytes());
+    batch.extend_from_slice(&[0xff; 14]);
+    batch.extend_from_slice(&count.to_be_bytes());
+    batch.extend_from_slice(&section);
+    batch
+}
+
+/// Reads what [`process`] has written. `None`: it cannot be read.
+pub fn outcomes(context: &Context, bytes: &[u8]) -> Option<Vec<Outcome>> {
+    let mut reader = Reader::new(bytes);
+    let mut input = 0;
+    let mut outcomes = Vec::new();
+    while !reader.is_empty() {
+        input += reader.length()?;
+        outcomes.push(match reader.byte()? {
+            0 => Outcome::Emitted(emitted(context, input, &mut reader)?),
+            1 => Outcome::Rejected { input, reason: reason(&mut reader)? },
+            2 => {
+                let after_ms = u32::try_from(reader.varint()?).ok()?;
+                Outcome::Retried { input, after_ms, reason: reason(&mut reader)? }
+            }
+            _ => return None,
+        });
+    }
+    Some(outcomes)
+}
+
+fn reason(reader: &mut Reader<'_>) -> Option<String> {
+    String::from_utf8(reader.optional_bytes()??.to_vec()).ok()
+}
+
+fn emitted(context: &Context, input: usize, reader: &mut Reader<'_>) -> Option<Emitted> {
+    let output = Output(u32::try_from(reader.varint()?).ok()?);
+    let output = context.outputs().get(output.0 as usize)?.clone();
+    let record = Record::decode(reader, 0, 0)?;
+    let header = |header: crate::Header<'_>| (header.name.to_owned(), header.value.map(<[u8]>::to_vec));
+    Some(Emitted {
+        input,
+        output,
+        timestamp_ms: record.timestamp_ms(),
+        key: record.key().map(<[u8]>::to_vec),
+        value: record.value().map(<[u8]>::to_vec),
+        headers: record.headers().map(header).collect(),
+    })
+}

@@ -1,0 +1,80 @@
+//! Every limit that a peer can run into, by name, with its default.
+//!
+//! A length that comes from outside is compared with one of these *before* anything is allocated
+//! for it. The asserts at the end hold the limits together at compile time.
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// The postcard body of one frame.
+pub const MAX_BODY_BYTES: usize = MIB;
+
+/// One record batch, headers included, as it is stored (compressed or not).
+pub const MAX_BATCH_BYTES: usize = 8 * MIB;
+
+/// One record batch after decompression: what a reader is ready to allocate for it.
+pub const MAX_DECOMPRESSED_BATCH_BYTES: usize = 32 * MIB;
+
+/// The key, value and encoded headers of one record together.
+pub const MAX_RECORD_BYTES: usize = 4 * MIB;
+
+/// Records in one batch.
+pub const MAX_RECORDS_PER_BATCH: usize = 1_000_000;
+
+/// Headers on one record.
+pub const MAX_HEADERS_PER_RECORD: usize = 256;
+
+/// The name of one record header.
+pub const MAX_HEADER_NAME_BYTES: usize = KIB;
+
+/// Record batches that one pushed or fetched frame may carry together.
+pub const MAX_FETCH_BYTES: usize = 16 * MIB;
+
+/// What one pushed frame carries when there is more to read, unless a single batch is larger.
+pub const DEFAULT_FETCH_BYTES: usize = MIB;
+
+/// How long a long-polling fetch may wait, milliseconds.
+pub const MAX_FETCH_WAIT_MS: u32 = 60_000;
+
+/// The bytes of one WebAssembly component.
+pub const MAX_COMPONENT_BYTES: usize = 32 * MIB;
+
+/// A topic's, group's, deployment's or member's name.
+pub const MAX_NAME_BYTES: usize = 249;
+
+/// Partitions of one topic.
+pub const MAX_PARTITIONS_PER_TOPIC: u32 = 10_000;
+
+/// Items of one kind in one request (topics to describe, partitions to list, offsets to commit).
+pub const MAX_ITEMS_PER_REQUEST: usize = 10_000;
+
+/// Bidirectional streams that a client may hold open on one connection.
+pub const MAX_STREAMS_PER_CONNECTION: u32 = 1_024;
+
+/// Fetch streams that a client opens on one connection before further partitions share them.
+pub const FETCH_STREAMS_PER_CONNECTION: usize = 256;
+
+/// Partitions on one shared fetch stream.
+pub const MAX_PARTITIONS_PER_FETCH_STREAM: usize = 1_024;
+
+/// Produced bytes of one stream that wait for their acknowledgement inside the broker. Beyond it
+/// the broker stops reading, and QUIC's flow control stops the producer.
+pub const PRODUCE_BYTES_IN_FLIGHT: usize = 16 * MIB;
+
+/// Bytes of metadata attached to one committed offset.
+pub const MAX_COMMIT_METADATA_BYTES: usize = 4 * KIB;
+
+/// Bytes of one deployment's configuration (keys and values together).
+pub const MAX_DEPLOYMENT_CONFIG_BYTES: usize = 64 * KIB;
+
+const _: () = assert!(MAX_RECORD_BYTES < MAX_BATCH_BYTES);
+const _: () = assert!(MAX_HEADER_NAME_BYTES < MAX_RECORD_BYTES);
+const _: () = assert!(MAX_RECORDS_PER_BATCH <= i32::MAX as usize);
+const _: () = assert!(MAX_DECOMPRESSED_BATCH_BYTES <= i32::MAX as usize);
+const _: () = assert!(MAX_BATCH_BYTES <= MAX_FETCH_BYTES);
+const _: () = assert!(MAX_BATCH_BYTES <= MAX_DECOMPRESSED_BATCH_BYTES);
+const _: () = assert!(MAX_BATCH_BYTES <= PRODUCE_BYTES_IN_FLIGHT);
+const _: () = assert!(DEFAULT_FETCH_BYTES <= MAX_FETCH_BYTES);
+const _: () = assert!(MAX_FETCH_BYTES <= u32::MAX as usize);
+const _: () = assert!(MAX_COMPONENT_BYTES <= u32::MAX as usize);
+const _: () = assert!(FETCH_STREAMS_PER_CONNECTION < MAX_STREAMS_PER_CONNECTION as usize);

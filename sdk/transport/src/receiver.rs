@@ -1,0 +1,336 @@
+//! The receiving half of a stream, as frames.
+
+use std::fmt;
+use std::io;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use millstream_protocol::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, decode_body};
+use millstream_protocol::{ErrorCode, WireError};
+use quinn::ReadError;
+use serde::de::DeserializeOwned;
+use tokio::io::AsyncReadExt;
+
+use crate::close::{CloseReason, StreamCode};
+use crate::sender::early_data;
+
+/// What is allocated for a claimed length before any of it has come; from then on at most as much
+/// again as has come. A claim alone costs its sender nothing, so it buys no more than this.
+pub(crate) const FIRST_ALLOCATION_BYTES: usize = 1024 * 1024;
+
+/// A body buffer larger than this is not kept for the next frame.
+const KEPT_BODY_BYTES: usize = 64 * 1024;
+
+/// The receiving half of a stream.
+///
+/// Dropping it before the stream's end tells the peer to stop ([`StreamCode::Dropped`]).
+///
+/// # Memory
+///
+/// A frame's payload is assembled in one contiguous buffer. At most 1 MiB is allocated on the
+/// word of the peer; beyond it, the buffer is never more than twice what has arrived.
+///
+/// # Cancellation
+///
+/// Receiving is cancel-safe: a call that is dropped loses nothing, and the next one goes on where
+/// it stopped. An error is final: every later call returns it again.
+pub struct FrameReceiver {
+    stream: quinn::RecvStream,
+    /// Bytes that have come and belong to no frame yet.
+    chunk: Bytes,
+    frame: Partial,
+    failed: Option<ReceiveError>,
+}
+
+/// A frame: its decoded body and its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame<T> {
+    /// The decoded body.
+    pub body: T,
+    /// The raw bytes behind it; empty when the frame has none.
+    pub payload: BytesMut,
+}
+
+/// A frame whose body has not been decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UndecodedFrame {
+    /// The body, postcard.
+    pub body: Bytes,
+    /// The raw bytes behind it; empty when the frame has none.
+    pub payload: BytesMut,
+}
+
+/// Why no frame could be received.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiveError {
+    /// The frame exceeds a limit, or its body is malformed.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The stream ended within a frame.
+    #[error("the stream ended within a frame")]
+    Truncated,
+    /// The peer abandoned the stream.
+    #[error("the peer abandoned the stream: {0}")]
+    Reset(StreamCode),
+    /// This side has stopped the stream.
+    #[error("the stream is stopped")]
+    Stopped,
+    /// The connection is closed.
+    #[error(transparent)]
+    Closed(#[from] CloseReason),
+}
+
+impl ReceiveError {
+    /// What to answer a peer that sent something unreadable; `None` where nobody is left to hear
+    /// an answer.
+    pub fn to_wire_error(&self) -> Option<WireError> {
+        let code = match self {
+            Self::Frame(FrameError::BodyTooLarge { .. } | FrameError::PayloadTooLarge { .. }) => {
+                ErrorCode::FrameTooLarge
+            }
+            Self::Frame(FrameError::Malformed(_) | FrameError::Trailing { .. })
+            | Self::Truncated => ErrorCode::MalformedFrame,
+            Self::Reset(_) | Self::Stopped | Self::Closed(_) => return None,
+        };
+        Some(WireError::new(code, self.to_string()))
+    }
+}
+
+impl FrameReceiver {
+    pub(crate) fn new(stream: quinn::RecvStream) -> Self {
+        Self {
+            stream,
+            chunk: Bytes::new(),
+            frame: Partial::default(),
+            failed: None,
+        }
+    }
+
+    /// Receives the next frame and decodes its body; `None` when the peer has finished the stream
+    /// after a whole frame.
+    ///
+    /// `payload_limit` is what the caller is ready to hold, bytes. A frame that claims more is
+    /// refused before anything is allocated for it.
+    pub async fn receive<T: DeserializeOwned>(
+        &mut self,
+        payload_limit: usize,
+    ) -> Result<Option<Frame<T>>, ReceiveError> {
+        if !self.assemble(payload_limit).await? {
+            return Ok(None);
+        }
+        let body = decode_body(&self.frame.body).map_err(|error| self.fail(error.into()))?;
+        let payload = self.frame.take_payload();
+        Ok(Some(Frame { body, payload }))
+    }
+
+    /// Like [`FrameReceiver::receive`], but leaves the body as it came, for a caller that decides
+    /// by itself what to make of a malformed one.
+    pub async fn receive_undecoded(
+        &mut self,
+        payload_limit: usize,
+    ) -> Result<Option<UndecodedFrame>, ReceiveError> {
+        if !self.assemble(payload_limit).await? {
+            return Ok(None);
+        }
+        let body = self.frame.body.split().freeze();
+        let payload = self.frame.take_payload();
+        Ok(Some(UndecodedFrame { body, payload }))
+    }
+
+    /// Tells the peer to send no more on this stream. Whatever is received afterwards is
+    /// [`ReceiveError::Stopped`].
+    pub fn stop(&mut self, code: StreamCode) {
+        // An error says that the stream has ended already.
+        let _ = self.stream.stop(code.to_wire());
+        self.failed.get_or_insert(ReceiveError::Stopped);
+    }
+
+    /// Reads until the frame is complete; false at a clean end of the stream.
+    async fn assemble(&mut self, payload_limit: usize) -> Result<bool, ReceiveError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        loop {
+            if let Err(error) = self.frame.absorb(&mut self.chunk, payload_limit) {
+                return Err(self.fail(error.into()));
+            }
+            let more = match self.frame.missing() {
+                Missing::Nothing => return Ok(true),
+                Missing::Payload { bytes } => self.read_payload(bytes).await?,
+                Missing::Head => self.read_chunk().await?,
+            };
+            if !more {
+                return match self.frame.is_untouched() {
+                    true => Ok(false),
+                    false => Err(self.fail(ReceiveError::Truncated)),
+                };
+            }
+        }
+    }
+
+    /// Waits for bytes of a header or body. An idle stream holds no buffer: the bytes stay where
+    /// QUIC received them.
+    async fn read_chunk(&mut self) -> Result<bool, ReceiveError> {
+        match self.stream.read_chunk(usize::MAX, true).await {
+            Ok(Some(chunk)) => {
+                self.chunk = chunk.bytes;
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(error) => Err(self.fail(receive_error(error))),
+        }
+    }
+
+    /// Reads up to `missing` bytes of the payload straight to their place: one copy.
+    async fn read_payload(&mut self, missing: usize) -> Result<bool, ReceiveError> {
+        let payload = &mut self.frame.payload;
+        reserve(payload, missing);
+        let room = missing.min(payload.capacity() - payload.len());
+        match self.stream.read_buf(&mut payload.limit(room)).await {
+            Ok(read) => Ok(read > 0),
+            Err(error) => Err(self.fail(unwrap_receive_error(error))),
+        }
+    }
+
+    fn fail(&mut self, error: ReceiveError) -> ReceiveError {
+        self.failed.get_or_insert(error).clone()
+    }
+
+    /// Bytes of the frame being received that have come.
+    #[cfg(test)]
+    pub(crate) fn frame_progress(&self) -> usize {
+        let frame = &self.frame;
+        let body = if frame.lengths.is_some() {
+            frame.body.len()
+        } else {
+            0
+        };
+        frame.header_filled + body + frame.payload.len()
+    }
+
+    /// The payload being received: what has come of it, and what is allocated for it.
+    #[cfg(test)]
+    pub(crate) fn payload_progress(&self) -> (usize, usize) {
+        (self.frame.payload.len(), self.frame.payload.capacity())
+    }
+}
+
+impl fmt::Debug for FrameReceiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameReceiver")
+            .field("stream", &self.stream.id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The frame being received, as far as it has come.
+#[derive(Default)]
+struct Partial {
+    header: [u8; FRAME_HEADER_BYTES],
+    header_filled: usize,
+    /// The header's lengths, once it is complete and within the limits.
+    lengths: Option<FrameHeader>,
+    body: BytesMut,
+    payload: BytesMut,
+}
+
+enum Missing {
+    Nothing,
+    /// Some of the header or body.
+    Head,
+    /// The header and body are complete; this much of the payload is not.
+    Payload {
+        bytes: usize,
+    },
+}
+
+impl Partial {
+    /// Takes from `chunk` what belongs to this frame.
+    fn absorb(&mut self, chunk: &mut Bytes, payload_limit: usize) -> Result<(), FrameError> {
+        let lengths = match self.lengths {
+            Some(lengths) => lengths,
+            None => {
+                let take = (FRAME_HEADER_BYTES - self.header_filled).min(chunk.len());
+                chunk.copy_to_slice(&mut self.header[self.header_filled..][..take]);
+                self.header_filled += take;
+                if self.header_filled < FRAME_HEADER_BYTES {
+                    return Ok(());
+                }
+                self.body.clear();
+                *self
+                    .lengths
+                    .insert(FrameHeader::parse(self.header, payload_limit)?)
+            }
+        };
+        absorb_into(&mut self.body, lengths.body_bytes, chunk);
+        if self.body.len() == lengths.body_bytes {
+            absorb_into(&mut self.payload, lengths.payload_bytes, chunk);
+        }
+        Ok(())
+    }
+
+    fn missing(&self) -> Missing {
+        match self.lengths {
+            Some(lengths) if self.body.len() == lengths.body_bytes => {
+                match lengths.payload_bytes - self.payload.len() {
+                    0 => Missing::Nothing,
+                    bytes => Missing::Payload { bytes },
+                }
+            }
+            _ => Missing::Head,
+        }
+    }
+
+    fn is_untouched(&self) -> bool {
+        self.header_filled == 0
+    }
+
+    /// Hands out the payload and makes ready for the next frame.
+    fn take_payload(&mut self) -> BytesMut {
+        self.header_filled = 0;
+        self.lengths = None;
+        if self.body.capacity() > KEPT_BODY_BYTES {
+            self.body = BytesMut::new();
+        }
+        std::mem::take(&mut self.payload)
+    }
+}
+
+/// Moves bytes from `chunk` until `buffer` holds `total`.
+fn absorb_into(buffer: &mut BytesMut, total: usize, chunk: &mut Bytes) {
+    while buffer.len() < total && !chunk.is_empty() {
+        let missing = total - buffer.len();
+        reserve(buffer, missing);
+        let room = buffer.capacity() - buffer.len();
+        let taken = chunk.split_to(missing.min(room).min(chunk.len()));
+        buffer.extend_from_slice(&taken);
+    }
+}
+
+/// Makes room for some of `missing` bytes, without trusting that all of them will come.
+fn reserve(buffer: &mut BytesMut, missing: usize) {
+    if buffer.len() == buffer.capacity() {
+        buffer.reserve(missing.min(buffer.len().max(FIRST_ALLOCATION_BYTES)));
+    }
+}
+
+pub(crate) fn receive_error(error: ReadError) -> ReceiveError {
+    match error {
+        ReadError::Reset(code) => ReceiveError::Reset(StreamCode::from_wire(code)),
+        ReadError::ConnectionLost(error) => ReceiveError::Closed(CloseReason::of(error)),
+        ReadError::ClosedStream => ReceiveError::Stopped,
+        ReadError::IllegalOrderedRead => ReceiveError::Closed(CloseReason::Protocol {
+            message: "the stream was read out of order".to_owned(),
+        }),
+        ReadError::ZeroRttRejected => ReceiveError::Closed(early_data()),
+    }
+}
+
+/// QUIC's error inside an [`io::Error`]: whatever comes through tokio's traits is wrapped so.
+fn unwrap_receive_error(error: io::Error) -> ReceiveError {
+    match error.downcast::<ReadError>() {
+        Ok(error) => receive_error(error),
+        Err(error) => ReceiveError::Closed(CloseReason::Protocol {
+            message: error.to_string(),
+        }),
+    }
+}

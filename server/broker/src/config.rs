@@ -1,0 +1,69 @@
+//! What a broker is told at its start, and the named limits of its own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use millstream_transport::{Identity, TransportConfig};
+
+/// Frames of fetch and produce streams that wait in one writer's queue before produce streams
+/// pause, in bytes over all connections.
+pub const MAX_STAGED_PRODUCE_BYTES: usize = 256 << 20;
+
+/// What one turn of the writer takes from its queue before it writes, bytes.
+pub const MAX_WRITER_TURN_BYTES: usize = 32 << 20;
+
+/// How long a group member's connection may be silent before its partitions go to others. The
+/// transport sends keep-alives several times in this time, so that only a dead peer or link is
+/// silent.
+pub const MEMBER_SILENCE_LIMIT: Duration = Duration::from_millis(1_500);
+
+/// How often the silence of group members is looked at.
+pub const MEMBER_SILENCE_CHECK: Duration = Duration::from_millis(250);
+
+/// How often retention, compaction and checkpoints are considered.
+pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often the unflushed tail of `relaxed` partitions is flushed in the background.
+pub const RELAXED_FLUSH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a stopping broker waits for requests under way.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a client may take for the version handshake.
+pub const HELLO_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long an internal append (metadata, group, worker output) may take before it is reported.
+pub const INTERNAL_APPEND_LIMIT: Duration = Duration::from_secs(30);
+
+/// What a broker is told at its start.
+pub struct BrokerConfig {
+    /// Where topics, artefacts and metadata live. Made if it is not there.
+    pub data_dir: PathBuf,
+    /// The UDP address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The broker's certificate, its key and the cluster's authority.
+    pub identity: Identity,
+    /// How QUIC is tuned.
+    pub transport: TransportConfig,
+    /// Worker threads that run WebAssembly at the same time. Workers beyond wait their turn, so
+    /// that a busy plugin does not starve produce and fetch.
+    pub worker_threads: usize,
+    /// Bytes of recently appended batches kept in memory for consumers at the tail, over all
+    /// partitions.
+    pub tail_cache_bytes: usize,
+}
+
+impl BrokerConfig {
+    /// A broker on `data_dir` and `listen` with the defaults for everything else.
+    pub fn new(data_dir: impl Into<PathBuf>, listen: SocketAddr, identity: Identity) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            listen,
+            identity,
+            transport: TransportConfig::server(),
+            worker_threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            tail_cache_bytes: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What every handler may use: the parts of the broker, and the way from a topic's name to its
+//! partition.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use millstream_metadata::topic::Topic;
+use millstream_protocol::{ErrorCode, PartitionIndex, TopicId, TopicPartition, WireError};
+
+use crate::controller::Controller;
+use crate::data_dir::DataDir;
+use crate::errors;
+use crate::groups::Groups;
+use crate::partition::Partition;
+use crate::registry::Registry;
+use crate::workers::Deployments;
+
+/// The parts of a running broker.
+pub(crate) struct Context {
+    pub(crate) data_dir: Arc<DataDir>,
+    pub(crate) started: Instant,
+    pub(crate) connections: ConnectionCount,
+    pub(crate) partitions: Arc<Registry>,
+    pub(crate) controller: Arc<Controller>,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) deployments: Arc<Deployments>,
+}
+
+impl Context {
+    /// A topic by its name.
+    pub(crate) fn topic(&self, name: &str) -> Result<Topic, WireError> {
+        self.controller.topic(name)
+    }
+
+    /// A partition led here. With `topic_id`, another topic of the same name is refused as unknown.
+    ///
+    /// This is the one place that decides where a partition's requests are served: a partition led
+    /// by another broker is answered for by `NotLeader`.
+    pub(crate) fn partition(
+        &self,
+        topic: &str,
+        topic_id: Option<TopicId>,
+        partition: PartitionIndex,
+    ) -> Result<Partition, WireError> {
+        let image = self.controller.image();
+        let found = image
+            .topic(topic)
+            .ok_or_else(|| errors::unknown_topic(topic))?;
+        if topic_id.is_some_and(|asked| asked != found.topic_id) {
+            return Err(WireError::new(
+                ErrorCode::UnknownTopic,
+                format!("topic {topic} was deleted and made again: it has another id now"),
+            ));
+        }
+        let Some(placed) = found.partitions.get(partition as usize) else {
+            return Err(errors::unknown_partition(
+                topic,
+                partition,
+                found.partitions.len(),
+            ));
+        };
+        if placed.leader != self.data_dir.identity().broker_id {
+            return Err(WireError::new(
+                ErrorCode::NotLeader,
+                format!(
+                    "partition {topic}-{partition} is led by broker {}",
+                    placed.leader
+                ),
+            ));
+        }
+        let id = TopicPartition {
+            topic_id: found.topic_id,
+            partition,
+        };
+        self.partitions.get(id).ok_or_else(|| {
+            WireError::new(
+                ErrorCode::NotReady,
+                format!("partition {topic}-{partition} is being opened"),
+            )
+        })
+    }
+
+    /// A partition that clients may write to: not one of the broker's own.
+    pub(crate) fn writable_partition(
+        &self,
+        topic: &str,
+        topic_id: Option<TopicId>,
+        partition: PartitionIndex,
+    ) -> Result<Partition, WireError> {
+        if topic.starts_with("__") {
+            return Err(WireError::new(
+                ErrorCode::NotAuthorized,
+                format!("topic {topic} is the broker's own: clients may read it, not change it"),
+            ));
+        }
+        self.partition(topic, topic_id, partition)
+    }
+}
+
+/// How many connections are open.
+#[derive(Clone, Default)]
+pub(crate) struct ConnectionCount(Arc<AtomicU32>);
+
+/// Counts one connection for as long as it lives.
+pub(crate) struct CountedConnection(Arc<AtomicU32>);
+
+impl ConnectionCount {
+    pub(crate) fn count(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self) -> CountedConnection {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        CountedConnection(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,274 @@
+//! The data directory: whose it is, which version it has, and that one process alone uses it.
+//!
+//! ```text
+//! broker.toml                        format version, cluster, broker and directory id
+//! lock                               held while a broker runs; contains its process id
+//! topics/<topic id>/<partition>/     one partition's log
+//! artefacts/<sha-256>.wasm           deployed components
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use millstream_protocol::{TopicId, TopicPartition};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The version of the layout this broker writes and the only one that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+const IDENTITY_FILE: &str = "broker.toml";
+const LOCK_FILE: &str = "lock";
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process uses it.
+    #[error("data directory {} is in use by process {holder}", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// What the other process wrote into the lock file.
+        holder: String,
+    },
+    /// It was written by another version.
+    #[error(
+        "data directory {} has format version {found}, this broker reads version {FORMAT_VERSION}",
+        path.display()
+    )]
+    Version {
+        /// The directory.
+        path: PathBuf,
+        /// The version found.
+        found: u32,
+    },
+    /// Its identity file cannot be understood.
+    #[error("{} is not a broker's identity: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It holds something, but not a broker's data.
+    #[error("directory {} is not empty and holds no broker's data", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It cannot be read or written.
+    #[error("cannot use data directory {}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+/// Who this broker is; made with the directory and never changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerIdentity {
+    format_version: u32,
+    /// The cluster's identity.
+    pub cluster_id: Uuid,
+    /// The broker's number in the cluster.
+    pub broker_id: u32,
+    /// This directory's own identity: another one after the disk was replaced.
+    pub directory_id: Uuid,
+}
+
+/// A data directory, held by this process alone until it is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    root: PathBuf,
+    identity: BrokerIdentity,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the directory, making it if it is not there, and takes its lock.
+    pub fn open(root: &Path) -> Result<Self, DataDirError> {
+        fs::create_dir_all(root).map_err(at(root))?;
+        let lock = take_lock(root)?;
+        let path = root.join(IDENTITY_FILE);
+        let identity = match fs::read_to_string(&path) {
+            Ok(text) => parse_identity(root, &path, &text)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create_identity(root, &path)?,
+            Err(error) => return Err(at(&path)(error)),
+        };
+        for folder in ["topics", "artefacts"] {
+            let folder = root.join(folder);
+            fs::create_dir_all(&folder).map_err(at(&folder))?;
+        }
+        sync_dir(root)?;
+        Ok(Self {
+            root: root.to_owned(),
+            identity,
+            _lock: lock,
+        })
+    }
+
+    /// Who this broker is.
+    pub fn identity(&self) -> &BrokerIdentity {
+        &self.identity
+    }
+
+    /// Where all topics live.
+    pub fn topics(&self) -> PathBuf {
+        self.root.join("topics")
+    }
+
+    /// Where one topic lives.
+    pub fn topic(&self, topic_id: TopicId) -> PathBuf {
+        self.topics().join(topic_id.to_string())
+    }
+
+    /// Where one partition's log lives.
+    pub fn partition(&self, id: TopicPartition) -> PathBuf {
+        self.topic(id.topic_id).join(id.partition.to_string())
+    }
+
+    /// Where deployed components live.
+    pub fn artefacts(&self) -> PathBuf {
+        self.root.join("artefacts")
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+    let path = path.to_owned();
+    |source| DataDirError::Io { path, source }
+}
+
+fn sync_dir(path: &Path) -> Result<(), DataDirError> {
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(at(path))
+}
+
+fn take_lock(root: &Path) -> Result<File, DataDirError> {
+    let path = root.join(LOCK_FILE);
+    let mut options = OpenOptions::new();
+    let mut lock = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(at(&path))?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut holder = String::new();
+        // The holder is named when it can be; the refusal does not depend on it.
+        let _ = (&mut lock).take(32).read_to_string(&mut holder);
+        return Err(DataDirError::InUse {
+            path: root.to_owned(),
+            holder: holder.trim().to_owned(),
+        });
+    }
+    lock.set_len(0)
+        .and_then(|()| lock.rewind())
+        .map_err(at(&path))?;
+    writeln!(lock, "{}", std::process::id()).map_err(at(&path))?;
+    Ok(lock)
+}
+
+fn parse_identity(root: &Path, path: &Path, text: &str) -> Result<BrokerIdentity, DataDirError> {
+    #[derive(Deserialize)]
+    struct Version {
+        format_version: u32,
+    }
+    let malformed = |error: toml::de::Error| DataDirError::Malformed {
+        path: path.to_owned(),
+        reason: error.message().to_owned(),
+    };
+    // The version is read alone first: a newer identity may have other fields.
+    let Version {
+        format_version: found,
+    } = toml::from_str(text).map_err(malformed)?;
+    if found != FORMAT_VERSION {
+        return Err(DataDirError::Version {
+            path: root.to_owned(),
+            found,
+        });
+    }
+    toml::from_str(text).map_err(malformed)
+}
+
+fn create_identity(root: &Path, path: &Path) -> Result<BrokerIdentity, DataDirError> {
+    // Topics without an identity are a damaged directory, not a new one.
+    if root.join("topics").exists() {
+        return Err(DataDirError::Foreign {
+            path: root.to_owned(),
+        });
+    }
+    let identity = BrokerIdentity {
+        format_version: FORMAT_VERSION,
+        cluster_id: Uuid::new_v4(),
+        broker_id: 1,
+        directory_id: Uuid::new_v4(),
+    };
+    let text = toml::to_string(&identity).map_err(|error| DataDirError::Malformed {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    let draft = path.with_extension("draft");
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    write().map_err(at(path))?;
+    Ok(identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_survives_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path()).unwrap().identity().clone();
+        let second = DataDir::open(dir.path()).unwrap().identity().clone();
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn second_opener_is_told_who_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let _held = DataDir::open(dir.path()).unwrap();
+        match DataDir::open(dir.path()) {
+            Err(DataDirError::InUse { holder, .. }) => {
+                assert_eq!(holder, std::process::id().to_string())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn other_versions_are_refused_whatever_else_they_hold() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(
+            dir.path().join(IDENTITY_FILE),
+            "format_version = 7\nshape = \"unknown\"\n",
+        )
+        .unwrap();
+        assert!(matches!(
+            DataDir::open(dir.path()),
+            Err(DataDirError::Version { found: 7, .. })
+        ));
+    }
+
+    #[test]
+    fn topics_without_an_identity_are_not_adopted() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("topics")).unwrap();
+        assert!(matches!(
+            DataDir::open(dir.path()),
+            Err(DataDirError::Foreign { .. })
+        ));
+    }
+}

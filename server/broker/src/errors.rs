@@ -1,0 +1,159 @@
+//! The one place where errors of the cores become errors on the wire. No match here has a
+//! wildcard: a new error must be given its code.
+
+use millstream_log::{AppendError, ChangeError, ReadError, RejectReason};
+use millstream_metadata::error::DeployError;
+use millstream_metadata::{CommandError, SpecError};
+use millstream_protocol::batch::BatchError;
+use millstream_protocol::{ErrorCode, Offset, PartitionIndex, TopicPartition, WireError};
+
+use millstream_runtime::RefusedError;
+use tokio::task::JoinError;
+
+use crate::partition::Partition;
+
+pub(crate) fn shutting_down() -> WireError {
+    WireError::new(ErrorCode::ShuttingDown, "the broker is shutting down")
+}
+
+pub(crate) fn partition_gone(id: TopicPartition) -> WireError {
+    WireError::new(
+        ErrorCode::UnknownTopic,
+        format!("the topic of partition {id} was deleted"),
+    )
+}
+
+pub(crate) fn unknown_topic(topic: &str) -> WireError {
+    WireError::new(
+        ErrorCode::UnknownTopic,
+        format!("no topic is named {topic}"),
+    )
+}
+
+pub(crate) fn unknown_deployment(name: &str) -> WireError {
+    WireError::new(
+        ErrorCode::UnknownDeployment,
+        format!("no deployment is named {name}"),
+    )
+}
+
+pub(crate) fn unknown_partition(
+    topic: &str,
+    partition: PartitionIndex,
+    partitions: usize,
+) -> WireError {
+    WireError::new(
+        ErrorCode::UnknownPartition,
+        format!("topic {topic} has no partition {partition}: it has {partitions}, counted from 0"),
+    )
+}
+
+pub(crate) fn beyond_high_watermark(
+    partition: &Partition,
+    offset: Offset,
+    high_watermark: Offset,
+) -> WireError {
+    WireError::new(
+        ErrorCode::OffsetOutOfRange,
+        format!(
+            "offset {offset} of {} lies beyond its high watermark {high_watermark}",
+            partition.name()
+        ),
+    )
+}
+
+/// Puts the partition's name in front of a message that does not know it.
+pub(crate) fn for_partition(partition: &Partition, error: WireError) -> WireError {
+    let name = partition.name();
+    if error.message.contains(&name) {
+        return error;
+    }
+    WireError::new(error.code, format!("{name}: {}", error.message))
+}
+
+pub(crate) fn from_batch(error: BatchError) -> WireError {
+    WireError::new(error.code(), error.to_string())
+}
+
+pub(crate) fn from_append(partition: &Partition, error: &AppendError) -> WireError {
+    let code = match error {
+        AppendError::StorageFull => ErrorCode::StorageFull,
+        AppendError::Damaged(_) => ErrorCode::PartitionDamaged,
+        AppendError::Poisoned(_) => ErrorCode::StorageFailed,
+        AppendError::StaleEpoch { .. } => ErrorCode::NotLeader,
+        AppendError::NotContiguous { .. } => ErrorCode::Internal,
+        AppendError::Batch(error) => error.code(),
+    };
+    WireError::new(
+        code,
+        format!("cannot append to {}: {error}", partition.name()),
+    )
+}
+
+pub(crate) fn from_reject(partition: &Partition, error: &RejectReason) -> WireError {
+    let code = match error {
+        RejectReason::OutOfOrder { .. } => ErrorCode::OutOfOrderSequence,
+        RejectReason::Fenced { .. } => ErrorCode::ProducerFenced,
+        RejectReason::UnknownProducer => ErrorCode::UnknownProducer,
+        RejectReason::TooLarge { .. } => ErrorCode::RecordTooLarge,
+    };
+    WireError::new(
+        code,
+        format!("{} refuses a batch: {error}", partition.name()),
+    )
+}
+
+pub(crate) fn from_change(partition: &Partition, error: &ChangeError) -> WireError {
+    let code = match error {
+        ChangeError::StorageFull => ErrorCode::StorageFull,
+        ChangeError::Damaged(_) => ErrorCode::PartitionDamaged,
+        ChangeError::Poisoned(_) => ErrorCode::StorageFailed,
+        ChangeError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+    };
+    WireError::new(code, format!("cannot change {}: {error}", partition.name()))
+}
+
+pub(crate) fn from_read(partition: &Partition, error: &ReadError) -> WireError {
+    let code = match error {
+        ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        ReadError::Damaged(_) => ErrorCode::PartitionDamaged,
+        ReadError::Storage(_) => ErrorCode::StorageFailed,
+    };
+    WireError::new(code, format!("cannot read {}: {error}", partition.name()))
+}
+
+pub(crate) fn owned_by_deployment(group: &str) -> WireError {
+    WireError::new(
+        ErrorCode::GroupOwnedByDeployment,
+        format!("group {group} belongs to the deployment of that name"),
+    )
+}
+
+pub(crate) fn deployment_exists(name: &str) -> WireError {
+    WireError::new(
+        ErrorCode::DeploymentExists,
+        format!("a deployment is named {name} already"),
+    )
+}
+
+/// What metadata says of a deployment before its component is compiled.
+pub(crate) fn from_spec(error: SpecError) -> WireError {
+    CommandError::from(DeployError::from(error)).to_wire()
+}
+
+pub(crate) fn from_refused(error: &RefusedError) -> WireError {
+    let code = match error {
+        RefusedError::TooLarge { .. }
+        | RefusedError::NotWasm
+        | RefusedError::CoreModule
+        | RefusedError::Invalid { .. }
+        | RefusedError::Import { .. }
+        | RefusedError::Export { .. } => ErrorCode::ComponentRefused,
+    };
+    WireError::new(code, error.to_string())
+}
+
+/// A task of the broker's own was cut off or failed.
+pub(crate) fn from_join(error: JoinError) -> WireError {
+    WireError::new(ErrorCode::Internal, error.to_string())
+}

@@ -1,0 +1,353 @@
+//! The shell around the group coordinator: one task that owns it, appends what it writes, and
+//! tells members and callers only what is durable.
+//!
+//! Calls that come while an append is under way are handled together afterwards and share the next
+//! append: a group commit for group commits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use millstream_group::{
+    Coordinator, Effect, Limits, MemberHandle, Outcome, Record, ResolvedStart, StartWanted, Topic,
+};
+use millstream_protocol::api::group::CoordinatorMessage;
+use millstream_protocol::api::offsets::Position;
+use millstream_protocol::{ErrorCode, Offset, TopicPartition, WireError};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::StartError;
+use crate::clock;
+use crate::controller::Controller;
+use crate::errors;
+use crate::internal::{self, GROUPS_PARTITION, InternalRecord};
+use crate::partition::{Partition, Visible};
+use crate::registry::Registry;
+
+/// Calls that wait for the coordinator; beyond it callers wait for room.
+const MAX_QUEUED_CALLS: usize = 4_096;
+
+/// Calls handled together, and so in one append.
+const MAX_CALLS_PER_TURN: usize = 512;
+
+/// Messages that wait for one member. A member that reads none of them is cut off.
+const MAX_QUEUED_MESSAGES: usize = 4_096;
+
+/// How long a start that cannot be resolved waits before it is tried again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// What a member's stream is told, in order. The channel's end is the end of the membership.
+pub(crate) type MemberMessages = mpsc::Receiver<CoordinatorMessage>;
+
+/// What one call led to.
+struct Done {
+    records: Vec<Record>,
+    effects: Vec<Effect>,
+    respond: Box<dyn FnOnce(Result<(), WireError>) + Send>,
+}
+
+type Call = Box<dyn FnOnce(&mut Coordinator) -> Done + Send>;
+
+/// The way to the coordinator.
+pub(crate) struct Groups {
+    calls: mpsc::Sender<Call>,
+    members: Members,
+    next_member: AtomicU64,
+}
+
+type Members = Arc<Mutex<HashMap<MemberHandle, mpsc::Sender<CoordinatorMessage>>>>;
+
+/// What the coordinator's task holds.
+struct Shell {
+    /// None after a failed append, until the log is read back.
+    coordinator: Option<Coordinator>,
+    log: Partition,
+    members: Members,
+    controller: Arc<Controller>,
+    partitions: Arc<Registry>,
+    groups: std::sync::Weak<Groups>,
+}
+
+impl Groups {
+    /// Reads the committed offsets back and starts the coordinator.
+    pub(crate) async fn load(
+        controller: Arc<Controller>,
+        partitions: Arc<Registry>,
+    ) -> Result<Arc<Self>, StartError> {
+        let load_error = |error: WireError| StartError::Load {
+            what: "the groups' offsets".to_owned(),
+            reason: error.message,
+        };
+        let log = partitions.get(GROUPS_PARTITION).ok_or_else(|| {
+            load_error(WireError::new(ErrorCode::Internal, "their log is not open"))
+        })?;
+        let coordinator = load(&log, &controller).map_err(load_error)?;
+        let (calls, queue) = mpsc::channel(MAX_QUEUED_CALLS);
+        let members = Members::default();
+        // Seeded from the clock, so that member ids are not used again after a restart.
+        let next_member = AtomicU64::new(clock::now_ms().unsigned_abs() << 16);
+        let groups = Arc::new(Self {
+            calls,
+            members: Arc::clone(&members),
+            next_member,
+        });
+        let shell = Shell {
+            coordinator: Some(coordinator),
+            log,
+            members,
+            controller,
+            partitions,
+            groups: Arc::downgrade(&groups),
+        };
+        tokio::spawn(shell.run(queue));
+        // What was deleted while no coordinator was there to hear of it.
+        groups
+            .call(|coordinator| coordinator.forget_unknown_topics())
+            .await
+            .map_err(load_error)?;
+        Ok(groups)
+    }
+
+    /// Runs one request on the coordinator, and returns its response once all that it rests on is
+    /// durable.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&mut Coordinator) -> Outcome<T> + Send + 'static,
+    ) -> Result<T, WireError> {
+        let (sender, response) = oneshot::channel();
+        let call: Call = Box::new(move |coordinator| {
+            let Outcome {
+                records,
+                effects,
+                response,
+            } = request(coordinator);
+            let respond = Box::new(move |durable: Result<(), WireError>| {
+                // The caller may have gone; what it asked for is done all the same.
+                let _ = sender.send(durable.map(|()| response));
+            });
+            Done {
+                records,
+                effects,
+                respond,
+            }
+        });
+        self.calls
+            .send(call)
+            .await
+            .map_err(|_| errors::shutting_down())?;
+        // A call is dropped unanswered while there is no coordinator to ask.
+        response.await.unwrap_or_else(|_| Err(not_loaded()))
+    }
+
+    /// Reads from the coordinator what is durable.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&Coordinator) -> T + Send + 'static,
+    ) -> Result<T, WireError> {
+        self.call(|coordinator| Outcome {
+            records: Vec::new(),
+            effects: Vec::new(),
+            response: request(coordinator),
+        })
+        .await
+    }
+
+    /// A new member's handle, and what it will be told.
+    pub(crate) fn new_member(&self) -> (MemberHandle, MemberMessages) {
+        let handle = MemberHandle(self.next_member.fetch_add(1, Ordering::Relaxed));
+        let (sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
+        self.members.lock().insert(handle, sender);
+        (handle, messages)
+    }
+
+    /// The member is gone: its partitions go to others.
+    pub(crate) async fn leave(&self, member: MemberHandle) {
+        self.members.lock().remove(&member);
+        // A coordinator that is gone has no members.
+        let _ = self
+            .call(move |coordinator| coordinator.leave(member))
+            .await;
+    }
+
+    /// A topic was made or has grown.
+    pub(crate) async fn topic_updated(&self, topic: Topic) -> Result<(), WireError> {
+        self.call(move |coordinator| coordinator.topic_updated(topic, clock::now_ms()))
+            .await
+    }
+
+    /// A topic was deleted.
+    pub(crate) async fn topic_deleted(
+        &self,
+        topic_id: millstream_protocol::TopicId,
+    ) -> Result<(), WireError> {
+        self.call(move |coordinator| coordinator.topic_deleted(topic_id))
+            .await
+    }
+}
+
+/// A coordinator with what the log says.
+fn load(log: &Partition, controller: &Controller) -> Result<Coordinator, WireError> {
+    let mut coordinator = Coordinator::new(Limits::default(), controller.group_topics());
+    internal::replay(log, |key, value| {
+        let record = Record::decode(key.unwrap_or_default(), value)
+            .map_err(|error| WireError::new(ErrorCode::Internal, error.to_string()))?;
+        coordinator.replay(&record);
+        Ok::<_, WireError>(())
+    })?;
+    Ok(coordinator)
+}
+
+impl Shell {
+    async fn run(mut self, mut queue: mpsc::Receiver<Call>) {
+        let mut calls = Vec::new();
+        while queue.recv_many(&mut calls, MAX_CALLS_PER_TURN).await > 0 {
+            self.turn(calls.drain(..)).await;
+        }
+    }
+
+    async fn turn(&mut self, calls: impl Iterator<Item = Call>) {
+        let Some(coordinator) = self.loaded() else {
+            return;
+        };
+        let mut done: Vec<Done> = calls.map(|call| call(coordinator)).collect();
+        let records: Vec<Record> = done
+            .iter_mut()
+            .flat_map(|done| std::mem::take(&mut done.records))
+            .collect();
+        if let Err(error) = self.append(&records).await {
+            // What the coordinator holds did not become durable: it is read back from the log, and
+            // every member joins again.
+            tracing::error!(%error, "group records were not appended; every member must join again");
+            self.coordinator = None;
+            self.members.lock().clear();
+            for Done { respond, .. } in done {
+                respond(Err(WireError::new(
+                    ErrorCode::NotReady,
+                    error.message.clone(),
+                )));
+            }
+            return;
+        }
+        for Done {
+            effects, respond, ..
+        } in done
+        {
+            for effect in effects {
+                self.perform(effect);
+            }
+            respond(Ok(()));
+        }
+    }
+
+    /// The coordinator, read back from the log if it has to be. An empty one would use generations
+    /// again and forget offsets, so without a log there is none.
+    fn loaded(&mut self) -> Option<&mut Coordinator> {
+        if self.coordinator.is_none() {
+            match load(&self.log, &self.controller) {
+                Ok(coordinator) => self.coordinator = Some(coordinator),
+                Err(error) => tracing::error!(%error, "the groups' offsets cannot be read back"),
+            }
+        }
+        self.coordinator.as_mut()
+    }
+
+    async fn append(&self, records: &[Record]) -> Result<(), WireError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let encoded = records
+            .iter()
+            .map(|record| {
+                record.encode().map(|r| InternalRecord {
+                    key: r.key,
+                    value: r.value,
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| WireError::new(ErrorCode::Internal, error.to_string()))?;
+        internal::append(&self.log, &encoded, clock::now_ms())
+            .await
+            .map(|_| ())
+    }
+
+    fn perform(&self, effect: Effect) {
+        match effect {
+            Effect::Send { member, message } => {
+                let mut members = self.members.lock();
+                if members
+                    .get(&member)
+                    .is_some_and(|sender| sender.try_send(message).is_err())
+                {
+                    // It is gone, or has not read for very long: its stream ends.
+                    members.remove(&member);
+                }
+            }
+            Effect::ResolveStarts { group, starts } => {
+                let (partitions, controller) =
+                    (Arc::clone(&self.partitions), Arc::clone(&self.controller));
+                let groups = self.groups.clone();
+                tokio::spawn(async move {
+                    let resolved = resolve_all(&partitions, &controller, starts).await;
+                    if let Some(groups) = groups.upgrade() {
+                        let answer = groups
+                            .call(move |coordinator| {
+                                coordinator.starts_resolved(&group, resolved, clock::now_ms())
+                            })
+                            .await;
+                        if let Err(error) = answer {
+                            tracing::warn!(%error, "starts of a group were not committed");
+                        }
+                    }
+                });
+            }
+        }
+    }
+}
+
+async fn resolve_all(
+    partitions: &Registry,
+    controller: &Controller,
+    starts: Vec<StartWanted>,
+) -> Vec<ResolvedStart> {
+    let mut resolved = Vec::with_capacity(starts.len());
+    for wanted in starts {
+        let id = TopicPartition {
+            topic_id: wanted.topic_id,
+            partition: wanted.partition,
+        };
+        let partition = loop {
+            // A topic that was deleted meanwhile needs no answer; a partition on its way does.
+            match partitions.get(id) {
+                None if controller.image().partition(id).is_some() => {
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await
+                }
+                found => break found,
+            }
+        };
+        if let Some(partition) = partition {
+            let offset = resolve_within(&partition, wanted.position);
+            resolved.push(wanted.at(offset));
+        }
+    }
+    resolved
+}
+
+fn not_loaded() -> WireError {
+    WireError::new(ErrorCode::NotReady, "the group coordinator is being loaded")
+}
+
+/// The offset of a position, moved into the log where it lies outside.
+pub(crate) fn resolve_within(partition: &Partition, position: Position) -> Offset {
+    let Visible {
+        high_watermark,
+        log_start_offset,
+        ..
+    } = partition.visible();
+    match position {
+        Position::Offset(offset) => offset.clamp(log_start_offset, high_watermark),
+        // What cannot be found by its time is not skipped.
+        other => partition.resolve(other).unwrap_or(log_start_offset),
+    }
+}

@@ -1,0 +1,304 @@
+//! `OpenGroup`, the member's stream, and the administration of groups.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use millstream_group::error::Coded;
+use millstream_group::{Join, MemberHandle, PartitionEnds, Reset};
+use millstream_protocol::api::group::{
+    CommitOffsets, CoordinatorMessage, DeleteGroup, DescribeGroup, FetchOffsets,
+    FetchOffsetsResponse, GroupDescription, ListGroupsResponse, MemberKind, MemberMessage,
+    OpenGroup, ResetGroup, ResetGroupResponse,
+};
+use millstream_protocol::limits::MAX_ITEMS_PER_REQUEST;
+use millstream_protocol::{ErrorCode, WireError};
+use millstream_transport::{FrameReceiver, FrameSender, Priority};
+
+use crate::clock;
+use crate::config::{MEMBER_SILENCE_CHECK, MEMBER_SILENCE_LIMIT};
+use crate::context::Context;
+use crate::errors;
+use crate::groups::MemberMessages;
+use crate::handlers::StreamEnd;
+use crate::session::Session;
+
+pub(crate) async fn open(
+    context: &Context,
+    session: &Session,
+    request: OpenGroup,
+    sender: &mut FrameSender,
+    receiver: &mut FrameReceiver,
+) -> Result<(), StreamEnd> {
+    sender.set_priority(Priority::Control);
+    let (member, messages) = context.groups.new_member();
+    let join = Join {
+        group: request.group,
+        member,
+        member_name: request.member_name,
+        principal: session.principal().to_owned(),
+        kind: MemberKind::Client,
+        topics: request.topics,
+        start: request.start,
+    };
+    // Whatever ends this task, a cut connection included, ends the membership.
+    let _membership = Membership {
+        groups: Arc::clone(&context.groups),
+        member,
+    };
+    context
+        .groups
+        .call(move |coordinator| coordinator.join(join))
+        .await?
+        .map_err(|error| error.to_wire())?;
+    MemberStream {
+        context,
+        session,
+        member,
+        messages,
+        generation: 0,
+    }
+    .run(sender, receiver)
+    .await
+}
+
+/// Leaves the group when it is dropped.
+struct Membership {
+    groups: Arc<crate::groups::Groups>,
+    member: MemberHandle,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let (groups, member) = (Arc::clone(&self.groups), self.member);
+        tokio::spawn(async move { groups.leave(member).await });
+    }
+}
+
+struct MemberStream<'a> {
+    context: &'a Context,
+    session: &'a Session,
+    member: MemberHandle,
+    messages: MemberMessages,
+    /// The newest generation told to the member.
+    generation: u32,
+}
+
+impl MemberStream<'_> {
+    async fn run(
+        mut self,
+        sender: &mut FrameSender,
+        receiver: &mut FrameReceiver,
+    ) -> Result<(), StreamEnd> {
+        let mut silence = Silence::new(self.session);
+        let mut checks = tokio::time::interval(MEMBER_SILENCE_CHECK);
+        loop {
+            tokio::select! {
+                message = self.messages.recv() => {
+                    let Some(message) = message else { return Err(StreamEnd::Refused(membership_ended())) };
+                    self.tell(message, sender, &mut silence, &mut checks).await?;
+                }
+                frame = receiver.receive::<MemberMessage>(0) => {
+                    let Some(frame) = frame? else { return Ok(()) };
+                    if !self.take(frame.body).await? {
+                        return Ok(());
+                    }
+                }
+                _ = checks.tick() => silence.check()?,
+            }
+        }
+    }
+
+    /// Sends one message; a member whose link is dead does not hold this up for longer than its
+    /// silence is borne.
+    async fn tell(
+        &mut self,
+        message: CoordinatorMessage,
+        sender: &mut FrameSender,
+        silence: &mut Silence<'_>,
+        checks: &mut tokio::time::Interval,
+    ) -> Result<(), StreamEnd> {
+        self.generation = self.generation.max(generation_of(&message));
+        let frame = Ok::<_, WireError>(message);
+        let mut send = std::pin::pin!(sender.send(&frame));
+        loop {
+            tokio::select! {
+                sent = &mut send => return Ok(sent?),
+                _ = checks.tick() => silence.check()?,
+            }
+        }
+    }
+
+    /// Handles what the member sends. False: it leaves.
+    async fn take(&mut self, message: MemberMessage) -> Result<bool, StreamEnd> {
+        let (groups, member) = (&self.context.groups, self.member);
+        let handled = match message {
+            MemberMessage::Commit {
+                generation,
+                offsets,
+            } => {
+                if generation > self.generation {
+                    return Err(StreamEnd::Refused(WireError::new(
+                        ErrorCode::InvalidRequest,
+                        format!(
+                            "a commit of generation {generation}, which this member was never told of"
+                        ),
+                    )));
+                }
+                groups
+                    .call(move |c| c.commit(member, generation, offsets, clock::now_ms()))
+                    .await?
+            }
+            MemberMessage::Released {
+                generation,
+                partitions,
+            } => {
+                groups
+                    .call(move |c| c.released(member, generation, &partitions))
+                    .await?
+            }
+            MemberMessage::Leave => return Ok(false),
+        };
+        handled.map_err(|error| error.to_wire())?;
+        Ok(true)
+    }
+}
+
+fn generation_of(message: &CoordinatorMessage) -> u32 {
+    match message {
+        CoordinatorMessage::Joined { generation, .. }
+        | CoordinatorMessage::Assign { generation, .. }
+        | CoordinatorMessage::Revoke { generation, .. }
+        | CoordinatorMessage::Seek { generation, .. } => *generation,
+        CoordinatorMessage::Committed(_) => 0,
+    }
+}
+
+fn membership_ended() -> WireError {
+    WireError::new(
+        ErrorCode::UnknownMember,
+        "the membership has ended; join again",
+    )
+}
+
+/// How long nothing has come from the peer. Both sides send keep-alives, so a peer that is there
+/// is never silent for long, however slowly it works.
+struct Silence<'a> {
+    session: &'a Session,
+    datagrams: u64,
+    since: Instant,
+}
+
+impl<'a> Silence<'a> {
+    fn new(session: &'a Session) -> Self {
+        Self {
+            session,
+            datagrams: session.connection().datagrams_received(),
+            since: Instant::now(),
+        }
+    }
+
+    fn check(&mut self) -> Result<(), StreamEnd> {
+        let datagrams = self.session.connection().datagrams_received();
+        if datagrams != self.datagrams {
+            self.datagrams = datagrams;
+            self.since = Instant::now();
+        } else if self.since.elapsed() > MEMBER_SILENCE_LIMIT {
+            tracing::info!(
+                peer = self.session.peer(),
+                "group member is silent; its partitions go to others"
+            );
+            return Err(StreamEnd::Refused(membership_ended()));
+        }
+        Ok(())
+    }
+}
+
+pub(crate) async fn list(context: &Context) -> Result<ListGroupsResponse, WireError> {
+    context.groups.read(|coordinator| coordinator.list()).await
+}
+
+pub(crate) async fn describe(
+    context: &Context,
+    request: DescribeGroup,
+) -> Result<GroupDescription, WireError> {
+    let partitions = Arc::clone(&context.partitions);
+    let ends = move |id| {
+        let visible = partitions.get(id)?.visible();
+        Some(PartitionEnds {
+            log_start_offset: visible.log_start_offset,
+            high_watermark: visible.high_watermark,
+        })
+    };
+    let described = context
+        .groups
+        .read(move |coordinator| coordinator.describe(&request.group, ends))
+        .await?;
+    described.map_err(|error| error.to_wire())
+}
+
+pub(crate) async fn commit(context: &Context, request: CommitOffsets) -> Result<(), WireError> {
+    let committed = context
+        .groups
+        .call(move |c| c.commit_offsets(request, clock::now_ms()))
+        .await?;
+    committed.map_err(|error| error.to_wire())
+}
+
+pub(crate) async fn offsets(
+    context: &Context,
+    request: FetchOffsets,
+) -> Result<FetchOffsetsResponse, WireError> {
+    context
+        .groups
+        .read(move |coordinator| coordinator.fetch_offsets(&request.group))
+        .await
+}
+
+pub(crate) async fn reset(
+    context: &Context,
+    request: ResetGroup,
+) -> Result<ResetGroupResponse, WireError> {
+    let topic = context.topic(&request.topic)?;
+    if request.partitions.len() > MAX_ITEMS_PER_REQUEST {
+        return Err(WireError::new(
+            ErrorCode::InvalidRequest,
+            format!(
+                "the request names {} partitions, more than {MAX_ITEMS_PER_REQUEST}",
+                request.partitions.len()
+            ),
+        ));
+    }
+    let partitions = if request.partitions.is_empty() {
+        (0..topic.partitions.len() as u32).collect()
+    } else {
+        request.partitions
+    };
+    let mut offsets = BTreeMap::new();
+    for number in partitions {
+        let partition = context.partition(&request.topic, Some(topic.topic_id), number)?;
+        offsets.insert(number, partition.resolve(request.to)?);
+    }
+    let reset = Reset {
+        group: request.group,
+        topic: request.topic,
+        topic_id: topic.topic_id,
+        offsets,
+    };
+    let done = context
+        .groups
+        .call(move |coordinator| coordinator.reset(reset, clock::now_ms()))
+        .await?;
+    done.map_err(|error| error.to_wire())
+}
+
+pub(crate) async fn delete(context: &Context, request: DeleteGroup) -> Result<(), WireError> {
+    if context.deployments.exists(&request.group) {
+        return Err(errors::owned_by_deployment(&request.group));
+    }
+    let deleted = context
+        .groups
+        .call(move |coordinator| coordinator.delete_group(&request.group))
+        .await?;
+    deleted.map_err(|error| error.to_wire())
+}

@@ -1,0 +1,200 @@
+//! One file per API family: each takes a decoded request and answers it, or serves its stream.
+
+pub(crate) mod fetch;
+pub(crate) mod group;
+pub(crate) mod hello;
+pub(crate) mod offsets;
+pub(crate) mod plugin;
+pub(crate) mod produce;
+pub(crate) mod topic;
+
+use bytes::Bytes;
+use millstream_protocol::api::{MAX_HOPS, Request, RequestFrame};
+use millstream_protocol::frame::FrameError;
+use millstream_protocol::limits::MAX_COMPONENT_BYTES;
+use millstream_protocol::{ErrorCode, WireError};
+use millstream_transport::{FrameReceiver, FrameSender, ReceiveError, SendError};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::session::Session;
+
+/// Why a stream ended before its time.
+#[derive(Debug)]
+pub(crate) enum StreamEnd {
+    /// The peer is told this, and the stream is closed.
+    Refused(WireError),
+    /// The peer is gone, or wants no more: there is nobody to tell.
+    Gone,
+}
+
+impl From<WireError> for StreamEnd {
+    fn from(error: WireError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<FrameError> for StreamEnd {
+    fn from(error: FrameError) -> Self {
+        Self::Refused(WireError::new(ErrorCode::Internal, error.to_string()))
+    }
+}
+
+impl From<SendError> for StreamEnd {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Frame(error) => error.into(),
+            _ => Self::Gone,
+        }
+    }
+}
+
+impl From<ReceiveError> for StreamEnd {
+    fn from(error: ReceiveError) -> Self {
+        error.to_wire_error().map_or(Self::Gone, Self::Refused)
+    }
+}
+
+/// Serves one stream from its first frame to its end.
+pub(crate) async fn serve(
+    context: &Context,
+    session: &Session,
+    mut sender: FrameSender,
+    mut receiver: FrameReceiver,
+) {
+    if let Err(StreamEnd::Refused(error)) =
+        answer(context, session, &mut sender, &mut receiver).await
+    {
+        tracing::debug!(peer = %session.peer(), code = ?error.code, %error, "request refused");
+        // The peer may have gone while it was being refused.
+        let _ = sender.send(&Err::<(), _>(error)).await;
+    }
+    let _ = sender.finish().await;
+}
+
+async fn answer(
+    context: &Context,
+    session: &Session,
+    sender: &mut FrameSender,
+    receiver: &mut FrameReceiver,
+) -> Result<(), StreamEnd> {
+    let Some(frame) = receiver
+        .receive::<RequestFrame>(MAX_COMPONENT_BYTES)
+        .await?
+    else {
+        return Ok(());
+    };
+    let RequestFrame { hops, request } = frame.body;
+    check_order(session, hops, &request)?;
+    check_payload(&request, frame.payload.len())?;
+    let reply = &mut Reply(sender);
+    match request {
+        Request::Hello(request) => reply.with(hello::hello(context, session, request)).await,
+        Request::DescribeBroker(_) => reply.with(Ok(hello::describe(context))).await,
+        Request::DescribeTopics(request) => reply.with(topic::describe(context, request)).await,
+        Request::CreateTopic(request) => reply.with(topic::create(context, request).await).await,
+        Request::AlterTopic(request) => reply.with(topic::alter(context, request).await).await,
+        Request::DeleteTopic(request) => reply.with(topic::delete(context, request).await).await,
+        Request::ListOffsets(request) => reply.with(offsets::list(context, request)).await,
+        Request::DeleteRecords(request) => {
+            reply
+                .with(offsets::delete_records(context, request).await)
+                .await
+        }
+        Request::InitProducer(request) => reply.with(produce::init(context, request).await).await,
+        Request::OpenProduce(request) => produce::open(context, request, reply.0, receiver).await,
+        Request::Fetch(request) => {
+            let (response, payload) = fetch::fetch(context, request).await?;
+            reply.with_payload(response, payload).await
+        }
+        Request::OpenFetch(request) => fetch::open(context, request, reply.0, receiver).await,
+        Request::OpenGroup(request) => {
+            group::open(context, session, request, reply.0, receiver).await
+        }
+        Request::ListGroups(_) => reply.with(group::list(context).await).await,
+        Request::DescribeGroup(request) => {
+            reply.with(group::describe(context, request).await).await
+        }
+        Request::CommitOffsets(request) => reply.with(group::commit(context, request).await).await,
+        Request::FetchOffsets(request) => reply.with(group::offsets(context, request).await).await,
+        Request::ResetGroup(request) => reply.with(group::reset(context, request).await).await,
+        Request::DeleteGroup(request) => reply.with(group::delete(context, request).await).await,
+        Request::DeployPlugin(request) => {
+            let component = frame.payload.freeze();
+            reply
+                .with(plugin::deploy(context, request, component).await)
+                .await
+        }
+        Request::ListDeployments(_) => reply.with(Ok(plugin::list(context))).await,
+        Request::DescribeDeployment(request) => {
+            reply.with(plugin::describe(context, request)).await
+        }
+        Request::RemoveDeployment(request) => {
+            reply.with(plugin::remove(context, request).await).await
+        }
+        Request::OpenPluginLogs(request) => plugin::logs(context, request, reply.0).await,
+    }
+}
+
+/// The one answer of a unary request.
+struct Reply<'a>(&'a mut FrameSender);
+
+impl Reply<'_> {
+    async fn with<T: Serialize>(&mut self, result: Result<T, WireError>) -> Result<(), StreamEnd> {
+        self.with_payload(result?, Vec::new()).await
+    }
+
+    async fn with_payload<T: Serialize>(
+        &mut self,
+        response: T,
+        payload: Vec<Bytes>,
+    ) -> Result<(), StreamEnd> {
+        Ok(self
+            .0
+            .send_with_payload(&Ok::<_, WireError>(response), payload)
+            .await?)
+    }
+}
+
+fn check_order(session: &Session, hops: u8, request: &Request) -> Result<(), WireError> {
+    if hops > MAX_HOPS {
+        return Err(WireError::new(
+            ErrorCode::NotLeader,
+            format!("the request was passed on {hops} times, more than {MAX_HOPS}"),
+        ));
+    }
+    if !session.is_open() && !matches!(request, Request::Hello(_)) {
+        return Err(WireError::new(
+            ErrorCode::HandshakeRequired,
+            "the first request on a connection is the version handshake",
+        ));
+    }
+    Ok(())
+}
+
+fn check_payload(request: &Request, bytes: usize) -> Result<(), WireError> {
+    if bytes == 0 || matches!(request, Request::DeployPlugin(_)) {
+        return Ok(());
+    }
+    Err(WireError::new(
+        ErrorCode::MalformedFrame,
+        format!("{bytes} bytes of payload behind a request without payload"),
+    ))
+}
+
+/// Refuses a request with too many items of one kind.
+pub(crate) fn check_items(what: &str, found: usize, limit: usize) -> Result<(), WireError> {
+    if found == 0 {
+        return Err(WireError::new(
+            ErrorCode::InvalidRequest,
+            format!("the request names no {what}"),
+        ));
+    }
+    if found > limit {
+        return Err(WireError::new(
+            ErrorCode::InvalidRequest,
+            format!("the request has {found} {what}, more than {limit}"),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Plugins: deploy, list, describe, logs, remove.
+
+use bytes::Bytes;
+use millstream_protocol::WireError;
+use millstream_protocol::api::plugin::{
+    DeployPlugin, DeploymentDescription, DescribeDeployment, Follow, ListDeploymentsResponse,
+    OpenPluginLogs, RemoveDeployment,
+};
+use millstream_transport::FrameSender;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::context::Context;
+use crate::handlers::StreamEnd;
+
+pub(crate) async fn deploy(
+    context: &Context,
+    request: DeployPlugin,
+    component: Bytes,
+) -> Result<DeploymentDescription, WireError> {
+    context.deployments.deploy(request.spec, component).await
+}
+
+pub(crate) fn list(context: &Context) -> ListDeploymentsResponse {
+    ListDeploymentsResponse {
+        deployments: context.deployments.list(),
+    }
+}
+
+pub(crate) fn describe(
+    context: &Context,
+    request: DescribeDeployment,
+) -> Result<DeploymentDescription, WireError> {
+    context.deployments.describe(&request.name)
+}
+
+pub(crate) async fn remove(context: &Context, request: RemoveDeployment) -> Result<(), WireError> {
+    context.deployments.remove(&request.name).await
+}
+
+/// Serves a stream of log lines.
+pub(crate) async fn logs(
+    context: &Context,
+    request: OpenPluginLogs,
+    sender: &mut FrameSender,
+) -> Result<(), StreamEnd> {
+    let logs = context.deployments.logs(&request.name)?;
+    let (lines, mut live) = logs.follow(request.tail as usize);
+    // Held on to, it would keep the log of a removed deployment open.
+    drop(logs);
+    for line in lines {
+        sender.send(&Ok::<_, WireError>(line)).await?;
+    }
+    if request.follow == Follow::No {
+        return Ok(());
+    }
+    loop {
+        let line = tokio::select! {
+            line = live.recv() => line,
+            _ = sender.stopped() => return Ok(()),
+        };
+        match line {
+            Ok(line) => sender.send(&Ok::<_, WireError>(line)).await?,
+            // The reader is slower than the workers log: it misses lines, the broker keeps none more.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return Ok(()),
+        }
+    }
+}

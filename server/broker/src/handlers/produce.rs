@@ -1,0 +1,167 @@
+//! `OpenProduce` and `InitProducer`.
+//!
+//! One task serves one produce stream: it validates each batch, hands it to the writer and sends
+//! the acknowledgements in order. It reads ahead until [`PRODUCE_BYTES_IN_FLIGHT`] wait for their
+//! acknowledgement; from there on QUIC's flow control holds the producer.
+
+use std::collections::VecDeque;
+
+use millstream_protocol::WireError;
+use millstream_protocol::api::produce::{
+    InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened, ProducerIdentity,
+};
+use millstream_protocol::limits::PRODUCE_BYTES_IN_FLIGHT;
+use millstream_transport::{Frame, FrameReceiver, FrameSender, ReceiveError};
+use tokio::sync::mpsc;
+
+use crate::context::Context;
+use crate::errors;
+use crate::handlers::StreamEnd;
+use crate::partition::{AckSink, AppendResult, Appended, Partition, StagedBatch};
+
+/// Acknowledgements taken from the writer in one go.
+const ACKS_PER_TURN: usize = 256;
+
+pub(crate) async fn init(
+    context: &Context,
+    _request: InitProducer,
+) -> Result<ProducerIdentity, WireError> {
+    let producer_id = context.controller.next_producer_id().await?;
+    Ok(ProducerIdentity {
+        producer_id,
+        producer_epoch: 0,
+    })
+}
+
+pub(crate) async fn open(
+    context: &Context,
+    request: OpenProduce,
+    sender: &mut FrameSender,
+    receiver: &mut FrameReceiver,
+) -> Result<(), StreamEnd> {
+    let partition =
+        context.writable_partition(&request.topic, request.topic_id, request.partition)?;
+    sender
+        .send(&Ok::<_, WireError>(ProduceOpened {
+            topic_id: partition.id().topic_id,
+            leader_epoch: partition.shared.leader_epoch,
+            max_batch_bytes: partition.config().max_batch_bytes,
+        }))
+        .await?;
+    ProduceStream::new(partition).run(sender, receiver).await
+}
+
+struct ProduceStream {
+    partition: Partition,
+    ack: AckSink,
+    outcomes: mpsc::UnboundedReceiver<AppendResult>,
+    /// Sizes of the batches that wait for their acknowledgement, oldest first.
+    in_flight: VecDeque<usize>,
+    bytes_in_flight: usize,
+}
+
+enum Event {
+    Frame(Result<Option<Frame<ProduceBatch>>, ReceiveError>),
+    Acks(Vec<AppendResult>),
+}
+
+impl ProduceStream {
+    fn new(partition: Partition) -> Self {
+        let (ack, outcomes) = AckSink::new();
+        Self {
+            partition,
+            ack,
+            outcomes,
+            in_flight: VecDeque::new(),
+            bytes_in_flight: 0,
+        }
+    }
+
+    async fn run(
+        mut self,
+        sender: &mut FrameSender,
+        receiver: &mut FrameReceiver,
+    ) -> Result<(), StreamEnd> {
+        let mut open = true;
+        let mut end = Ok(());
+        while open || !self.in_flight.is_empty() {
+            match self.next(open, receiver).await {
+                Event::Acks(acks) => self.answer(acks, sender).await?,
+                Event::Frame(Ok(None)) => open = false,
+                // What was taken before a fault is still answered, then the fault is told.
+                Event::Frame(Ok(Some(frame))) => {
+                    if let Err(error) = self.accept(frame) {
+                        open = false;
+                        end = Err(StreamEnd::Refused(errors::for_partition(
+                            &self.partition,
+                            error,
+                        )));
+                    }
+                }
+                Event::Frame(Err(error)) => {
+                    open = false;
+                    end = Err(error.into());
+                }
+            }
+        }
+        end
+    }
+
+    async fn next(&mut self, open: bool, receiver: &mut FrameReceiver) -> Event {
+        let config_limit = self.partition.config().max_batch_bytes as usize;
+        let room = self.bytes_in_flight < PRODUCE_BYTES_IN_FLIGHT;
+        let waiting = !self.in_flight.is_empty();
+        tokio::select! {
+            biased;
+            acks = Self::take(&mut self.outcomes), if waiting => Event::Acks(acks),
+            // Cancel-safe: a frame that has begun to arrive is kept by the receiver.
+            frame = receiver.receive::<ProduceBatch>(config_limit), if open && room => Event::Frame(frame),
+        }
+    }
+
+    async fn take(outcomes: &mut mpsc::UnboundedReceiver<AppendResult>) -> Vec<AppendResult> {
+        let mut acks = Vec::new();
+        outcomes.recv_many(&mut acks, ACKS_PER_TURN).await;
+        acks
+    }
+
+    fn accept(&mut self, frame: Frame<ProduceBatch>) -> Result<(), WireError> {
+        let limit = self.partition.config().max_batch_bytes as usize;
+        let bytes = frame.payload.len();
+        let batch = StagedBatch::validate(frame.payload, limit, self.ack.clone())?;
+        self.in_flight.push_back(bytes);
+        self.bytes_in_flight += bytes;
+        self.partition.append(batch);
+        Ok(())
+    }
+
+    async fn answer(
+        &mut self,
+        acks: Vec<AppendResult>,
+        sender: &mut FrameSender,
+    ) -> Result<(), StreamEnd> {
+        for result in acks {
+            self.bytes_in_flight -= self.in_flight.pop_front().unwrap_or(0);
+            match result {
+                Ok(Appended {
+                    base_offset,
+                    appended_at_ms,
+                }) => {
+                    sender
+                        .send(&Ok::<_, WireError>(ProduceAck {
+                            base_offset,
+                            appended_at_ms,
+                        }))
+                        .await?;
+                }
+                Err(error) => {
+                    return Err(StreamEnd::Refused(errors::for_partition(
+                        &self.partition,
+                        error,
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}

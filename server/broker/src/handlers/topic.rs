@@ -1,0 +1,125 @@
+//! Topics: create, describe, alter, delete.
+
+use millstream_metadata::topic::Topic;
+use millstream_metadata::{Actor, Command};
+use millstream_protocol::api::topic::{
+    AlterTopic, CreateTopic, DeleteTopic, DescribeTopics, DescribeTopicsResponse,
+    PartitionDescription, TopicDescription, TopicSelection,
+};
+use millstream_protocol::limits::MAX_ITEMS_PER_REQUEST;
+use millstream_protocol::{TopicId, TopicPartition, WireError};
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::controller::group_topic;
+use crate::handlers::check_items;
+
+pub(crate) fn describe(
+    context: &Context,
+    request: DescribeTopics,
+) -> Result<DescribeTopicsResponse, WireError> {
+    let image = context.controller.image();
+    let chosen: Vec<&Topic> = match request.topics {
+        TopicSelection::AllWithInternal => image.topics().collect(),
+        TopicSelection::All => image
+            .topics()
+            .filter(|topic| !millstream_metadata::names::is_internal(&topic.name))
+            .collect(),
+        TopicSelection::Named(names) => {
+            check_items("topics", names.len(), MAX_ITEMS_PER_REQUEST)?;
+            let found = names.iter().map(|name| {
+                image
+                    .topic(name)
+                    .ok_or_else(|| crate::errors::unknown_topic(name))
+            });
+            found.collect::<Result<_, _>>()?
+        }
+    };
+    Ok(DescribeTopicsResponse {
+        topics: chosen
+            .into_iter()
+            .map(|topic| description(context, topic))
+            .collect(),
+    })
+}
+
+pub(crate) async fn create(
+    context: &Context,
+    request: CreateTopic,
+) -> Result<TopicDescription, WireError> {
+    let name = request.name.clone();
+    let topic_id = TopicId(Uuid::new_v4());
+    let command = Command::CreateTopic {
+        topic_id,
+        topic: request,
+        actor: Actor::User,
+    };
+    context.controller.execute(command).await?;
+    updated(context, &name).await
+}
+
+pub(crate) async fn alter(
+    context: &Context,
+    request: AlterTopic,
+) -> Result<TopicDescription, WireError> {
+    let name = request.name.clone();
+    context
+        .controller
+        .execute(Command::AlterTopic {
+            change: request,
+            actor: Actor::User,
+        })
+        .await?;
+    updated(context, &name).await
+}
+
+pub(crate) async fn delete(context: &Context, request: DeleteTopic) -> Result<(), WireError> {
+    let topic_id = context.topic(&request.name)?.topic_id;
+    context
+        .controller
+        .execute(Command::DeleteTopic {
+            topic: request.name,
+            actor: Actor::User,
+        })
+        .await?;
+    context.groups.topic_deleted(topic_id).await
+}
+
+/// Tells the groups of a topic that was made or has changed, so that whoever asked may use it at
+/// once.
+async fn updated(context: &Context, name: &str) -> Result<TopicDescription, WireError> {
+    let topic = context.topic(name)?;
+    context.groups.topic_updated(group_topic(&topic)).await?;
+    Ok(description(context, &topic))
+}
+
+fn description(context: &Context, topic: &Topic) -> TopicDescription {
+    let partitions = (0..).zip(&topic.partitions).map(|(number, placed)| {
+        let id = TopicPartition {
+            topic_id: topic.topic_id,
+            partition: number,
+        };
+        let hosted = context.partitions.get(id);
+        let visible = hosted.as_ref().map(|partition| partition.visible());
+        let status = hosted
+            .map(|partition| partition.status())
+            .unwrap_or_default();
+        PartitionDescription {
+            partition: number,
+            leader: placed.leader,
+            leader_epoch: placed.leader_epoch,
+            log_start_offset: visible.map_or(0, |visible| visible.log_start_offset),
+            high_watermark: visible.map_or(0, |visible| visible.high_watermark),
+            log_end_offset: status.log_end_offset,
+            flushed_offset: status.flushed_offset,
+            size_bytes: status.size_bytes,
+            damage: status.damage,
+        }
+    });
+    TopicDescription {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        config: topic.config.clone(),
+        partitions: partitions.collect(),
+    }
+}

@@ -1,0 +1,109 @@
+//! The broker's own topics: what lies in them, and how they are read back at the start.
+
+use bytes::{Bytes, BytesMut};
+use millstream_protocol::api::topic::{Cleanup, Durability, TopicConfig};
+use millstream_protocol::batch::{BatchBuilder, Compression, RecordBatch};
+use millstream_protocol::limits::MAX_BATCH_BYTES;
+use millstream_protocol::{ErrorCode, TimestampMs, TopicId, TopicPartition, WireError};
+use uuid::Uuid;
+
+use crate::errors;
+use crate::partition::{AppendResult, Partition};
+
+/// The log of metadata records.
+pub(crate) const METADATA_TOPIC: &str = "__metadata";
+
+/// Committed offsets and generations of all groups.
+pub(crate) const GROUPS_TOPIC: &str = "__groups";
+
+/// What one turn of a replay reads, bytes.
+const REPLAY_BYTES: usize = 4 << 20;
+
+/// The metadata log's partition. Its topic id is fixed: it is read before any topic is known.
+pub(crate) const METADATA_PARTITION: TopicPartition = TopicPartition {
+    topic_id: TopicId(Uuid::from_u128(0x6d69_6c6c_7374_7265_616d_0000_0000_0001)),
+    partition: 0,
+};
+
+/// The groups' partition.
+pub(crate) const GROUPS_PARTITION: TopicPartition = TopicPartition {
+    topic_id: TopicId(Uuid::from_u128(0x6d69_6c6c_7374_7265_616d_0000_0000_0002)),
+    partition: 0,
+};
+
+/// Settings of the metadata log: every record counts, for ever.
+pub(crate) fn metadata_config() -> TopicConfig {
+    TopicConfig {
+        durability: Durability::Sync,
+        cleanup: Cleanup::Delete,
+        retention_ms: None,
+        retention_bytes: None,
+        ..TopicConfig::default()
+    }
+}
+
+/// Settings of the groups' log: the last record of a key counts.
+pub(crate) fn groups_config() -> TopicConfig {
+    TopicConfig {
+        cleanup: Cleanup::Compact,
+        segment_bytes: 32 << 20,
+        ..metadata_config()
+    }
+}
+
+/// A keyed record of the broker's own; without a value it is a tombstone.
+pub(crate) struct InternalRecord {
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+/// Appends `records` as one batch (all or none) and waits until it is durable.
+pub(crate) async fn append(
+    partition: &Partition,
+    records: &[InternalRecord],
+    now_ms: TimestampMs,
+) -> AppendResult {
+    let mut builder = BatchBuilder::new(Compression::None, MAX_BATCH_BYTES);
+    for record in records {
+        builder
+            .append(now_ms, Some(&record.key), record.value.as_deref(), &[])
+            .map_err(|error| {
+                WireError::new(
+                    ErrorCode::RecordTooLarge,
+                    format!(
+                        "the request makes too many records for one batch of {}: {error}",
+                        partition.topic()
+                    ),
+                )
+            })?;
+    }
+    let batch: Bytes = builder.finish(None).map_err(errors::from_batch)?;
+    partition.append_and_wait(BytesMut::from(batch)).await
+}
+
+/// Reads a whole partition from its start, record by record: key and value.
+pub(crate) fn replay<E: From<WireError>>(
+    partition: &Partition,
+    mut each: impl FnMut(Option<&[u8]>, Option<&[u8]>) -> Result<(), E>,
+) -> Result<(), E> {
+    let visible = partition.visible();
+    let mut offset = visible.log_start_offset;
+    while offset < visible.high_watermark {
+        let read = partition.read(offset, REPLAY_BYTES)?;
+        for bytes in read.batches {
+            let batch = RecordBatch::parse(bytes).map_err(|e| E::from(errors::from_batch(e)))?;
+            let records = batch
+                .records()
+                .map_err(|e| E::from(errors::from_batch(e)))?;
+            for record in records.iter() {
+                let record = record.map_err(|e| E::from(errors::from_batch(e)))?;
+                each(record.key, record.value)?;
+            }
+        }
+        if read.next_offset <= offset {
+            break;
+        }
+        offset = read.next_offset;
+    }
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! The broker: topics, groups and workers behind one QUIC listener.
+//!
+//! This crate composes: it gives the pure cores (`millstream-log`, `-group`, `-metadata`) a clock,
+//! threads and a disk, and lets clients reach them by the protocol of `millstream-protocol`. It
+//! prints nothing, reads no configuration file and knows no command line.
+//!
+//! # Layout
+//!
+//! - [`Broker`]: start, where it listens, stop
+//! - [`config`]: what it is told, and its named limits
+//! - [`data_dir`]: the directory's layout, version and lock
+//! - `listener`, `session`, `handlers`: connections, and one file per API family
+//! - `writer`, `flusher`, `actor`, `partition`, `registry`: the way of a batch to the log, and back
+//! - `controller`, `topics`: the metadata image and what follows from a change of it
+//! - `groups`: the shell around the group coordinator
+//! - `workers`: deployments and the workers they run
+//! - `errors`: every error's code on the wire
+//!
+//! # The way of a batch
+//!
+//! A produce stream's task reads and validates it, the writer's thread gives it an offset and
+//! writes it, the flusher's thread makes it durable (`sync`), the writer publishes the new high
+//! watermark, which wakes the fetch streams and workers of the partition, and acknowledges it to
+//! the produce stream.
+
+mod actor;
+mod clock;
+pub mod config;
+mod context;
+mod controller;
+pub mod data_dir;
+mod errors;
+mod flusher;
+mod groups;
+mod handlers;
+mod internal;
+mod listener;
+mod partition;
+mod registry;
+mod session;
+mod storage;
+mod topics;
+mod workers;
+mod writer;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use millstream_transport::{BindError, Listener};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+pub use config::BrokerConfig;
+use context::{ConnectionCount, Context};
+use controller::Controller;
+use data_dir::{DataDir, DataDirError};
+use groups::Groups;
+use listener::Phase;
+use registry::Registry;
+use storage::LogStore;
+use topics::Topics;
+use workers::Deployments;
+use writer::{Writer, WriterCommand};
+
+/// Why a broker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// What is on disk cannot be read.
+    #[error("cannot load {what}: {reason}")]
+    Load {
+        /// A log, the metadata or the groups' offsets.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// The operating system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Why a broker stopped by itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StopError {
+    /// The storage failed. Nothing more was acknowledged; a new start recovers from the log.
+    #[error("{0}")]
+    Storage(String),
+}
+
+/// A running broker. Dropping it stops nothing: call [`Broker::stop`].
+pub struct Broker {
+    address: SocketAddr,
+    phase: watch::Sender<Phase>,
+    run: JoinHandle<Result<(), StopError>>,
+}
+
+impl Broker {
+    /// Opens the data directory, recovers every log and starts to listen.
+    pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
+        let started = Instant::now();
+        let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
+        // Bound first: an address in use is told before logs are recovered. Nothing is accepted
+        // until all of them are.
+        let listener = Listener::bind(config.listen, &config.identity, config.transport.clone())?;
+        let address = listener.local_addr();
+
+        let (faults, faulty) = mpsc::unbounded_channel();
+        let writer = Writer::start(faults)?;
+        let store = Arc::new(LogStore::new(
+            Arc::clone(&data_dir),
+            config.tail_cache_bytes,
+        ));
+        let partitions: Arc<Registry> = Arc::default();
+        let topics = Topics::new(
+            Arc::clone(&data_dir),
+            store,
+            writer.clone(),
+            Arc::clone(&partitions),
+        );
+        let controller = Controller::load(topics, data_dir.identity(), address.to_string()).await?;
+        let groups = Groups::load(Arc::clone(&controller), Arc::clone(&partitions)).await?;
+        let deployments = Deployments::load(
+            &config,
+            &data_dir,
+            Arc::clone(&controller),
+            Arc::clone(&groups),
+            Arc::clone(&partitions),
+        )
+        .await;
+
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let context = Arc::new(Context {
+            data_dir,
+            started,
+            connections: ConnectionCount::default(),
+            partitions,
+            controller,
+            groups,
+            deployments,
+        });
+        let run = tokio::spawn(run(listener, context, writer, faulty, phases));
+        tracing::info!(%address, elapsed_ms = started.elapsed().as_millis() as u64, "ready");
+        Ok(Self {
+            address,
+            phase,
+            run,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Finishes the requests under way, closes connections and logs.
+    pub async fn stop(self) -> Result<(), StopError> {
+        // The broker may have stopped by itself already.
+        let _ = self.phase.send(Phase::Draining);
+        join(self.run).await
+    }
+
+    /// Waits until the broker stops by itself, which it does only when it must.
+    pub async fn failed(&mut self) -> StopError {
+        match join(&mut self.run).await {
+            Err(error) => error,
+            Ok(()) => StopError::Storage("the broker stopped".to_owned()),
+        }
+    }
+}
+
+async fn join(
+    run: impl Future<Output = Result<Result<(), StopError>, tokio::task::JoinError>>,
+) -> Result<(), StopError> {
+    run.await
+        .unwrap_or_else(|error| Err(StopError::Storage(error.to_string())))
+}
+
+async fn run(
+    listener: Listener,
+    context: Arc<Context>,
+    writer: Writer,
+    mut faulty: mpsc::UnboundedReceiver<actor::Fault>,
+    phases: watch::Receiver<Phase>,
+) -> Result<(), StopError> {
+    let maintenance = tokio::spawn(maintain(writer.clone()));
+    let serving = listener::serve(listener, Arc::clone(&context), phases);
+    tokio::pin!(serving);
+    let fault = tokio::select! {
+        () = &mut serving => None,
+        fault = faulty.recv() => fault,
+    };
+    maintenance.abort();
+    if let Some(fault) = fault {
+        // Nothing can be acknowledged any more, and nothing may be tried again: recovery reads
+        // what the disk really has.
+        tracing::error!(%fault, "stopping");
+        return Err(StopError::Storage(fault.to_string()));
+    }
+    context.deployments.stop().await;
+    let (done, stopped) = oneshot::channel();
+    if writer.send(WriterCommand::Stop { done }).is_ok() {
+        // A writer that ended without an answer has told its fault.
+        let _ = stopped.await;
+    }
+    match faulty.try_recv() {
+        Ok(fault) => Err(StopError::Storage(fault.to_string())),
+        Err(_) => Ok(()),
+    }
+}
+
+async fn maintain(writer: Writer) {
+    let mut ticks = tokio::time::interval(config::MAINTENANCE_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if writer.send(WriterCommand::Maintain).is_err() {
+            return;
+        }
+    }
+}

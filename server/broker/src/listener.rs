@@ -1,0 +1,102 @@
+//! Accepts connections and serves their streams.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_transport::{CloseCode, Connection, Incoming, Listener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::{DRAIN_LIMIT, HELLO_LIMIT};
+use crate::context::Context;
+use crate::handlers;
+use crate::session::Session;
+
+/// Where the broker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It takes requests.
+    Serving,
+    /// It takes no more, and finishes what it has.
+    Draining,
+}
+
+/// Accepts until the broker drains, then waits for the connections to finish.
+pub(crate) async fn serve(
+    listener: Listener,
+    context: Arc<Context>,
+    phase: watch::Receiver<Phase>,
+) {
+    let mut drains = phase.clone();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            incoming = listener.accept() => {
+                let Some(incoming) = incoming else { break };
+                connections.spawn(connection(incoming, Arc::clone(&context), phase.clone()));
+            }
+            () = draining(&mut drains) => break,
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_LIMIT, drained).await.is_err() {
+        tracing::warn!(
+            "connections were still busy after {} s; they are cut",
+            DRAIN_LIMIT.as_secs()
+        );
+        connections.shutdown().await;
+    }
+    listener.close(CloseCode::ShuttingDown, "the broker is shutting down");
+    listener.wait_idle().await;
+}
+
+async fn connection(incoming: Incoming, context: Arc<Context>, mut phase: watch::Receiver<Phase>) {
+    let from = incoming.peer_address();
+    let connection = match incoming.accept().await {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::info!(%from, %error, "connection refused");
+            return;
+        }
+    };
+    let _counted = context.connections.add();
+    let session = Arc::new(Session::new(connection.clone()));
+    let mut streams = JoinSet::new();
+    let hello_limit = tokio::time::sleep(HELLO_LIMIT);
+    tokio::pin!(hello_limit);
+    loop {
+        tokio::select! {
+            stream = connection.accept_stream() => {
+                let Ok((sender, receiver)) = stream else { break };
+                let (context, session) = (Arc::clone(&context), Arc::clone(&session));
+                streams.spawn(async move { handlers::serve(&context, &session, sender, receiver).await });
+            }
+            Some(_) = streams.join_next() => {}
+            () = &mut hello_limit, if !session.is_open() => {
+                tracing::info!(%from, "no version handshake within {} s", HELLO_LIMIT.as_secs());
+                connection.close(CloseCode::Done, "no version handshake came");
+                return;
+            }
+            () = draining(&mut phase) => {
+                drain(&connection, streams).await;
+                break;
+            }
+        }
+    }
+    tracing::debug!(peer = session.peer(), "connection ended");
+}
+
+/// Waits until the broker drains; a broker that is gone drains too.
+async fn draining(phase: &mut watch::Receiver<Phase>) {
+    let _ = phase.wait_for(|phase| *phase == Phase::Draining).await;
+}
+
+/// Lets requests under way finish. Streams that never end by themselves (fetch, group, logs) are
+/// cut when nothing has finished for a moment; a client resumes where it was.
+async fn drain(connection: &Connection, mut streams: JoinSet<()>) {
+    const QUIET: Duration = Duration::from_millis(200);
+    while let Ok(Some(_)) = tokio::time::timeout(QUIET, streams.join_next()).await {}
+    connection.close(CloseCode::ShuttingDown, "the broker is shutting down");
+    streams.shutdown().await;
+}

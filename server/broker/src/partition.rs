@@ -1,0 +1,248 @@
+//! One partition as the rest of the broker sees it: a cheap handle to read from, to wait on and to
+//! append through. The log itself is the writer's alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::BytesMut;
+use millstream_log::{LogReader, ReadBatches};
+use millstream_protocol::api::offsets::Position;
+use millstream_protocol::api::topic::TopicConfig;
+use millstream_protocol::batch::{self, BatchHeader};
+use millstream_protocol::{ErrorCode, LeaderEpoch, Offset, TimestampMs, TopicPartition, WireError};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::errors;
+use crate::writer::{Writer, WriterCommand};
+
+/// What readers may see of a partition, taken at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Visible {
+    /// Records below are visible.
+    pub(crate) high_watermark: Offset,
+    /// The first offset still there.
+    pub(crate) log_start_offset: Offset,
+    /// The partition was deleted: nothing more will come.
+    pub(crate) closed: bool,
+}
+
+/// How a partition's log stands on disk, taken at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogStatus {
+    pub(crate) log_end_offset: Offset,
+    pub(crate) flushed_offset: Offset,
+    pub(crate) size_bytes: u64,
+    pub(crate) damage: Option<String>,
+}
+
+/// A handle to one partition.
+#[derive(Clone)]
+pub(crate) struct Partition {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the writer and the handles of a partition share.
+pub(crate) struct Shared {
+    pub(crate) id: TopicPartition,
+    pub(crate) topic: Arc<str>,
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) reader: LogReader,
+    pub(crate) visible: watch::Sender<Visible>,
+    pub(crate) status: Mutex<LogStatus>,
+    pub(crate) config: Mutex<TopicConfig>,
+    pub(crate) writer: Writer,
+}
+
+/// A batch is appended, or was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    /// The offset of its first record.
+    pub(crate) base_offset: Offset,
+    /// The writer's clock at the append.
+    pub(crate) appended_at_ms: TimestampMs,
+}
+
+pub(crate) type AppendResult = Result<Appended, WireError>;
+
+/// Where the outcome of each append of one stream goes, in order. After the first error the
+/// writer appends nothing more that comes through the same sink, so that what was pipelined
+/// behind a failed batch cannot overtake it.
+#[derive(Clone)]
+pub(crate) struct AckSink {
+    results: mpsc::UnboundedSender<AppendResult>,
+    failed: Arc<AtomicBool>,
+}
+
+impl AckSink {
+    /// A sink and the end that the acknowledgements come out of. The queue is bounded by the
+    /// appends under way, which the stream bounds in bytes.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<AppendResult>) {
+        let (results, outcomes) = mpsc::unbounded_channel();
+        (
+            Self {
+                results,
+                failed: Arc::new(AtomicBool::new(false)),
+            },
+            outcomes,
+        )
+    }
+
+    pub(crate) fn send(&self, result: AppendResult) {
+        // A stream that is gone wants no acknowledgement.
+        let _ = self.results.send(result);
+    }
+
+    pub(crate) fn mark_failed(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// One validated batch on its way to the log.
+pub(crate) struct StagedBatch {
+    pub(crate) bytes: BytesMut,
+    pub(crate) header: BatchHeader,
+    pub(crate) ack: AckSink,
+}
+
+impl StagedBatch {
+    /// Checks a produced batch; what passes can be appended.
+    pub(crate) fn validate(
+        bytes: BytesMut,
+        max_batch_bytes: usize,
+        ack: AckSink,
+    ) -> Result<Self, WireError> {
+        let header =
+            batch::validate_produced(&bytes, max_batch_bytes).map_err(errors::from_batch)?;
+        Ok(Self { bytes, header, ack })
+    }
+}
+
+impl Partition {
+    pub(crate) fn id(&self) -> TopicPartition {
+        self.shared.id
+    }
+
+    pub(crate) fn topic(&self) -> &Arc<str> {
+        &self.shared.topic
+    }
+
+    pub(crate) fn visible(&self) -> Visible {
+        *self.shared.visible.borrow()
+    }
+
+    /// Wakes whenever what is visible changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<Visible> {
+        self.shared.visible.subscribe()
+    }
+
+    pub(crate) fn status(&self) -> LogStatus {
+        self.shared.status.lock().clone()
+    }
+
+    pub(crate) fn config(&self) -> TopicConfig {
+        self.shared.config.lock().clone()
+    }
+
+    /// The topic's name and the partition's number, as people write them.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.shared.topic, self.shared.id.partition)
+    }
+
+    /// Whole batches from the one that contains `offset`, visible ones only.
+    pub(crate) fn read(&self, offset: Offset, max_bytes: usize) -> Result<ReadBatches, WireError> {
+        let up_to = self.visible().high_watermark;
+        self.shared
+            .reader
+            .read(offset, up_to, max_bytes)
+            .map_err(|error| errors::from_read(self, &error))
+    }
+
+    /// The offset of a position, within what is there and visible.
+    pub(crate) fn resolve(&self, position: Position) -> Result<Offset, WireError> {
+        let Visible {
+            high_watermark,
+            log_start_offset,
+            ..
+        } = self.visible();
+        Ok(match position {
+            Position::Earliest => log_start_offset,
+            Position::Latest => high_watermark,
+            Position::Offset(offset) => {
+                self.check_offset(offset)?;
+                offset
+            }
+            Position::Time(timestamp_ms) => {
+                let found = self
+                    .shared
+                    .reader
+                    .offset_for_time(timestamp_ms, high_watermark);
+                let found = found.map_err(|error| errors::from_read(self, &error))?;
+                found.map_or(high_watermark, |(offset, _)| offset.max(log_start_offset))
+            }
+        })
+    }
+
+    /// Forgets the records below `before`. Returns the new log start.
+    pub(crate) async fn delete_records(&self, before: Offset) -> Result<Offset, WireError> {
+        let (done, outcome) = oneshot::channel();
+        let command = WriterCommand::DeleteRecords {
+            partition: self.shared.id,
+            before,
+            done,
+        };
+        self.shared
+            .writer
+            .send(command)
+            .map_err(|_| errors::shutting_down())?;
+        outcome
+            .await
+            .unwrap_or_else(|_| Err(errors::shutting_down()))
+    }
+
+    /// Hands a validated batch to the writer; the outcome comes through the batch's sink.
+    pub(crate) fn append(&self, batch: StagedBatch) {
+        let ack = batch.ack.clone();
+        let command = WriterCommand::Append {
+            partition: self.shared.id,
+            batch,
+        };
+        if self.shared.writer.send(command).is_err() {
+            ack.send(Err(errors::shutting_down()));
+        }
+    }
+
+    /// Appends one batch of the broker's own and waits until it is acknowledged.
+    pub(crate) async fn append_and_wait(&self, bytes: BytesMut) -> AppendResult {
+        let (ack, mut outcomes) = AckSink::new();
+        let limit = self.config().max_batch_bytes as usize;
+        self.append(StagedBatch::validate(bytes, limit, ack)?);
+        outcomes
+            .recv()
+            .await
+            .unwrap_or_else(|| Err(errors::shutting_down()))
+    }
+
+    /// Refuses `offset` when nothing can ever be read there now.
+    pub(crate) fn check_offset(&self, offset: Offset) -> Result<(), WireError> {
+        let Visible {
+            high_watermark,
+            log_start_offset,
+            ..
+        } = self.visible();
+        if (log_start_offset..=high_watermark).contains(&offset) {
+            return Ok(());
+        }
+        Err(WireError::new(
+            ErrorCode::OffsetOutOfRange,
+            format!(
+                "offset {offset} of {} is out of range: it holds {log_start_offset} to {high_watermark}",
+                self.name()
+            ),
+        ))
+    }
+}

@@ -1,0 +1,69 @@
+//! Opening logs on the data directory's disk.
+
+use std::sync::Arc;
+
+use millstream_log::storage::{DiskStorage, Storage};
+use millstream_log::{
+    Cleanup, Log, LogConfig, LogIdentity, LogSetup, OpenError, Recovery, TailBudget,
+};
+use millstream_protocol::TopicPartition;
+use millstream_protocol::api::topic::{self, TopicConfig};
+use uuid::Uuid;
+
+use crate::clock;
+use crate::data_dir::DataDir;
+
+/// What all logs of a broker share.
+pub(crate) struct LogStore {
+    data_dir: Arc<DataDir>,
+    storage: Arc<dyn Storage>,
+    tail_budget: Arc<TailBudget>,
+}
+
+impl LogStore {
+    pub(crate) fn new(data_dir: Arc<DataDir>, tail_cache_bytes: usize) -> Self {
+        Self {
+            data_dir,
+            storage: Arc::new(DiskStorage),
+            tail_budget: TailBudget::new(tail_cache_bytes),
+        }
+    }
+
+    /// Opens or makes one partition's log. Blocks on the disk.
+    pub(crate) fn open(
+        &self,
+        id: TopicPartition,
+        config: &TopicConfig,
+    ) -> Result<(Log, Recovery), OpenError> {
+        let setup = LogSetup {
+            storage: Arc::clone(&self.storage),
+            dir: self.data_dir.partition(id),
+            identity: LogIdentity {
+                topic_id: id.topic_id,
+                partition: id.partition,
+            },
+            config: log_config(config),
+            tail_budget: Arc::clone(&self.tail_budget),
+            // Random: no producer can guess it.
+            salt: Uuid::new_v4().as_u64_pair().0,
+        };
+        Log::create_or_open(setup, clock::now_ms())
+    }
+}
+
+/// A log's settings from its topic's.
+pub(crate) fn log_config(config: &TopicConfig) -> LogConfig {
+    LogConfig {
+        segment_bytes: config.segment_bytes,
+        segment_ms: config.segment_ms,
+        max_batch_bytes: config.max_batch_bytes as usize,
+        cleanup: match config.cleanup {
+            topic::Cleanup::Delete => Cleanup::Delete,
+            topic::Cleanup::Compact => Cleanup::Compact,
+        },
+        retention_ms: config.retention_ms,
+        retention_bytes: config.retention_bytes,
+        tombstone_retention_ms: config.tombstone_retention_ms,
+        ..LogConfig::default()
+    }
+}

@@ -1,0 +1,263 @@
+//! One deployment on this broker: a member of the group of its name, with a worker at every
+//! partition that the group gives it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use millstream_group::error::Coded;
+use millstream_group::{Join, MemberHandle};
+use millstream_protocol::api::group::{
+    AssignedPartition, CoordinatorMessage, MemberKind, NamedPartition, OffsetCommit,
+};
+use millstream_protocol::api::plugin::{DeploymentSpec, WorkerDescription};
+use millstream_protocol::{ErrorCode, TopicPartition, WireError};
+use millstream_runtime::Plugin;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+
+use crate::clock;
+use crate::groups::{Groups, MemberMessages};
+use crate::registry::Registry;
+use crate::workers::logs::DeploymentLogs;
+use crate::workers::turn::Output;
+use crate::workers::worker::RunningWorker;
+
+/// How long a deployment waits before it joins its group again.
+const REJOIN_AFTER: Duration = Duration::from_millis(500);
+
+/// What a deployment and its workers share.
+pub(crate) struct Shared {
+    pub(crate) spec: DeploymentSpec,
+    pub(crate) plugin: Plugin,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) logs: Arc<DeploymentLogs>,
+    /// Turns that may run at the same time on this broker, over all deployments.
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) partitions: Arc<Registry>,
+    pub(crate) membership: Mutex<Option<MemberHandle>>,
+    /// The newest generation that the group has told.
+    pub(crate) generation: AtomicU32,
+}
+
+impl Shared {
+    /// Commits a worker's offset as the member that this deployment is.
+    pub(crate) async fn commit(&self, commit: OffsetCommit) -> Result<(), WireError> {
+        let member = *self.membership.lock();
+        let Some(member) = member else {
+            return Err(WireError::new(
+                ErrorCode::UnknownMember,
+                "the deployment is not in its group",
+            ));
+        };
+        let generation = self.generation.load(Ordering::Acquire);
+        let committed = self
+            .groups
+            .call(move |c| c.commit(member, generation, vec![commit], clock::now_ms()))
+            .await?;
+        committed.map_err(|error| error.to_wire())
+    }
+}
+
+/// The workers of a deployment, by partition.
+type Workers = Arc<Mutex<BTreeMap<NamedPartition, RunningWorker>>>;
+
+/// A deployment that runs.
+pub(crate) struct RunningDeployment {
+    pub(crate) shared: Arc<Shared>,
+    workers: Workers,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl RunningDeployment {
+    pub(crate) fn start(shared: Shared) -> Self {
+        let shared = Arc::new(shared);
+        let workers = Workers::default();
+        let (stop, stopped) = watch::channel(false);
+        let member = Member {
+            shared: Arc::clone(&shared),
+            workers: Arc::clone(&workers),
+            stopped,
+        };
+        Self {
+            shared,
+            workers,
+            stop,
+            task: tokio::spawn(member.run()),
+        }
+    }
+
+    /// Stops its workers after their turns, and leaves the group.
+    pub(crate) async fn stop(self) {
+        // The task may have ended by itself.
+        let _ = self.stop.send(true);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "a deployment's task failed");
+        }
+    }
+
+    pub(crate) fn workers(&self) -> Vec<WorkerDescription> {
+        self.workers
+            .lock()
+            .values()
+            .map(RunningWorker::describe)
+            .collect()
+    }
+
+    pub(crate) fn worker_count(&self) -> usize {
+        self.workers.lock().len()
+    }
+}
+
+/// The deployment's task.
+struct Member {
+    shared: Arc<Shared>,
+    workers: Workers,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Member {
+    async fn run(mut self) {
+        while !*self.stopped.borrow() {
+            if let Err(error) = self.take_part().await {
+                tracing::warn!(deployment = self.shared.spec.name, %error, "joining the group again");
+                tokio::select! {
+                    () = tokio::time::sleep(REJOIN_AFTER) => {}
+                    _ = self.stopped.wait_for(|stopped| *stopped) => {}
+                }
+            }
+        }
+    }
+
+    /// One membership, from joining to its end.
+    async fn take_part(&mut self) -> Result<(), WireError> {
+        let spec = &self.shared.spec;
+        let (member, messages) = self.shared.groups.new_member();
+        let join = Join {
+            group: spec.name.clone(),
+            member,
+            member_name: format!("{}-worker", spec.name),
+            principal: format!("deployment/{}", spec.name),
+            kind: MemberKind::Worker,
+            topics: spec.inputs.clone(),
+            start: spec.start,
+        };
+        *self.shared.membership.lock() = Some(member);
+        let joined = self
+            .shared
+            .groups
+            .call(move |coordinator| coordinator.join(join))
+            .await;
+        let ended = match joined.and_then(|joined| joined.map_err(|error| error.to_wire())) {
+            Ok(()) => self.follow(member, messages).await,
+            Err(error) => Err(error),
+        };
+        // Workers commit before the membership ends, and no later.
+        self.stop_workers(self.owned()).await;
+        *self.shared.membership.lock() = None;
+        self.shared.groups.leave(member).await;
+        ended
+    }
+
+    async fn follow(
+        &mut self,
+        member: MemberHandle,
+        mut messages: MemberMessages,
+    ) -> Result<(), WireError> {
+        loop {
+            let message = tokio::select! {
+                message = messages.recv() => message,
+                _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(()),
+            };
+            match message {
+                None => {
+                    return Err(WireError::new(
+                        ErrorCode::UnknownMember,
+                        "the membership has ended",
+                    ));
+                }
+                Some(CoordinatorMessage::Joined { generation, .. }) => self.saw(generation),
+                Some(CoordinatorMessage::Assign {
+                    generation,
+                    partitions,
+                }) => {
+                    self.saw(generation);
+                    self.start_workers(partitions);
+                }
+                Some(CoordinatorMessage::Seek {
+                    generation,
+                    partitions,
+                }) => {
+                    self.stop_workers(partitions.iter().map(named).collect())
+                        .await;
+                    self.saw(generation);
+                    self.start_workers(partitions);
+                }
+                Some(CoordinatorMessage::Revoke {
+                    generation,
+                    partitions,
+                }) => {
+                    self.stop_workers(partitions.clone()).await;
+                    self.saw(generation);
+                    let release = move |c: &mut millstream_group::Coordinator| {
+                        c.released(member, generation, &partitions)
+                    };
+                    self.shared
+                        .groups
+                        .call(release)
+                        .await?
+                        .map_err(|error| error.to_wire())?;
+                }
+                Some(CoordinatorMessage::Committed(Ok(()))) => {}
+                // A commit from before a reset or a revocation: its worker has been told to stop.
+                Some(CoordinatorMessage::Committed(Err(error))) => {
+                    tracing::debug!(deployment = self.shared.spec.name, %error, "a commit was refused");
+                }
+            }
+        }
+    }
+
+    fn saw(&self, generation: u32) {
+        self.shared
+            .generation
+            .fetch_max(generation, Ordering::AcqRel);
+    }
+
+    fn owned(&self) -> Vec<NamedPartition> {
+        self.workers.lock().keys().cloned().collect()
+    }
+
+    fn start_workers(&self, partitions: Vec<AssignedPartition>) {
+        for assigned in partitions {
+            let id = TopicPartition {
+                topic_id: assigned.topic_id,
+                partition: assigned.partition,
+            };
+            // A topic that was deleted meanwhile has nothing to work on.
+            let Some(input) = self.shared.partitions.get(id) else {
+                continue;
+            };
+            let worker = RunningWorker::start(Arc::clone(&self.shared), input, assigned.offset);
+            self.workers.lock().insert(named(&assigned), worker);
+        }
+    }
+
+    async fn stop_workers(&self, partitions: Vec<NamedPartition>) {
+        for partition in partitions {
+            let worker = self.workers.lock().remove(&partition);
+            if let Some(worker) = worker {
+                worker.stop().await;
+            }
+        }
+    }
+}
+
+fn named(assigned: &AssignedPartition) -> NamedPartition {
+    NamedPartition {
+        topic: assigned.topic.clone(),
+        partition: assigned.partition,
+    }
+}

@@ -1,0 +1,318 @@
+//! Deployments: WebAssembly components that work on the records of topics, next to the log.
+
+mod artefacts;
+mod deployment;
+mod logs;
+mod turn;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use millstream_metadata::{
+    Command, Deployment, DeploymentId, Limits, OnExisting, Plugin as PluginRecord,
+};
+use millstream_protocol::api::plugin::{DeploymentDescription, DeploymentSpec};
+use millstream_protocol::{ErrorCode, TopicPartition, WireError};
+use millstream_runtime::{Plugin, Runtime, RuntimeConfig};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::clock;
+use crate::config::BrokerConfig;
+use crate::controller::Controller;
+use crate::data_dir::DataDir;
+use crate::errors;
+use crate::groups::Groups;
+use crate::registry::Registry;
+use artefacts::Artefacts;
+use deployment::{RunningDeployment, Shared};
+pub(crate) use logs::DeploymentLogs;
+use turn::Output;
+
+/// Every deployment on this broker.
+pub(crate) struct Deployments {
+    artefacts: Arc<Artefacts>,
+    /// Made with the first deployment: a broker without plugins does not pay for an engine.
+    runtime: OnceLock<Arc<Runtime>>,
+    running: Mutex<BTreeMap<String, RunningDeployment>>,
+    slots: Arc<Semaphore>,
+    controller: Arc<Controller>,
+    groups: Arc<Groups>,
+    partitions: Arc<Registry>,
+    /// Held while deployments come and go.
+    change: tokio::sync::Mutex<()>,
+}
+
+impl Deployments {
+    /// Starts every deployment of the image. One whose component is lost or no longer fits is
+    /// reported and left out; it starts nothing else late.
+    pub(crate) async fn load(
+        config: &BrokerConfig,
+        data_dir: &DataDir,
+        controller: Arc<Controller>,
+        groups: Arc<Groups>,
+        partitions: Arc<Registry>,
+    ) -> Arc<Self> {
+        let deployments = Arc::new(Self {
+            artefacts: Arc::new(Artefacts::new(data_dir.artefacts())),
+            runtime: OnceLock::new(),
+            running: Mutex::default(),
+            slots: Arc::new(Semaphore::new(config.worker_threads.max(1))),
+            controller,
+            groups,
+            partitions,
+            change: tokio::sync::Mutex::default(),
+        });
+        let known: Vec<Deployment> = deployments
+            .controller
+            .image()
+            .deployments()
+            .cloned()
+            .collect();
+        if !known.is_empty() {
+            // Compiling takes its time: the broker is ready before its workers are.
+            let deployments = Arc::clone(&deployments);
+            tokio::spawn(async move {
+                let _changing = deployments.change.lock().await;
+                for deployment in known {
+                    let name = deployment.spec.name.clone();
+                    if let Err(error) = deployments.restart(deployment).await {
+                        tracing::error!(deployment = name, %error, "deployment not started");
+                    }
+                }
+            });
+        }
+        deployments
+    }
+
+    /// Refuses or starts a new deployment.
+    pub(crate) async fn deploy(
+        &self,
+        spec: DeploymentSpec,
+        component: Bytes,
+    ) -> Result<DeploymentDescription, WireError> {
+        let _changing = self.change.lock().await;
+        // What can be refused without compiling is refused first.
+        let image = self.controller.image();
+        image
+            .check_spec(&spec, &Limits::default())
+            .map_err(errors::from_spec)?;
+        if image.deployment(&spec.name).is_some() {
+            return Err(errors::deployment_exists(&spec.name));
+        }
+        let plugin = self.compile(component.clone()).await?;
+        let shared = self.shared(spec.clone(), plugin)?;
+        let shared = try_start(shared).await?;
+
+        let (digest, component_bytes) = (shared.plugin.digest().to_owned(), component.len() as u64);
+        let (artefacts, stored) = (Arc::clone(&self.artefacts), digest.clone());
+        let storing = tokio::task::spawn_blocking(move || artefacts.store(&stored, &component));
+        storing
+            .await
+            .map_err(errors::from_join)?
+            .map_err(|e| WireError::new(ErrorCode::StorageFailed, e.to_string()))?;
+        let name = spec.name.clone();
+        let command = Command::PutDeployment {
+            deployment_id: DeploymentId(Uuid::new_v4()),
+            spec,
+            plugin: PluginRecord {
+                digest,
+                component_bytes,
+                imports: shared.plugin.imports().to_vec(),
+            },
+            deployed_at_ms: clock::now_ms(),
+            on_existing: OnExisting::Refuse,
+        };
+        self.controller.execute(command).await?;
+        self.running
+            .lock()
+            .insert(name.clone(), RunningDeployment::start(shared));
+        self.describe(&name)
+    }
+
+    /// Stops a deployment's workers and forgets it. Its group and offsets stay.
+    pub(crate) async fn remove(&self, name: &str) -> Result<(), WireError> {
+        let _changing = self.change.lock().await;
+        let Some(deployment) = self.controller.image().deployment(name).cloned() else {
+            return Err(errors::unknown_deployment(name));
+        };
+        self.controller
+            .execute(Command::RemoveDeployment {
+                name: name.to_owned(),
+            })
+            .await?;
+        let running = self.running.lock().remove(name);
+        if let Some(running) = running {
+            running.stop().await;
+        }
+        let digest = &deployment.plugin.digest;
+        if !self
+            .controller
+            .image()
+            .deployments()
+            .any(|other| other.plugin.digest == *digest)
+        {
+            self.artefacts.remove(digest);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn list(&self) -> Vec<DeploymentDescription> {
+        self.controller
+            .image()
+            .deployments()
+            .map(|deployment| self.description(deployment))
+            .collect()
+    }
+
+    pub(crate) fn describe(&self, name: &str) -> Result<DeploymentDescription, WireError> {
+        let image = self.controller.image();
+        let deployment = image
+            .deployment(name)
+            .ok_or_else(|| errors::unknown_deployment(name))?;
+        Ok(self.description(deployment))
+    }
+
+    pub(crate) fn exists(&self, name: &str) -> bool {
+        self.controller.image().deployment(name).is_some()
+    }
+
+    pub(crate) fn logs(&self, name: &str) -> Result<Arc<DeploymentLogs>, WireError> {
+        if let Some(running) = self.running.lock().get(name) {
+            return Ok(Arc::clone(&running.shared.logs));
+        }
+        if self.exists(name) {
+            return Err(WireError::new(
+                ErrorCode::NotReady,
+                format!("deployment {name} is not running yet"),
+            ));
+        }
+        Err(errors::unknown_deployment(name))
+    }
+
+    pub(crate) fn worker_count(&self) -> usize {
+        self.running
+            .lock()
+            .values()
+            .map(RunningDeployment::worker_count)
+            .sum()
+    }
+
+    /// Stops every worker after its turn.
+    pub(crate) async fn stop(&self) {
+        let running = std::mem::take(&mut *self.running.lock());
+        for (_, deployment) in running {
+            deployment.stop().await;
+        }
+    }
+
+    async fn restart(&self, deployment: Deployment) -> Result<(), WireError> {
+        let (artefacts, digest) = (
+            Arc::clone(&self.artefacts),
+            deployment.plugin.digest.clone(),
+        );
+        let loading = tokio::task::spawn_blocking(move || artefacts.load(&digest));
+        let component = loading
+            .await
+            .map_err(errors::from_join)?
+            .map_err(|error| WireError::new(ErrorCode::StorageFailed, error.to_string()))?;
+        let plugin = self.compile(component.into()).await?;
+        let name = deployment.spec.name.clone();
+        let shared = self.shared(deployment.spec, plugin)?;
+        self.running
+            .lock()
+            .insert(name, RunningDeployment::start(shared));
+        Ok(())
+    }
+
+    async fn compile(&self, component: Bytes) -> Result<Plugin, WireError> {
+        let runtime = match self.runtime.get() {
+            Some(runtime) => Arc::clone(runtime),
+            None => {
+                let made = Runtime::new(RuntimeConfig::default())
+                    .map_err(|error| WireError::new(ErrorCode::Internal, error.to_string()))?;
+                Arc::clone(self.runtime.get_or_init(|| Arc::new(made)))
+            }
+        };
+        let compiling = tokio::task::spawn_blocking(move || runtime.compile(&component));
+        compiling
+            .await
+            .map_err(errors::from_join)?
+            .map_err(|error| errors::from_refused(&error))
+    }
+
+    fn shared(&self, spec: DeploymentSpec, plugin: Plugin) -> Result<Shared, WireError> {
+        let image = self.controller.image();
+        let mut outputs = Vec::with_capacity(spec.outputs.len());
+        for output in &spec.outputs {
+            let topic = image
+                .topic(&output.topic)
+                .ok_or_else(|| errors::unknown_topic(&output.topic))?;
+            let ids = (0..topic.partitions.len() as u32).map(|partition| TopicPartition {
+                topic_id: topic.topic_id,
+                partition,
+            });
+            let partitions: Option<Vec<_>> = ids.map(|id| self.partitions.get(id)).collect();
+            let partitions = partitions.ok_or_else(|| {
+                WireError::new(
+                    ErrorCode::NotReady,
+                    format!("topic {} is not open yet", output.topic),
+                )
+            })?;
+            outputs.push(Output {
+                name: output.name.clone(),
+                partitions,
+            });
+        }
+        Ok(Shared {
+            spec,
+            plugin,
+            outputs,
+            logs: DeploymentLogs::new(),
+            slots: Arc::clone(&self.slots),
+            groups: Arc::clone(&self.groups),
+            partitions: Arc::clone(&self.partitions),
+            membership: Mutex::default(),
+            generation: AtomicU32::new(0),
+        })
+    }
+
+    fn description(&self, deployment: &Deployment) -> DeploymentDescription {
+        let running = self.running.lock();
+        DeploymentDescription {
+            spec: deployment.spec.clone(),
+            digest: deployment.plugin.digest.clone(),
+            component_bytes: deployment.plugin.component_bytes,
+            deployed_at_ms: deployment.deployed_at_ms,
+            imports: deployment.plugin.imports.clone(),
+            workers: running
+                .get(&deployment.spec.name)
+                .map(RunningDeployment::workers)
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Starts an instance once, so that a component whose `init` fails is refused, not deployed.
+async fn try_start(shared: Shared) -> Result<Shared, WireError> {
+    let starting = tokio::task::spawn_blocking(move || {
+        let topic = shared.spec.inputs.first().cloned().unwrap_or_default();
+        let started = shared
+            .plugin
+            .start(worker::setup(&shared, topic, 0))
+            .map(drop);
+        (shared, started)
+    });
+    let (shared, started) = starting.await.map_err(errors::from_join)?;
+    started.map_err(|error| {
+        WireError::new(
+            ErrorCode::ComponentRefused,
+            format!("the component does not start: {error}"),
+        )
+    })?;
+    Ok(shared)
+}

@@ -1,0 +1,123 @@
+//! The project's own bars: what `--check` holds a run against.
+
+use std::fmt;
+
+use super::report::Row;
+
+/// What a row must reach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Bar {
+    /// The ratio to the ceiling is this or more (a throughput).
+    RatioAtLeast(f64),
+    /// The ratio to the ceiling is this or less (a latency).
+    RatioAtMost(f64),
+    /// The median is this or more, in the row's unit.
+    AtLeast(f64),
+    /// The median is below this, in the row's unit.
+    Below(f64),
+}
+
+/// Every bar, by the row's name.
+const BARS: [(&str, Bar); 11] = [
+    ("produce/relaxed/1KiB/1p", Bar::RatioAtLeast(0.5)),
+    ("produce/sync/1KiB/1p", Bar::RatioAtLeast(0.7)),
+    ("consume/1KiB/1p", Bar::RatioAtLeast(0.6)),
+    ("produce/relaxed/100B/1p/records", Bar::AtLeast(4e6)),
+    ("consume/100B/1p/records", Bar::AtLeast(5e6)),
+    ("latency/ack/relaxed/p50", Bar::RatioAtMost(3.0)),
+    ("latency/end-to-end/relaxed/p99", Bar::Below(2_000.0)),
+    ("worker/quake-alert", Bar::AtLeast(1e6)),
+    ("broker/memory/idle", Bar::Below(40.0)),
+    ("broker/start/empty", Bar::Below(300.0)),
+    ("broker/start/10GiB", Bar::Below(2_000.0)),
+];
+
+impl Bar {
+    /// The bar of this row, if it has one.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        BARS.iter().find(|(row, _)| *row == name).map(|(_, bar)| *bar)
+    }
+
+    /// Whether the row reaches it.
+    pub(super) fn is_met(self, row: &Row) -> bool {
+        match self {
+            Self::RatioAtLeast(bar) => row.ratio.is_some_and(|ratio| ratio >= bar),
+            Self::RatioAtMost(bar) => row.ratio.is_some_and(|ratio| ratio <= bar),
+            Self::AtLeast(bar) => row.median >= bar,
+            Self::Below(bar) => row.median < bar,
+        }
+    }
+}
+
+impl fmt::Display for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RatioAtLeast(bar) => write!(f, "ratio ≥ {bar}"),
+            Self::RatioAtMost(bar) => write!(f, "ratio ≤ {bar}"),
+            Self::AtLeast(bar) => write!(f, "≥ {bar}"),
+            Self::Below(bar) => write!(f, "< {bar}"),
+        }
+    }
+}
+
+/// Holds the rows against their bars.
+///
+/// # Errors
+///
+/// Every bar that was missed, by name, or that there was none to hold a row against.
+pub(super) fn check(rows: &[Row]) -> anyhow::Result<()> {
+    let held: Vec<_> = rows.iter().filter_map(|row| Some((row, Bar::of(&row.name)?))).collect();
+    anyhow::ensure!(!held.is_empty(), "no row with a bar was measured, so nothing was checked");
+    let missed: Vec<_> = held.iter().filter(|(row, bar)| !bar.is_met(row)).map(|(row, bar)| describe(row, *bar)).collect();
+    anyhow::ensure!(missed.is_empty(), "{} of {} bars missed: {}", missed.len(), held.len(), missed.join("; "));
+    Ok(())
+}
+
+fn describe(row: &Row, bar: Bar) -> String {
+    let found = match (bar, row.ratio) {
+        (Bar::AtLeast(_) | Bar::Below(_), _) => format!("{:.1} {}", row.median, row.unit),
+        (_, Some(ratio)) => format!("{ratio:.2}"),
+        (_, None) => "no ratio".to_owned(),
+    };
+    format!("{} is {found}, the bar is {bar}", row.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::catalogue::{Extent, Unit, rows};
+    use crate::bench::stats::Summary;
+
+    fn row(name: &str, median: f64, ceiling: Option<f64>) -> Row {
+        let summary = Summary { median, min: median, max: median };
+        Row::new(name.to_owned(), Unit::MegabytesPerSecond, summary, ceiling)
+    }
+
+    #[test]
+    fn every_bar_belongs_to_a_row() {
+        let names: Vec<_> = rows(Extent::Full, Some(10)).into_iter().map(|row| row.name).collect();
+        for (name, _) in BARS {
+            assert!(names.iter().any(|row| row == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn bars_are_met_or_missed() {
+        let met = |bar: Bar, median, ceiling| bar.is_met(&row("row", median, ceiling));
+        assert!(met(Bar::RatioAtLeast(0.5), 50.0, Some(100.0)) && !met(Bar::RatioAtLeast(0.5), 49.0, Some(100.0)));
+        assert!(met(Bar::RatioAtMost(3.0), 3.0, Some(1.0)) && !met(Bar::RatioAtMost(3.0), 3.1, Some(1.0)));
+        assert!(met(Bar::AtLeast(4.0), 4.0, None) && !met(Bar::AtLeast(4.0), 3.9, None));
+        assert!(met(Bar::Below(2.0), 1.9, None) && !met(Bar::Below(2.0), 2.0, None));
+        assert!(!met(Bar::RatioAtLeast(0.5), 50.0, None), "no ceiling is no pass");
+    }
+
+    #[test]
+    fn missed_bars_are_named_and_nothing_checked_is_a_failure() {
+        let good = row("produce/relaxed/1KiB/1p", 80.0, Some(100.0));
+        let bad = row("consume/1KiB/1p", 10.0, Some(100.0));
+        assert!(check(std::slice::from_ref(&good)).is_ok());
+        let error = check(&[good, bad]).unwrap_err().to_string();
+        assert_eq!(error, "1 of 2 bars missed: consume/1KiB/1p is 0.10, the bar is ratio ≥ 0.6");
+        assert!(check(&[row("quic/up", 1.0, None)]).is_err());
+    }
+}

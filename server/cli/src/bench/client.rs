@@ -1,0 +1,165 @@
+//! The client process: it takes tasks by its standard input and does them, one at a time.
+
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use millstream::Client;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use super::disk::{self, Flush};
+use super::identities::{Identities, SERVER_NAME};
+use super::payload::Payload;
+use super::raw_quic::RawClient;
+use super::task::{Answer, BrokerTask, DiskTask, Outcome, QuicTask, Task};
+use super::workload::{consume, latency, produce, worker};
+
+/// How the client process is started.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ClientArgs {
+    /// The folder with the run's identities
+    #[arg(long)]
+    pub(super) identities: PathBuf,
+    /// The broker's address
+    #[arg(long)]
+    pub(super) broker: String,
+    /// The raw QUIC server's address
+    #[arg(long)]
+    pub(super) quic: Option<String>,
+}
+
+/// Does what comes by standard input until it ends.
+pub(super) async fn run(args: ClientArgs) -> anyhow::Result<()> {
+    let hands = Arc::new(Hands::connect(args).await?);
+    let mut tasks = lines_of_stdin()?;
+    tell(&Ok(Outcome::Done))?;
+    while let Some(line) = tasks.recv().await {
+        let task: Task = serde_json::from_str(&line).context("a task that cannot be read")?;
+        let hands = Arc::clone(&hands);
+        // Spawned, so that it runs on the runtime's own threads, as a server's requests do.
+        let done = tokio::spawn(async move { hands.perform(task).await }).await?;
+        tell(&done.map_err(|error| format!("{error:#}")))?;
+    }
+    Ok(())
+}
+
+fn tell(answer: &Answer) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    serde_json::to_writer(&mut stdout, answer)?;
+    writeln!(stdout)?;
+    Ok(stdout.flush()?)
+}
+
+/// The lines of standard input; the channel closes at its end.
+pub(super) fn lines_of_stdin() -> anyhow::Result<mpsc::UnboundedReceiver<String>> {
+    let (sender, lines) = mpsc::unbounded_channel();
+    let read = move || {
+        for line in std::io::stdin().lock().lines() {
+            let Ok(line) = line else { break };
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    };
+    std::thread::Builder::new().name("standard input".to_owned()).spawn(read).context("cannot start a thread")?;
+    Ok(lines)
+}
+
+/// What tasks are done with: connections that are open, and bytes that are in memory.
+struct Hands {
+    producing: Client,
+    consuming: Client,
+    quic: Option<RawClient>,
+    payload: Payload,
+}
+
+impl Hands {
+    async fn connect(args: ClientArgs) -> anyhow::Result<Self> {
+        let identities = Identities::at(&args.identities);
+        let payload = Payload::new();
+        let connect = async |name: &str| {
+            let builder = Client::builder().address(&args.broker).server_name(SERVER_NAME);
+            anyhow::Ok(builder.identity(identities.client()?).client_name(name).connect().await?)
+        };
+        let quic = match &args.quic {
+            Some(address) => Some(RawClient::connect(&identities, address, payload.clone()).await?),
+            None => None,
+        };
+        Ok(Self { producing: connect("bench-producer").await?, consuming: connect("bench-consumer").await?, quic, payload })
+    }
+
+    async fn perform(&self, task: Task) -> anyhow::Result<Outcome> {
+        match task {
+            Task::Quic(task) => {
+                let quic = self.quic.as_ref().context("this client knows no raw QUIC server")?;
+                over_quic(quic, task).await
+            }
+            Task::Disk(task) => {
+                let payload = self.payload.clone();
+                spawn_blocking(move || to_disk(task, &payload)).await?
+            }
+            Task::Broker(task) => self.with_broker(task).await,
+        }
+    }
+
+    async fn with_broker(&self, task: BrokerTask) -> anyhow::Result<Outcome> {
+        let (producing, consuming, payload) = (&self.producing, &self.consuming, &self.payload);
+        Ok(match task {
+            BrokerTask::CreateTopic { topic, partitions, durability } => {
+                producing.admin().create_topic(topic).partitions(partitions).durability(durability).await?;
+                Outcome::Done
+            }
+            BrokerTask::DeleteTopic { topic } => {
+                producing.admin().delete_topic(topic).await?;
+                Outcome::Done
+            }
+            BrokerTask::Produce { topic, record_bytes, records } => {
+                Outcome::Seconds(produce::produce(producing, payload, &topic, record_bytes, records).await?)
+            }
+            BrokerTask::Consume { topic, record_bytes, records } => {
+                Outcome::Seconds(consume::consume(consuming, &topic, record_bytes, records).await?)
+            }
+            BrokerTask::EndToEnd { topic, record_bytes, records } => Outcome::Seconds(
+                consume::end_to_end(producing, consuming, payload, &topic, record_bytes, records).await?,
+            ),
+            BrokerTask::AckLatency { topic, schedule, record_bytes } => {
+                Outcome::Latency(latency::acknowledged(producing, payload, &topic, schedule, record_bytes).await?)
+            }
+            BrokerTask::EndToEndLatency { topic, schedule, record_bytes } => Outcome::Latency(
+                latency::end_to_end(producing, consuming, payload, &topic, schedule, record_bytes).await?,
+            ),
+            BrokerTask::FillQuakes { topic, records } => {
+                worker::fill(producing, &topic, records).await?;
+                Outcome::Done
+            }
+            BrokerTask::RunWorker { name, component, input, output, records } => {
+                Outcome::PerSecond(worker::run(producing, &name, &component, (&input, &output), records).await?)
+            }
+        })
+    }
+}
+
+async fn over_quic(quic: &RawClient, task: QuicTask) -> anyhow::Result<Outcome> {
+    Ok(match task {
+        QuicTask::Up { bytes } => Outcome::Seconds(quic.up(bytes).await?),
+        QuicTask::Down { bytes } => Outcome::Seconds(quic.down(bytes).await?),
+        QuicTask::Both { bytes } => Outcome::Seconds(quic.both(bytes).await?),
+        QuicTask::RoundTrips { schedule, request_bytes, answer_bytes } => {
+            Outcome::Latency(quic.round_trips(schedule, request_bytes, answer_bytes).await?)
+        }
+    })
+}
+
+fn to_disk(task: DiskTask, payload: &Payload) -> anyhow::Result<Outcome> {
+    Ok(match task {
+        DiskTask::Write { folder, bytes, group_bytes } => {
+            let flush = group_bytes.map_or(Flush::Never, Flush::Each);
+            Outcome::Seconds(disk::write(&folder, payload, bytes, flush)?)
+        }
+        DiskTask::Sync { folder, record_bytes, duration } => {
+            Outcome::Latency(disk::sync_records(&folder, payload, record_bytes, duration)?)
+        }
+    })
+}

@@ -1,0 +1,243 @@
+//! `millstream bench`: what a broker does on this machine, next to what the machine could do.
+//!
+//! Broker, client and the raw QUIC server it is compared with are processes of their own, started
+//! from this program's own file in a hidden role. The run itself only tells them what to do.
+//!
+//! # Rows
+//!
+//! The names are stable; `--list` gives them all. A **ceiling** is measured in the same repetitions
+//! as its row, just before it. A **ratio** is the median over the median of the ceiling: of a
+//! throughput the share of it that is reached, of a latency how many times it takes.
+//!
+//! `<d>` is a durability, `relaxed` or `sync`; `<s>` a shape of records, `1KiB/1p`, `100B/1p`,
+//! `1KiB/4p` or `100B/4p`: bytes of a value, and partitions; `<p>` a percentile, `p50`, `p99` or
+//! `p99.9`. MB/s are millions of bytes of values; `<row>/records` says the same in records.
+//!
+//! | row | unit | what | ceiling |
+//! |---|---|---|---|
+//! | `quic/up`, `quic/down` | MB/s | bytes on one stream of raw QUIC, to the server or from it | |
+//! | `quic/both` | MB/s | both at once, on two connections: as many bytes each way | |
+//! | `quic/round-trip/ack/<p>` | µs | 1 KiB there, 32 B back, 1,000 a second | |
+//! | `quic/round-trip/record/<p>` | µs | 1 KiB there, 1 KiB back, 1,000 a second | |
+//! | `disk/write` | MB/s | `pwritev` of 1 MiB, appending | |
+//! | `disk/sync/1p`, `disk/sync/4p` | MB/s | the same with an fdatasync every 5 or 20 MiB: the batches that a producer has on their way to so many partitions, which one group commit covers | |
+//! | `disk/sync/record/<p>` | µs | `pwritev` of 1 KiB and fdatasync, one after the other | |
+//! | `produce/<d>/<s>`, `…/records` | MB/s, records/s | until the last is acknowledged; an idempotent producer as it comes | relaxed: `quic/up`; sync: the lower of `disk/sync` and relaxed |
+//! | `consume/<s>`, `…/records` | MB/s, records/s | from the start, by batches; reading does not depend on durability | `quic/down` |
+//! | `end-to-end/<d>/<s>`, `…/records` | MB/s, records/s | producing and consuming at once, until the last is consumed | relaxed: `quic/both`; sync: the lower of `disk/sync` and relaxed |
+//! | `latency/ack/<d>/<p>` | µs | a record of 1 KiB until its acknowledgement, 1,000 a second | `quic/round-trip/ack` |
+//! | `latency/end-to-end/<d>/<p>` | µs | a record of 1 KiB until another client's consumer has it, 1,000 a second | `quic/round-trip/record` |
+//! | `worker/quake-alert` | records/s | records of 100 B of JSON through the plugin, from log to log, one partition | |
+//! | `broker/memory/idle` | MiB | resident memory of a broker that has just started | |
+//! | `broker/start/empty` | ms | from the process's start until it is ready, on an empty directory | |
+//! | `broker/start/<n>GiB` | ms | the same on a log of so many GiB, after a stop | |
+//! | `broker/start/<n>GiB/after-kill` | ms | the same after the broker was killed | |
+//! | `broker/cpu/produce/relaxed/<s>` | s/GiB | processor time of the broker for each GiB produced (`1KiB/1p`, `100B/1p`) | |
+//!
+//! # Method
+//!
+//! The first repetition is discarded. Transfers are sized so that the ceiling itself lasts a second
+//! (less with `--quick`), and a row moves as many bytes as its ceiling. Payloads are in memory
+//! before anything is timed; connections are open. Latencies count from the time at which a request
+//! is due by an open-loop schedule. Every topic is deleted after its measurement.
+//!
+//! # Layout
+//!
+//! - `settings`, `catalogue`, `bars`: what is asked for, the rows, what they must reach
+//! - `run`, `scenario`, `results`, `report`, `progress`: the run, what it measures and what it tells
+//! - `process`, `agent`, `task`: the processes and what is said to them
+//! - `client`, `workload`, `servers`, `raw_quic`, `disk`: what they do
+//! - `payload`, `schedule`, `stats`, `identities`, `machine`, `procfs`: what all of that needs
+
+mod agent;
+mod bars;
+mod catalogue;
+mod client;
+mod disk;
+mod identities;
+mod machine;
+mod payload;
+mod process;
+mod procfs;
+mod progress;
+mod raw_quic;
+mod report;
+mod results;
+mod run;
+mod scenario;
+mod schedule;
+mod servers;
+mod settings;
+mod stats;
+mod task;
+mod workload;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Subcommand;
+
+use crate::interrupt::Interrupts;
+use crate::output::{Output, OutputFormat, Prose, View, say};
+use crate::plugin::build::{BuildArgs, build};
+use catalogue::{Plan, WORKER};
+use machine::Machine;
+use process::Started;
+use run::Order;
+use settings::{RunArgs, Settings};
+
+/// The plugin of the worker's row, within the workspace.
+const PLUGIN: &str = "plugins/quake-alert";
+
+/// What `millstream bench` is told.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    role: Option<Role>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// What the program is within a run.
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// The broker
+    #[command(hide = true)]
+    Broker(servers::BrokerArgs),
+    /// The raw QUIC server
+    #[command(hide = true)]
+    Quic(servers::QuicArgs),
+    /// The client
+    #[command(hide = true)]
+    Client(client::ClientArgs),
+}
+
+/// Measures and prints, or plays a role in another process's run.
+///
+/// # Errors
+///
+/// With `--check`, the bars that were missed; otherwise what could not be measured.
+pub(crate) async fn run(args: Args, output: OutputFormat) -> anyhow::Result<()> {
+    match args.role {
+        Some(Role::Broker(args)) => servers::broker(args).await,
+        Some(Role::Quic(args)) => servers::quic(args).await,
+        Some(Role::Client(args)) => client::run(args).await,
+        None => measure(args.run, Output::new(output, Prose::Shown)).await,
+    }
+}
+
+async fn measure(args: RunArgs, output: Output) -> anyhow::Result<()> {
+    let settings = Settings::of(&args);
+    let plan = Plan::select(settings.rows(), &args.only)?;
+    if args.list {
+        return output.print(&RowNames(plan.rows().iter().map(|row| row.name.clone()).collect()));
+    }
+    let mut interrupts = Interrupts::catch()?;
+    let data_dir = data_dir(args.data_dir)?;
+    for reservation in Machine::look(&data_dir)?.reservations() {
+        say(format_args!("note: {reservation}"));
+    }
+    let component =
+        if plan.wants(WORKER) { interrupts.unless(component(args.component)).await? } else { None };
+    let started = Started::default();
+    let order = Order { settings, plan, data_dir, component };
+    let mut work = tokio::task::spawn_blocking({
+        let started = started.clone();
+        move || run::measure(order, &started)
+    });
+    let report = tokio::select! {
+        report = &mut work => report??,
+        interrupted = interrupts.next() => {
+            started.interrupt();
+            // It fails at the next word from a process that is gone, and removes its data.
+            let _ = work.await;
+            return Err(interrupted.into());
+        }
+    };
+    output.print(&report)?;
+    if args.check { bars::check(&report.rows) } else { Ok(()) }
+}
+
+/// The names of the rows.
+#[derive(serde::Serialize)]
+#[serde(transparent)]
+struct RowNames(Vec<String>);
+
+impl View for RowNames {
+    fn text(&self) -> String {
+        self.0.iter().map(|name| format!("{name}\n")).collect()
+    }
+}
+
+/// Beside what is built, where there is such a place: it is on a disk, and ignored by git.
+fn data_dir(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    if let Some(given) = given {
+        std::fs::create_dir_all(&given).with_context(|| format!("cannot make {}", given.display()))?;
+        return Ok(given);
+    }
+    let here = std::env::current_dir().context("the working directory is gone")?;
+    let target = here.join("target");
+    Ok(if target.is_dir() { target } else { here })
+}
+
+/// The component of the worker's row: the one given, or built from the workspace.
+async fn component(given: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
+    if let Some(given) = given {
+        return Ok(Some(given.canonicalize().with_context(|| format!("cannot find {}", given.display()))?));
+    }
+    let left_out = |why: &str| say(format_args!("note: {WORKER} is left out: {why}; see --component"));
+    let here = std::env::current_dir().context("the working directory is gone")?;
+    let Some(workspace) = workspace_above(&here) else {
+        left_out(&format!("there is no {PLUGIN} here"));
+        return Ok(None);
+    };
+    let target_dir = Some(workspace.join("target").join("plugins"));
+    let args = BuildArgs { path: workspace.join(PLUGIN), target_dir, cargo_args: Vec::new() };
+    match build(&args).await {
+        Ok(built) => Ok(Some(built.component)),
+        Err(error) => {
+            left_out(&format!("{error:#}"));
+            Ok(None)
+        }
+    }
+}
+
+/// The folder at or above `folder` that has the plugin.
+fn workspace_above(folder: &Path) -> Option<&Path> {
+    folder.ancestors().find(|folder| folder.join(PLUGIN).join("Cargo.toml").is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn roles_are_hidden_and_take_no_arguments_of_a_run() {
+        let help = Line::try_parse_from(["bench", "--help"]).unwrap_err().to_string();
+        assert!(help.contains("--quick") && !help.contains("broker("), "{help}");
+        assert!(!help.contains("Commands:") && !help.contains("raw QUIC server"), "{help}");
+        let role = Line::try_parse_from(["bench", "quic", "--identities", "/tmp/ids"]).unwrap();
+        assert!(matches!(role.args.role, Some(Role::Quic(_))));
+        assert!(Line::try_parse_from(["bench", "--quick", "quic", "--identities", "/tmp/ids"]).is_err());
+        assert!(Line::try_parse_from(["bench", "--quick"]).unwrap().args.role.is_none());
+    }
+
+    #[test]
+    fn the_plugin_is_found_from_below() {
+        let workspace = tempfile::tempdir().unwrap();
+        let plugin = workspace.path().join(PLUGIN);
+        std::fs::create_dir_all(&plugin).unwrap();
+        assert_eq!(workspace_above(&plugin), None);
+        std::fs::write(plugin.join("Cargo.toml"), "").unwrap();
+        assert_eq!(workspace_above(&plugin.join("src")), Some(workspace.path()));
+    }
+}

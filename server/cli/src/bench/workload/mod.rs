@@ -1,0 +1,7 @@
+//! What the client process does with a broker: produce, consume, both, and have plugins work.
+
+pub(super) mod consume;
+pub(super) mod latency;
+pub(super) mod produce;
+pub(super) mod quakes;
+pub(super) mod worker;

@@ -1,0 +1,151 @@
+//! The command line as it is typed, and the way from it to what runs.
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use millstream::{Admin, Client};
+use tokio::sync::OnceCell;
+
+use crate::broker::BrokerCommand;
+use crate::connect::ConnectArgs;
+use crate::consume::ConsumeArgs;
+use crate::demo::DemoArgs;
+use crate::dev::DevArgs;
+use crate::errors::EXIT_CODES;
+use crate::group::GroupCommand;
+use crate::interrupt::Interrupts;
+use crate::logging::{LogArgs, LogLevel};
+use crate::output::{Output, OutputFormat};
+use crate::plugin::PluginCommand;
+use crate::produce::ProduceArgs;
+use crate::server::ServerArgs;
+use crate::topic::TopicCommand;
+use crate::{bench, broker, consume, demo, dev, group, plugin, produce, server, topic};
+
+/// A streaming platform in one binary: topics over QUIC, consumer groups, and plugins that process
+/// records next to the data.
+#[derive(Parser, Debug)]
+#[command(name = "millstream", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Debug)]
+struct GlobalArgs {
+    #[command(flatten)]
+    connect: ConnectArgs,
+
+    /// How results are written to standard output
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT", hide_possible_values = true)]
+    output: OutputFormat,
+
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Starts a broker on this machine with nothing to set up, secured by certificates of its own
+    Dev(DevArgs),
+    /// Starts a broker by a configuration file
+    Server(ServerArgs),
+    /// Shows a broker, a topic and a plugin at work on a week of earthquakes
+    Demo(DemoArgs),
+    /// Makes, shows, changes and deletes topics
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// Produces lines of files or standard input as records
+    Produce(ProduceArgs),
+    /// Writes a topic's records to standard output
+    Consume(ConsumeArgs),
+    /// Shows consumer groups and their lag, sets their offsets anew
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// Builds, deploys and looks after plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Shows what the broker is and how it is
+    #[command(subcommand)]
+    Broker(BrokerCommand),
+    /// Measures a broker on this machine, next to what the machine could do
+    Bench(bench::Args),
+    /// Prints a script that completes commands in your shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// What every command is given.
+pub(crate) struct Context {
+    pub(crate) output: Output,
+    connect: ConnectArgs,
+    client: OnceCell<Client>,
+}
+
+impl Context {
+    /// The client; connects when it is asked for first.
+    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        self.client.get_or_try_init(|| self.connect.client()).await.cloned()
+    }
+
+    pub(crate) async fn admin(&self) -> anyhow::Result<Admin> {
+        Ok(self.client().await?.admin())
+    }
+}
+
+impl Cli {
+    pub(crate) fn output(&self) -> OutputFormat {
+        self.global.output
+    }
+
+    /// Runs the command until it is done or a signal ends it.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let Self { global: GlobalArgs { connect, output, log }, command } = self;
+        let mut interrupts = Interrupts::catch()?;
+        // A server logs as its configuration says.
+        if !matches!(command, Command::Server(_)) {
+            log.start(LogLevel::Warn)?;
+        }
+        let context = Context { output: Output::new(output, log.prose()), connect, client: OnceCell::new() };
+        let outcome = run(command, &context, log, &mut interrupts).await;
+        if let Some(client) = context.client.get() {
+            client.close();
+        }
+        outcome
+    }
+}
+
+async fn run(
+    command: Command,
+    context: &Context,
+    log: LogArgs,
+    interrupts: &mut Interrupts,
+) -> anyhow::Result<()> {
+    match command {
+        Command::Dev(args) => dev::run(args, context, interrupts).await,
+        Command::Server(args) => server::run(args, log, context, interrupts).await,
+        Command::Demo(args) => demo::run(args, context, interrupts).await,
+        Command::Produce(args) => produce::run(args, context, interrupts).await,
+        Command::Consume(args) => consume::run(args, context, interrupts).await,
+        Command::Topic(command) => interrupts.unless(topic::run(command, context)).await,
+        Command::Group(command) => interrupts.unless(group::run(command, context)).await,
+        Command::Plugin(command) => interrupts.unless(plugin::run(command, context)).await,
+        Command::Broker(command) => interrupts.unless(broker::run(command, context)).await,
+        // It catches signals itself: it has processes to end.
+        Command::Bench(args) => bench::run(args, context.output.format()).await,
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+fn completions(shell: Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "millstream", &mut script);
+    Output::write(&script)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,46 @@
+//! From the profile to a client.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use millstream::Client;
+use millstream_transport::Profile;
+use millstream_transport::address::Address;
+
+/// The name this program gives itself in the broker's logs and listings.
+const CLIENT_NAME: &str = "millstream-cli";
+
+/// Which broker to talk to.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ConnectArgs {
+    /// The client profile: the broker's address and the identity to connect with [default:
+    /// $MILLSTREAM_PROFILE, or the one that `millstream dev` has written]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    profile: Option<PathBuf>,
+
+    /// The broker's address, in place of the profile's
+    #[arg(long, global = true, value_name = "HOST:PORT", help_heading = "Connection")]
+    address: Option<Address>,
+}
+
+impl ConnectArgs {
+    /// The profile that these arguments mean.
+    pub(crate) fn profile(&self) -> millstream::Result<Profile> {
+        let mut profile = match &self.profile {
+            Some(path) => Profile::load(path)?,
+            None => Profile::discover()?,
+        };
+        if let Some(address) = &self.address {
+            profile.address = address.to_string();
+        }
+        Ok(profile)
+    }
+
+    /// Connects.
+    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        let profile = self.profile()?;
+        let builder = Client::builder().profile(&profile)?.client_name(CLIENT_NAME);
+        builder.connect().await.with_context(|| format!("cannot connect to the broker at {}", profile.address))
+    }
+}

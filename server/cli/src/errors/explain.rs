@@ -1,0 +1,208 @@
+//! Every class of error: the exit code it means, and what a person can try.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::io;
+
+use millstream_broker::data_dir::DataDirError;
+use millstream_broker::{StartError, StopError};
+use millstream_protocol::ErrorCode;
+use millstream_transport::close::CloseReason;
+use millstream_transport::profile::ProfileError;
+use millstream_transport::{BindError, ConnectError};
+
+use super::{Exit, Problem};
+use crate::interrupt::Interrupted;
+
+/// What follows from an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Explanation {
+    pub(super) exit: Exit,
+    /// What to try next; a sentence without a full stop.
+    pub(super) advice: Option<Cow<'static, str>>,
+}
+
+type Advice = Option<Cow<'static, str>>;
+
+const NO_BROKER: &str =
+    "is a broker running there? `millstream dev` starts one; `--address` or `--profile` name another";
+const NO_PROFILE: &str = "`millstream dev` starts a broker and writes a profile; `--profile` names one that you have";
+const AGAIN: &str = "try again in a moment";
+
+/// What follows from `error`: what the command itself says, or else what its class means.
+pub(super) fn explain(error: &anyhow::Error) -> Explanation {
+    if let Some(problem) = find::<Problem>(error) {
+        let advice = problem.advice.clone();
+        return Explanation { exit: problem.exit, advice };
+    }
+    let (exit, advice) = find::<Interrupted>(error)
+        .map(|interrupted| (interrupted.exit(), None))
+        .or_else(|| find::<millstream::Error>(error).map(of_client))
+        .or_else(|| find::<StartError>(error).map(of_start))
+        .or_else(|| find::<StopError>(error).map(of_stop))
+        .or_else(|| find::<io::Error>(error).map(of_io))
+        .unwrap_or((Exit::Failure, None));
+    Explanation { exit, advice }
+}
+
+/// The error's code on the wire, where a broker refused.
+pub(super) fn wire_code(error: &anyhow::Error) -> Option<ErrorCode> {
+    find::<millstream::Error>(error)?.code()
+}
+
+/// The outermost `T` among the contexts and sources of an error.
+pub(super) fn find<T: StdError + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&T> {
+    error.downcast_ref::<T>().or_else(|| error.chain().find_map(|cause| cause.downcast_ref::<T>()))
+}
+
+fn of_client(error: &millstream::Error) -> (Exit, Advice) {
+    use millstream::Error;
+    match error {
+        Error::Broker(error) => of_code(error.code),
+        Error::Profile(error) => of_profile(error),
+        Error::Identity(_) | Error::Connector(_) => (
+            Exit::Unreachable,
+            Some("the profile names a client's certificate, its key and the authority's certificate; `millstream dev` makes all three".into()),
+        ),
+        Error::Connect(error) => of_connect(error),
+        Error::ConnectionLost(_) | Error::Timeout { .. } => (Exit::Unreachable, Some(NO_BROKER.into())),
+        Error::InvalidArgument(_) => (Exit::Usage, Some("`--help` behind the command shows what it takes".into())),
+        Error::RecordTooLarge { .. } => of_code(ErrorCode::RecordTooLarge),
+        Error::Corrupt { .. } => (
+            Exit::Damaged,
+            Some("`millstream topic describe` shows the partition; `--from offset:N` reads on behind the damage".into()),
+        ),
+        Error::MembershipLost { .. } => (Exit::Failure, Some("run the command again: it goes on from the last commit".into())),
+        _ => (Exit::Failure, None),
+    }
+}
+
+fn of_profile(error: &ProfileError) -> (Exit, Advice) {
+    let advice = match error {
+        ProfileError::NotFound { .. } | ProfileError::Read { .. } => NO_PROFILE,
+        ProfileError::Write { .. } => "check that the folder can be written to, or set $MILLSTREAM_PROFILE to another place",
+        ProfileError::Invalid { .. } => "correct the file, or let `millstream dev --force-profile` write it anew",
+    };
+    (Exit::Unreachable, Some(advice.into()))
+}
+
+fn of_connect(error: &ConnectError) -> (Exit, Advice) {
+    let not_trusted = matches!(
+        error,
+        ConnectError::Closed { reason: CloseReason::CertificateRefused(_) | CloseReason::PeerNotTrusted(_), .. }
+    );
+    match (error, error.hint()) {
+        (_, Some(hint)) if not_trusted => (Exit::NotAuthorized, Some(hint.into())),
+        (ConnectError::TimedOut { .. }, _) | (_, None) => (Exit::Unreachable, Some(NO_BROKER.into())),
+        (_, Some(hint)) => (Exit::Unreachable, Some(hint.into())),
+    }
+}
+
+fn of_start(error: &StartError) -> (Exit, Advice) {
+    match error {
+        StartError::DataDir(error) => of_data_dir(error),
+        StartError::Bind(BindError::Socket { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => (
+            Exit::Refused,
+            Some("another broker listens there already: use it, stop it, or listen elsewhere (`--listen 127.0.0.1:0` takes a free port)".into()),
+        ),
+        StartError::Bind(_) => (Exit::Failure, Some("listen on an address of this machine, with a server's identity".into())),
+        StartError::Load { .. } => (
+            Exit::Damaged,
+            Some("keep the data directory as it is and restore it from a copy, or start on another one".into()),
+        ),
+        StartError::Thread(_) => (Exit::Failure, Some("raise the number of threads and files that this user may have".into())),
+    }
+}
+
+fn of_data_dir(error: &DataDirError) -> (Exit, Advice) {
+    match error {
+        DataDirError::InUse { .. } => (
+            Exit::Refused,
+            Some("use the broker that runs there, stop it, or start this one on another data directory".into()),
+        ),
+        DataDirError::Version { .. } => {
+            (Exit::Refused, Some("use the release that wrote it, or another data directory".into()))
+        }
+        DataDirError::Foreign { .. } => (Exit::Refused, Some("name an empty directory, or one that does not exist yet".into())),
+        DataDirError::Malformed { .. } => (Exit::Damaged, Some("restore the file from a copy of the data directory".into())),
+        DataDirError::Io { .. } => (Exit::Failure, Some("check that the directory can be written to".into())),
+    }
+}
+
+fn of_stop(error: &StopError) -> (Exit, Advice) {
+    match error {
+        StopError::Storage(_) => (
+            Exit::Damaged,
+            Some("check the disk, then start the broker again: it recovers what was acknowledged".into()),
+        ),
+    }
+}
+
+fn of_io(error: &io::Error) -> (Exit, Advice) {
+    match error.kind() {
+        io::ErrorKind::NotFound => (Exit::NotFound, None),
+        io::ErrorKind::PermissionDenied => (Exit::Failure, Some("check who may read and write it".into())),
+        _ => (Exit::Failure, None),
+    }
+}
+
+/// What a broker's refusal means.
+fn of_code(code: ErrorCode) -> (Exit, Advice) {
+    let (exit, advice) = match code {
+        ErrorCode::NotAuthorized => (Exit::NotAuthorized, "connect with the profile of a principal that may do this"),
+        ErrorCode::InvalidRequest => (Exit::Usage, "`--help` behind the command shows what it takes"),
+        ErrorCode::UnsupportedVersion => (Exit::Unreachable, "use the release of millstream that the broker runs"),
+        ErrorCode::UnknownTopic => {
+            (Exit::NotFound, "`millstream topic list` shows the topics; `millstream topic create` makes one")
+        }
+        ErrorCode::UnknownPartition => (Exit::NotFound, "`millstream topic describe` shows the topic's partitions"),
+        ErrorCode::UnknownGroup => {
+            (Exit::NotFound, "`millstream group list` shows the groups; a group is made by its first consumer")
+        }
+        ErrorCode::UnknownDeployment => (Exit::NotFound, "`millstream plugin list` shows the deployments"),
+        ErrorCode::OffsetOutOfRange => {
+            (Exit::NotFound, "`millstream topic describe` shows the first and the next offset of each partition")
+        }
+        ErrorCode::TopicExists => {
+            (Exit::Refused, "`millstream topic describe` shows it, `millstream topic alter` changes it")
+        }
+        ErrorCode::DeploymentExists => {
+            (Exit::Refused, "deploy under another `--name`, or remove the old one with `millstream plugin remove`")
+        }
+        ErrorCode::GroupNotEmpty => (
+            Exit::Refused,
+            "stop the members that `millstream group describe` shows; `millstream group reset` works while they run",
+        ),
+        ErrorCode::GroupOwnedByDeployment => {
+            (Exit::Refused, "name another group: `millstream plugin list` shows the plugins, each has a group of its name")
+        }
+        ErrorCode::RecordTooLarge => {
+            (Exit::Refused, "send smaller records, or raise `--max-batch-bytes` with `millstream topic alter`")
+        }
+        ErrorCode::ComponentRefused => {
+            (Exit::Refused, "`millstream plugin build` builds a component for the world that `wit/` describes")
+        }
+        ErrorCode::CompilationFailed => (Exit::Refused, "build the component again, smaller if it is large"),
+        ErrorCode::StorageFull => {
+            (Exit::Refused, "free space on the broker's disk, for example with `millstream topic delete-records`")
+        }
+        ErrorCode::Busy | ErrorCode::NotReady | ErrorCode::NotLeader | ErrorCode::ShuttingDown => (Exit::Refused, AGAIN),
+        ErrorCode::TimedOut => (Exit::Failure, AGAIN),
+        ErrorCode::StorageFailed => (Exit::Damaged, "look at the broker's log and its disk, then start it again"),
+        ErrorCode::PartitionDamaged => {
+            (Exit::Damaged, "`millstream topic describe` says what is damaged; what lies before it can still be read")
+        }
+        ErrorCode::CorruptBatch => (Exit::Damaged, "send it again; when it repeats, test this machine's memory"),
+        ErrorCode::OutOfOrderSequence
+        | ErrorCode::ProducerFenced
+        | ErrorCode::UnknownProducer
+        | ErrorCode::UnknownMember
+        | ErrorCode::StaleGeneration => (Exit::Failure, "run the command again"),
+        ErrorCode::MalformedFrame
+        | ErrorCode::FrameTooLarge
+        | ErrorCode::HandshakeRequired
+        | ErrorCode::Internal => (Exit::Failure, "this is a fault of the program's own: the broker's log says more"),
+        _ => (Exit::Failure, "use the release of millstream that the broker runs"),
+    };
+    (exit, Some(advice.into()))
+}

@@ -1,0 +1,81 @@
+//! `millstream group`: look at consumer groups, set their offsets anew, delete them.
+
+mod view;
+
+use clap::{Args, Subcommand};
+use millstream::PartitionIndex;
+
+use crate::cli::Context;
+use crate::parse::{PositionArg, now_ms};
+use view::{Deleted, Groups, GroupView, Offsets, Reset};
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum GroupCommand {
+    /// Lists the groups
+    List,
+    /// Shows a group's members, committed offsets and lag
+    Describe(NameArgs),
+    /// Shows a group's committed offsets alone
+    Offsets(NameArgs),
+    /// Sets a group's offsets anew, also while it consumes
+    Reset(ResetArgs),
+    /// Deletes groups without members, and their offsets
+    Delete(NamesArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NameArgs {
+    /// The group
+    group: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NamesArgs {
+    /// The groups
+    #[arg(required = true, value_name = "GROUP")]
+    groups: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ResetArgs {
+    /// The group
+    group: String,
+
+    /// The topic
+    #[arg(long)]
+    topic: String,
+
+    /// Where to: earliest, latest, offset:N, time:T (RFC 3339 or milliseconds), or a duration back
+    /// from now
+    #[arg(long, value_name = "POSITION")]
+    to: PositionArg,
+
+    /// The partitions [default: all]
+    #[arg(long = "partition", value_name = "P")]
+    partitions: Vec<PartitionIndex>,
+}
+
+/// Runs one of them.
+pub(crate) async fn run(command: GroupCommand, context: &Context) -> anyhow::Result<()> {
+    let admin = context.admin().await?;
+    let output = context.output;
+    match command {
+        GroupCommand::List => output.print(&Groups::of(&admin.list_groups().await?)),
+        GroupCommand::Describe(args) => output.print(&GroupView::of(&admin.describe_group(args.group).await?)),
+        GroupCommand::Offsets(args) => {
+            let offsets = admin.group_offsets(&args.group).await?;
+            output.print(&Offsets::of(args.group, &offsets))
+        }
+        GroupCommand::Reset(args) => {
+            let to = args.to.at(now_ms());
+            let response = admin.reset_group(&args.group, &args.topic, args.partitions, to).await?;
+            output.print(&Reset::of(args.group, &response))
+        }
+        GroupCommand::Delete(args) => {
+            for group in &args.groups {
+                admin.delete_group(group).await?;
+            }
+            output.print(&Deleted { deleted: args.groups })
+        }
+    }
+}

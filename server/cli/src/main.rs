@@ -1,0 +1,59 @@
+//! The program `millstream`: a broker, and everything to use and look after one.
+//!
+//! What is typed is parsed ([`cli`]) and then checked into what runs, one module for each command.
+//! Results go to standard output as tables or JSON, prose to standard error ([`output`]); errors are
+//! printed in one place, with what to try next and an exit code that means something ([`errors`]).
+//! The program knows no wire format, no log and no WebAssembly: that is the crates' below it.
+//!
+//! # Layout
+//!
+//! - [`dev`], [`server`]: a broker in this process ([`serving`])
+//! - [`demo`]: the main job, from real input to verified output, by processes of its own ([`child`])
+//! - [`topic`], [`group`], [`plugin`], [`broker`]: administration
+//! - [`produce`], [`consume`]: records in and out
+//! - [`bench`]: measurements
+//! - [`connect`], [`interrupt`], [`logging`], [`parse`]: what they have in common, each on its own
+
+mod bench;
+mod broker;
+mod child;
+mod cli;
+mod connect;
+mod consume;
+mod demo;
+mod dev;
+mod errors;
+mod group;
+mod interrupt;
+mod logging;
+mod output;
+mod parse;
+mod plugin;
+mod produce;
+mod server;
+mod serving;
+mod topic;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let format = cli.output();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(cli.run());
+            // What still waits for input, or for a signal that nobody needs any more, is left behind.
+            runtime.shutdown_background();
+            outcome
+        });
+    match outcome {
+        Ok(()) => errors::Exit::Success.into(),
+        Err(error) => errors::report(&error, format).into(),
+    }
+}

@@ -1,0 +1,9 @@
+//! What people type as a value, and what it means.
+
+mod pair;
+mod position;
+mod quantity;
+
+pub(crate) use pair::{Pair, parse_pair};
+pub(crate) use position::{PositionArg, now_ms};
+pub(crate) use quantity::{Limit, parse_bytes, parse_duration};

@@ -1,0 +1,253 @@
+//! `millstream plugin deploy`.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::Args;
+use millstream::{Admin, DeploymentDescription, DeploymentSpec, ErrorCode, OutputSpec, WorkerLimits};
+use millstream_protocol::limits::MAX_COMPONENT_BYTES;
+
+use super::build::{BuildArgs, build};
+use crate::cli::Context;
+use crate::errors::{Exit, Problem};
+use crate::output::bytes;
+use crate::parse::{Pair, PositionArg, now_ms, parse_bytes, parse_duration, parse_pair};
+
+/// How a component begins: the magic of WebAssembly, then version 13 of the component layer.
+const COMPONENT_MAGIC: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+
+/// How a core module begins, which is no component.
+const MODULE_MAGIC: [u8; 8] = *b"\0asm\x01\0\0\0";
+
+#[derive(Args, Debug)]
+pub(crate) struct DeployArgs {
+    /// The component's file, or the crate to build it from
+    #[arg(value_name = "COMPONENT|CRATE")]
+    path: PathBuf,
+
+    /// The deployment's name, and its consumer group's [default: the crate's or file's name]
+    #[arg(long)]
+    name: Option<String>,
+
+    /// A topic that the plugin reads; may be given again
+    #[arg(long = "input", required = true, value_name = "TOPIC")]
+    inputs: Vec<String>,
+
+    /// The topic that one of the plugin's outputs goes to; may be given again
+    #[arg(long = "output-topic", value_parser = parse_pair, value_name = "OUTPUT=TOPIC")]
+    outputs: Vec<Pair>,
+
+    /// What the plugin reads as its configuration; may be given again
+    #[arg(long = "config", value_parser = parse_pair, value_name = "NAME=VALUE")]
+    config: Vec<Pair>,
+
+    /// Where to start in a partition that was never read: earliest, latest, offset:N, time:T or a
+    /// duration back from now
+    #[arg(long, default_value = "earliest", value_name = "POSITION")]
+    from: PositionArg,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+
+    /// Makes the topics that are not there yet
+    #[arg(long)]
+    create_topics: bool,
+
+    /// How many partitions topics are made with
+    #[arg(long, default_value_t = 1, requires = "create_topics", value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    partitions: u32,
+
+    /// Removes a deployment of the same name first; this one goes on at its offsets
+    #[arg(long)]
+    replace: bool,
+}
+
+/// The limits of one worker.
+#[derive(Args, Debug)]
+pub(crate) struct LimitArgs {
+    /// Memory of one worker [default: 64MiB]
+    #[arg(long, value_parser = parse_bytes, value_name = "BYTES")]
+    memory: Option<u64>,
+
+    /// Time for one call of the plugin [default: 1s]
+    #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
+    deadline: Option<Duration>,
+
+    /// Records emitted for one record [default: 1000]
+    #[arg(long, value_name = "N")]
+    outputs_per_record: Option<u32>,
+
+    /// Log lines of one worker in a second [default: 100]
+    #[arg(long, value_name = "N")]
+    log_lines_per_second: Option<u32>,
+}
+
+impl LimitArgs {
+    fn limits(&self) -> Result<WorkerLimits, Problem> {
+        let usual = WorkerLimits::default();
+        let deadline_ms = self.deadline.map_or(Ok(usual.deadline_ms), |deadline| {
+            u32::try_from(deadline.as_millis()).map_err(|_| Problem::usage("--deadline is longer than 49 days"))
+        })?;
+        Ok(WorkerLimits {
+            memory_bytes: self.memory.unwrap_or(usual.memory_bytes),
+            deadline_ms,
+            outputs_per_record: self.outputs_per_record.unwrap_or(usual.outputs_per_record),
+            log_lines_per_second: self.log_lines_per_second.unwrap_or(usual.log_lines_per_second),
+        })
+    }
+}
+
+impl DeployArgs {
+    fn spec(&self, default_name: &str) -> Result<DeploymentSpec, Problem> {
+        let name = self.name.clone().unwrap_or_else(|| default_name.to_owned());
+        let outputs = self.outputs.iter().map(|Pair { name, value }| OutputSpec { name: name.clone(), topic: value.clone() });
+        Ok(DeploymentSpec {
+            name,
+            inputs: self.inputs.clone(),
+            outputs: outputs.collect(),
+            config: self.config.iter().map(|Pair { name, value }| (name.clone(), value.clone())).collect(),
+            start: self.from.at(now_ms()),
+            limits: self.limits.limits()?,
+        })
+    }
+}
+
+pub(super) async fn run(args: DeployArgs, context: &Context) -> anyhow::Result<DeploymentDescription> {
+    let (name, component) = component(&args.path).await?;
+    let spec = args.spec(&name)?;
+    let admin = context.admin().await?;
+    if args.create_topics {
+        let topics = spec.inputs.iter().chain(spec.outputs.iter().map(|output| &output.topic));
+        for topic in topics {
+            create_missing(&admin, topic, args.partitions, context).await?;
+        }
+    }
+    if args.replace {
+        match admin.remove_plugin(&spec.name).await {
+            Err(error) if error.code() == Some(ErrorCode::UnknownDeployment) => {}
+            outcome => outcome?,
+        }
+    }
+    context.output.say(format_args!("deploying {} ({})", spec.name, bytes(component.len() as u64)));
+    Ok(admin.deploy_plugin(component, spec).await?)
+}
+
+async fn create_missing(admin: &Admin, topic: &str, partitions: u32, context: &Context) -> millstream::Result<()> {
+    match admin.create_topic(topic).partitions(partitions).await {
+        Ok(_) => {
+            context.output.say(format_args!("made topic {topic} with {partitions} partitions"));
+            Ok(())
+        }
+        Err(error) if error.code() == Some(ErrorCode::TopicExists) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The component at `path` and a name for it; a crate is built first.
+async fn component(path: &Path) -> anyhow::Result<(String, Bytes)> {
+    let is_crate = path.is_dir() || path.file_name().is_some_and(|name| name == "Cargo.toml");
+    if is_crate {
+        let built = build(&BuildArgs { path: path.to_owned(), target_dir: None, cargo_args: Vec::new() }).await?;
+        return Ok((built.name, read(&built.component)?));
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
+    Ok((stem, read(path)?))
+}
+
+/// Reads a component, and looks at no more of the file than that it is one.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Bytes> {
+    let shown = path.display();
+    let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
+    let mut component = Vec::new();
+    let limit = MAX_COMPONENT_BYTES as u64;
+    file.take(limit + 1).read_to_end(&mut component).with_context(|| format!("cannot read {shown}"))?;
+    if component.len() > MAX_COMPONENT_BYTES {
+        return Err(Problem::new(Exit::Refused, format!("{shown} is larger than {}", bytes(limit)))
+            .advise("build it with `strip = true` and `opt-level = \"s\"` below [profile.release]")
+            .into());
+    }
+    if component.starts_with(&MODULE_MAGIC) {
+        return Err(Problem::usage(format!("{shown} is a core module of WebAssembly, not a component"))
+            .advise("build it with `millstream plugin build`, for the target wasm32-wasip2")
+            .into());
+    }
+    if !component.starts_with(&COMPONENT_MAGIC) {
+        return Err(Problem::usage(format!("{shown} is not a WebAssembly component"))
+            .advise("name a component's .wasm file or the folder of a plugin's crate")
+            .into());
+    }
+    Ok(component.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use millstream::Position;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        deploy: DeployArgs,
+    }
+
+    fn parse(args: &[&str]) -> Result<DeployArgs, clap::Error> {
+        Line::try_parse_from([&["test"], args].concat()).map(|line| line.deploy)
+    }
+
+    #[test]
+    fn the_line_becomes_a_deployment() {
+        let args = parse(&[
+            "quake_alert.wasm",
+            "--name=alerts-eu",
+            "--input=earthquakes",
+            "--output-topic=alerts=quake-alerts",
+            "--config=min-mag=4.5",
+            "--from=offset:7",
+            "--memory=16MiB",
+            "--deadline=250ms",
+        ]);
+        let expected = DeploymentSpec {
+            name: "alerts-eu".to_owned(),
+            inputs: vec!["earthquakes".to_owned()],
+            outputs: vec![OutputSpec { name: "alerts".to_owned(), topic: "quake-alerts".to_owned() }],
+            config: vec![("min-mag".to_owned(), "4.5".to_owned())],
+            start: Position::Offset(7),
+            limits: WorkerLimits { memory_bytes: 16 << 20, deadline_ms: 250, ..WorkerLimits::default() },
+        };
+        assert_eq!(args.unwrap().spec("quake-alert").unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_not_given_is_usual() {
+        let spec = parse(&["x.wasm", "--input=a", "--input=b"]).unwrap().spec("x").unwrap();
+        assert_eq!((spec.name.as_str(), spec.inputs.len(), spec.start), ("x", 2, Position::Earliest));
+        assert_eq!(spec.limits, WorkerLimits::default());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        assert!(parse(&["x.wasm"]).is_err());
+        assert!(parse(&["x.wasm", "--input=a", "--output-topic=alerts"]).is_err());
+        assert!(parse(&["x.wasm", "--input=a", "--partitions=2"]).is_err());
+        assert!(parse(&["x.wasm", "--input=a", "--deadline=60d"]).unwrap().spec("x").is_err());
+    }
+
+    #[test]
+    fn only_components_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.wasm");
+        let check = |content: &[u8]| {
+            std::fs::write(&path, content).unwrap();
+            read(&path).map_err(|error| error.to_string().replace(&*folder.path().to_string_lossy(), ""))
+        };
+        assert_eq!(check(&COMPONENT_MAGIC).unwrap(), COMPONENT_MAGIC.as_slice());
+        insta::assert_snapshot!(check(&MODULE_MAGIC).unwrap_err(), @"/x.wasm is a core module of WebAssembly, not a component");
+        insta::assert_snapshot!(check(b"#!/bin/sh").unwrap_err(), @"/x.wasm is not a WebAssembly component");
+    }
+}

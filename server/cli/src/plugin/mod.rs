@@ -1,0 +1,64 @@
+//! `millstream plugin`: build, deploy and look after plugins.
+
+pub(crate) mod build;
+pub(crate) mod deploy;
+mod logs;
+mod view;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::Context;
+use build::BuildArgs;
+use deploy::DeployArgs;
+use logs::LogsArgs;
+use view::{DeploymentView, Deployments, Removed};
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum PluginCommand {
+    /// Builds a plugin's crate into a WebAssembly component
+    Build(BuildArgs),
+    /// Deploys a component, or the crate that it is built from
+    Deploy(DeployArgs),
+    /// Lists the deployments
+    List,
+    /// Shows a deployment with its settings, workers and lag
+    Describe(NameArgs),
+    /// Shows what a deployment's workers have logged
+    Logs(LogsArgs),
+    /// Stops deployments and forgets them; their offsets stay
+    Remove(NamesArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NameArgs {
+    /// The deployment
+    name: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NamesArgs {
+    /// The deployments
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Runs one of them.
+pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Result<()> {
+    let output = context.output;
+    match command {
+        PluginCommand::Build(args) => output.print(&build::build(&args).await?),
+        PluginCommand::Deploy(args) => output.print(&DeploymentView::of(&deploy::run(args, context).await?)),
+        PluginCommand::List => output.print(&Deployments::of(&context.admin().await?.list_plugins().await?)),
+        PluginCommand::Describe(args) => {
+            output.print(&DeploymentView::of(&context.admin().await?.describe_plugin(args.name).await?))
+        }
+        PluginCommand::Logs(args) => logs::run(args, context).await,
+        PluginCommand::Remove(args) => {
+            let admin = context.admin().await?;
+            for name in &args.names {
+                admin.remove_plugin(name).await?;
+            }
+            output.print(&Removed { removed: args.names })
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Deployments, as they are shown.
+
+use millstream::{DeploymentDescription, Position, WorkerDescription, WorkerState};
+use serde::Serialize;
+
+use crate::output::{Facts, Table, View, bytes, count, duration_ms, time_ms};
+
+/// A deployment with its settings and workers.
+#[derive(Debug, Serialize)]
+pub(super) struct DeploymentView {
+    name: String,
+    inputs: Vec<String>,
+    outputs: Vec<OutputView>,
+    config: Vec<ConfigView>,
+    /// `earliest`, `latest`, `offset:N` or `time:MS`.
+    start: String,
+    limits: LimitsView,
+    /// The component's SHA-256.
+    digest: String,
+    component_bytes: u64,
+    deployed_at_ms: i64,
+    imports: Vec<String>,
+    /// Records still to be read, over all workers.
+    lag: u64,
+    workers: Vec<WorkerView>,
+}
+
+#[derive(Debug, Serialize)]
+struct OutputView {
+    name: String,
+    topic: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ConfigView {
+    name: String,
+    value: String,
+}
+
+#[derive(Debug, Serialize)]
+struct LimitsView {
+    memory_bytes: u64,
+    deadline_ms: u32,
+    outputs_per_record: u32,
+    log_lines_per_second: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct WorkerView {
+    topic: String,
+    partition: u32,
+    /// `running`, `backing-off` or `paused`.
+    state: &'static str,
+    /// Failures in a row, while it backs off.
+    attempts: Option<u32>,
+    /// Why it backs off or is paused.
+    reason: Option<String>,
+    committed_offset: u64,
+    lag: u64,
+    records_in: u64,
+    records_out: u64,
+    failures: u64,
+    memory_bytes: u64,
+}
+
+impl DeploymentView {
+    pub(super) fn of(deployment: &DeploymentDescription) -> Self {
+        let spec = &deployment.spec;
+        let output = |output: &millstream::OutputSpec| OutputView { name: output.name.clone(), topic: output.topic.clone() };
+        let config = |(name, value): &(String, String)| ConfigView { name: name.clone(), value: value.clone() };
+        Self {
+            name: spec.name.clone(),
+            inputs: spec.inputs.clone(),
+            outputs: spec.outputs.iter().map(output).collect(),
+            config: spec.config.iter().map(config).collect(),
+            start: position(spec.start),
+            limits: LimitsView {
+                memory_bytes: spec.limits.memory_bytes,
+                deadline_ms: spec.limits.deadline_ms,
+                outputs_per_record: spec.limits.outputs_per_record,
+                log_lines_per_second: spec.limits.log_lines_per_second,
+            },
+            digest: deployment.digest.clone(),
+            component_bytes: deployment.component_bytes,
+            deployed_at_ms: deployment.deployed_at_ms,
+            imports: deployment.imports.clone(),
+            lag: deployment.workers.iter().map(|worker| worker.lag).sum(),
+            workers: deployment.workers.iter().map(WorkerView::of).collect(),
+        }
+    }
+
+    fn sum(&self, figure: impl Fn(&WorkerView) -> u64) -> u64 {
+        self.workers.iter().map(figure).sum()
+    }
+
+    /// The state that needs attention most.
+    fn state(&self) -> String {
+        let in_state = |state| self.workers.iter().filter(|worker| worker.state == state).count();
+        match (self.workers.len(), in_state("paused"), in_state("backing-off")) {
+            (0, ..) => "no workers".to_owned(),
+            (_, 0, 0) => "running".to_owned(),
+            (all, 0, backing_off) => format!("{backing_off} of {all} backing off"),
+            (all, paused, _) => format!("{paused} of {all} paused"),
+        }
+    }
+
+    fn outputs(&self) -> String {
+        joined(self.outputs.iter().map(|output| format!("{}={}", output.name, output.topic)))
+    }
+}
+
+fn position(position: Position) -> String {
+    match position {
+        Position::Earliest => "earliest".to_owned(),
+        Position::Latest => "latest".to_owned(),
+        Position::Offset(offset) => format!("offset:{offset}"),
+        Position::Time(time_ms) => format!("time:{time_ms}"),
+    }
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(" ")
+}
+
+impl WorkerView {
+    fn of(worker: &WorkerDescription) -> Self {
+        let (state, attempts, reason) = match &worker.state {
+            WorkerState::Running => ("running", None, None),
+            WorkerState::BackingOff { attempts, reason } => ("backing-off", Some(*attempts), Some(reason.clone())),
+            WorkerState::Paused { reason } => ("paused", None, Some(reason.clone())),
+        };
+        Self {
+            topic: worker.topic.clone(),
+            partition: worker.partition,
+            state,
+            attempts,
+            reason,
+            committed_offset: worker.committed_offset,
+            lag: worker.lag,
+            records_in: worker.records_in,
+            records_out: worker.records_out,
+            failures: worker.failures,
+            memory_bytes: worker.memory_bytes,
+        }
+    }
+
+    fn state(&self) -> String {
+        let reason = self.reason.as_deref().unwrap_or_default();
+        match self.attempts {
+            Some(attempts) => format!("{} after {attempts} failures: {reason}", self.state),
+            None if reason.is_empty() => self.state.to_owned(),
+            None => format!("{}: {reason}", self.state),
+        }
+    }
+}
+
+impl View for DeploymentView {
+    fn text(&self) -> String {
+        let limits = &self.limits;
+        let config = joined(self.config.iter().map(|config| format!("{}={}", config.name, config.value)));
+        let nothing_if_empty = |text: String| if text.is_empty() { "nothing".to_owned() } else { text };
+        let facts = Facts::default()
+            .fact("deployment", &self.name)
+            .fact("state", self.state())
+            .fact("reads", self.inputs.join(" "))
+            .fact("emits", nothing_if_empty(self.outputs()))
+            .fact("config", nothing_if_empty(config))
+            .fact("start", &self.start)
+            .fact(
+                "limits",
+                format!(
+                    "{} of memory, {} a call, {} outputs a record, {} log lines a second",
+                    bytes(limits.memory_bytes),
+                    duration_ms(limits.deadline_ms.into()),
+                    count(limits.outputs_per_record.into()),
+                    count(limits.log_lines_per_second.into()),
+                ),
+            )
+            .fact("component", format!("{}, sha256 {}", bytes(self.component_bytes), self.digest))
+            .fact("deployed at", time_ms(self.deployed_at_ms))
+            .fact("imports", nothing_if_empty(self.imports.join(" ")))
+            .fact("lag", count(self.lag));
+        let mut table = Table::new(
+            &["TOPIC", "#PARTITION", "#COMMITTED", "#LAG", "#IN", "#OUT", "#FAILURES", "#MEMORY", "STATE"],
+            "no workers",
+        );
+        for worker in &self.workers {
+            table.row([
+                worker.topic.clone(),
+                worker.partition.to_string(),
+                count(worker.committed_offset),
+                count(worker.lag),
+                count(worker.records_in),
+                count(worker.records_out),
+                count(worker.failures),
+                bytes(worker.memory_bytes),
+                worker.state(),
+            ]);
+        }
+        format!("{}\n{}", facts.text(), table.text())
+    }
+}
+
+/// Deployments, a line each.
+#[derive(Debug, Serialize)]
+pub(super) struct Deployments {
+    deployments: Vec<DeploymentView>,
+}
+
+impl Deployments {
+    pub(super) fn of(deployments: &[DeploymentDescription]) -> Self {
+        Self { deployments: deployments.iter().map(DeploymentView::of).collect() }
+    }
+}
+
+impl View for Deployments {
+    fn text(&self) -> String {
+        let mut table = Table::new(
+            &["DEPLOYMENT", "READS", "EMITS", "#WORKERS", "#LAG", "#IN", "#OUT", "#FAILURES", "STATE"],
+            "no plugins: `millstream plugin deploy` deploys one",
+        );
+        for deployment in &self.deployments {
+            table.row([
+                deployment.name.clone(),
+                deployment.inputs.join(" "),
+                deployment.outputs(),
+                deployment.workers.len().to_string(),
+                count(deployment.lag),
+                count(deployment.sum(|worker| worker.records_in)),
+                count(deployment.sum(|worker| worker.records_out)),
+                count(deployment.sum(|worker| worker.failures)),
+                deployment.state(),
+            ]);
+        }
+        table.text()
+    }
+}
+
+/// What is gone.
+#[derive(Debug, Serialize)]
+pub(super) struct Removed {
+    pub(super) removed: Vec<String>,
+}
+
+impl View for Removed {
+    fn text(&self) -> String {
+        self.removed.iter().map(|name| format!("removed deployment {name}\n")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream::{DeploymentSpec, OutputSpec, WorkerLimits};
+
+    use super::*;
+    use crate::output::both_forms;
+
+    fn deployment() -> DeploymentDescription {
+        let worker = |partition, state| WorkerDescription {
+            topic: "earthquakes".to_owned(),
+            partition,
+            state,
+            committed_offset: 430,
+            lag: 3,
+            records_in: 427,
+            records_out: 21,
+            failures: 0,
+            memory_bytes: 1_179_648,
+        };
+        let backing_off = WorkerState::BackingOff { attempts: 2, reason: "trap: unreachable".to_owned() };
+        DeploymentDescription {
+            spec: DeploymentSpec {
+                name: "quake-alert".to_owned(),
+                inputs: vec!["earthquakes".to_owned()],
+                outputs: vec![OutputSpec { name: "alerts".to_owned(), topic: "alerts".to_owned() }],
+                config: vec![("min-mag".to_owned(), "4.5".to_owned())],
+                start: Position::Earliest,
+                limits: WorkerLimits::default(),
+            },
+            digest: "3f2a".repeat(16),
+            component_bytes: 123_456,
+            deployed_at_ms: 1_517_270_400_000,
+            imports: vec!["wasi:logging/logging@0.1.0-draft".to_owned()],
+            workers: vec![worker(0, WorkerState::Running), worker(1, backing_off)],
+        }
+    }
+
+    #[test]
+    fn a_deployment_in_full() {
+        insta::assert_snapshot!(both_forms(&DeploymentView::of(&deployment())), @r#"
+        deployment:  quake-alert
+        state:       1 of 2 backing off
+        reads:       earthquakes
+        emits:       alerts=alerts
+        config:      min-mag=4.5
+        start:       earliest
+        limits:      64.0 MiB of memory, 1s a call, 1,000 outputs a record, 100 log lines a second
+        component:   120.6 KiB, sha256 3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a
+        deployed at: 2018-01-30T00:00:00Z
+        imports:     wasi:logging/logging@0.1.0-draft
+        lag:         6
+
+        TOPIC        PARTITION  COMMITTED  LAG   IN  OUT  FAILURES   MEMORY  STATE
+        earthquakes          0        430    3  427   21         0  1.1 MiB  running
+        earthquakes          1        430    3  427   21         0  1.1 MiB  backing-off after 2 failures: trap: unreachable
+        ---
+        {
+          "name": "quake-alert",
+          "inputs": [
+            "earthquakes"
+          ],
+          "outputs": [
+            {
+              "name": "alerts",
+              "topic": "alerts"
+            }
+          ],
+          "config": [
+            {
+              "name": "min-mag",
+              "value": "4.5"
+            }
+          ],
+          "start": "earliest",
+          "limits": {
+            "memory_bytes": 67108864,
+            "deadline_ms": 1000,
+            "outputs_per_record": 1000,
+            "log_lines_per_second": 100
+          },
+          "digest": "3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a",
+          "component_bytes": 123456,
+          "deployed_at_ms": 1517270400000,
+          "imports": [
+            "wasi:logging/logging@0.1.0-draft"
+          ],
+          "lag": 6,
+          "workers": [
+            {
+              "topic": "earthquakes",
+              "partition": 0,
+              "state": "running",
+              "attempts": null,
+              "reason": null,
+              "committed_offset": 430,
+              "lag": 3,
+              "records_in": 427,
+              "records_out": 21,
+              "failures": 0,
+              "memory_bytes": 1179648
+            },
+            {
+              "topic": "earthquakes",
+              "partition": 1,
+              "state": "backing-off",
+              "attempts": 2,
+              "reason": "trap: unreachable",
+              "committed_offset": 430,
+              "lag": 3,
+              "records_in": 427,
+              "records_out": 21,
+              "failures": 0,
+              "memory_bytes": 1179648
+            }
+          ]
+        }
+        "#);
+    }
+
+    #[test]
+    fn deployments_a_line_each() {
+        insta::assert_snapshot!(Deployments::of(&[deployment()]).text(), @r"
+        DEPLOYMENT   READS        EMITS          WORKERS  LAG   IN  OUT  FAILURES  STATE
+        quake-alert  earthquakes  alerts=alerts        2    6  854   42         0  1 of 2 backing off
+        ");
+    }
+}

@@ -1,0 +1,179 @@
+//! The broker's configuration file: read strictly, then checked into what a broker runs on.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use millstream_broker::BrokerConfig;
+use millstream_transport::{Identity, TransportConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::errors::Problem;
+use crate::logging::LogLevel;
+
+/// The largest configuration file that is read, bytes.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Threads that run plugins, at most.
+const MAX_WORKER_THREADS: usize = 1024;
+
+/// A configuration file with every setting, its default and its meaning.
+pub(super) const DEFAULT_CONFIG: &str = include_str!("default.toml");
+
+/// What a server runs on.
+pub(super) struct ServerConfig {
+    pub(super) broker: BrokerConfig,
+    pub(super) log_level: LogLevel,
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    listen: SocketAddr,
+    data_dir: PathBuf,
+    #[serde(default = "default_log_level")]
+    log_level: LogLevel,
+    #[serde(default = "default_tail_cache_bytes")]
+    tail_cache_bytes: usize,
+    identity: IdentitySection,
+    #[serde(default)]
+    workers: WorkersSection,
+    #[serde(default)]
+    transport: TransportSection,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentitySection {
+    certificate: PathBuf,
+    key: PathBuf,
+    ca: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorkersSection {
+    /// `None`: one for each processor.
+    threads: Option<usize>,
+}
+
+/// [`TransportConfig`], durations in milliseconds.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct TransportSection {
+    mtu_upper_bound: u16,
+    socket_buffer_bytes: usize,
+    stream_receive_window_bytes: u32,
+    connection_receive_window_bytes: u32,
+    send_window_bytes: u64,
+    keep_alive_interval_ms: u64,
+    max_idle_timeout_ms: u64,
+    connect_timeout_ms: u64,
+    max_streams: u32,
+    max_incoming: usize,
+    retry_above_handshakes: usize,
+    max_connections: usize,
+}
+
+fn default_log_level() -> LogLevel {
+    LogLevel::Info
+}
+
+fn default_tail_cache_bytes() -> usize {
+    64 << 20
+}
+
+impl Default for TransportSection {
+    fn default() -> Self {
+        let usual = TransportConfig::server();
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            mtu_upper_bound: usual.mtu_upper_bound,
+            socket_buffer_bytes: usual.socket_buffer_bytes,
+            stream_receive_window_bytes: usual.stream_receive_window_bytes,
+            connection_receive_window_bytes: usual.connection_receive_window_bytes,
+            send_window_bytes: usual.send_window_bytes,
+            keep_alive_interval_ms: ms(usual.keep_alive_interval),
+            max_idle_timeout_ms: ms(usual.max_idle_timeout),
+            connect_timeout_ms: ms(usual.connect_timeout),
+            max_streams: usual.max_streams,
+            max_incoming: usual.max_incoming,
+            retry_above_handshakes: usual.retry_above_handshakes,
+            max_connections: usual.max_connections,
+        }
+    }
+}
+
+impl TransportSection {
+    fn validate(&self) -> anyhow::Result<TransportConfig> {
+        let config = TransportConfig {
+            mtu_upper_bound: self.mtu_upper_bound,
+            socket_buffer_bytes: self.socket_buffer_bytes,
+            stream_receive_window_bytes: self.stream_receive_window_bytes,
+            connection_receive_window_bytes: self.connection_receive_window_bytes,
+            send_window_bytes: self.send_window_bytes,
+            keep_alive_interval: Duration::from_millis(self.keep_alive_interval_ms),
+            max_idle_timeout: Duration::from_millis(self.max_idle_timeout_ms),
+            connect_timeout: Duration::from_millis(self.connect_timeout_ms),
+            max_streams: self.max_streams,
+            max_incoming: self.max_incoming,
+            retry_above_handshakes: self.retry_above_handshakes,
+            max_connections: self.max_connections,
+        };
+        config.validate().map_err(|error| Problem::usage(format!("[transport]: {error}")))?;
+        Ok(config)
+    }
+}
+
+impl ServerConfig {
+    /// Reads and checks a configuration file, and loads the identity that it names.
+    pub(super) fn load(path: &Path) -> anyhow::Result<Self> {
+        let advice = "`millstream server --print-default-config` shows every setting";
+        let problem = || Problem::usage(format!("the configuration file {} cannot be used", path.display())).advise(advice);
+        let text = read(path)?;
+        let file: ConfigFile = toml::from_str(&text).map_err(|error| anyhow::Error::from(error).context(problem()))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        file.validate(folder).map_err(|error| error.context(problem()))
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    use std::io::Read;
+    let cannot_read = || format!("cannot read the configuration file {}", path.display());
+    let mut text = String::new();
+    let file = std::fs::File::open(path).with_context(cannot_read)?;
+    file.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text).with_context(cannot_read)?;
+    if text.len() as u64 > MAX_CONFIG_BYTES {
+        return Err(Problem::usage(format!("{} is larger than a configuration file", path.display())).into());
+    }
+    Ok(text)
+}
+
+impl ConfigFile {
+    fn validate(self, folder: &Path) -> anyhow::Result<ServerConfig> {
+        if self.data_dir.as_os_str().is_empty() {
+            return Err(Problem::usage("data_dir is empty").into());
+        }
+        let threads = self.workers.threads;
+        if threads.is_some_and(|threads| !(1..=MAX_WORKER_THREADS).contains(&threads)) {
+            return Err(Problem::usage(format!("[workers] threads is not between 1 and {MAX_WORKER_THREADS}")).into());
+        }
+        let transport = self.transport.validate()?;
+        let IdentitySection { certificate, key, ca } = self.identity;
+        let identity = Identity::load(&folder.join(certificate), &folder.join(key), &folder.join(ca))?;
+        let principal = identity.principal();
+        if !principal.role.accepts() {
+            return Err(Problem::usage(format!("[identity] is {principal}, which may not accept connections")).into());
+        }
+        let mut broker = BrokerConfig::new(folder.join(self.data_dir), self.listen, identity);
+        broker.transport = transport;
+        broker.tail_cache_bytes = self.tail_cache_bytes;
+        broker.worker_threads = threads.unwrap_or(broker.worker_threads);
+        Ok(ServerConfig { broker, log_level: self.log_level })
+    }
+}
+
+#[cfg(test)]
+mod tests;

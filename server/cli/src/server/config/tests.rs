@@ -1,0 +1,98 @@
+use std::fs;
+
+use millstream_transport::Role;
+use millstream_transport::identity::Authority;
+
+use super::*;
+
+/// A folder with a server's and a client's identity.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let authority = Authority::create("test").unwrap();
+    for (role, name, hosts) in [(Role::Server, "server", &["localhost"][..]), (Role::Client, "client", &[])] {
+        let issued = authority.issue(role, name, hosts).unwrap();
+        issued.save(&path(&format!("{name}.pem")), &path(&format!("{name}.key")), &path("ca.pem")).unwrap();
+    }
+    folder
+}
+
+const MINIMAL: &str = r#"
+listen = "127.0.0.1:0"
+data_dir = "data"
+[identity]
+certificate = "server.pem"
+key = "server.key"
+ca = "ca.pem"
+"#;
+
+/// What loading `text` says, without the name of the temporary folder.
+fn fault(text: &str) -> String {
+    let folder = folder();
+    let path = folder.path().join("millstream.toml");
+    fs::write(&path, text).unwrap();
+    let error = ServerConfig::load(&path).err().expect("a fault");
+    format!("{error:#}").replace(&*folder.path().to_string_lossy(), "/etc/millstream")
+}
+
+#[test]
+fn little_is_needed_and_paths_start_at_the_file() {
+    let folder = folder();
+    let path = folder.path().join("millstream.toml");
+    fs::write(&path, MINIMAL).unwrap();
+    let config = ServerConfig::load(&path).unwrap();
+    assert_eq!(config.broker.data_dir, folder.path().join("data"));
+    assert_eq!(config.broker.transport, TransportConfig::server());
+    assert_eq!(config.log_level, LogLevel::Info);
+}
+
+#[test]
+fn the_printed_file_holds_every_setting_at_its_default() {
+    let file: ConfigFile = toml::from_str(DEFAULT_CONFIG).unwrap();
+    assert_eq!(file.transport.validate().unwrap(), TransportConfig::server());
+    assert_eq!((file.log_level, file.tail_cache_bytes), (default_log_level(), default_tail_cache_bytes()));
+    let identity = Authority::create("test").unwrap().issue(Role::Server, "s", &["localhost"]).unwrap();
+    let usual = BrokerConfig::new("data", file.listen, identity.identity().unwrap());
+    assert_eq!(file.tail_cache_bytes, usual.tail_cache_bytes);
+
+    let printed: toml::Table = toml::from_str(DEFAULT_CONFIG).unwrap();
+    let every = toml::Table::try_from(TransportSection::default()).unwrap();
+    assert_eq!(printed["transport"].as_table().unwrap(), &every);
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    insta::assert_snapshot!(fault(&format!("lisen = 1\n{MINIMAL}")), @r"
+    the configuration file /etc/millstream/millstream.toml cannot be used: TOML parse error at line 1, column 1
+      |
+    1 | lisen = 1
+      | ^^^^^
+    unknown field `lisen`, expected one of `listen`, `data_dir`, `log_level`, `tail_cache_bytes`, `identity`, `workers`, `transport`
+    ");
+    insta::assert_snapshot!(fault(&MINIMAL.replace("127.0.0.1:0", "localhost")), @r#"
+    the configuration file /etc/millstream/millstream.toml cannot be used: TOML parse error at line 2, column 10
+      |
+    2 | listen = "localhost"
+      |          ^^^^^^^^^^^
+    invalid socket address syntax
+    "#);
+    insta::assert_snapshot!(fault(&MINIMAL.replace("\"server.", "\"client.")), @r"
+    the configuration file /etc/millstream/millstream.toml cannot be used: [identity] is millstream://client/client, which may not accept connections
+    ");
+    insta::assert_snapshot!(fault(&MINIMAL.replace("ca.pem", "none.pem")), @r"
+    the configuration file /etc/millstream/millstream.toml cannot be used: cannot read /etc/millstream/none.pem: No such file or directory (os error 2)
+    ");
+    insta::assert_snapshot!(fault(&format!("{MINIMAL}[workers]\nthreads = 0\n")), @r"
+    the configuration file /etc/millstream/millstream.toml cannot be used: [workers] threads is not between 1 and 1024
+    ");
+    insta::assert_snapshot!(fault(&format!("{MINIMAL}[transport]\nmtu_upper_bound = 9000\n")), @r"
+    the configuration file /etc/millstream/millstream.toml cannot be used: [transport]: mtu_upper_bound of 9000 bytes is not between 1200 and 6549: ten datagrams leave together, and more than 65507 bytes at once are lost without an error
+    ");
+    insta::assert_snapshot!(fault(&format!("{MINIMAL}[transport]\nmtu = 1400\n")), @r"
+    the configuration file /etc/millstream/millstream.toml cannot be used: TOML parse error at line 9, column 1
+      |
+    9 | mtu = 1400
+      | ^^^
+    unknown field `mtu`, expected one of `mtu_upper_bound`, `socket_buffer_bytes`, `stream_receive_window_bytes`, `connection_receive_window_bytes`, `send_window_bytes`, `keep_alive_interval_ms`, `max_idle_timeout_ms`, `connect_timeout_ms`, `max_streams`, `max_incoming`, `retry_above_handshakes`, `max_connections`
+    ");
+}

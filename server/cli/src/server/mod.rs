@@ -1,0 +1,64 @@
+//! `millstream server`: a broker by its configuration file.
+
+mod config;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::Context;
+use crate::errors::Problem;
+use crate::interrupt::Interrupts;
+use crate::logging::LogArgs;
+use crate::output::{Output, View};
+use crate::serving;
+use config::{DEFAULT_CONFIG, ServerConfig};
+
+#[derive(Args, Debug)]
+pub(crate) struct ServerArgs {
+    /// The configuration file (TOML); relative paths in it start at its folder
+    #[arg(long, value_name = "FILE", required_unless_present = "print_default_config")]
+    config: Option<PathBuf>,
+
+    /// Prints a configuration file with every setting, its default and its meaning
+    #[arg(long, conflicts_with_all = ["config", "check"])]
+    print_default_config: bool,
+
+    /// Checks the configuration and the files that it names, and does not start
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs the broker until it is told to stop.
+pub(crate) async fn run(
+    args: ServerArgs,
+    log: LogArgs,
+    context: &Context,
+    interrupts: &mut Interrupts,
+) -> anyhow::Result<()> {
+    if args.print_default_config {
+        return Output::write(DEFAULT_CONFIG.as_bytes());
+    }
+    let path = args.config.ok_or_else(|| Problem::usage("no configuration file is named"))?;
+    let config = ServerConfig::load(&path)?;
+    if args.check {
+        return context.output.print(&Checked { config: path });
+    }
+    log.start(config.log_level)?;
+    let broker = serving::start(config.broker, interrupts).await?;
+    context.output.say(format_args!("broker ready at {} (QUIC over UDP)", broker.address()));
+    serving::serve(broker, interrupts, std::future::pending(), context.output).await
+}
+
+/// A configuration without faults.
+#[derive(Debug, Serialize)]
+struct Checked {
+    config: PathBuf,
+}
+
+impl View for Checked {
+    fn text(&self) -> String {
+        format!("{} has no faults\n", self.config.display())
+    }
+}

@@ -1,0 +1,290 @@
+//! Topics, as they are shown.
+
+use millstream::{Cleanup, Durability, PartitionDescription, TopicDescription};
+use serde::Serialize;
+
+use crate::output::{Facts, Table, View, bytes, count, duration_ms};
+
+/// A topic with all that is known of it.
+#[derive(Debug, Serialize)]
+pub(super) struct TopicView {
+    name: String,
+    topic_id: String,
+    /// `sync` or `relaxed`.
+    durability: &'static str,
+    /// `delete` or `compact`.
+    cleanup: &'static str,
+    /// `null`: kept for ever.
+    retention_ms: Option<u64>,
+    /// `null`: unbounded.
+    retention_bytes: Option<u64>,
+    segment_bytes: u64,
+    segment_ms: u64,
+    max_batch_bytes: u32,
+    tombstone_retention_ms: u64,
+    partitions: Vec<PartitionView>,
+}
+
+#[derive(Debug, Serialize)]
+struct PartitionView {
+    partition: u32,
+    leader: u32,
+    leader_epoch: u32,
+    log_start_offset: u64,
+    high_watermark: u64,
+    log_end_offset: u64,
+    flushed_offset: u64,
+    size_bytes: u64,
+    /// `null`: it is sound.
+    damage: Option<String>,
+}
+
+impl TopicView {
+    pub(super) fn of(topic: &TopicDescription) -> Self {
+        let config = &topic.config;
+        Self {
+            name: topic.name.clone(),
+            topic_id: topic.topic_id.to_string(),
+            durability: match config.durability {
+                Durability::Sync => "sync",
+                Durability::Relaxed => "relaxed",
+            },
+            cleanup: match config.cleanup {
+                Cleanup::Delete => "delete",
+                Cleanup::Compact => "compact",
+            },
+            retention_ms: config.retention_ms,
+            retention_bytes: config.retention_bytes,
+            segment_bytes: config.segment_bytes,
+            segment_ms: config.segment_ms,
+            max_batch_bytes: config.max_batch_bytes,
+            tombstone_retention_ms: config.tombstone_retention_ms,
+            partitions: topic.partitions.iter().map(PartitionView::of).collect(),
+        }
+    }
+
+    fn records(&self) -> u64 {
+        self.partitions.iter().map(PartitionView::records).sum()
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.size_bytes).sum()
+    }
+
+    fn retention(&self) -> String {
+        self.retention_ms.map_or_else(|| "for ever".to_owned(), duration_ms)
+    }
+}
+
+impl PartitionView {
+    fn of(partition: &PartitionDescription) -> Self {
+        Self {
+            partition: partition.partition,
+            leader: partition.leader,
+            leader_epoch: partition.leader_epoch,
+            log_start_offset: partition.log_start_offset,
+            high_watermark: partition.high_watermark,
+            log_end_offset: partition.log_end_offset,
+            flushed_offset: partition.flushed_offset,
+            size_bytes: partition.size_bytes,
+            damage: partition.damage.clone(),
+        }
+    }
+
+    /// Offsets that can be read: in a compacted topic there are fewer records.
+    fn records(&self) -> u64 {
+        self.high_watermark.saturating_sub(self.log_start_offset)
+    }
+}
+
+impl View for TopicView {
+    fn text(&self) -> String {
+        let bound = self.retention_bytes.map_or_else(|| "no bound".to_owned(), bytes);
+        let facts = Facts::default()
+            .fact("topic", &self.name)
+            .fact("id", &self.topic_id)
+            .fact("durability", self.durability)
+            .fact("cleanup", self.cleanup)
+            .fact("retention", format!("{}, {bound}", self.retention()))
+            .fact("segments", format!("{}, {}", bytes(self.segment_bytes), duration_ms(self.segment_ms)))
+            .fact("largest batch", bytes(self.max_batch_bytes.into()))
+            .fact("tombstones kept", duration_ms(self.tombstone_retention_ms))
+            .fact("records", count(self.records()))
+            .fact("size", bytes(self.size_bytes()));
+        let mut table = Table::new(
+            &["#PARTITION", "#LEADER", "#EPOCH", "#FIRST OFFSET", "#HIGH WATERMARK", "#FLUSHED", "#SIZE", "STATE"],
+            "no partitions",
+        );
+        for partition in &self.partitions {
+            table.row([
+                partition.partition.to_string(),
+                partition.leader.to_string(),
+                partition.leader_epoch.to_string(),
+                count(partition.log_start_offset),
+                count(partition.high_watermark),
+                count(partition.flushed_offset),
+                bytes(partition.size_bytes),
+                partition.damage.as_ref().map_or_else(|| "ok".to_owned(), |damage| format!("damaged: {damage}")),
+            ]);
+        }
+        format!("{}\n{}", facts.text(), table.text())
+    }
+}
+
+/// Several topics with all that is known of them.
+#[derive(Debug, Serialize)]
+pub(super) struct TopicViews {
+    topics: Vec<TopicView>,
+}
+
+impl TopicViews {
+    pub(super) fn of(topics: &[TopicDescription]) -> Self {
+        Self { topics: topics.iter().map(TopicView::of).collect() }
+    }
+}
+
+impl View for TopicViews {
+    fn text(&self) -> String {
+        self.topics.iter().map(View::text).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Topics, a line each.
+#[derive(Debug, Serialize)]
+pub(super) struct Topics {
+    topics: Vec<TopicView>,
+}
+
+impl Topics {
+    pub(super) fn of(topics: &[TopicDescription]) -> Self {
+        Self { topics: topics.iter().map(TopicView::of).collect() }
+    }
+}
+
+impl View for Topics {
+    fn text(&self) -> String {
+        let columns = &["TOPIC", "#PARTITIONS", "#RECORDS", "#SIZE", "DURABILITY", "CLEANUP", "RETENTION"];
+        let mut table = Table::new(columns, "no topics: `millstream topic create` makes one");
+        for topic in &self.topics {
+            table.row([
+                topic.name.clone(),
+                topic.partitions.len().to_string(),
+                count(topic.records()),
+                bytes(topic.size_bytes()),
+                topic.durability.to_owned(),
+                topic.cleanup.to_owned(),
+                topic.retention(),
+            ]);
+        }
+        table.text()
+    }
+}
+
+/// What is gone.
+#[derive(Debug, Serialize)]
+pub(super) struct Deleted {
+    pub(super) deleted: Vec<String>,
+}
+
+impl View for Deleted {
+    fn text(&self) -> String {
+        self.deleted.iter().map(|name| format!("deleted topic {name}\n")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream::{TopicConfig, TopicId};
+
+    use super::*;
+    use crate::output::both_forms;
+
+    fn topic(name: &str, partitions: u32) -> TopicDescription {
+        let partition = |partition| PartitionDescription {
+            partition,
+            leader: 1,
+            leader_epoch: 3,
+            log_start_offset: 0,
+            high_watermark: 1_500,
+            log_end_offset: 1_500,
+            flushed_offset: 1_500,
+            size_bytes: 123_456,
+            damage: (partition == 1).then(|| "bad checksum at offset 12".to_owned()),
+        };
+        let id = serde_json::from_str("\"0189dcd0-11aa-7000-8000-000000000001\"").unwrap();
+        TopicDescription {
+            name: name.to_owned(),
+            topic_id: TopicId(id),
+            config: TopicConfig::default(),
+            partitions: (0..partitions).map(partition).collect(),
+        }
+    }
+
+    #[test]
+    fn a_topic_in_full() {
+        insta::assert_snapshot!(both_forms(&TopicView::of(&topic("orders", 2))), @r#"
+        topic:           orders
+        id:              0189dcd0-11aa-7000-8000-000000000001
+        durability:      sync
+        cleanup:         delete
+        retention:       7d, no bound
+        segments:        512.0 MiB, 7d
+        largest batch:   8.0 MiB
+        tombstones kept: 1d
+        records:         3,000
+        size:            241.1 KiB
+
+        PARTITION  LEADER  EPOCH  FIRST OFFSET  HIGH WATERMARK  FLUSHED       SIZE  STATE
+                0       1      3             0           1,500    1,500  120.6 KiB  ok
+                1       1      3             0           1,500    1,500  120.6 KiB  damaged: bad checksum at offset 12
+        ---
+        {
+          "name": "orders",
+          "topic_id": "0189dcd0-11aa-7000-8000-000000000001",
+          "durability": "sync",
+          "cleanup": "delete",
+          "retention_ms": 604800000,
+          "retention_bytes": null,
+          "segment_bytes": 536870912,
+          "segment_ms": 604800000,
+          "max_batch_bytes": 8388608,
+          "tombstone_retention_ms": 86400000,
+          "partitions": [
+            {
+              "partition": 0,
+              "leader": 1,
+              "leader_epoch": 3,
+              "log_start_offset": 0,
+              "high_watermark": 1500,
+              "log_end_offset": 1500,
+              "flushed_offset": 1500,
+              "size_bytes": 123456,
+              "damage": null
+            },
+            {
+              "partition": 1,
+              "leader": 1,
+              "leader_epoch": 3,
+              "log_start_offset": 0,
+              "high_watermark": 1500,
+              "log_end_offset": 1500,
+              "flushed_offset": 1500,
+              "size_bytes": 123456,
+              "damage": "bad checksum at offset 12"
+            }
+          ]
+        }
+        "#);
+    }
+
+    #[test]
+    fn topics_a_line_each() {
+        let topics = [topic("orders", 4), topic("payments", 1)];
+        insta::assert_snapshot!(Topics::of(&topics).text(), @r"
+        TOPIC     PARTITIONS  RECORDS       SIZE  DURABILITY  CLEANUP  RETENTION
+        orders             4    6,000  482.2 KiB  sync        delete   7d
+        payments           1    1,500  120.6 KiB  sync        delete   7d
+        ");
+        assert_eq!(Topics::of(&[]).text(), "no topics: `millstream topic create` makes one\n");
+    }
+}

@@ -1,0 +1,132 @@
+//! What is too long or too much for one message.
+
+use std::collections::BTreeMap;
+
+use millstream_group::error::{Coded, JoinError};
+use millstream_group::limits::PARTITIONS_PER_MESSAGE;
+use millstream_group::{Coordinator, Effect, Join, Limits, MemberHandle, Outcome, Reset, Topic};
+use millstream_protocol::api::group::{CoordinatorMessage, Generation, MemberKind};
+use millstream_protocol::api::offsets::Position;
+use millstream_protocol::limits::{MAX_BODY_BYTES, MAX_NAME_BYTES};
+use millstream_protocol::{ErrorCode, TopicId};
+use uuid::Uuid;
+
+fn join(group: &str, member_name: &str, topic: &str) -> Join {
+    Join {
+        group: group.into(),
+        member: MemberHandle(1),
+        member_name: member_name.into(),
+        principal: "CN=a".into(),
+        kind: MemberKind::Client,
+        topics: vec![topic.into()],
+        start: Position::Earliest,
+    }
+}
+
+/// The generation and the number of partitions of every message that moves partitions.
+fn messages<T>(outcome: &Outcome<T>) -> Vec<(Generation, usize)> {
+    let message = |effect: &Effect| match effect {
+        Effect::Send { message, .. } => Some(message.clone()),
+        Effect::ResolveStarts { .. } => None,
+    };
+    let sizes = outcome
+        .effects
+        .iter()
+        .filter_map(message)
+        .filter_map(|message| {
+            let bytes =
+                postcard::to_stdvec(&Ok::<_, millstream_protocol::WireError>(message.clone()));
+            assert!(bytes.unwrap().len() <= MAX_BODY_BYTES);
+            match message {
+                CoordinatorMessage::Assign {
+                    generation,
+                    partitions,
+                }
+                | CoordinatorMessage::Seek {
+                    generation,
+                    partitions,
+                } => Some((generation, partitions.len())),
+                CoordinatorMessage::Revoke {
+                    generation,
+                    partitions,
+                } => Some((generation, partitions.len())),
+                CoordinatorMessage::Joined { .. } | CoordinatorMessage::Committed(_) => None,
+            }
+        });
+    sizes.collect()
+}
+
+#[test]
+fn many_partitions_come_in_several_messages() {
+    const MORE: usize = PARTITIONS_PER_MESSAGE;
+    let partitions = 2 * MORE as u32 + 3;
+    let name = "t".repeat(MAX_NAME_BYTES);
+    let topic_id = TopicId(Uuid::max());
+    let topic = Topic {
+        name: name.clone(),
+        topic_id,
+        partitions,
+    };
+    let mut coordinator = Coordinator::new(Limits::default(), [topic]);
+    let joined = coordinator.join(join("g", "a", &name));
+    let Some(Effect::ResolveStarts { starts, .. }) = joined.effects.last() else {
+        panic!("{joined:?}")
+    };
+    let starts = starts
+        .iter()
+        .map(|start| start.clone().at(u64::MAX))
+        .collect();
+    let assigned = coordinator.starts_resolved("g", starts, 0);
+    assert_eq!(messages(&assigned), [(1, MORE), (1, MORE), (1, 3)]);
+
+    // Who has seen the generation of a reset has seen all of it.
+    let offsets = (0..partitions)
+        .map(|partition| (partition, 0))
+        .collect::<BTreeMap<_, _>>();
+    let reset = Reset {
+        group: "g".into(),
+        topic: name.clone(),
+        topic_id,
+        offsets,
+    };
+    assert_eq!(
+        messages(&coordinator.reset(reset, 0)),
+        [(1, MORE), (1, MORE), (2, 3)]
+    );
+
+    let moved = coordinator.join(Join {
+        member: MemberHandle(2),
+        ..join("g", "b", &name)
+    });
+    assert_eq!(messages(&moved), [(3, MORE), (3, 1)]);
+}
+
+#[test]
+fn names_are_bounded_and_fit_for_a_listing() {
+    let topic = Topic {
+        name: "t".into(),
+        topic_id: TopicId(Uuid::nil()),
+        partitions: 1,
+    };
+    let mut coordinator = Coordinator::new(Limits::default(), [topic]);
+    let long = "n".repeat(MAX_NAME_BYTES + 1);
+    for (group, member_name, says) in [
+        ("", "a", "the group's name is empty"),
+        (long.as_str(), "a", "the group's name is too long"),
+        ("g", "", "the member's name is empty"),
+        ("g", long.as_str(), "the member's name is too long"),
+        ("g", "a\nb", "the member's name has control characters"),
+    ] {
+        let outcome = coordinator.join(join(group, member_name, "t"));
+        let error = outcome.response.unwrap_err();
+        assert!(matches!(error, JoinError::InvalidName(_)));
+        assert_eq!(
+            (error.code(), error.to_string().as_str()),
+            (ErrorCode::InvalidRequest, says)
+        );
+        assert!(outcome.records.is_empty() && outcome.effects.is_empty());
+    }
+    assert!(coordinator.list().groups.is_empty());
+    let fits = coordinator.join(join(&long[1..], &long[1..], "t"));
+    assert_eq!(fits.response, Ok(()));
+}

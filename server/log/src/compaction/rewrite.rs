@@ -1,0 +1,390 @@
+//! Rewriting segments without what is superseded.
+
+use std::io::IoSlice;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_protocol::batch::{BatchHeader, RecordBatch, RecordView, retain};
+use millstream_protocol::{Offset, TimestampMs};
+
+use super::keys::LatestKeys;
+use super::{CompactionError, TombstoneRule, waiting_path};
+use crate::damage::Damage;
+use crate::error::{Attempt, StorageFailure};
+use crate::files::Files;
+use crate::format::entry::ENTRY_PREFIX_BYTES;
+use crate::format::segment::{CompactedPart, Density, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::index::SparseIndex;
+use crate::limits::{COMPACTION_WRITE_BYTES, SCAN_CHUNK_BYTES};
+use crate::scan::{Entry, Scanner, Step};
+use crate::segment::{Extent, Segment};
+use crate::storage::StorageFile;
+
+/// A new segment, and those whose place it takes.
+#[derive(Debug)]
+pub(super) struct Rewritten {
+    pub(super) replaced: Vec<Arc<Segment>>,
+    pub(super) segment: Arc<Segment>,
+    /// Where its file waits to be renamed.
+    pub(super) waiting: PathBuf,
+    pub(super) records_dropped: u64,
+}
+
+impl Rewritten {
+    pub(super) fn bytes_before(&self) -> u64 {
+        self.replaced.iter().map(|old| old.extent().bytes).sum()
+    }
+}
+
+/// Rewrites segments one after the other.
+#[derive(Debug)]
+pub(super) struct Rewrite<'a> {
+    files: &'a Arc<Files>,
+    keys: &'a LatestKeys,
+    rule: TombstoneRule,
+    segment_bytes: u64,
+    output: Option<Output>,
+    done: Vec<Rewritten>,
+}
+
+/// A segment that is being written.
+#[derive(Debug)]
+struct Output {
+    waiting: PathBuf,
+    file: Arc<dyn StorageFile>,
+    replaced: Vec<Arc<Segment>>,
+    index: SparseIndex,
+    /// Entries that are not written yet.
+    pending: Vec<([u8; ENTRY_PREFIX_BYTES], Bytes)>,
+    pending_bytes: usize,
+    /// When the tombstones of the replaced segments were first met.
+    tombstones_since_ms: Option<TimestampMs>,
+    holds_tombstones: bool,
+    records_dropped: u64,
+}
+
+/// What is left of a batch.
+enum Left {
+    All,
+    Some {
+        bytes: Bytes,
+        header: BatchHeader,
+        dropped: u32,
+    },
+    None {
+        dropped: u32,
+    },
+}
+
+impl<'a> Rewrite<'a> {
+    pub(super) fn new(
+        files: &'a Arc<Files>,
+        keys: &'a LatestKeys,
+        rule: TombstoneRule,
+        segment_bytes: u64,
+    ) -> Self {
+        Self {
+            files,
+            keys,
+            rule,
+            segment_bytes,
+            output: None,
+            done: Vec::new(),
+        }
+    }
+
+    /// Rewrites the next segment, behind the ones before it if they fit together.
+    pub(super) fn segment(&mut self, source: &Arc<Segment>) -> Result<(), CompactionError> {
+        let since_ms = source
+            .header
+            .compacted
+            .and_then(|part| part.tombstones_since_ms);
+        let expired = since_ms.is_some_and(|since_ms| self.rule.is_expired(since_ms));
+        if self.keys.is_empty() && !expired {
+            // Nothing in it can go.
+            return self.finish_output();
+        }
+        let since_ms = self.tombstones_since(source, since_ms, expired);
+        if !self
+            .output
+            .as_ref()
+            .is_some_and(|output| self.fits(output, source, since_ms))
+        {
+            self.finish_output()?;
+            let interval_bytes = self.files.index_interval_bytes;
+            let waiting = waiting_path(self.files, source.base_offset());
+            self.output = Some(Output {
+                file: self.files.create(&waiting)?,
+                waiting,
+                replaced: Vec::new(),
+                index: SparseIndex::new(source.base_offset(), interval_bytes),
+                pending: Vec::new(),
+                pending_bytes: 0,
+                tombstones_since_ms: None,
+                holds_tombstones: false,
+                records_dropped: 0,
+            });
+        }
+        let Some(mut output) = self.output.take() else {
+            return Ok(());
+        };
+        output.replaced.push(Arc::clone(source));
+        output.tombstones_since_ms = output.tombstones_since_ms.or(since_ms);
+        let copied = self.copy(source, expired, &mut output);
+        self.output = Some(output);
+        copied
+    }
+
+    /// Since when the tombstones that stay in the segment will be known.
+    fn tombstones_since(
+        &self,
+        source: &Segment,
+        since_ms: Option<TimestampMs>,
+        expired: bool,
+    ) -> Option<TimestampMs> {
+        let is_clean = source.extent().end_offset <= self.rule.compacted_until;
+        match since_ms {
+            Some(since_ms) if !expired => Some(since_ms),
+            // All of them go, or there are none.
+            _ if is_clean => None,
+            _ => Some(self.rule.now_ms),
+        }
+    }
+
+    fn fits(&self, output: &Output, source: &Segment, since_ms: Option<TimestampMs>) -> bool {
+        let extent = source.extent();
+        let same_time = match (output.tombstones_since_ms, since_ms) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        // Positions and offsets within a segment are indexed in 32 bits.
+        let offsets = extent.end_offset - output.index.base_offset;
+        let bytes = output.index.end_position + extent.bytes;
+        same_time && bytes <= self.segment_bytes && u32::try_from(offsets).is_ok()
+    }
+
+    fn copy(
+        &self,
+        source: &Segment,
+        expired: bool,
+        output: &mut Output,
+    ) -> Result<(), CompactionError> {
+        let (bytes, binding) = (source.bytes()?, self.files.binding());
+        let start = (source.base_offset(), SEGMENT_HEADER_BYTES as u64);
+        let density = source.header.density;
+        let mut scanner = Scanner::new(&bytes, &binding, density, start, SCAN_CHUNK_BYTES);
+        let path = source.path();
+        let damaged = |offset, fault: &dyn std::fmt::Display| {
+            CompactionError::Damaged(Damage {
+                offset,
+                what: format!("{} has {fault}", path.display()),
+            })
+        };
+        loop {
+            let entry = match scanner.step().attempt("read", &path)? {
+                Step::Entry(entry) => entry,
+                Step::End if scanner.expected() < bytes.end_offset && density == Density::Dense => {
+                    return Err(damaged(scanner.expected(), &"too few entries"));
+                }
+                Step::End => return Ok(()),
+                Step::Fault(fault) => return Err(damaged(scanner.expected(), &fault)),
+            };
+            let batch = scanner
+                .batch(&entry)
+                .attempt("read", &path)?
+                .map_err(|fault| damaged(entry.header.batch.base_offset, &fault))?;
+            let flushed_offset = entry.header.flushed_offset;
+            match self.left_of(&entry, &batch, expired, output) {
+                Left::All => {
+                    let prefix = binding.prefix(flushed_offset, &batch);
+                    output.push(&entry.header.batch, prefix, batch)?;
+                }
+                Left::Some {
+                    bytes,
+                    header,
+                    dropped,
+                } => {
+                    output.records_dropped += u64::from(dropped);
+                    let prefix = binding.prefix(flushed_offset, &bytes);
+                    output.push(&header, prefix, bytes)?;
+                }
+                Left::None { dropped } => output.records_dropped += u64::from(dropped),
+            }
+        }
+    }
+
+    /// Decides which records of a batch stay.
+    fn left_of(&self, entry: &Entry, batch: &Bytes, expired: bool, output: &mut Output) -> Left {
+        let header = &entry.header.batch;
+        let parsed = RecordBatch::parse(batch.clone());
+        let records = parsed.as_ref().map(RecordBatch::records);
+        let (Ok(parsed), Ok(Ok(records)), false) = (&parsed, records, header.control) else {
+            return Left::All;
+        };
+        if header.base_offset >= self.keys.until {
+            // It comes in a later round.
+            output.holds_tombstones = true;
+            return Left::All;
+        }
+        let stays = |record: &RecordView<'_>| {
+            let Some(key) = record.key else { return true };
+            let met_before = record.offset < self.rule.compacted_until;
+            let tombstone_goes = record.value.is_none() && expired && met_before;
+            !tombstone_goes && !self.keys.supersede(key, record.offset)
+        };
+        let mut dropped = 0;
+        for record in &records {
+            match record {
+                Ok(record) if !stays(&record) => dropped += 1,
+                Ok(record) => output.holds_tombstones |= record.value.is_none(),
+                // What cannot be read is kept.
+                Err(_) => return Left::All,
+            }
+        }
+        if dropped == 0 {
+            return Left::All;
+        }
+        let Ok(retained) = retain(parsed, stays) else {
+            // It compresses worse here than at its producer.
+            return Left::All;
+        };
+        let Some(bytes) = retained else {
+            return Left::None { dropped };
+        };
+        match BatchHeader::parse(&bytes) {
+            Ok(header) => Left::Some {
+                bytes,
+                header,
+                dropped,
+            },
+            Err(_) => Left::All,
+        }
+    }
+
+    /// Makes all that was rewritten durable, under its waiting names.
+    pub(super) fn finish(mut self) -> Result<Vec<Rewritten>, CompactionError> {
+        match self.finish_output() {
+            Ok(()) => Ok(self.done),
+            Err(error) => {
+                self.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes what was written so far. What cannot be removed is overwritten by the next round,
+    /// or removed when the log is opened.
+    pub(super) fn abandon(self) {
+        let waiting = self.done.into_iter().map(|rewritten| rewritten.waiting);
+        for path in waiting.chain(self.output.map(|output| output.waiting)) {
+            let _ = self.files.remove(&path);
+        }
+    }
+
+    fn finish_output(&mut self) -> Result<(), CompactionError> {
+        let Some(output) = &mut self.output else {
+            return Ok(());
+        };
+        output.write_pending()?;
+        if output.is_in_vain() {
+            self.files.remove(&output.waiting)?;
+            self.output = None;
+            return Ok(());
+        }
+        let header = output.header(self.files)?;
+        let encoded = header.encode(&self.files.identity);
+        let written = output
+            .file
+            .write_vectored_at(&mut [IoSlice::new(&encoded)], 0);
+        written.attempt("write", &output.waiting)?;
+        output.file.sync_data().attempt("sync", &output.waiting)?;
+        let Some(output) = self.output.take() else {
+            return Ok(());
+        };
+        let extent = Extent {
+            bytes: output.index.end_position,
+            end_offset: output.end_offset(),
+        };
+        let files = Arc::clone(self.files);
+        let segment = Segment::sealed(files, header, extent, Some(output.index));
+        self.done.push(Rewritten {
+            replaced: output.replaced,
+            segment: Arc::new(segment.with_file(output.file)),
+            waiting: output.waiting,
+            records_dropped: output.records_dropped,
+        });
+        Ok(())
+    }
+}
+
+impl Output {
+    fn push(
+        &mut self,
+        header: &BatchHeader,
+        prefix: [u8; ENTRY_PREFIX_BYTES],
+        batch: Bytes,
+    ) -> Result<(), StorageFailure> {
+        let entry_bytes = ENTRY_PREFIX_BYTES + batch.len();
+        let position = self.index.end_position;
+        self.index.push(header, position, entry_bytes);
+        self.pending_bytes += entry_bytes;
+        self.pending.push((prefix, batch));
+        if self.pending_bytes >= COMPACTION_WRITE_BYTES {
+            self.write_pending()?;
+        }
+        Ok(())
+    }
+
+    fn write_pending(&mut self) -> Result<(), StorageFailure> {
+        let position = self.index.end_position - self.pending_bytes as u64;
+        let mut slices: Vec<_> = self
+            .pending
+            .iter()
+            .flat_map(|(prefix, batch)| [IoSlice::new(prefix), IoSlice::new(batch)])
+            .collect();
+        let written = self.file.write_vectored_at(&mut slices, position);
+        written.attempt("write", &self.waiting)?;
+        self.pending.clear();
+        self.pending_bytes = 0;
+        Ok(())
+    }
+
+    fn end_offset(&self) -> Offset {
+        self.replaced
+            .last()
+            .map_or(self.index.base_offset, |last| last.extent().end_offset)
+    }
+
+    fn tombstones(&self) -> Option<TimestampMs> {
+        self.tombstones_since_ms.filter(|_| self.holds_tombstones)
+    }
+
+    /// Whether it would be what it replaces.
+    fn is_in_vain(&self) -> bool {
+        let [only] = self.replaced.as_slice() else {
+            return false;
+        };
+        let known = only
+            .header
+            .compacted
+            .and_then(|part| part.tombstones_since_ms);
+        self.records_dropped == 0 && known == self.tombstones()
+    }
+
+    fn header(&self, files: &Files) -> Result<SegmentHeader, StorageFailure> {
+        let first = self.replaced.first().map(|first| first.header);
+        Ok(SegmentHeader {
+            base_offset: self.index.base_offset,
+            previous_base: first.and_then(|first| first.previous_base),
+            created_ms: first.map_or(0, |first| first.created_ms),
+            salt: files.salt,
+            density: Density::Sparse,
+            compacted: Some(CompactedPart {
+                end_offset: self.end_offset(),
+                file_bytes: self.index.end_position,
+                tombstones_since_ms: self.tombstones(),
+            }),
+        })
+    }
+}

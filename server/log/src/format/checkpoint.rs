@@ -1,0 +1,109 @@
+//! The checkpoint: where the log stands, as far as its segments do not say it themselves.
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 4 | magic `MCHK` |
+//! | 4 | 2 | format version, 1 |
+//! | 6 | 16 | topic id |
+//! | 22 | 4 | partition |
+//! | 26 | 2 | flags: bit 0 the log was closed, 1 a truncation is under way |
+//! | 28 | 8 | the log's salt |
+//! | 36 | 8 | log start offset |
+//! | 44 | 8 | flushed offset: everything below it was durable |
+//! | 52 | 8 | compacted up to this offset |
+//! | 60 | 8 | the offset to truncate to (flag 1) |
+//! | 68 | 4 | CRC-32C of the above |
+//!
+//! It is replaced as a whole (see `atomic_file`), so one that cannot be read is damage.
+
+use millstream_protocol::Offset;
+
+use super::{DecodeError, Decoder, Encoder};
+use crate::config::LogIdentity;
+
+/// The file's length.
+pub(crate) const CHECKPOINT_BYTES: usize = 72;
+
+const MAGIC: [u8; 4] = *b"MCHK";
+const VERSION: u16 = 1;
+
+const CLEAN_STOP: u16 = 1;
+const TRUNCATING: u16 = 1 << 1;
+const UNKNOWN: u16 = !0 << 2;
+
+/// Where a log stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// See [`super::entry`].
+    pub(crate) salt: u64,
+    /// Records below are gone, even if their segment is still there.
+    pub(crate) log_start_offset: Offset,
+    /// Everything below was durable when this was written.
+    pub(crate) flushed_offset: Offset,
+    /// Below, every key has one record at most.
+    pub(crate) compacted_until: Offset,
+    /// A truncation to this offset has begun and must be finished.
+    pub(crate) truncating_to: Option<Offset>,
+    /// The log was closed, and nothing was appended since.
+    pub(crate) clean_stop: bool,
+}
+
+impl Checkpoint {
+    pub(crate) fn encode(&self, identity: &LogIdentity) -> Vec<u8> {
+        let clean_stop = if self.clean_stop { CLEAN_STOP } else { 0 };
+        let truncating = self.truncating_to.map_or(0, |_| TRUNCATING);
+        Encoder::new(MAGIC, VERSION)
+            .identity(identity)
+            .u16(clean_stop | truncating)
+            .u64(self.salt)
+            .u64(self.log_start_offset)
+            .u64(self.flushed_offset)
+            .u64(self.compacted_until)
+            .u64(self.truncating_to.unwrap_or_default())
+            .seal()
+    }
+
+    pub(crate) fn decode(bytes: &[u8], identity: &LogIdentity) -> Result<Self, DecodeError> {
+        let mut fields = Decoder::open(bytes, MAGIC, VERSION)?;
+        fields.identity(identity)?;
+        let flags = fields.u16()?;
+        if flags & UNKNOWN != 0 {
+            return Err(DecodeError::Broken);
+        }
+        let checkpoint = Self {
+            salt: fields.u64()?,
+            log_start_offset: fields.u64()?,
+            flushed_offset: fields.u64()?,
+            compacted_until: fields.u64()?,
+            truncating_to: Some(fields.u64()?).filter(|_| flags & TRUNCATING != 0),
+            clean_stop: flags & CLEAN_STOP != 0,
+        };
+        fields.end()?;
+        Ok(checkpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::identity;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_checkpoint_reads_back(
+            (salt, log_start_offset, flushed_offset) in any::<(u64, u64, u64)>(),
+            (compacted_until, truncating_to, clean_stop) in any::<(u64, Option<u64>, bool)>(),
+            (byte, bit) in (0..CHECKPOINT_BYTES, 0..8),
+        ) {
+            let checkpoint = Checkpoint {
+                salt, log_start_offset, flushed_offset, compacted_until, truncating_to, clean_stop,
+            };
+            let mut bytes = checkpoint.encode(&identity());
+            prop_assert_eq!(bytes.len(), CHECKPOINT_BYTES);
+            prop_assert_eq!(Checkpoint::decode(&bytes, &identity()), Ok(checkpoint));
+            bytes[byte] ^= 1_u8 << bit;
+            prop_assert_eq!(Checkpoint::decode(&bytes, &identity()), Err(DecodeError::Broken));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Beginning a new segment.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use millstream_protocol::TimestampMs;
+
+use crate::error::{Attempt, StorageFailure};
+use crate::files::Files;
+use crate::format::names;
+use crate::format::segment::{Density, SegmentHeader};
+use crate::index::SparseIndex;
+use crate::log::Log;
+use crate::segment::Segment;
+use crate::storage::StorageFile;
+use crate::view::View;
+
+impl Log {
+    /// Seals the active segment and begins a new one. Nothing is synced here: the next flush
+    /// makes the old file, the new one and its name durable before anything in the new one counts.
+    ///
+    /// An empty active segment has its header written anew, to follow the log's settings.
+    pub(crate) fn roll(&mut self, now_ms: TimestampMs) -> Result<(), StorageFailure> {
+        let view = self.shared.view.load_full();
+        let old = &view.active;
+        let files = &self.shared.files;
+        let mut header = SegmentHeader {
+            base_offset: old.extent().end_offset,
+            previous_base: Some(old.base_offset()),
+            created_ms: now_ms,
+            salt: files.salt,
+            density: Density::of(self.config.cleanup),
+            compacted: None,
+        };
+        let mut sealed = view.sealed.clone();
+        let file = if old.is_empty() {
+            header.previous_base = old.header.previous_base;
+            let file = old.file()?;
+            write_header(files, &header, &file)?;
+            file
+        } else {
+            let file = create_file(files, &header)?;
+            old.seal();
+            sealed.push(Arc::clone(old));
+            file
+        };
+        let index = SparseIndex::new(header.base_offset, files.index_interval_bytes);
+        let active = Segment::active(Arc::clone(files), header, Arc::clone(&file), index);
+        self.unflushed.note(active.path(), &file);
+        self.unflushed.dir = true;
+        self.unflushed.checkpoint = true;
+        self.active_since_ms = None;
+        self.shared.view.store(Arc::new(View {
+            log_start_offset: view.log_start_offset,
+            sealed,
+            active: Arc::new(active),
+        }));
+        Ok(())
+    }
+}
+
+/// Creates a segment's file with its header. On a failure none remains.
+pub(crate) fn create_file(
+    files: &Files,
+    header: &SegmentHeader,
+) -> Result<Arc<dyn StorageFile>, StorageFailure> {
+    let path = files.path(&names::segment(header.base_offset));
+    let file = files.create(&path)?;
+    match write_header(files, header, &file) {
+        Ok(()) => Ok(file),
+        Err(failure) => {
+            // If this fails too, the next attempt replaces it.
+            let _ = files.remove(&path);
+            Err(failure)
+        }
+    }
+}
+
+/// Writes a header over a file's first bytes.
+pub(crate) fn write_header(
+    files: &Files,
+    header: &SegmentHeader,
+    file: &Arc<dyn StorageFile>,
+) -> Result<(), StorageFailure> {
+    let path = files.path(&names::segment(header.base_offset));
+    let encoded = header.encode(&files.identity);
+    let written = file.write_vectored_at(&mut [IoSlice::new(&encoded)], 0);
+    written.attempt("write", &path)
+}

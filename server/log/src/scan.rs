@@ -1,0 +1,227 @@
+//! Walking over the entries of a segment file.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_protocol::Offset;
+use millstream_protocol::batch::verify_crc;
+
+use crate::format::entry::{
+    Binding, ENTRY_HEADER_BYTES, ENTRY_PREFIX_BYTES, EntryFault, EntryHeader,
+};
+use crate::format::segment::Density;
+use crate::limits::SCAN_CHUNK_BYTES;
+use crate::storage::StorageFile;
+
+/// How a segment's bytes are come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Without a copy if the storage can. For sealed segments only.
+    Mapped,
+    /// With a copy.
+    Read,
+}
+
+/// The bytes of one segment file that hold entries, at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentBytes {
+    pub(crate) file: Arc<dyn StorageFile>,
+    pub(crate) access: Access,
+    /// Where the last entry ends.
+    pub(crate) end: u64,
+    /// The offset at which they end, exclusive.
+    pub(crate) end_offset: Offset,
+}
+
+impl SegmentBytes {
+    /// `bytes` bytes from `position`; fewer if the file is shorter than it should be.
+    fn fetch(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
+        if self.access == Access::Mapped
+            && let Some(mapped) = self.file.map(position..position + bytes as u64)?
+        {
+            return Ok(mapped);
+        }
+        self.file.read_at(position, bytes)
+    }
+}
+
+/// An entry whose header was judged good. Its body was not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) position: u64,
+    pub(crate) header: EntryHeader,
+}
+
+impl Entry {
+    pub(crate) fn end(&self) -> u64 {
+        self.position + self.header.entry_bytes() as u64
+    }
+}
+
+/// One step of a [`Scanner`].
+#[derive(Debug)]
+pub(crate) enum Step {
+    Entry(Entry),
+    /// The segment's entries are over.
+    End,
+    /// What comes is not the entry that should come. The scanner stays where it is.
+    Fault(EntryFault),
+}
+
+/// Walks over entries one after the other, by their headers.
+#[derive(Debug)]
+pub(crate) struct Scanner<'a> {
+    bytes: &'a SegmentBytes,
+    binding: &'a Binding,
+    density: Density,
+    chunk_bytes: usize,
+    position: u64,
+    expected: Offset,
+    window: Bytes,
+    window_start: u64,
+}
+
+impl<'a> Scanner<'a> {
+    /// Begins at `position` with the entry at `expected`, and reads `chunk_bytes` at once.
+    pub(crate) fn new(
+        bytes: &'a SegmentBytes,
+        binding: &'a Binding,
+        density: Density,
+        (expected, position): (Offset, u64),
+        chunk_bytes: usize,
+    ) -> Self {
+        Self {
+            bytes,
+            binding,
+            density,
+            chunk_bytes: chunk_bytes.max(ENTRY_HEADER_BYTES),
+            position,
+            expected,
+            window: Bytes::new(),
+            window_start: position,
+        }
+    }
+
+    /// Where the next entry begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The base offset that the next entry has (or has at least, in a sparse segment).
+    pub(crate) fn expected(&self) -> Offset {
+        self.expected
+    }
+
+    /// Judges the next entry's header, and steps over the entry if it is good.
+    pub(crate) fn step(&mut self) -> io::Result<Step> {
+        if self.position >= self.bytes.end {
+            return Ok(Step::End);
+        }
+        let raw = self.view(self.position, ENTRY_HEADER_BYTES)?;
+        let header = match self.binding.parse(&raw) {
+            Ok(header) => header,
+            Err(fault) => return Ok(Step::Fault(fault)),
+        };
+        let entry = Entry {
+            position: self.position,
+            header,
+        };
+        if entry.end() > self.bytes.end {
+            return Ok(Step::Fault(EntryFault::Incomplete));
+        }
+        let got = header.batch.base_offset;
+        let follows = match self.density {
+            Density::Dense => got == self.expected,
+            Density::Sparse => got >= self.expected,
+        };
+        if !follows {
+            return Ok(Step::Fault(EntryFault::Offset {
+                expected: self.expected,
+                got,
+            }));
+        }
+        self.step_over(&entry);
+        Ok(Step::Entry(entry))
+    }
+
+    /// Like [`step`](Self::step), and judges the entry's body too.
+    pub(crate) fn step_verified(&mut self) -> io::Result<Step> {
+        let (position, expected) = (self.position, self.expected);
+        let step = self.step()?;
+        if let Step::Entry(entry) = &step
+            && let Err(fault) = self.batch(entry)?
+        {
+            (self.position, self.expected) = (position, expected);
+            return Ok(Step::Fault(fault));
+        }
+        Ok(step)
+    }
+
+    /// The batch of an entry, its checksum verified.
+    pub(crate) fn batch(&mut self, entry: &Entry) -> io::Result<Result<Bytes, EntryFault>> {
+        let position = entry.position + ENTRY_PREFIX_BYTES as u64;
+        let batch = self.view(position, entry.header.batch.batch_bytes)?;
+        Ok(match verify_crc(&batch) {
+            Ok(()) => Ok(batch),
+            Err(fault) => Err(fault.into()),
+        })
+    }
+
+    /// Whether all of an entry has been read already.
+    pub(crate) fn has_read(&self, entry: &Entry) -> bool {
+        self.offset_in_window(entry.position, entry.header.entry_bytes())
+            .is_some()
+    }
+
+    /// Looks for the next entry behind a fault and steps over it; `None` when there is none. What
+    /// is found is a whole entry of this log with a sound body, at the offset expected or later.
+    pub(crate) fn resync(&mut self) -> io::Result<Option<Entry>> {
+        let mut at = self.position + 1;
+        while at + ENTRY_HEADER_BYTES as u64 <= self.bytes.end {
+            let left = usize::try_from(self.bytes.end - at).unwrap_or(usize::MAX);
+            let chunk = self.bytes.fetch(at, left.min(SCAN_CHUNK_BYTES))?;
+            for (offset, header) in self.binding.search(&chunk) {
+                let entry = Entry {
+                    position: at + offset as u64,
+                    header,
+                };
+                let possible =
+                    header.batch.base_offset >= self.expected && entry.end() <= self.bytes.end;
+                if possible && self.batch(&entry)?.is_ok() {
+                    self.step_over(&entry);
+                    return Ok(Some(entry));
+                }
+            }
+            // An entry's header may lie across the border of two chunks.
+            let searched = (chunk.len() + 1).saturating_sub(ENTRY_HEADER_BYTES);
+            if searched == 0 {
+                break;
+            }
+            at += searched as u64;
+        }
+        Ok(None)
+    }
+
+    fn step_over(&mut self, entry: &Entry) {
+        self.position = entry.end();
+        self.expected = entry.header.batch.next_offset();
+    }
+
+    /// `bytes` bytes at `position`, or as many as there are.
+    fn view(&mut self, position: u64, bytes: usize) -> io::Result<Bytes> {
+        if let Some(start) = self.offset_in_window(position, bytes) {
+            return Ok(self.window.slice(start..start + bytes));
+        }
+        let left = usize::try_from(self.bytes.end.saturating_sub(position)).unwrap_or(usize::MAX);
+        let wanted = bytes.max(self.chunk_bytes).min(left);
+        self.window = self.bytes.fetch(position, wanted)?;
+        self.window_start = position;
+        Ok(self.window.slice(..bytes.min(self.window.len())))
+    }
+
+    fn offset_in_window(&self, position: u64, bytes: usize) -> Option<usize> {
+        let start = usize::try_from(position.checked_sub(self.window_start)?).ok()?;
+        (start.checked_add(bytes)? <= self.window.len()).then_some(start)
+    }
+}

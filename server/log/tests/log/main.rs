@@ -1,0 +1,11 @@
+//! The log through its public API: scripts, a model, crashes at every step, damage, real files.
+
+mod compaction;
+mod crash;
+mod damage;
+mod disk;
+mod faults;
+mod harness;
+mod model;
+mod readers;
+mod scripts;

@@ -1,0 +1,284 @@
+//! Deployments: plugins by name, with their inputs and outputs.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use millstream_protocol::TimestampMs;
+use millstream_protocol::api::plugin::{DeploymentSpec, WorkerLimits};
+use millstream_protocol::limits::{MAX_COMPONENT_BYTES, MAX_DEPLOYMENT_CONFIG_BYTES};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::command::{Actor, OnExisting};
+use crate::error::{
+    DeployError, DeploymentExists, InvalidPlugin, OutOfRange, OverLimit, SpecError,
+    UnknownDeployment, UnknownTopic,
+};
+use crate::image::Image;
+use crate::limits::{
+    Limits, MAX_CONFIG_ENTRIES, MAX_IMPORTS, MAX_INPUTS, MAX_OUTPUTS, MIN_WORKER_MEMORY_BYTES,
+    WorkerBudget,
+};
+use crate::loops::find_loop;
+use crate::names::{check_name, check_name_for, check_not_reserved};
+use crate::record::Record;
+
+/// The identity of a deployment through all its versions. What its workers write carries it, so a
+/// deployment that is removed and deployed again under the same name has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DeploymentId(pub Uuid);
+
+impl fmt::Display for DeploymentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plugin {
+    /// Its SHA-256, 64 lower-case hexadecimal digits.
+    pub digest: String,
+    /// Its size, bytes.
+    pub component_bytes: u64,
+    /// What it imports, by interface name.
+    pub imports: Vec<String>,
+}
+
+/// A plugin at work under a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Its identity.
+    pub deployment_id: DeploymentId,
+    /// Counts what was deployed under this identity, from 1.
+    pub revision: u32,
+    /// Its name and what it is to do.
+    pub spec: DeploymentSpec,
+    /// The component.
+    pub plugin: Plugin,
+    /// When this revision was deployed.
+    pub deployed_at_ms: TimestampMs,
+}
+
+impl Deployment {
+    /// Whether the topic of this name is one of its inputs or outputs.
+    pub fn uses(&self, topic: &str) -> bool {
+        let outputs = self.spec.outputs.iter().map(|output| &output.topic);
+        self.spec
+            .inputs
+            .iter()
+            .chain(outputs)
+            .any(|used| used == topic)
+    }
+}
+
+impl Image {
+    /// Refuses a deployment that could not run here: what is known before its component is
+    /// compiled.
+    pub fn check_spec(&self, spec: &DeploymentSpec, limits: &Limits) -> Result<(), SpecError> {
+        check_name_for(Actor::User, "deployment", &spec.name)?;
+        self.check_inputs(spec)?;
+        self.check_outputs(spec)?;
+        check_config(spec)?;
+        check_worker_limits(&spec.limits, &limits.worker)?;
+        match find_loop(self, spec) {
+            Some(path) => Err(SpecError::Loop { path }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_inputs(&self, spec: &DeploymentSpec) -> Result<(), SpecError> {
+        if spec.inputs.is_empty() {
+            return Err(SpecError::NoInputs {
+                deployment: spec.name.clone(),
+            });
+        }
+        if spec.inputs.len() > MAX_INPUTS {
+            return Err(OverLimit {
+                what: "inputs of a deployment",
+                limit: MAX_INPUTS,
+            }
+            .into());
+        }
+        check_unique("input", spec.inputs.iter())?;
+        spec.inputs
+            .iter()
+            .try_for_each(|topic| self.check_usable(topic))
+    }
+
+    fn check_outputs(&self, spec: &DeploymentSpec) -> Result<(), SpecError> {
+        if spec.outputs.len() > MAX_OUTPUTS {
+            return Err(OverLimit {
+                what: "outputs of a deployment",
+                limit: MAX_OUTPUTS,
+            }
+            .into());
+        }
+        check_unique("output", spec.outputs.iter().map(|output| &output.name))?;
+        for output in &spec.outputs {
+            check_name("output", &output.name)?;
+            self.check_usable(&output.topic)?;
+        }
+        Ok(())
+    }
+
+    fn check_usable(&self, topic: &str) -> Result<(), SpecError> {
+        check_not_reserved(Actor::User, "topic", topic)?;
+        self.topic(topic).map(|_| ()).ok_or_else(|| {
+            UnknownTopic {
+                topic: topic.to_owned(),
+            }
+            .into()
+        })
+    }
+
+    pub(crate) fn validate_put_deployment(
+        &self,
+        mut deployment: Deployment,
+        on_existing: OnExisting,
+        limits: &Limits,
+    ) -> Result<Option<Record>, DeployError> {
+        let name = &deployment.spec.name;
+        match (self.deployment(name), on_existing) {
+            (Some(_), OnExisting::Refuse) => {
+                return Err(DeploymentExists {
+                    deployment: name.clone(),
+                }
+                .into());
+            }
+            (Some(existing), OnExisting::Replace) => {
+                deployment.deployment_id = existing.deployment_id;
+                deployment.revision = existing.revision.saturating_add(1);
+            }
+            (None, _) => self.check_new(&deployment, limits)?,
+        }
+        self.check_spec(&deployment.spec, limits)?;
+        check_plugin(&deployment.plugin)?;
+        Ok(Some(Record::DeploymentPut { deployment }))
+    }
+
+    fn check_new(&self, deployment: &Deployment, limits: &Limits) -> Result<(), DeployError> {
+        if self.deployments().count() >= limits.deployments {
+            return Err(OverLimit {
+                what: "deployments",
+                limit: limits.deployments,
+            }
+            .into());
+        }
+        let deployment_id = deployment.deployment_id;
+        if self
+            .deployments()
+            .any(|other| other.deployment_id == deployment_id)
+        {
+            return Err(DeployError::IdInUse { deployment_id });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn validate_remove_deployment(
+        &self,
+        name: &str,
+    ) -> Result<Option<Record>, UnknownDeployment> {
+        match self.deployment(name) {
+            Some(_) => Ok(Some(Record::DeploymentRemoved {
+                name: name.to_owned(),
+            })),
+            None => Err(UnknownDeployment {
+                deployment: name.to_owned(),
+            }),
+        }
+    }
+}
+
+fn check_unique<'a>(
+    what: &'static str,
+    names: impl Iterator<Item = &'a String>,
+) -> Result<(), SpecError> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(SpecError::Repeated {
+                what,
+                name: name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_config(spec: &DeploymentSpec) -> Result<(), SpecError> {
+    if spec.config.len() > MAX_CONFIG_ENTRIES {
+        return Err(OverLimit {
+            what: "configuration entries",
+            limit: MAX_CONFIG_ENTRIES,
+        }
+        .into());
+    }
+    let bytes: usize = spec
+        .config
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
+    if bytes > MAX_DEPLOYMENT_CONFIG_BYTES {
+        let what = "bytes of configuration";
+        return Err(OverLimit {
+            what,
+            limit: MAX_DEPLOYMENT_CONFIG_BYTES,
+        }
+        .into());
+    }
+    check_unique("configuration key", spec.config.iter().map(|(key, _)| key))
+}
+
+fn check_worker_limits(limits: &WorkerLimits, budget: &WorkerBudget) -> Result<(), OutOfRange> {
+    let memory = (
+        limits.memory_bytes,
+        MIN_WORKER_MEMORY_BYTES,
+        budget.memory_bytes,
+    );
+    let deadline = (limits.deadline_ms.into(), 1, budget.deadline_ms.into());
+    let outputs = (
+        limits.outputs_per_record.into(),
+        0,
+        budget.outputs_per_record.into(),
+    );
+    let lines = (
+        limits.log_lines_per_second.into(),
+        0,
+        budget.log_lines_per_second.into(),
+    );
+    for (what, (given, min, max)) in [
+        ("memory_bytes", memory),
+        ("deadline_ms", deadline),
+        ("outputs_per_record", outputs),
+        ("log_lines_per_second", lines),
+    ] {
+        OutOfRange::check(what, given, min, max)?;
+    }
+    Ok(())
+}
+
+fn check_plugin(plugin: &Plugin) -> Result<(), InvalidPlugin> {
+    let is_digest = plugin.digest.len() == 64
+        && plugin
+            .digest
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if !is_digest {
+        return Err(InvalidPlugin {
+            reason: "its digest is not 64 lower-case hexadecimal digits",
+        });
+    }
+    if plugin.component_bytes == 0 || plugin.component_bytes > MAX_COMPONENT_BYTES as u64 {
+        return Err(InvalidPlugin {
+            reason: "it is empty or larger than a component may be",
+        });
+    }
+    let too_long = |import: &String| import.len() > millstream_protocol::limits::MAX_NAME_BYTES;
+    if plugin.imports.len() > MAX_IMPORTS || plugin.imports.iter().any(too_long) {
+        return Err(InvalidPlugin {
+            reason: "it imports too many interfaces, or one with too long a name",
+        });
+    }
+    Ok(())
+}

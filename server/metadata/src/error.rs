@@ -1,0 +1,433 @@
+//! The errors of each command. Their codes on the wire stand in one place, `error_code`.
+
+use millstream_protocol::limits::MAX_NAME_BYTES;
+use millstream_protocol::{TopicId, TopicPartition};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::broker::BrokerId;
+use crate::deployment::DeploymentId;
+use crate::names::RESERVED_PREFIX;
+
+/// A name that may not be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NameError {
+    /// There is none.
+    #[error("the {what}'s name is empty")]
+    Empty {
+        /// Whose name.
+        what: &'static str,
+    },
+    /// It is too long.
+    #[error("the {what}'s name has {bytes} bytes, more than {MAX_NAME_BYTES}")]
+    TooLong {
+        /// Whose name.
+        what: &'static str,
+        /// How long it is.
+        bytes: usize,
+    },
+    /// It has a character that does not belong in a name.
+    #[error(
+        "the {what}'s name {name:?} has {character:?} in it: letters, digits, '.', '_' and '-' may be"
+    )]
+    Character {
+        /// Whose name.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// The first such character.
+        character: char,
+    },
+    /// It is a directory's name for itself or its parent.
+    #[error("a {what} cannot be named {name:?}")]
+    Dots {
+        /// Whose name.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// It is the broker's own.
+    #[error(
+        "{what} {name} is the broker's own: names that begin with {RESERVED_PREFIX} are reserved"
+    )]
+    Reserved {
+        /// Whose name.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+}
+
+/// A number that is too small or too large.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{what} is {given}, and must be from {min} to {max}")]
+pub struct OutOfRange {
+    /// Which number.
+    pub what: &'static str,
+    /// What was given.
+    pub given: u64,
+    /// The least it may be.
+    pub min: u64,
+    /// The most it may be.
+    pub max: u64,
+}
+
+impl OutOfRange {
+    /// Refuses `given` outside `min..=max`.
+    pub(crate) fn check(what: &'static str, given: u64, min: u64, max: u64) -> Result<(), Self> {
+        if (min..=max).contains(&given) {
+            Ok(())
+        } else {
+            Err(Self {
+                what,
+                given,
+                min,
+                max,
+            })
+        }
+    }
+}
+
+/// There would be more of something than there may be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("more than {limit} {what}")]
+pub struct OverLimit {
+    /// What there would be too many of.
+    pub what: &'static str,
+    /// How many there may be.
+    pub limit: usize,
+}
+
+/// No topic has this name.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("no topic is named {topic}")]
+pub struct UnknownTopic {
+    /// The name.
+    pub topic: String,
+}
+
+/// A topic has this name already.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("a topic is named {topic} already")]
+pub struct TopicExists {
+    /// The name.
+    pub topic: String,
+}
+
+/// There is no such partition.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("there is no partition {partition}")]
+pub struct UnknownPartition {
+    /// The partition.
+    pub partition: TopicPartition,
+}
+
+/// No broker has this number.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("there is no broker {broker_id}")]
+pub struct UnknownBroker {
+    /// The number.
+    pub broker_id: BrokerId,
+}
+
+/// No broker can take a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("no broker is there to take a partition")]
+pub struct NoLiveBroker;
+
+/// No deployment has this name.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("no deployment is named {deployment}")]
+pub struct UnknownDeployment {
+    /// The name.
+    pub deployment: String,
+}
+
+/// A deployment has this name already.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("a deployment is named {deployment} already")]
+pub struct DeploymentExists {
+    /// The name.
+    pub deployment: String,
+}
+
+/// What is said about a component makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the component is refused: {reason}")]
+pub struct InvalidPlugin {
+    /// What is wrong.
+    pub reason: &'static str,
+}
+
+/// Settings under which a topic cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// A setting is too small or too large.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+    /// The largest batch does not fit a segment.
+    #[error(
+        "max_batch_bytes is {max_batch_bytes}, more than segment_bytes, which is {segment_bytes}"
+    )]
+    BatchAboveSegment {
+        /// The largest batch.
+        max_batch_bytes: u32,
+        /// The segment's size.
+        segment_bytes: u64,
+    },
+}
+
+/// Why a deployment cannot be as it is specified.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SpecError {
+    /// A name may not be.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// It reads nothing.
+    #[error("deployment {deployment} has no input")]
+    NoInputs {
+        /// The deployment.
+        deployment: String,
+    },
+    /// Something has the same name twice.
+    #[error("the {what} {name:?} is given twice")]
+    Repeated {
+        /// Input, output or configuration key.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// An input or output topic does not exist.
+    #[error(transparent)]
+    UnknownTopic(#[from] UnknownTopic),
+    /// There is too much of something.
+    #[error(transparent)]
+    OverLimit(#[from] OverLimit),
+    /// A limit of the worker is outside the budget.
+    #[error("the worker's limit {0}")]
+    OutOfRange(#[from] OutOfRange),
+    /// Its records would come back to it.
+    #[error("records would go round in a loop: {}", path.join(" -> "))]
+    Loop {
+        /// Topics and deployments in turn, from a topic back to the same topic.
+        path: Vec<String>,
+    },
+}
+
+/// Why the cluster is not formed, or nothing is done before it is.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ClusterError {
+    /// It is not formed yet.
+    #[error("the cluster is not formed yet")]
+    NotFormed,
+    /// It was formed before.
+    #[error("the cluster was formed before, as {cluster_id}")]
+    FormedBefore {
+        /// Its identity.
+        cluster_id: Uuid,
+    },
+}
+
+/// Why a broker is not registered or fenced.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BrokerError {
+    /// Its address is empty, too long or has control characters.
+    #[error("the address of broker {broker_id} is empty, too long or has control characters")]
+    Address {
+        /// Its number.
+        broker_id: BrokerId,
+    },
+    /// There is no such broker.
+    #[error(transparent)]
+    UnknownBroker(#[from] UnknownBroker),
+    /// Too many brokers.
+    #[error(transparent)]
+    OverLimit(#[from] OverLimit),
+}
+
+/// Why a topic is not created.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CreateTopicError {
+    /// Its name may not be.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The name is taken.
+    #[error(transparent)]
+    Exists(#[from] TopicExists),
+    /// The identity is taken.
+    #[error("a topic has the identity {topic_id} already")]
+    IdInUse {
+        /// The identity.
+        topic_id: TopicId,
+    },
+    /// The number of partitions is out of range.
+    #[error(transparent)]
+    Partitions(#[from] OutOfRange),
+    /// Its settings make no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Too many topics or partitions.
+    #[error(transparent)]
+    OverLimit(#[from] OverLimit),
+    /// Its partitions have no place.
+    #[error(transparent)]
+    NoLiveBroker(#[from] NoLiveBroker),
+}
+
+/// Why a topic is not changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AlterTopicError {
+    /// It is the broker's own.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// It does not exist.
+    #[error(transparent)]
+    UnknownTopic(#[from] UnknownTopic),
+    /// A partition cannot be taken away: its records would go with it, and keys would move.
+    #[error("topic {topic} has {now} partitions, and cannot have fewer ({wanted})")]
+    FewerPartitions {
+        /// The topic.
+        topic: String,
+        /// How many it has.
+        now: usize,
+        /// How many were wanted.
+        wanted: usize,
+    },
+    /// The number of partitions is out of range.
+    #[error(transparent)]
+    Partitions(#[from] OutOfRange),
+    /// Its settings make no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Too many partitions.
+    #[error(transparent)]
+    OverLimit(#[from] OverLimit),
+    /// Its new partitions have no place.
+    #[error(transparent)]
+    NoLiveBroker(#[from] NoLiveBroker),
+}
+
+/// Why a topic is not deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DeleteTopicError {
+    /// It is the broker's own.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// It does not exist.
+    #[error(transparent)]
+    UnknownTopic(#[from] UnknownTopic),
+    /// A deployment reads or writes it.
+    #[error("topic {topic} is used by the deployment {deployment}")]
+    InUse {
+        /// The topic.
+        topic: String,
+        /// The first deployment that uses it.
+        deployment: String,
+    },
+}
+
+/// Why a leader is not appointed. None of the command's is.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AppointError {
+    /// There is no such partition.
+    #[error(transparent)]
+    UnknownPartition(#[from] UnknownPartition),
+    /// There is no such broker.
+    #[error(transparent)]
+    UnknownBroker(#[from] UnknownBroker),
+    /// The broker is fenced.
+    #[error("broker {broker_id} is fenced")]
+    Fenced {
+        /// Its number.
+        broker_id: BrokerId,
+    },
+    /// The broker does not keep the partition.
+    #[error("broker {broker_id} keeps no replica of {partition}")]
+    NoReplica {
+        /// The partition.
+        partition: TopicPartition,
+        /// The broker.
+        broker_id: BrokerId,
+    },
+    /// The partition stands in the command twice.
+    #[error("{partition} is named twice")]
+    Repeated {
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// The partition has had all the leaders that it can have.
+    #[error("{partition} has no leader epoch left")]
+    EpochsExhausted {
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// Too many at once.
+    #[error(transparent)]
+    OverLimit(#[from] OverLimit),
+}
+
+/// Why no producer ids are handed out.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ProducerIdsError {
+    /// None or too many are asked for.
+    #[error(transparent)]
+    Count(#[from] OutOfRange),
+    /// All have been handed out.
+    #[error("no producer ids are left")]
+    Exhausted,
+}
+
+/// Why a plugin is not deployed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DeployError {
+    /// The deployment cannot be as specified.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The name is taken.
+    #[error(transparent)]
+    Exists(#[from] DeploymentExists),
+    /// The identity is taken.
+    #[error("a deployment has the identity {deployment_id} already")]
+    IdInUse {
+        /// The identity.
+        deployment_id: DeploymentId,
+    },
+    /// What is said about the component makes no sense.
+    #[error(transparent)]
+    Plugin(#[from] InvalidPlugin),
+    /// Too many deployments.
+    #[error(transparent)]
+    OverLimit(#[from] OverLimit),
+}
+
+/// Why a command is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CommandError {
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Brokers.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// A topic's creation.
+    #[error(transparent)]
+    CreateTopic(#[from] CreateTopicError),
+    /// A topic's change.
+    #[error(transparent)]
+    AlterTopic(#[from] AlterTopicError),
+    /// A topic's deletion.
+    #[error(transparent)]
+    DeleteTopic(#[from] DeleteTopicError),
+    /// Leaders.
+    #[error(transparent)]
+    Appoint(#[from] AppointError),
+    /// Producer ids.
+    #[error(transparent)]
+    ProducerIds(#[from] ProducerIdsError),
+    /// A deployment.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// A deployment's removal.
+    #[error(transparent)]
+    UnknownDeployment(#[from] UnknownDeployment),
+}

@@ -1,0 +1,110 @@
+//! The one place where the errors of commands meet the wire's codes. No wildcards: who adds an
+//! error says here what a client does about it.
+
+use millstream_protocol::{ErrorCode, WireError};
+
+use crate::error::{
+    AlterTopicError, AppointError, ClusterError, CommandError, CreateTopicError, DeleteTopicError,
+    DeployError, ProducerIdsError, SpecError,
+};
+
+impl CommandError {
+    /// What a client is told to do about it.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Cluster(ClusterError::NotFormed) => ErrorCode::NotReady,
+            Self::Cluster(ClusterError::FormedBefore { .. }) => ErrorCode::InvalidRequest,
+            Self::Broker(_) => ErrorCode::InvalidRequest,
+            Self::CreateTopic(error) => error.code(),
+            Self::AlterTopic(error) => error.code(),
+            Self::DeleteTopic(error) => error.code(),
+            Self::Appoint(error) => error.code(),
+            Self::ProducerIds(ProducerIdsError::Count(_)) => ErrorCode::InvalidRequest,
+            Self::ProducerIds(ProducerIdsError::Exhausted) => ErrorCode::Internal,
+            Self::Deploy(error) => error.code(),
+            Self::UnknownDeployment(_) => ErrorCode::UnknownDeployment,
+        }
+    }
+
+    /// The error as it travels.
+    pub fn to_wire(&self) -> WireError {
+        WireError::new(self.code(), self.to_string())
+    }
+}
+
+impl CreateTopicError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Exists(_) => ErrorCode::TopicExists,
+            Self::NoLiveBroker(_) => ErrorCode::NotReady,
+            Self::Name(_)
+            | Self::IdInUse { .. }
+            | Self::Partitions(_)
+            | Self::Config(_)
+            | Self::OverLimit(_) => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+impl AlterTopicError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownTopic(_) => ErrorCode::UnknownTopic,
+            Self::NoLiveBroker(_) => ErrorCode::NotReady,
+            Self::Name(_)
+            | Self::FewerPartitions { .. }
+            | Self::Partitions(_)
+            | Self::Config(_)
+            | Self::OverLimit(_) => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+impl DeleteTopicError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownTopic(_) => ErrorCode::UnknownTopic,
+            Self::Name(_) | Self::InUse { .. } => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+impl AppointError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownPartition(_) => ErrorCode::UnknownPartition,
+            Self::Fenced { .. } => ErrorCode::NotReady,
+            Self::UnknownBroker(_)
+            | Self::NoReplica { .. }
+            | Self::Repeated { .. }
+            | Self::OverLimit(_) => ErrorCode::InvalidRequest,
+            Self::EpochsExhausted { .. } => ErrorCode::Internal,
+        }
+    }
+}
+
+impl SpecError {
+    /// What a client is told to do about it.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownTopic(_) => ErrorCode::UnknownTopic,
+            Self::Name(_)
+            | Self::NoInputs { .. }
+            | Self::Repeated { .. }
+            | Self::OverLimit(_)
+            | Self::OutOfRange(_)
+            | Self::Loop { .. } => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+impl DeployError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Spec(error) => error.code(),
+            Self::Exists(_) => ErrorCode::DeploymentExists,
+            Self::Plugin(_) => ErrorCode::ComponentRefused,
+            Self::IdInUse { .. } | Self::OverLimit(_) => ErrorCode::InvalidRequest,
+        }
+    }
+}

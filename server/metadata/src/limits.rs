@@ -1,0 +1,118 @@
+//! The bounds of the image.
+
+use millstream_protocol::limits::{
+    MAX_BATCH_BYTES, MAX_DEPLOYMENT_CONFIG_BYTES, MAX_ITEMS_PER_REQUEST, MAX_NAME_BYTES,
+    MAX_PARTITIONS_PER_TOPIC,
+};
+
+/// One encoded record of the metadata log, bytes.
+pub const MAX_RECORD_BYTES: usize = 1 << 20;
+
+/// One encoded image, bytes.
+pub const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
+
+/// The smallest `segment_bytes` of a topic.
+pub const MIN_SEGMENT_BYTES: u64 = 64 << 10;
+
+/// The largest `segment_bytes` of a topic: a position in a segment fits 32 bits, a batch past it
+/// included.
+pub const MAX_SEGMENT_BYTES: u64 = 2 << 30;
+
+/// The shortest `segment_ms` of a topic.
+pub const MIN_SEGMENT_MS: u64 = 1_000;
+
+/// The smallest `max_batch_bytes` of a topic.
+pub const MIN_BATCH_BYTES: u32 = 1 << 10;
+
+/// The longest time that a topic's settings may name, milliseconds: what added to a timestamp of
+/// the next ages does not overflow.
+pub const MAX_TIME_MS: u64 = i64::MAX as u64 / 2;
+
+/// The longest address of a broker, bytes.
+pub const MAX_ADDRESS_BYTES: usize = 255;
+
+/// Producer ids of one allocation.
+pub const MAX_PRODUCER_IDS: u32 = 1_000_000;
+
+/// Leaders appointed by one command.
+pub const MAX_APPOINTMENTS: usize = MAX_ITEMS_PER_REQUEST;
+
+/// Topics that one deployment consumes.
+pub const MAX_INPUTS: usize = 64;
+
+/// Outputs of one deployment.
+pub const MAX_OUTPUTS: usize = 64;
+
+/// Configuration entries of one deployment.
+pub const MAX_CONFIG_ENTRIES: usize = 1_000;
+
+/// Interfaces that one component imports.
+pub const MAX_IMPORTS: usize = 256;
+
+/// The least linear memory of a worker, bytes: 16 pages.
+pub const MIN_WORKER_MEMORY_BYTES: u64 = 1 << 20;
+
+const MAX_STRING: usize = MAX_NAME_BYTES + 2;
+const _: () = assert!(MAX_PARTITIONS_PER_TOPIC as usize * 32 < MAX_RECORD_BYTES);
+const _: () = assert!(MAX_APPOINTMENTS * 40 < MAX_RECORD_BYTES);
+const _: () = assert!(
+    MAX_DEPLOYMENT_CONFIG_BYTES
+        + MAX_CONFIG_ENTRIES * 6
+        + (MAX_INPUTS + 2 * MAX_OUTPUTS + MAX_IMPORTS + 1) * MAX_STRING
+        + 256
+        < MAX_RECORD_BYTES
+);
+const _: () = assert!(MAX_SEGMENT_BYTES + MAX_BATCH_BYTES as u64 <= u32::MAX as u64);
+const _: () = assert!(MIN_BATCH_BYTES as usize <= MAX_BATCH_BYTES);
+
+/// What a cluster refuses to go beyond. Only validation asks for these: a record that was written
+/// is applied under any limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Brokers. Default 64.
+    pub brokers: usize,
+    /// Topics, internal ones included. Default 10,000.
+    pub topics: usize,
+    /// Partitions of all topics. Default 100,000.
+    pub partitions: usize,
+    /// Deployments. Default 1,000.
+    pub deployments: usize,
+    /// What one worker may be given.
+    pub worker: WorkerBudget,
+}
+
+/// The most that a deployment may ask for one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerBudget {
+    /// Linear memory, bytes. Default 1 GiB.
+    pub memory_bytes: u64,
+    /// Time for one call of the handler, milliseconds. Default 60,000.
+    pub deadline_ms: u32,
+    /// Outputs of one input record. Default 100,000.
+    pub outputs_per_record: u32,
+    /// Log lines in a second. Default 10,000.
+    pub log_lines_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            brokers: 64,
+            topics: 10_000,
+            partitions: 100_000,
+            deployments: 1_000,
+            worker: WorkerBudget::default(),
+        }
+    }
+}
+
+impl Default for WorkerBudget {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 1 << 30,
+            deadline_ms: 60_000,
+            outputs_per_record: 100_000,
+            log_lines_per_second: 10_000,
+        }
+    }
+}

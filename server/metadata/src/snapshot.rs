@@ -1,0 +1,92 @@
+//! The whole image in bytes.
+//!
+//! ```text
+//! 1 byte   the format version
+//! postcard cluster (option of id and feature level), brokers, topics, deployments, next producer id
+//! ```
+//!
+//! The lists are in the order of numbers and names, so equal images have equal bytes.
+
+use millstream_protocol::ProducerId;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::broker::Broker;
+use crate::deployment::Deployment;
+use crate::image::Image;
+use crate::limits::MAX_SNAPSHOT_BYTES;
+use crate::record::{CodecError, decode, encode};
+use crate::topic::Topic;
+
+const WHAT: &str = "snapshot";
+
+#[derive(Serialize)]
+struct Written<'a> {
+    cluster: Option<(Uuid, u16)>,
+    brokers: Vec<&'a Broker>,
+    topics: Vec<&'a Topic>,
+    deployments: Vec<&'a Deployment>,
+    next_producer_id: ProducerId,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    cluster: Option<(Uuid, u16)>,
+    brokers: Vec<Broker>,
+    topics: Vec<Topic>,
+    deployments: Vec<Deployment>,
+    next_producer_id: ProducerId,
+}
+
+impl Image {
+    /// The image in bytes, at most [`MAX_SNAPSHOT_BYTES`].
+    pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        let written = Written {
+            cluster: self.cluster,
+            brokers: self.brokers().collect(),
+            topics: self.topics().collect(),
+            deployments: self.deployments().collect(),
+            next_producer_id: self.next_producer_id,
+        };
+        encode(&written, WHAT, MAX_SNAPSHOT_BYTES)
+    }
+
+    /// Reads an image back. What stands in it twice is refused.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let read: Read = decode(bytes, WHAT, MAX_SNAPSHOT_BYTES)?;
+        let repeated = |part, name| CodecError::Repeated {
+            what: WHAT,
+            part,
+            name,
+        };
+        let mut image = Self {
+            cluster: read.cluster,
+            next_producer_id: read.next_producer_id,
+            ..Self::default()
+        };
+        for broker in read.brokers {
+            if let Some(broker) = image.brokers.insert(broker.broker_id, broker) {
+                return Err(repeated("broker", broker.broker_id.to_string()));
+            }
+        }
+        for topic in read.topics {
+            if image
+                .topic_ids
+                .insert(topic.name.clone(), topic.topic_id)
+                .is_some()
+            {
+                return Err(repeated("topic", topic.name));
+            }
+            if let Some(topic) = image.topics.insert(topic.topic_id, topic) {
+                return Err(repeated("topic", topic.topic_id.to_string()));
+            }
+        }
+        for deployment in read.deployments {
+            let name = deployment.spec.name.clone();
+            if let Some(deployment) = image.deployments.insert(name, deployment) {
+                return Err(repeated("deployment", deployment.spec.name));
+            }
+        }
+        Ok(image)
+    }
+}

@@ -1,0 +1,339 @@
+//! Deployments.
+
+use millstream_metadata::error::{CommandError, DeployError};
+use millstream_metadata::{Command, DeploymentId, OnExisting, Plugin, Record, SpecError};
+use millstream_protocol::ErrorCode;
+use millstream_protocol::api::plugin::{DeploymentSpec, OutputSpec, WorkerLimits};
+use uuid::Uuid;
+
+use super::cluster::{Cluster, plugin, put, spec};
+
+const ID: DeploymentId = DeploymentId(Uuid::from_u128(0xFFFF));
+
+fn with_plugin(spec: DeploymentSpec, plugin: Plugin, on_existing: OnExisting) -> Command {
+    Command::PutDeployment {
+        deployment_id: ID,
+        spec,
+        plugin,
+        deployed_at_ms: 2,
+        on_existing,
+    }
+}
+
+#[test]
+fn a_deployment_is_found_by_name() {
+    let mut cluster = Cluster::with_topics(&["in", "out"]);
+    let wanted = spec("alert", &["in"], &["out"]);
+    cluster.run(put(ID, wanted.clone()));
+    let deployment = cluster.image.deployment("alert").unwrap();
+    assert_eq!((deployment.deployment_id, deployment.revision), (ID, 1));
+    assert_eq!((&deployment.spec, &deployment.plugin), (&wanted, &plugin()));
+    assert!(deployment.uses("in") && deployment.uses("out") && !deployment.uses("alert"));
+    cluster.run(Command::RemoveDeployment {
+        name: "alert".into(),
+    });
+    assert_eq!(cluster.image.deployments().count(), 0);
+}
+
+#[test]
+fn a_replacement_keeps_the_identity_and_counts_up() {
+    let mut cluster = Cluster::with_topics(&["in", "out"]);
+    let first = cluster.deploy(spec("alert", &["in"], &["out"]));
+    let Record::DeploymentPut { deployment: first } = first else {
+        panic!("{first:?}")
+    };
+    let again = put(ID, spec("alert", &["in"], &[]));
+    cluster.refused(
+        again,
+        ErrorCode::DeploymentExists,
+        "a deployment is named alert already",
+    );
+
+    let digest = "f".repeat(64);
+    let plugin = Plugin {
+        digest: digest.clone(),
+        ..plugin()
+    };
+    cluster.run(with_plugin(
+        spec("alert", &["out"], &["in"]),
+        plugin,
+        OnExisting::Replace,
+    ));
+    let second = cluster.image.deployment("alert").unwrap();
+    assert_eq!(
+        (second.deployment_id, second.revision),
+        (first.deployment_id, 2)
+    );
+    assert_eq!((&second.plugin.digest, second.deployed_at_ms), (&digest, 2));
+    assert_eq!(second.spec.inputs, ["out"]);
+}
+
+#[test]
+fn replacing_what_is_not_there_deploys_it() {
+    let mut cluster = Cluster::with_topics(&["in"]);
+    cluster.run(with_plugin(
+        spec("alert", &["in"], &[]),
+        plugin(),
+        OnExisting::Replace,
+    ));
+    let deployment = cluster.image.deployment("alert").unwrap();
+    assert_eq!((deployment.deployment_id, deployment.revision), (ID, 1));
+}
+
+#[test]
+fn a_deployment_made_again_is_another() {
+    let mut cluster = Cluster::with_topics(&["in"]);
+    cluster.run(put(ID, spec("alert", &["in"], &[])));
+    let says = format!("a deployment has the identity {ID} already");
+    cluster.refused(
+        put(ID, spec("other", &["in"], &[])),
+        ErrorCode::InvalidRequest,
+        &says,
+    );
+    cluster.run(Command::RemoveDeployment {
+        name: "alert".into(),
+    });
+    cluster.deploy(spec("alert", &["in"], &[]));
+    let deployment = cluster.image.deployment("alert").unwrap();
+    assert!(deployment.deployment_id != ID && deployment.revision == 1);
+    let remove = Command::RemoveDeployment {
+        name: "other".into(),
+    };
+    cluster.refused(
+        remove,
+        ErrorCode::UnknownDeployment,
+        "no deployment is named other",
+    );
+}
+
+/// The same refusal by the command and by the check before compilation.
+fn refused(cluster: &Cluster, spec: DeploymentSpec, code: ErrorCode, says: &str) {
+    let early = cluster
+        .image
+        .check_spec(&spec, &cluster.limits)
+        .unwrap_err();
+    let error = cluster.refused(put(ID, spec), code, says);
+    assert_eq!(early.code(), code);
+    assert_eq!(error, CommandError::Deploy(DeployError::Spec(early)));
+}
+
+#[test]
+fn names_inputs_and_outputs_are_checked() {
+    let cluster = Cluster::with_topics(&["in", "out"]);
+    let good = || spec("alert", &["in"], &["out"]);
+    let invalid = |spec, says| refused(&cluster, spec, ErrorCode::InvalidRequest, says);
+    invalid(spec("", &["in"], &[]), "the deployment's name is empty");
+    invalid(
+        spec("__x", &["in"], &[]),
+        "deployment __x is the broker's own: names that begin with __ are reserved",
+    );
+    invalid(spec("alert", &[], &[]), "deployment alert has no input");
+    invalid(
+        spec("alert", &["in", "in"], &[]),
+        "the input \"in\" is given twice",
+    );
+    invalid(
+        spec("alert", &["in"], &["out", "out"]),
+        "the output \"to-out\" is given twice",
+    );
+    invalid(
+        spec("alert", &["__offsets"], &[]),
+        "topic __offsets is the broker's own: names that begin with __ are reserved",
+    );
+    invalid(
+        spec("alert", &["in"], &["__offsets"]),
+        "topic __offsets is the broker's own: names that begin with __ are reserved",
+    );
+    let unnamed = OutputSpec {
+        name: String::new(),
+        topic: "out".into(),
+    };
+    invalid(
+        DeploymentSpec {
+            outputs: vec![unnamed],
+            ..good()
+        },
+        "the output's name is empty",
+    );
+    invalid(
+        DeploymentSpec {
+            inputs: vec!["in".into(); 65],
+            ..good()
+        },
+        "more than 64 inputs of a deployment",
+    );
+    let output = good().outputs.remove(0);
+    invalid(
+        DeploymentSpec {
+            outputs: vec![output; 65],
+            ..good()
+        },
+        "more than 64 outputs of a deployment",
+    );
+    let unknown = |spec| {
+        refused(
+            &cluster,
+            spec,
+            ErrorCode::UnknownTopic,
+            "no topic is named nowhere",
+        )
+    };
+    unknown(spec("alert", &["nowhere"], &[]));
+    unknown(spec("alert", &["in"], &["nowhere"]));
+
+    let twice = ["a", "b"].map(|name| OutputSpec {
+        name: name.into(),
+        topic: "out".into(),
+    });
+    let spec = DeploymentSpec {
+        outputs: twice.into(),
+        ..good()
+    };
+    assert_eq!(
+        cluster.image.check_spec(&spec, &cluster.limits),
+        Ok(()),
+        "two ways to one topic"
+    );
+}
+
+#[test]
+fn the_configuration_is_bounded() {
+    let cluster = Cluster::with_topics(&["in"]);
+    let with = |config| DeploymentSpec {
+        config,
+        ..spec("alert", &["in"], &[])
+    };
+    let invalid = |config, says| refused(&cluster, with(config), ErrorCode::InvalidRequest, says);
+    let entry = |key: &str, bytes: usize| (key.to_owned(), "v".repeat(bytes));
+    invalid(
+        vec![entry("k", 1), entry("k", 2)],
+        "the configuration key \"k\" is given twice",
+    );
+    invalid(
+        vec![entry("k", 65_536)],
+        "more than 65536 bytes of configuration",
+    );
+    invalid(
+        vec![entry("k", 1); 1_001],
+        "more than 1000 configuration entries",
+    );
+    let largest = with(vec![entry("k", 65_535)]);
+    assert_eq!(cluster.image.check_spec(&largest, &cluster.limits), Ok(()));
+}
+
+#[test]
+fn limits_stay_within_the_budget() {
+    let mut cluster = Cluster::with_topics(&["in"]);
+    cluster.limits.worker.memory_bytes = 128 << 20;
+    let with = |limits| DeploymentSpec {
+        limits,
+        ..spec("alert", &["in"], &[])
+    };
+    let limits = WorkerLimits::default;
+    for (limits, says) in [
+        (
+            WorkerLimits {
+                memory_bytes: (128 << 20) + 1,
+                ..limits()
+            },
+            "the worker's limit memory_bytes is 134217729, and must be from 1048576 to 134217728",
+        ),
+        (
+            WorkerLimits {
+                memory_bytes: 0,
+                ..limits()
+            },
+            "the worker's limit memory_bytes is 0, and must be from 1048576 to 134217728",
+        ),
+        (
+            WorkerLimits {
+                deadline_ms: 0,
+                ..limits()
+            },
+            "the worker's limit deadline_ms is 0, and must be from 1 to 60000",
+        ),
+        (
+            WorkerLimits {
+                outputs_per_record: 100_001,
+                ..limits()
+            },
+            "the worker's limit outputs_per_record is 100001, and must be from 0 to 100000",
+        ),
+        (
+            WorkerLimits {
+                log_lines_per_second: 10_001,
+                ..limits()
+            },
+            "the worker's limit log_lines_per_second is 10001, and must be from 0 to 10000",
+        ),
+    ] {
+        refused(&cluster, with(limits), ErrorCode::InvalidRequest, says);
+    }
+    let error = cluster.image.check_spec(
+        &with(WorkerLimits {
+            deadline_ms: 0,
+            ..limits()
+        }),
+        &cluster.limits,
+    );
+    assert!(matches!(error, Err(SpecError::OutOfRange(_))));
+    cluster.limits.deployments = 0;
+    let put = put(ID, spec("alert", &["in"], &[]));
+    cluster.refused(put, ErrorCode::InvalidRequest, "more than 0 deployments");
+}
+
+#[test]
+fn what_is_said_of_the_component_is_checked() {
+    let cluster = Cluster::with_topics(&["in"]);
+    let digest = "the component is refused: its digest is not 64 lower-case hexadecimal digits";
+    let size = "the component is refused: it is empty or larger than a component may be";
+    let imports =
+        "the component is refused: it imports too many interfaces, or one with too long a name";
+    for (plugin, says) in [
+        (
+            Plugin {
+                digest: "0".repeat(63),
+                ..plugin()
+            },
+            digest,
+        ),
+        (
+            Plugin {
+                digest: "F".repeat(64),
+                ..plugin()
+            },
+            digest,
+        ),
+        (
+            Plugin {
+                component_bytes: 0,
+                ..plugin()
+            },
+            size,
+        ),
+        (
+            Plugin {
+                component_bytes: (32 << 20) + 1,
+                ..plugin()
+            },
+            size,
+        ),
+        (
+            Plugin {
+                imports: vec!["i".into(); 257],
+                ..plugin()
+            },
+            imports,
+        ),
+        (
+            Plugin {
+                imports: vec!["i".repeat(250)],
+                ..plugin()
+            },
+            imports,
+        ),
+    ] {
+        let put = with_plugin(spec("alert", &["in"], &[]), plugin, OnExisting::Refuse);
+        cluster.refused(put, ErrorCode::ComponentRefused, says);
+    }
+}

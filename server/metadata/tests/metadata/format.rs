@@ -1,0 +1,298 @@
+//! The bytes of records and snapshots. A change here is a change of the format: what was written
+//! before must still be read.
+
+use millstream_metadata::limits::MAX_RECORD_BYTES;
+use millstream_metadata::{
+    Appointment, Broker, BrokerState, CodecError, Deployment, DeploymentId, Image, Partition,
+    Plugin, Record, Topic,
+};
+use millstream_protocol::api::offsets::Position;
+use millstream_protocol::api::plugin::{DeploymentSpec, OutputSpec, WorkerLimits};
+use millstream_protocol::api::topic::{Cleanup, Durability, TopicConfig};
+use millstream_protocol::{TopicId, TopicPartition};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+const ID: Uuid = Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
+const ID_HEX: &str = "100102030405060708090a0b0c0d0e0f10";
+
+fn broker() -> Broker {
+    Broker {
+        broker_id: 300,
+        directory_id: ID,
+        address: "b:1".into(),
+        state: BrokerState::Fenced,
+    }
+}
+
+fn partition() -> Partition {
+    Partition {
+        leader: 1,
+        leader_epoch: 2,
+        replicas: vec![1, 3],
+    }
+}
+
+fn config() -> TopicConfig {
+    TopicConfig {
+        durability: Durability::Relaxed,
+        cleanup: Cleanup::Compact,
+        retention_ms: Some(300),
+        retention_bytes: None,
+        segment_bytes: 65_536,
+        segment_ms: 1_000,
+        max_batch_bytes: 1_024,
+        tombstone_retention_ms: 5,
+    }
+}
+
+fn topic() -> Topic {
+    Topic {
+        topic_id: TopicId(ID),
+        name: "in".into(),
+        config: config(),
+        partitions: vec![partition()],
+    }
+}
+
+fn deployment() -> Deployment {
+    Deployment {
+        deployment_id: DeploymentId(ID),
+        revision: 2,
+        spec: DeploymentSpec {
+            name: "d".into(),
+            inputs: vec!["in".into()],
+            outputs: vec![OutputSpec {
+                name: "o".into(),
+                topic: "out".into(),
+            }],
+            config: vec![("k".into(), "v".into())],
+            start: Position::Time(-1),
+            limits: WorkerLimits {
+                memory_bytes: 1,
+                deadline_ms: 2,
+                outputs_per_record: 3,
+                log_lines_per_second: 4,
+            },
+        },
+        plugin: Plugin {
+            digest: "ab".into(),
+            component_bytes: 300,
+            imports: vec!["i".into()],
+        },
+        deployed_at_ms: 1,
+    }
+}
+
+// durability, cleanup, retention_ms, retention_bytes, segment_bytes, segment_ms, max_batch_bytes,
+// tombstone_retention_ms
+const CONFIG_HEX: &str = "01_01_01ac02_00_808004_e807_8008_05";
+// count; leader, epoch, replicas
+const PARTITIONS_HEX: &str = "01_01_02_020103";
+// id, revision; name, inputs, outputs, config, start, limits; digest, size, imports; time
+const DEPLOYMENT_HEX: &str =
+    "02_0164_0102696e_01016f036f7574_01016b0176_0301_01020304_026162_ac02_010169_02";
+
+fn all() -> Vec<(Record, String)> {
+    let at = TopicPartition {
+        topic_id: TopicId(ID),
+        partition: 300,
+    };
+    let appointment = Appointment {
+        partition: at,
+        leader: 1,
+        leader_epoch: 300,
+    };
+    vec![
+        (
+            Record::ClusterFormed {
+                cluster_id: ID,
+                feature_level: 1,
+            },
+            format!("00_{ID_HEX}_01"),
+        ),
+        (
+            Record::BrokerRegistered { broker: broker() },
+            format!("01_ac02_{ID_HEX}_03623a31_01"),
+        ),
+        (Record::BrokerFenced { broker_id: 300 }, "02_ac02".into()),
+        (
+            Record::TopicCreated { topic: topic() },
+            format!("03_{ID_HEX}_02696e_{CONFIG_HEX}_{PARTITIONS_HEX}"),
+        ),
+        (
+            Record::TopicAltered {
+                topic_id: TopicId(ID),
+                config: config(),
+                added: vec![partition()],
+            },
+            format!("04_{ID_HEX}_{CONFIG_HEX}_{PARTITIONS_HEX}"),
+        ),
+        (
+            Record::TopicDeleted {
+                topic_id: TopicId(ID),
+            },
+            format!("05_{ID_HEX}"),
+        ),
+        (
+            Record::LeadersAppointed {
+                appointments: vec![appointment],
+            },
+            format!("06_01_{ID_HEX}_ac02_01_ac02"),
+        ),
+        (
+            Record::ProducerIdsAllocated {
+                first: 1000,
+                count: 300,
+            },
+            "07_e807_ac02".into(),
+        ),
+        (
+            Record::DeploymentPut {
+                deployment: deployment(),
+            },
+            format!("08_{ID_HEX}_{DEPLOYMENT_HEX}"),
+        ),
+        (
+            Record::DeploymentRemoved { name: "d".into() },
+            "09_0164".into(),
+        ),
+    ]
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<char> = hex.chars().filter(|c| *c != '_').collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap())
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn golden_records() {
+    for (record, body) in all() {
+        let expected = bytes(&format!("01_{body}"));
+        assert_eq!(hex(&record.encode().unwrap()), hex(&expected), "{record:?}");
+        assert_eq!(Record::decode(&expected), Ok(record));
+    }
+}
+
+#[test]
+fn golden_snapshot() {
+    let mut image = Image::default();
+    for (record, _) in all() {
+        // What removes things again would leave nothing to see.
+        if !matches!(
+            record,
+            Record::TopicDeleted { .. }
+                | Record::DeploymentRemoved { .. }
+                | Record::TopicAltered { .. }
+        ) {
+            image.apply(&record);
+        }
+    }
+    // next producer id: 1300
+    let expected = format!(
+        "01_01{ID_HEX}01_01ac02{ID_HEX}03623a3101_01{ID_HEX}02696e{CONFIG_HEX}{PARTITIONS_HEX}\
+         _01{ID_HEX}{DEPLOYMENT_HEX}_940a"
+    );
+    assert_eq!(hex(&image.encode().unwrap()), hex(&bytes(&expected)));
+    assert_eq!(Image::decode(&bytes(&expected)), Ok(image));
+    assert_eq!(hex(&Image::default().encode().unwrap()), "010000000000");
+}
+
+#[test]
+fn what_cannot_be_read_is_refused() {
+    let version = |bytes: &[u8], version| {
+        assert_eq!(
+            Record::decode(bytes),
+            Err(CodecError::Version {
+                what: "record",
+                version
+            })
+        );
+        assert_eq!(
+            Image::decode(bytes),
+            Err(CodecError::Version {
+                what: "snapshot",
+                version
+            })
+        );
+    };
+    version(b"", None);
+    version(b"\x02\x02\x01", Some(2));
+    for malformed in [
+        b"\x01".as_slice(),
+        b"\x01\x0a",
+        b"\x01\x02",
+        b"\x01\x02\x01\x00",
+    ] {
+        assert!(
+            matches!(Record::decode(malformed), Err(CodecError::Malformed { .. })),
+            "{malformed:?}"
+        );
+    }
+    let (what, bytes, limit) = ("record", MAX_RECORD_BYTES + 1, MAX_RECORD_BYTES);
+    assert_eq!(
+        Record::decode(&vec![1; bytes]),
+        Err(CodecError::TooLong { what, bytes, limit })
+    );
+    let too_long = Record::DeploymentRemoved {
+        name: "x".repeat(MAX_RECORD_BYTES),
+    };
+    assert!(matches!(
+        too_long.encode(),
+        Err(CodecError::TooLong { what: "record", .. })
+    ));
+}
+
+#[test]
+fn what_stands_in_a_snapshot_twice_is_refused() {
+    let brokers = format!("01_00_02_ac02{ID_HEX}03623a3101_ac02{ID_HEX}03623a3101_00_00_00");
+    let topic = format!("{ID_HEX}02696e{CONFIG_HEX}{PARTITIONS_HEX}");
+    let renamed = format!("{ID_HEX}02696f{CONFIG_HEX}{PARTITIONS_HEX}");
+    let deployment = format!("{ID_HEX}{DEPLOYMENT_HEX}");
+    for (snapshot, part, name) in [
+        (brokers, "broker", "300".to_owned()),
+        (
+            format!("01_00_00_02{topic}{topic}_00_00"),
+            "topic",
+            "in".to_owned(),
+        ),
+        (
+            format!("01_00_00_02{topic}{renamed}_00_00"),
+            "topic",
+            ID.to_string(),
+        ),
+        (
+            format!("01_00_00_00_02{deployment}{deployment}_00"),
+            "deployment",
+            "d".to_owned(),
+        ),
+    ] {
+        let what = "snapshot";
+        assert_eq!(
+            Image::decode(&bytes(&snapshot)),
+            Err(CodecError::Repeated { what, part, name })
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..11) {
+        let record = [&[1, kind], body.as_slice()].concat();
+        let mut image = Image::default();
+        if let Ok(record) = Record::decode(&record) {
+            prop_assert_eq!(Record::decode(&record.encode().unwrap()), Ok(record.clone()));
+            image.apply(&record);
+        }
+        if let Ok(image) = Image::decode(&[&[1], body.as_slice()].concat()) {
+            prop_assert_eq!(Image::decode(&image.encode().unwrap()), Ok(image));
+        }
+    }
+}

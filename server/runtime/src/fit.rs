@@ -1,0 +1,219 @@
+//! Whether a component fits the world, and if not, by name why.
+
+use wasmtime::Engine;
+use wasmtime::component::types::{ComponentInstance, ComponentItem};
+use wasmtime::component::{Component, Linker};
+
+use crate::bindings::PluginPre;
+use crate::host::HostState;
+
+/// The interfaces that the host serves, and their versions.
+const SERVED: &[(&str, &str)] = &[
+    ("wasi:logging/logging", "0.1.0-draft"),
+    ("wasi:config/store", "0.2.0-rc.1"),
+    ("wasi:cli/environment", WASI),
+    ("wasi:cli/exit", WASI),
+    ("wasi:cli/stdin", WASI),
+    ("wasi:cli/stdout", WASI),
+    ("wasi:cli/stderr", WASI),
+    ("wasi:cli/terminal-input", WASI),
+    ("wasi:cli/terminal-output", WASI),
+    ("wasi:cli/terminal-stdin", WASI),
+    ("wasi:cli/terminal-stdout", WASI),
+    ("wasi:cli/terminal-stderr", WASI),
+    ("wasi:clocks/monotonic-clock", WASI),
+    ("wasi:clocks/wall-clock", WASI),
+    ("wasi:filesystem/preopens", WASI),
+    ("wasi:filesystem/types", WASI),
+    ("wasi:io/error", WASI),
+    ("wasi:io/poll", WASI),
+    ("wasi:io/streams", WASI),
+    ("wasi:random/insecure", WASI),
+    ("wasi:random/insecure-seed", WASI),
+    ("wasi:random/random", WASI),
+];
+
+/// WASI 0.2, whatever its last number.
+const WASI: &str = "0.2.0";
+
+/// The interfaces that the host calls.
+const CALLED: &[(&str, &str)] =
+    &[("millstream:plugin/lifecycle", "0.1.0"), ("millstream:plugin/batch-handler", "0.1.0")];
+
+/// Why a component was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RefusedError {
+    /// It is above the limit of [`RuntimeConfig`](crate::RuntimeConfig).
+    #[error("the component has {bytes} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// Its size, bytes.
+        bytes: usize,
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// It is not WebAssembly.
+    #[error("not a WebAssembly component: the first bytes are not those of one")]
+    NotWasm,
+    /// It is a core module, which has no interfaces.
+    #[error("a core WebAssembly module, not a component (Rust: build for the target wasm32-wasip2)")]
+    CoreModule,
+    /// It is broken, or uses a feature that is not enabled.
+    #[error("not a valid component: {reason}")]
+    Invalid {
+        /// What the compiler says.
+        reason: String,
+    },
+    /// It needs something that is not served.
+    #[error("the component imports `{import}`, {problem}")]
+    Import {
+        /// The import, with its version.
+        import: String,
+        /// What is wrong with it: the end of a sentence.
+        problem: String,
+    },
+    /// It does not have what is called.
+    #[error("the component {problem} `{export}`")]
+    Export {
+        /// The export, with its version.
+        export: String,
+        /// What is wrong with it: the beginning of a sentence.
+        problem: String,
+    },
+}
+
+/// Refuses what cannot be a component before a compiler looks at it.
+pub(crate) fn check_preamble(bytes: &[u8]) -> Result<(), RefusedError> {
+    match bytes.first_chunk::<8>() {
+        Some([0, b'a', b's', b'm', _, _, 1, 0]) => Ok(()),
+        Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Err(RefusedError::CoreModule),
+        _ => Err(RefusedError::NotWasm),
+    }
+}
+
+/// Checks imports and exports by name and version. Returns the imports, sorted.
+pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<Vec<String>, RefusedError> {
+    let ty = component.component_type();
+    let mut imports = Vec::new();
+    for (import, item) in ty.imports(engine) {
+        if let Some(problem) = import_problem(import, &item.ty) {
+            return Err(RefusedError::Import { import: import.to_owned(), problem });
+        }
+        imports.push(import.to_owned());
+    }
+    imports.sort_unstable();
+
+    for (interface, version) in CALLED {
+        let export = format!("{interface}@{version}");
+        let exported = ty.exports(engine).find(|(name, _)| split_version(name).0 == *interface);
+        match exported {
+            None => return Err(RefusedError::Export { export, problem: "lacks the export".into() }),
+            Some((name, _)) if !compatible(split_version(name).1, version) => {
+                let problem = format!("exports `{name}`, but this broker calls");
+                return Err(RefusedError::Export { export, problem });
+            }
+            Some((_, item)) if !matches!(item.ty, ComponentItem::ComponentInstance(_)) => {
+                return Err(RefusedError::Export { export, problem: "does not export as an interface".into() });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(imports)
+}
+
+/// Checks the types of imports and exports, whose names are known to be right.
+pub(crate) fn check_types(
+    linker: &Linker<HostState>,
+    component: &Component,
+) -> Result<PluginPre<HostState>, RefusedError> {
+    let engine = component.engine();
+    let pre = linker.instantiate_pre(component).map_err(|error| {
+        let reason = format!("{error:#}");
+        let ty = component.component_type();
+        // The compiler's reason carries the import's name in its own words; say it in ours.
+        let import = ty.imports(engine).map(|(name, _)| name).find(|name| reason.contains(*name));
+        let import = import.unwrap_or("an interface").to_owned();
+        RefusedError::Import { import, problem: format!("which differs from what this broker serves: {reason}") }
+    })?;
+    PluginPre::new(pre).map_err(|error| {
+        let reason = format!("{error:#}");
+        let called = CALLED.iter().map(|(interface, version)| format!("{interface}@{version}"));
+        let export = wrong_export(engine, component).or_else(|| called.clone().find(|name| reason.contains(name)));
+        let export = export.unwrap_or_else(|| called.clone().collect::<Vec<_>>().join("` and `"));
+        RefusedError::Export { export, problem: format!("does not export with the right type ({reason})") }
+    })
+}
+
+/// The first interface that lacks a function that is called.
+fn wrong_export(engine: &Engine, component: &Component) -> Option<String> {
+    const FUNCTIONS: [&str; 2] = ["init", "handle"];
+    let ty = component.component_type();
+    CALLED.iter().zip(FUNCTIONS).find_map(|((interface, version), function)| {
+        let (_, item) = ty.exports(engine).find(|(name, _)| split_version(name).0 == *interface)?;
+        let ComponentItem::ComponentInstance(instance) = item.ty else { return None };
+        (!has_function(&instance, engine, function)).then(|| format!("{interface}@{version}#{function}"))
+    })
+}
+
+fn has_function(instance: &ComponentInstance, engine: &Engine, function: &str) -> bool {
+    matches!(instance.get_export(engine, function).map(|item| item.ty), Some(ComponentItem::ComponentFunc(_)))
+}
+
+/// What is wrong with an import, if anything.
+fn import_problem(import: &str, item: &ComponentItem) -> Option<String> {
+    let (interface, version) = split_version(import);
+    let Some((_, served)) = SERVED.iter().find(|(name, _)| *name == interface) else {
+        return Some("which is not granted".into());
+    };
+    if !compatible(version, served) {
+        return Some(format!("but this broker serves `{interface}@{served}`"));
+    }
+    (!matches!(item, ComponentItem::ComponentInstance(_))).then(|| "which is not an interface".into())
+}
+
+/// `wasi:io/poll@0.2.6` as `wasi:io/poll` and `0.2.6`.
+fn split_version(name: &str) -> (&str, &str) {
+    name.split_once('@').unwrap_or((name, ""))
+}
+
+/// Whether a version is compatible with the one served, by the rules of semantic versions: a
+/// pre-release only with itself, 0.2.6 with 0.2.0, 1.2.3 with 1.0.0.
+fn compatible(version: &str, served: &str) -> bool {
+    fn release(version: &str) -> Option<[u64; 3]> {
+        let mut numbers = version.split('.').map(|number| number.parse().ok());
+        let parsed = [numbers.next()??, numbers.next()??, numbers.next()??];
+        numbers.next().is_none().then_some(parsed)
+    }
+    match (release(version), release(served)) {
+        (Some([0, 0, _]), Some([0, 0, _])) => version == served,
+        (Some([0, minor, _]), Some([0, served, _])) => minor == served,
+        (Some([major, ..]), Some([served, ..])) => major == served && major != 0,
+        _ => version == served,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_semantic_versions() {
+        let check = |version, served, expect| assert_eq!(compatible(version, served), expect, "{version} {served}");
+        check("0.2.6", "0.2.0", true);
+        check("0.3.0", "0.2.0", false);
+        check("1.2.0", "0.2.0", false);
+        check("1.2.3", "1.0.0", true);
+        check("0.0.1", "0.0.2", false);
+        check("0.2.0-rc.1", "0.2.0-rc.1", true);
+        check("0.2.0-draft", "0.2.0-rc.1", false);
+        check("0.2.0", "0.2.0-rc.1", false);
+        check("", "0.2.0", false);
+    }
+
+    #[test]
+    fn what_is_not_a_component_is_told_apart() {
+        assert_eq!(check_preamble(b"\0asm\x0d\0\x01\0"), Ok(()));
+        assert_eq!(check_preamble(b"\0asm\x01\0\0\0"), Err(RefusedError::CoreModule));
+        assert_eq!(check_preamble(b"#!/bin/sh\n"), Err(RefusedError::NotWasm));
+        assert_eq!(check_preamble(b"\0asm"), Err(RefusedError::NotWasm));
+    }
+}

@@ -1,0 +1,136 @@
+//! What a guest finds when it looks around: the host's side of every import.
+//!
+//! Everything here is inert or bounded: no arguments, environment, files or sockets exist; time
+//! stands still at the record's; randomness is a function of the position; text goes to the log.
+//!
+//! # Layout
+//!
+//! - this file: the state behind one worker's store, and the linker
+//! - `granted`: `wasi:logging` and `wasi:config`
+//! - `clocks`, `random`, `stdio`: the parts of WASI that are ours
+//!
+//! The rest of WASI (`wasi:io`, the empty command line and file system) is wasmtime-wasi's.
+
+mod clocks;
+mod granted;
+mod random;
+mod stdio;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use millstream_protocol::{Offset, TimestampMs};
+use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::cli::{WasiCli, WasiCliCtx, WasiCliCtxView};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtx, WasiFilesystemCtxView};
+use wasmtime_wasi::p2::bindings::{cli, clocks as wasi_clocks, filesystem, random as wasi_random, sync};
+
+use self::random::RandomStream;
+use crate::bindings::wasi::config::store;
+use crate::bindings::wasi::logging::logging;
+use crate::instance::WorkerSetup;
+use crate::limiter::Limiter;
+use crate::logs::Logs;
+
+/// Streams, pollables and errors that a guest may hold at once.
+const MAX_RESOURCES: usize = 1_024;
+
+/// The state behind one worker.
+pub(crate) struct HostState {
+    pub(crate) limiter: Limiter,
+    logs: Arc<Mutex<Logs>>,
+    config: Vec<(String, String)>,
+    time_ms: TimestampMs,
+    random: RandomStream,
+    table: ResourceTable,
+    cli: WasiCliCtx,
+    files: WasiFilesystemCtx,
+}
+
+impl HostState {
+    pub(crate) fn new(setup: &WorkerSetup, memory_bytes: usize) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        let logs = Logs::new(Arc::clone(&setup.logs), setup.limits.log_lines_per_second);
+        Self {
+            limiter: Limiter::new(memory_bytes),
+            logs: Arc::new(Mutex::new(logs)),
+            config: setup.config.clone(),
+            time_ms: 0,
+            random: RandomStream::new(&setup.deployment, &setup.topic, setup.partition),
+            table,
+            cli: WasiCliCtx::default(),
+            files: WasiFilesystemCtx::default(),
+        }
+    }
+
+    /// Sets clocks and randomness for a call, and begins its log.
+    pub(crate) fn begin_call(&mut self, position: Offset, time_ms: TimestampMs) {
+        self.limiter.forget();
+        self.time_ms = time_ms;
+        self.random.seek(position);
+        self.logs().begin_call();
+    }
+
+    pub(crate) fn logs(&self) -> MutexGuard<'_, Logs> {
+        // Logging leaves nothing half done.
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The streams of `wasi:io` live in the table.
+struct Io;
+
+impl HasData for Io {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+/// Our own implementations are those of [`HostState`].
+type Own = HasSelf<HostState>;
+
+/// Links everything that [`fit`](crate::fit) lists as served, and nothing else.
+pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    logging::add_to_linker::<_, Own>(linker, |state| state)?;
+    store::add_to_linker::<_, Own>(linker, |state| state)?;
+    add_own_wasi(linker)?;
+    add_io(linker)?;
+    add_command_line(linker)?;
+    add_files(linker)
+}
+
+fn add_own_wasi(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    wasi_clocks::monotonic_clock::add_to_linker::<_, Own>(linker, |state| state)?;
+    wasi_clocks::wall_clock::add_to_linker::<_, Own>(linker, |state| state)?;
+    wasi_random::random::add_to_linker::<_, Own>(linker, |state| state)?;
+    wasi_random::insecure::add_to_linker::<_, Own>(linker, |state| state)?;
+    wasi_random::insecure_seed::add_to_linker::<_, Own>(linker, |state| state)?;
+    cli::stdout::add_to_linker::<_, Own>(linker, |state| state)?;
+    cli::stderr::add_to_linker::<_, Own>(linker, |state| state)
+}
+
+fn add_io(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    sync::io::error::add_to_linker::<_, Io>(linker, |state| &mut state.table)?;
+    sync::io::poll::add_to_linker::<_, Io>(linker, |state| &mut state.table)?;
+    sync::io::streams::add_to_linker::<_, Io>(linker, |state| &mut state.table)
+}
+
+fn add_command_line(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    fn view(state: &mut HostState) -> WasiCliCtxView<'_> {
+        WasiCliCtxView { ctx: &mut state.cli, table: &mut state.table }
+    }
+    cli::environment::add_to_linker::<_, WasiCli>(linker, view)?;
+    cli::exit::add_to_linker::<_, WasiCli>(linker, view)?;
+    cli::stdin::add_to_linker::<_, WasiCli>(linker, view)?;
+    cli::terminal_input::add_to_linker::<_, WasiCli>(linker, view)?;
+    cli::terminal_output::add_to_linker::<_, WasiCli>(linker, view)?;
+    cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, view)?;
+    cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, view)?;
+    cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, view)
+}
+
+fn add_files(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    fn view(state: &mut HostState) -> WasiFilesystemCtxView<'_> {
+        WasiFilesystemCtxView { ctx: &mut state.files, table: &mut state.table }
+    }
+    filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, view)?;
+    sync::filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, view)
+}

@@ -1,0 +1,260 @@
+//! One running worker: started, called, and discarded when it fails.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use millstream_protocol::api::plugin::WorkerLimits;
+use millstream_protocol::batch::{BatchError, BatchHeader, Compression};
+use millstream_protocol::{Offset, PartitionIndex, TimestampMs};
+use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::bindings::exports::millstream::plugin::lifecycle::Context;
+use crate::bindings::{self, PluginPre};
+use crate::engine::{EPOCH_TICK, Shared};
+use crate::host::HostState;
+use crate::logs::{LogSink, MAX_LOG_MESSAGE_BYTES, escape};
+use crate::outcomes::{BadOutput, Expected, Outcomes};
+
+/// What a worker is started with.
+#[derive(Clone)]
+pub struct WorkerSetup {
+    /// The deployment's name.
+    pub deployment: String,
+    /// The input topic.
+    pub topic: String,
+    /// The input partition.
+    pub partition: PartitionIndex,
+    /// The guest's names of the outputs; emits name them by their index here.
+    pub outputs: Vec<String>,
+    /// What `wasi:config/store` tells.
+    pub config: Vec<(String, String)>,
+    /// The worker's limits.
+    pub limits: WorkerLimits,
+    /// Where its log lines go.
+    pub logs: Arc<dyn LogSink>,
+}
+
+/// Why a worker did not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The guest's `init` returned an error: its own words, escaped.
+    #[error("init refused: {0}")]
+    Refused(String),
+    /// Making the instance, or `init`, failed.
+    #[error("init failed: {0}")]
+    Failed(#[source] CallError),
+}
+
+/// Why a call failed. Nothing of the call counts, and the instance is spent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The guest did what it must not, or gave up.
+    #[error("trapped: {reason}")]
+    Trap {
+        /// What happened, and what the guest said about it on standard error.
+        reason: String,
+        /// The innermost functions of the guest that were running, by name where it is known.
+        backtrace: Vec<String>,
+    },
+    /// It did not return in time.
+    #[error("deadline of {deadline_ms} ms exceeded")]
+    DeadlineExceeded {
+        /// The limit, milliseconds.
+        deadline_ms: u32,
+    },
+    /// It failed after it was refused more memory.
+    #[error("memory limit of {limit_bytes} bytes exceeded")]
+    MemoryLimit {
+        /// The limit, bytes.
+        limit_bytes: u64,
+    },
+    /// The guest returned an error for the call as a whole: its own words, escaped.
+    #[error("handler failed: {0}")]
+    Guest(String),
+    /// What the guest returned is not what it may return.
+    #[error(transparent)]
+    BadOutput(#[from] BadOutput),
+    /// What was to be handed to the guest are not whole, uncompressed batches of records: the
+    /// guest was not called.
+    #[error("bad input: {0}")]
+    BadInput(String),
+    /// An earlier call has failed.
+    #[error("the instance is spent: an earlier call failed")]
+    Spent,
+}
+
+impl From<BatchError> for CallError {
+    fn from(error: BatchError) -> Self {
+        Self::BadInput(error.to_string())
+    }
+}
+
+/// One running worker. Calls block for as long as the guest computes, up to its deadline; make them
+/// from a plain thread.
+pub struct Instance {
+    store: Store<HostState>,
+    guest: bindings::Plugin,
+    limits: WorkerLimits,
+    outputs: usize,
+    state: State,
+    // Keeps deadlines passing.
+    _shared: Arc<Shared>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ready,
+    Spent,
+}
+
+impl Instance {
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        pre: &PluginPre<HostState>,
+        setup: WorkerSetup,
+    ) -> Result<Self, StartError> {
+        let memory_bytes = usize::try_from(setup.limits.memory_bytes).unwrap_or(usize::MAX);
+        let mut store = Store::new(&shared.engine, HostState::new(&setup, memory_bytes));
+        store.limiter(|state| &mut state.limiter);
+        // No single list or string that the guest hands over can be larger than its memory.
+        store.set_hostcall_fuel(memory_bytes);
+
+        begin_call(&mut store, &setup.limits, 0, 0);
+        let guest = pre.instantiate(&mut store).map_err(|error| failure(&mut store, &setup.limits, &error));
+        let guest = guest.map_err(StartError::Failed)?;
+
+        let outputs = setup.outputs.len();
+        let context = Context {
+            deployment: setup.deployment,
+            topic: setup.topic,
+            partition: setup.partition,
+            outputs: setup.outputs,
+        };
+        let started = guest.millstream_plugin_lifecycle().call_init(&mut store, &context);
+        let started = started.map_err(|error| StartError::Failed(failure(&mut store, &setup.limits, &error)))?;
+        store.data().logs().end_call(Instant::now());
+        started.map_err(|reason| StartError::Refused(escape(&reason, MAX_LOG_MESSAGE_BYTES)))?;
+        Ok(Self { store, guest, limits: setup.limits, outputs, state: State::Ready, _shared: shared })
+    }
+
+    /// Has the guest handle `batches`: one or more whole record batches, one after the other, none
+    /// of them compressed or of control records. Their checksums are not looked at.
+    ///
+    /// The guest's clock shows the first batch's base timestamp, and its randomness is that of the
+    /// first batch's base offset.
+    ///
+    /// # Errors
+    ///
+    /// After [`CallError::BadInput`] the instance can be used on. After any other error it is
+    /// spent, and every further call fails: drop it and start another.
+    pub fn handle(&mut self, batches: &[u8]) -> Result<Outcomes, CallError> {
+        if self.state == State::Spent {
+            return Err(CallError::Spent);
+        }
+        let input = Input::read(batches)?;
+        begin_call(&mut self.store, &self.limits, input.position, input.time_ms);
+        // Becomes ready again when all went well.
+        self.state = State::Spent;
+        let returned = self.guest.millstream_plugin_batch_handler().call_handle(&mut self.store, batches);
+        let returned = returned.map_err(|error| failure(&mut self.store, &self.limits, &error))?;
+        self.store.data().logs().end_call(Instant::now());
+        let returned = returned.map_err(|reason| CallError::Guest(escape(&reason, MAX_LOG_MESSAGE_BYTES)))?;
+        let expected = Expected {
+            records: input.records,
+            outputs: self.outputs,
+            outputs_per_record: self.limits.outputs_per_record,
+        };
+        let outcomes = Outcomes::check(Bytes::from(returned), expected)?;
+        self.state = State::Ready;
+        Ok(outcomes)
+    }
+
+    /// The guest's linear memory now, bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.store.data().limiter.memory_bytes() as u64
+    }
+
+    /// Log lines dropped since the worker started, because they were too many in a second.
+    pub fn log_lines_dropped(&self) -> u64 {
+        self.store.data().logs().dropped()
+    }
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").field("memory_bytes", &self.memory_bytes()).finish_non_exhaustive()
+    }
+}
+
+/// What the headers of a call's batches say.
+#[derive(Debug, PartialEq, Eq)]
+struct Input {
+    records: u32,
+    position: Offset,
+    time_ms: TimestampMs,
+}
+
+impl Input {
+    fn read(batches: &[u8]) -> Result<Self, CallError> {
+        let first = BatchHeader::parse(batches)?;
+        let mut records = 0u32;
+        let mut rest = batches;
+        while !rest.is_empty() {
+            let header = BatchHeader::parse(rest)?;
+            if header.control {
+                return Err(CallError::BadInput("a control batch".into()));
+            }
+            if header.compression != Compression::None {
+                return Err(CallError::BadInput("a compressed batch".into()));
+            }
+            rest = rest.get(header.batch_bytes..).ok_or_else(|| {
+                let what = format!("a batch of {} bytes, {} are there", header.batch_bytes, rest.len());
+                CallError::BadInput(what)
+            })?;
+            let sum = records.checked_add(header.record_count);
+            records = sum.ok_or_else(|| CallError::BadInput("too many records".into()))?;
+        }
+        Ok(Self { records, position: first.base_offset, time_ms: first.base_timestamp_ms })
+    }
+}
+
+fn begin_call(store: &mut Store<HostState>, limits: &WorkerLimits, position: Offset, time_ms: TimestampMs) {
+    let ticks = u64::from(limits.deadline_ms).div_ceil(EPOCH_TICK.as_millis() as u64);
+    // The tick that is under way has already lost some of its time.
+    store.set_epoch_deadline(ticks + 1);
+    store.data_mut().begin_call(position, time_ms);
+}
+
+/// Says what a failed call failed at.
+fn failure(store: &mut Store<HostState>, limits: &WorkerLimits, error: &wasmtime::Error) -> CallError {
+    let mut logs = store.data().logs();
+    logs.end_call(Instant::now());
+    let last_words = logs.last_words();
+    drop(logs);
+    let trap = error.downcast_ref::<Trap>();
+    if trap == Some(&Trap::Interrupt) {
+        return CallError::DeadlineExceeded { deadline_ms: limits.deadline_ms };
+    }
+    if store.data().limiter.refused() {
+        return CallError::MemoryLimit { limit_bytes: limits.memory_bytes };
+    }
+    let what = match (error.downcast_ref::<I32Exit>(), trap) {
+        (Some(exit), _) => format!("exited with status {}", exit.0),
+        (None, Some(trap)) => trap.to_string(),
+        (None, None) => error.root_cause().to_string(),
+    };
+    let reason = if last_words.is_empty() { what } else { format!("{what}: {last_words}") };
+    let reason = escape(&reason, MAX_LOG_MESSAGE_BYTES);
+    CallError::Trap { reason, backtrace: backtrace(error) }
+}
+
+fn backtrace(error: &wasmtime::Error) -> Vec<String> {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
+        Some(name) => escape(name, MAX_LOG_MESSAGE_BYTES),
+        None => format!("function {}", frame.func_index()),
+    };
+    backtrace.frames().iter().map(name).collect()
+}

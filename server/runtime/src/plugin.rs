@@ -1,0 +1,79 @@
+//! A component that has been compiled and fits.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::Component;
+
+use crate::bindings::PluginPre;
+use crate::engine::Shared;
+use crate::fit::{self, RefusedError};
+use crate::host::HostState;
+use crate::instance::{Instance, StartError, WorkerSetup};
+
+/// A compiled component of which any number of workers can be started. Cheap to clone.
+#[derive(Clone)]
+pub struct Plugin {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    pre: PluginPre<HostState>,
+    digest: String,
+    component_bytes: usize,
+    imports: Vec<String>,
+}
+
+/// What a component is known by: its SHA-256, 64 lower-case hexadecimal digits.
+pub fn digest(component: &[u8]) -> String {
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(component) {
+        // Writing to a string does not fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+impl Plugin {
+    pub(crate) fn compile(shared: Arc<Shared>, bytes: &[u8]) -> Result<Self, RefusedError> {
+        fit::check_preamble(bytes)?;
+        let component = Component::from_binary(&shared.engine, bytes)
+            .map_err(|error| RefusedError::Invalid { reason: format!("{error:#}") })?;
+        let imports = fit::check_names(&shared.engine, &component)?;
+        let pre = fit::check_types(&shared.linker, &component)?;
+        let (digest, component_bytes) = (digest(bytes), bytes.len());
+        Ok(Self { inner: Arc::new(Inner { shared, pre, digest, component_bytes, imports }) })
+    }
+
+    /// The component's SHA-256, as [`digest`] writes it.
+    pub fn digest(&self) -> &str {
+        &self.inner.digest
+    }
+
+    /// The component's size, bytes.
+    pub fn component_bytes(&self) -> usize {
+        self.inner.component_bytes
+    }
+
+    /// The interfaces that the component imports, sorted (`wasi:logging/logging@0.1.0-draft`).
+    pub fn imports(&self) -> &[String] {
+        &self.inner.imports
+    }
+
+    /// Starts a worker: makes an instance and has it initialise itself.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says at what it failed. Nothing is left running.
+    pub fn start(&self, setup: WorkerSetup) -> Result<Instance, StartError> {
+        Instance::start(Arc::clone(&self.inner.shared), &self.inner.pre, setup)
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin").field("digest", &self.inner.digest).finish_non_exhaustive()
+    }
+}

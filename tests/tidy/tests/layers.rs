@@ -1,0 +1,233 @@
+//! Who may import what. A new crate or dependency is entered here, or the test names it.
+
+mod workspace;
+
+use std::collections::BTreeSet;
+
+use workspace::{Crate, crates};
+
+/// Our crates, each with those of ours that it may import.
+const LAYERS: &[(&str, &[&str])] = &[
+    // L0
+    ("millstream-protocol", &[]),
+    ("millstream-plugin", &["millstream-plugin-macros"]),
+    ("millstream-plugin-macros", &[]),
+    // L1
+    ("millstream-transport", &["millstream-protocol"]),
+    ("millstream-log", &["millstream-protocol"]),
+    ("millstream-group", &["millstream-protocol"]),
+    ("millstream-metadata", &["millstream-protocol"]),
+    // L2
+    (
+        "millstream",
+        &["millstream-protocol", "millstream-transport"],
+    ),
+    ("millstream-runtime", &["millstream-protocol"]),
+    // L3
+    (
+        "millstream-broker",
+        &[
+            "millstream-group",
+            "millstream-log",
+            "millstream-metadata",
+            "millstream-protocol",
+            "millstream-runtime",
+            "millstream-transport",
+        ],
+    ),
+    // L4
+    (
+        "millstream-cli",
+        &[
+            "millstream",
+            "millstream-broker",
+            "millstream-protocol",
+            "millstream-transport",
+        ],
+    ),
+    ("millstream-tidy", &[]),
+    ("millstream-e2e", &[]),
+    ("millstream-fuzz", &[]),
+];
+
+/// Dependencies that one crate alone may import.
+const ONE_IMPORTER: &[(&str, &str)] = &[
+    ("quinn", "millstream-transport"),
+    ("quinn-proto", "millstream-transport"),
+    ("rustls", "millstream-transport"),
+    ("rcgen", "millstream-transport"),
+    ("wasmtime", "millstream-runtime"),
+    ("wasmtime-wasi", "millstream-runtime"),
+    ("memmap2", "millstream-log"),
+    ("openraft", "millstream-consensus"),
+    ("redb", "millstream-metadata"),
+];
+
+/// Cores: no executor, no network, no clock, no randomness, not even each other.
+const PURE: &[&str] = &[
+    "millstream-log",
+    "millstream-group",
+    "millstream-metadata",
+    "millstream-protocol",
+];
+
+const IMPURE_CRATES: &[&str] = &[
+    "tokio",
+    "quinn",
+    "openraft",
+    "wasmtime",
+    "rand",
+    "getrandom",
+    "fastrand",
+    "futures-util",
+    "chrono",
+    "time",
+];
+
+const IMPURE_WORDS: &[&str] = &[
+    "SystemTime::now",
+    "Instant::now",
+    "std::net::",
+    "thread::spawn",
+    "thread::sleep",
+    "Uuid::new_v4",
+    "Uuid::now_v7",
+    "RandomState::new",
+];
+
+#[test]
+fn every_crate_imports_only_lower_layers() {
+    for member in crates() {
+        let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == member.name) else {
+            panic!("{} has no layer: enter it in LAYERS", member.name);
+        };
+        let ours: BTreeSet<_> = member
+            .dependencies
+            .iter()
+            .filter(|d| d.starts_with("millstream"))
+            .collect();
+        for dependency in ours {
+            assert!(
+                allowed.contains(&dependency.as_str()),
+                "{} may not depend on {dependency}: it is not in a lower layer",
+                member.name
+            );
+        }
+    }
+}
+
+#[test]
+fn each_large_dependency_has_one_importer() {
+    for member in crates() {
+        for (dependency, importer) in ONE_IMPORTER {
+            assert!(
+                member.name == *importer || !member.dependencies.contains(*dependency),
+                "{} imports {dependency}, which {importer} alone may import",
+                member.name
+            );
+        }
+    }
+}
+
+#[test]
+fn cores_are_pure() {
+    let cores: Vec<Crate> = crates()
+        .into_iter()
+        .filter(|c| PURE.contains(&c.name.as_str()))
+        .collect();
+    assert_eq!(
+        cores.len(),
+        PURE.len(),
+        "a core is missing from the workspace"
+    );
+    for core in cores {
+        for dependency in IMPURE_CRATES {
+            assert!(
+                !core.dependencies.contains(*dependency),
+                "{} is a core and imports {dependency}",
+                core.name
+            );
+        }
+        for source in core.sources() {
+            for (number, line) in source.production_lines() {
+                for word in IMPURE_WORDS {
+                    assert!(
+                        !line.contains(word),
+                        "{}:{number}: {} is a core: pass in what `{word}` would give",
+                        source.path.display(),
+                        core.name
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_log_touches_files_only_through_its_storage() {
+    let log = crates()
+        .into_iter()
+        .find(|c| c.name == "millstream-log")
+        .expect("the log crate");
+    for source in log.sources() {
+        let name = source
+            .path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default()
+            .to_owned();
+        let storage =
+            source.path.components().any(|c| c.as_os_str() == "storage") || name == "mmap.rs";
+        for (number, line) in source.production_lines() {
+            assert!(
+                storage || !(line.contains("std::fs") || line.contains("File::open")),
+                "{}:{number}: files are the Storage's alone",
+                source.path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_stands_in_one_module() {
+    for member in crates() {
+        for source in member.sources() {
+            if source.path.ends_with("server/log/src/mmap.rs") {
+                continue;
+            }
+            for (number, line) in source.lines() {
+                assert!(
+                    !line.contains("allow(unsafe_code)"),
+                    "{}:{number}: unsafe code belongs in server/log/src/mmap.rs",
+                    source.path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn quinn_and_wasmtime_are_named_by_their_importers_alone() {
+    for member in crates() {
+        if [
+            "millstream-transport",
+            "millstream-runtime",
+            "millstream-tidy",
+        ]
+        .contains(&member.name.as_str())
+        {
+            continue;
+        }
+        for source in member.sources() {
+            for (number, line) in source.production_lines() {
+                for word in ["quinn::", "rustls::", "wasmtime::"] {
+                    assert!(
+                        !line.contains(word),
+                        "{}:{number}: names {word}",
+                        source.path.display()
+                    );
+                }
+            }
+        }
+    }
+}
