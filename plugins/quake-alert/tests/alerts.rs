@@ -27,11 +27,14 @@ fn run(context: &Context, lines: &[&str]) -> Vec<Outcome> {
 }
 
 fn emitted(outcomes: &[Outcome]) -> Vec<&Emitted> {
-    let emitted = |outcome| match outcome {
-        Outcome::Emitted(emitted) => emitted,
-        other => panic!("{other:?}"),
-    };
-    outcomes.iter().map(emitted).collect()
+    let mut alerts = Vec::new();
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Emitted(emitted) => alerts.push(emitted),
+            other => panic!("{other:?}"),
+        }
+    }
+    alerts
 }
 
 #[test]

@@ -295,14 +295,12 @@ impl Partial {
     }
 }
 
-/// Moves bytes from `chunk` until `buffer` holds `total`.
+/// Moves from `chunk` what `buffer` lacks of `total`.
 fn absorb_into(buffer: &mut BytesMut, total: usize, chunk: &mut Bytes) {
-    while buffer.len() < total && !chunk.is_empty() {
-        let missing = total - buffer.len();
+    let missing = total - buffer.len();
+    if missing > 0 && !chunk.is_empty() {
         reserve(buffer, missing);
-        let room = buffer.capacity() - buffer.len();
-        let taken = chunk.split_to(missing.min(room).min(chunk.len()));
-        buffer.extend_from_slice(&taken);
+        buffer.extend_from_slice(&chunk.split_to(missing.min(chunk.len())));
     }
 }
 

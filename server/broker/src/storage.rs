@@ -1,5 +1,8 @@
 //! Opening logs on the data directory's disk.
 
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use millstream_log::storage::{DiskStorage, Storage};
@@ -12,6 +15,17 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::data_dir::DataDir;
+
+/// Why a partition's log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenLogError {
+    /// Its topic's folder cannot be made.
+    #[error("cannot make {}: {source}", path.display())]
+    Folder { path: PathBuf, source: io::Error },
+    /// The log itself.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+}
 
 /// What all logs of a broker share.
 pub(crate) struct LogStore {
@@ -30,11 +44,8 @@ impl LogStore {
     }
 
     /// Opens or makes one partition's log. Blocks on the disk.
-    pub(crate) fn open(
-        &self,
-        id: TopicPartition,
-        config: &TopicConfig,
-    ) -> Result<(Log, Recovery), OpenError> {
+    pub(crate) fn open(&self, id: TopicPartition, config: &TopicConfig) -> Result<(Log, Recovery), OpenLogError> {
+        self.ensure_topic_folder(id)?;
         let setup = LogSetup {
             storage: Arc::clone(&self.storage),
             dir: self.data_dir.partition(id),
@@ -47,7 +58,18 @@ impl LogStore {
             // Random: no producer can guess it.
             salt: Uuid::new_v4().as_u64_pair().0,
         };
-        Log::create_or_open(setup, clock::now_ms())
+        Ok(Log::create_or_open(setup, clock::now_ms())?)
+    }
+
+    /// Makes the topic's folder, durably: what is acknowledged in it must not vanish with it.
+    fn ensure_topic_folder(&self, id: TopicPartition) -> Result<(), OpenLogError> {
+        let folder = self.data_dir.topic(id.topic_id);
+        let made = match fs::create_dir(&folder) {
+            Ok(()) => File::open(self.data_dir.topics()).and_then(|topics| topics.sync_all()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        };
+        made.map_err(|source| OpenLogError::Folder { path: folder, source })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line as it is typed, and the way from it to what runs.
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use millstream::{Admin, Client};
@@ -39,7 +40,15 @@ struct GlobalArgs {
     connect: ConnectArgs,
 
     /// How results are written to standard output
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT", hide_possible_values = true)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        hide_possible_values = true
+    )]
     output: OutputFormat,
 
     #[command(flatten)]
@@ -89,7 +98,10 @@ pub(crate) struct Context {
 impl Context {
     /// The client; connects when it is asked for first.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
-        self.client.get_or_try_init(|| self.connect.client()).await.cloned()
+        self.client
+            .get_or_try_init(|| self.connect.client())
+            .await
+            .cloned()
     }
 
     pub(crate) async fn admin(&self) -> anyhow::Result<Admin> {
@@ -98,25 +110,61 @@ impl Context {
 }
 
 impl Cli {
+    /// What was typed; ends the program when it makes no sense, or asks for help.
+    pub(crate) fn from_command_line() -> Self {
+        Self::try_parse().unwrap_or_else(|error| with_tip(error).exit())
+    }
+
     pub(crate) fn output(&self) -> OutputFormat {
         self.global.output
     }
 
     /// Runs the command until it is done or a signal ends it.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let Self { global: GlobalArgs { connect, output, log }, command } = self;
+        let Self {
+            global:
+                GlobalArgs {
+                    connect,
+                    output,
+                    log,
+                },
+            command,
+        } = self;
         let mut interrupts = Interrupts::catch()?;
         // A server logs as its configuration says.
         if !matches!(command, Command::Server(_)) {
             log.start(LogLevel::Warn)?;
         }
-        let context = Context { output: Output::new(output, log.prose()), connect, client: OnceCell::new() };
+        let context = Context {
+            output: Output::new(output, log.prose()),
+            connect,
+            client: OnceCell::new(),
+        };
         let outcome = run(command, &context, log, &mut interrupts).await;
         if let Some(client) = context.client.get() {
             client.close();
         }
         outcome
     }
+}
+
+/// A plugin's outputs and the format of results are both "output": tells one who takes the one for
+/// the other.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    if text(ContextKind::InvalidArg).contains("--output <")
+        && text(ContextKind::InvalidValue).contains('=')
+    {
+        let tip = "the topic of a plugin's output is named by '--output-topic OUTPUT=TOPIC'";
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![tip.into()]),
+        );
+    }
+    error
 }
 
 async fn run(

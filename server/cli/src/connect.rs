@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use clap::Args;
-use millstream::Client;
+use millstream::{Client, Error};
 use millstream_transport::Profile;
 use millstream_transport::address::Address;
 
@@ -20,7 +20,12 @@ pub(crate) struct ConnectArgs {
     profile: Option<PathBuf>,
 
     /// The broker's address, in place of the profile's
-    #[arg(long, global = true, value_name = "HOST:PORT", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        help_heading = "Connection"
+    )]
     address: Option<Address>,
 }
 
@@ -40,7 +45,15 @@ impl ConnectArgs {
     /// Connects.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
         let profile = self.profile()?;
-        let builder = Client::builder().profile(&profile)?.client_name(CLIENT_NAME);
-        builder.connect().await.with_context(|| format!("cannot connect to the broker at {}", profile.address))
+        let builder = Client::builder()
+            .profile(&profile)?
+            .client_name(CLIENT_NAME);
+        builder.connect().await.map_err(|error| match error {
+            // Alone among the ways to fail, it does not name the address.
+            Error::Timeout { .. } => {
+                anyhow!(error).context(format!("no answer from {}", profile.address))
+            }
+            error => error.into(),
+        })
     }
 }

@@ -37,7 +37,10 @@ impl Interrupts {
     /// Catches the signals from now on. They do nothing until somebody asks for the [`next`](Self::next).
     pub(crate) fn catch() -> anyhow::Result<Self> {
         let catch = |kind| signal(kind).context("cannot catch signals");
-        Ok(Self { ctrl_c: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
+        Ok(Self {
+            ctrl_c: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+        })
     }
 
     /// The next signal. Cancel-safe.
@@ -50,7 +53,10 @@ impl Interrupts {
     }
 
     /// Runs `work` until it is done or a signal drops it.
-    pub(crate) async fn unless<T>(&mut self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    pub(crate) async fn unless<T>(
+        &mut self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
         tokio::select! {
             result = work => result,
             interrupted = self.next() => Err(interrupted.into()),

@@ -42,8 +42,14 @@ pub(crate) enum LogLevel {
     Trace,
 }
 
-const LEVELS: [LogLevel; 6] =
-    [LogLevel::Off, LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+const LEVELS: [LogLevel; 6] = [
+    LogLevel::Off,
+    LogLevel::Error,
+    LogLevel::Warn,
+    LogLevel::Info,
+    LogLevel::Debug,
+    LogLevel::Trace,
+];
 
 impl LogLevel {
     fn as_str(self) -> &'static str {
@@ -71,19 +77,27 @@ impl LogArgs {
     /// The level that is meant, where `usual` is the command's own.
     fn level(self, usual: LogLevel) -> LogLevel {
         let last = LEVELS.len() - 1;
-        let index = (usual as usize + usize::from(self.verbose)).saturating_sub(usize::from(self.quiet));
+        let index =
+            (usual as usize + usize::from(self.verbose)).saturating_sub(usize::from(self.quiet));
         LEVELS[index.min(last)]
     }
 
     pub(crate) fn prose(self) -> Prose {
-        if self.quiet > 0 { Prose::Hidden } else { Prose::Shown }
+        if self.quiet > 0 {
+            Prose::Hidden
+        } else {
+            Prose::Shown
+        }
     }
 
     /// Starts logging to standard error.
     pub(crate) fn start(self, usual: LogLevel) -> anyhow::Result<()> {
-        let own = std::env::var(LOG_VARIABLE).ok().filter(|filter| !filter.is_empty());
+        let own = std::env::var(LOG_VARIABLE)
+            .ok()
+            .filter(|filter| !filter.is_empty());
         let filter = own.unwrap_or_else(|| self.level(usual).filter());
-        let filter = EnvFilter::try_new(filter).with_context(|| format!("${LOG_VARIABLE} is not a filter"))?;
+        let filter = EnvFilter::try_new(filter)
+            .with_context(|| format!("${LOG_VARIABLE} is not a filter"))?;
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)

@@ -37,10 +37,9 @@ mod topic;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::from_command_line();
     let format = cli.output();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -6,8 +6,13 @@ use crate::interrupt::Interrupts;
 use crate::output::Output;
 
 /// Starts a broker, unless a signal comes first.
-pub(crate) async fn start(config: BrokerConfig, interrupts: &mut Interrupts) -> anyhow::Result<Broker> {
-    interrupts.unless(async { Ok(Broker::start(config).await?) }).await
+pub(crate) async fn start(
+    config: BrokerConfig,
+    interrupts: &mut Interrupts,
+) -> anyhow::Result<Broker> {
+    interrupts
+        .unless(async { Ok(Broker::start(config).await?) })
+        .await
 }
 
 /// Serves until the first signal, until `enough`, or until the broker must stop by itself; then

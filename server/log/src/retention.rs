@@ -38,11 +38,12 @@ enum Role {
     Active,
 }
 
-/// Decides what goes. `segments` come oldest first and are looked at only as far as needed.
+/// Decides what goes, below `up_to`. `segments` come oldest first and are looked at only as far as
+/// needed.
 fn plan(
     segments: impl Iterator<Item = SegmentFacts>,
     log_bytes: u64,
-    flushed_offset: Offset,
+    up_to: Offset,
     config: &LogConfig,
     now_ms: TimestampMs,
 ) -> Option<RetentionPlan> {
@@ -57,7 +58,7 @@ fn plan(
         let too_old = expired_before.is_some_and(|before| segment.newest_ms < before);
         // Never so much that less than the configured size would stay.
         let too_much = segment.role == Role::Sealed && segment.bytes <= surplus;
-        if !(too_old || too_much) || segment.end_offset > flushed_offset {
+        if !(too_old || too_much) || segment.end_offset > up_to {
             break;
         }
         surplus = surplus.saturating_sub(segment.bytes);
@@ -74,9 +75,13 @@ fn plan(
 }
 
 impl Log {
-    /// What retention by time and size would remove now; `None` when nothing. Only what is flushed
-    /// goes. May read the index files of the oldest segments.
-    pub fn plan_retention(&self, now_ms: TimestampMs) -> Option<RetentionPlan> {
+    /// What retention by time and size would remove now; `None` when nothing. Only what lies below
+    /// `high_watermark` and is flushed goes. May read the index files of the oldest segments.
+    pub fn plan_retention(
+        &self,
+        high_watermark: Offset,
+        now_ms: TimestampMs,
+    ) -> Option<RetentionPlan> {
         let limits_set =
             self.config.retention_ms.is_some() || self.config.retention_bytes.is_some();
         if self.config.cleanup == Cleanup::Compact || !limits_set || self.damaged.is_some() {
@@ -90,7 +95,7 @@ impl Log {
         plan(
             facts,
             view.size_bytes(),
-            self.flushed_offset,
+            self.flushed_offset.min(high_watermark),
             &self.config,
             now_ms,
         )
@@ -206,7 +211,7 @@ mod tests {
     fn check(
         segments: &[(u64, TimestampMs)],
         (retention_bytes, retention_ms): (Option<u64>, Option<u64>),
-        flushed_offset: Offset,
+        up_to: Offset,
         expected: Option<(Offset, u64)>,
     ) {
         let last = segments.len() - 1;
@@ -229,7 +234,7 @@ mod tests {
             ..LogConfig::default()
         };
         let log_bytes = segments.iter().map(|(bytes, _)| bytes).sum();
-        let planned = plan(facts, log_bytes, flushed_offset, &config, 1000);
+        let planned = plan(facts, log_bytes, up_to, &config, 1000);
         let planned = planned.map(|plan| (plan.delete_before, plan.bytes));
         assert_eq!(planned, expected);
     }

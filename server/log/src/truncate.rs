@@ -35,7 +35,7 @@ struct Replacement {
 
 impl Log {
     /// Cuts the log so that it ends at `to`, or at the border of a batch below it, and returns its
-    /// new end. That is durable, as is all that stays, when this returns; a ticket under way is
+    /// new end. (Where compaction has taken batches away, that is the end of the last one left.) That is durable, as is all that stays, when this returns; a ticket under way is
     /// taken over.
     ///
     /// A damaged log can be cut at the damage or below; what stays is sound then, and the log

@@ -1,7 +1,7 @@
 //! The task of a group's member: joins, takes and releases partitions, commits, and joins again
 //! when its stream breaks.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use millstream_transport::{FrameReceiver, FrameSender, Priority};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
-use super::claim::{Claim, ClaimTarget};
+use super::claim::{Claim, ClaimId, ClaimTarget};
 use super::commit::{Command, CommitPart, Offsets, Settlement};
 use super::intake::Intake;
 use crate::backoff::Backoff;
@@ -354,7 +354,8 @@ impl<'a> Session<'a> {
     ) -> Result<()> {
         if let Offsets::Claims(positions) = &mut offsets {
             let owned = self.member.intake.committable();
-            positions.retain(|(claim, _)| owned.iter().any(|owned| owned.id == claim.id));
+            let owned: HashSet<ClaimId> = owned.iter().map(|claim| claim.id).collect();
+            positions.retain(|(claim, _)| owned.contains(&claim.id));
         }
         let generation = self.generation;
         let parts = offsets.into_parts(OFFSETS_PER_COMMIT);

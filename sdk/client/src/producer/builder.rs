@@ -3,7 +3,6 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use millstream_protocol::api::produce::InitProducer;
 use millstream_protocol::api::topic::TopicDescription;
 use millstream_protocol::batch::Compression;
@@ -11,7 +10,7 @@ use millstream_protocol::limits::MAX_BATCH_BYTES;
 use tokio::runtime::Handle;
 
 use super::partitioner::Partitioner;
-use super::queue::PartitionQueue;
+use super::partitions::Partitions;
 use super::state::{BatchSettings, ProducerState};
 use super::{Producer, Shared};
 use crate::client::Client;
@@ -117,16 +116,14 @@ impl ProducerBuilder {
             max_batch_bytes,
             partitions,
         );
-        let queues = (0..partitions)
-            .map(|partition| PartitionQueue::new(&state, partition))
-            .collect();
+        let partitions = Partitions::new(&state, partitions);
         let shared = Arc::new(Shared {
             client: self.client,
             state,
             topic_id: topic.topic_id,
             partitioner: self.partitioner,
             identity,
-            partitions: ArcSwap::from_pointee(queues),
+            partitions,
             runtime: Handle::current(),
         });
         tokio::spawn(follow_topic(Arc::downgrade(&shared), self.topic_refresh));
@@ -188,7 +185,9 @@ async fn follow_topic(producer: Weak<Shared>, interval: Duration) {
         match client.admin().describe_topic(&*name).await {
             Ok(topic) if topic.topic_id == topic_id => {
                 if let Some(shared) = producer.upgrade() {
-                    shared.grow(topic.partitions.len() as u32);
+                    shared
+                        .partitions
+                        .grow(&shared.state, topic.partitions.len() as u32);
                 }
             }
             Ok(_) => return,

@@ -11,6 +11,7 @@ mod budget;
 mod builder;
 mod delivery;
 mod partitioner;
+mod partitions;
 mod queue;
 mod record;
 mod sender;
@@ -20,9 +21,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
 use millstream_protocol::api::produce::ProducerIdentity;
-use millstream_protocol::{PartitionIndex, TimestampMs, TopicId};
+use millstream_protocol::{TimestampMs, TopicId};
 use tokio::runtime::Handle;
 
 pub use builder::ProducerBuilder;
@@ -32,6 +32,7 @@ pub use record::{Payload, ProduceRecord};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
+use partitions::Partitions;
 use queue::{PartitionQueue, Placement, PushError};
 use sender::PartitionSender;
 use state::ProducerState;
@@ -85,7 +86,7 @@ struct Shared {
     topic_id: TopicId,
     partitioner: Partitioner,
     identity: ProducerIdentity,
-    partitions: ArcSwap<Vec<Arc<PartitionQueue>>>,
+    partitions: Partitions,
     runtime: Handle,
 }
 
@@ -145,7 +146,7 @@ impl Producer {
     ///
     /// The first failure since the last flush, also of records whose [`Delivery`] was dropped.
     pub async fn flush(&self) -> Result<()> {
-        let partitions = self.shared.partitions.load_full();
+        let partitions = self.shared.partitions.queues();
         let pending: Vec<_> = partitions
             .iter()
             .filter_map(|queue| queue.flush())
@@ -175,7 +176,7 @@ impl Producer {
 
     /// How many partitions the topic has, as far as this producer knows.
     pub fn partitions(&self) -> u32 {
-        self.shared.partitions.load().len() as u32
+        self.shared.partitions.queues().len() as u32
     }
 
     /// Bytes of records that are buffered or not yet acknowledged, rounded up to the steps in
@@ -191,9 +192,9 @@ impl Producer {
         held_bytes: &mut usize,
     ) -> Result<Delivery, PushError> {
         let shared = &*self.shared;
-        let partitions = shared.partitions.load();
+        let partitions = shared.partitions.queues();
         loop {
-            match shared.push_to(&partitions, record, timestamp_ms, held_bytes) {
+            match shared.push_to(partitions, record, timestamp_ms, held_bytes) {
                 Ok(Some(delivery)) => return Ok(delivery),
                 Ok(None) => {}
                 Err(PushError::Refused(error)) => {
@@ -250,23 +251,10 @@ impl Shared {
         self.runtime.spawn(sender.run());
     }
 
-    /// Makes queues for partitions that the topic has got since.
-    fn grow(&self, partitions: u32) {
-        let known = self.partitions.load();
-        let added = known.len() as u32..partitions;
-        if added.is_empty() {
-            return;
-        }
-        let added = added.map(|partition| PartitionQueue::new(&self.state, partition));
-        self.partitions
-            .store(Arc::new(known.iter().cloned().chain(added).collect()));
-        self.state.set_partitions(partitions);
-    }
-
     fn close(&self) {
         self.state.budget.close();
         self.partitions
-            .load()
+            .queues()
             .iter()
             .for_each(|queue| queue.close());
     }

@@ -1,5 +1,11 @@
 //! The client against a broker in memory that can be made to fail.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod admin;
 mod broker;
 mod connection;

@@ -124,9 +124,26 @@ impl Authority {
         name: &str,
         hosts: &[&str],
     ) -> Result<IssuedIdentity, IssueError> {
-        let principal = Principal::new(role, name)?;
+        self.sign(&certificate_params(&Principal::new(role, name)?, hosts)?)
+    }
+
+    /// A certificate that TLS takes for every purpose, whatever the role it names: from an
+    /// authority that is careless.
+    #[cfg(test)]
+    pub(crate) fn issue_for_all_purposes(&self, role: Role, name: &str) -> IssuedIdentity {
+        let mut params = certificate_params(&Principal::new(role, name).unwrap(), &["x"]).unwrap();
+        params
+            .subject_alt_names
+            .push(host_name("localhost").unwrap());
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ];
+        self.sign(&params).unwrap()
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Result<IssuedIdentity, IssueError> {
         let key = KeyPair::generate().map_err(crypto)?;
-        let params = certificate_params(&principal, hosts)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(crypto)?;
         Ok(IssuedIdentity {
             certificate_pem: certificate.pem(),

@@ -9,8 +9,9 @@ use rustls::version::TLS13;
 use super::{authority, client_identity, listen, server_identity, within};
 use crate::identity::{Authority, Identity};
 use crate::{
-    AcceptError, BindError, CertificateFault, CertificateFaultKind, CloseReason, ConnectError,
-    Connector, ConnectorError, Listener, Principal, ReceiveError, Role, TransportConfig, tls,
+    AcceptError, BindError, CertificateFault, CertificateFaultKind, CloseCode, CloseReason,
+    ConnectError, Connector, ConnectorError, Listener, Principal, ReceiveError, Role,
+    TransportConfig, tls,
 };
 
 /// Connects to a listener that accepts one attempt. The client's outcome is that of its connect or,
@@ -216,6 +217,66 @@ async fn a_servers_certificate_does_not_connect() {
     let client = disguised(&authority, Role::Server, Role::Client);
     let (outcome, _) = meet(&listener, &client, "localhost").await;
     assert_eq!(refused(&outcome).kind, CertificateFaultKind::WrongRole);
+}
+
+#[tokio::test]
+async fn the_role_holds_even_if_tls_lets_it_pass() {
+    let authority = authority();
+    let careless = |named, claims| {
+        let issued = authority
+            .issue_for_all_purposes(named, "mallory")
+            .identity()
+            .unwrap();
+        issued.claiming(Principal::new(claims, "mallory").unwrap())
+    };
+    let (outcome, accepted) = {
+        let listener = listen(&server_identity(&authority), TransportConfig::server());
+        meet(
+            &listener,
+            &careless(Role::Server, Role::Client),
+            "localhost",
+        )
+        .await
+    };
+    let message = "this role may not open connections".to_owned();
+    assert_eq!(
+        outcome,
+        Err(CloseReason::Peer {
+            code: CloseCode::NotAuthorized,
+            message
+        })
+    );
+    assert!(
+        matches!(accepted, Err(AcceptError::Role { .. })),
+        "{accepted:?}"
+    );
+
+    let server = careless(Role::Client, Role::Server);
+    let listener = listen(&server, TransportConfig::server());
+    let connector =
+        Connector::new(&client_identity(&authority), TransportConfig::client()).unwrap();
+    let address = listener.local_addr().to_string();
+    let accepting = async {
+        let accepted = listener.accept().await.unwrap().accept().await;
+        accepted.unwrap().closed().await
+    };
+    let connecting = connector.connect(&address, "localhost");
+    let (outcome, closed) = within(async { tokio::join!(connecting, accepting) }).await;
+    let Err(ConnectError::Principal { reason, .. }) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(
+        reason,
+        "millstream://client/mallory may not accept connections"
+    );
+    let message = reason;
+    assert_eq!(
+        closed,
+        CloseReason::Peer {
+            code: CloseCode::NotAuthorized,
+            message
+        }
+    );
 }
 
 /// A client's TLS configuration that is made like ours, but may differ from it.

@@ -32,11 +32,23 @@ impl Agent {
         broker: &str,
         quic: Option<&str>,
     ) -> anyhow::Result<Self> {
-        let mut arguments = vec!["--identities".into(), identities.folder().as_os_str().to_owned()];
+        let mut arguments = vec![
+            "--identities".into(),
+            identities.folder().as_os_str().to_owned(),
+        ];
         arguments.extend(["--broker", broker].map(OsString::from));
-        arguments.extend(quic.into_iter().flat_map(|quic| ["--quic", quic]).map(OsString::from));
-        let mut agent = Self { process: started.spawn("client", arguments)?, topics: 0 };
-        agent.answer(READY_LIMIT).context("the client process is not ready")?;
+        arguments.extend(
+            quic.into_iter()
+                .flat_map(|quic| ["--quic", quic])
+                .map(OsString::from),
+        );
+        let mut agent = Self {
+            process: started.spawn("client", arguments)?,
+            topics: 0,
+        };
+        agent
+            .answer(READY_LIMIT)
+            .context("the client process is not ready")?;
         Ok(agent)
     }
 
@@ -62,7 +74,11 @@ impl Agent {
     }
 
     /// The speed of a task that moves `bytes`, MB/s.
-    pub(super) fn megabytes_per_second(&mut self, bytes: u64, task: impl Into<Task>) -> anyhow::Result<f64> {
+    pub(super) fn megabytes_per_second(
+        &mut self,
+        bytes: u64,
+        task: impl Into<Task>,
+    ) -> anyhow::Result<f64> {
         Ok(bytes as f64 / 1e6 / self.seconds(task)?)
     }
 
@@ -92,7 +108,11 @@ impl Agent {
     ) -> anyhow::Result<T> {
         self.topics += 1;
         let topic = format!("bench-{}", self.topics);
-        self.done(BrokerTask::CreateTopic { topic: topic.clone(), partitions, durability })?;
+        self.done(BrokerTask::CreateTopic {
+            topic: topic.clone(),
+            partitions,
+            durability,
+        })?;
         let outcome = work(self, &topic)?;
         self.done(BrokerTask::DeleteTopic { topic })?;
         Ok(outcome)
@@ -100,12 +120,14 @@ impl Agent {
 
     fn perform(&mut self, task: Task) -> anyhow::Result<Outcome> {
         self.process.send(&serde_json::to_string(&task)?)?;
-        self.answer(TASK_LIMIT).with_context(|| format!("cannot measure {task:?}"))
+        self.answer(TASK_LIMIT)
+            .with_context(|| format!("cannot measure {task:?}"))
     }
 
     fn answer(&mut self, limit: Duration) -> anyhow::Result<Outcome> {
         let line = self.process.receive(limit)?;
-        let answer: Answer = serde_json::from_str(&line).with_context(|| format!("the client process said {line:?}"))?;
+        let answer: Answer = serde_json::from_str(&line)
+            .with_context(|| format!("the client process said {line:?}"))?;
         answer.map_err(anyhow::Error::msg)
     }
 }

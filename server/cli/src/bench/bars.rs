@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::report::Row;
+use super::report::{Row, figure};
 
 /// What a row must reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +35,9 @@ const BARS: [(&str, Bar); 11] = [
 impl Bar {
     /// The bar of this row, if it has one.
     pub(super) fn of(name: &str) -> Option<Self> {
-        BARS.iter().find(|(row, _)| *row == name).map(|(_, bar)| *bar)
+        BARS.iter()
+            .find(|(row, _)| *row == name)
+            .map(|(_, bar)| *bar)
     }
 
     /// Whether the row reaches it.
@@ -54,8 +56,8 @@ impl fmt::Display for Bar {
         match self {
             Self::RatioAtLeast(bar) => write!(f, "ratio ≥ {bar}"),
             Self::RatioAtMost(bar) => write!(f, "ratio ≤ {bar}"),
-            Self::AtLeast(bar) => write!(f, "≥ {bar}"),
-            Self::Below(bar) => write!(f, "< {bar}"),
+            Self::AtLeast(bar) => write!(f, "≥ {}", figure(*bar)),
+            Self::Below(bar) => write!(f, "< {}", figure(*bar)),
         }
     }
 }
@@ -66,16 +68,32 @@ impl fmt::Display for Bar {
 ///
 /// Every bar that was missed, by name, or that there was none to hold a row against.
 pub(super) fn check(rows: &[Row]) -> anyhow::Result<()> {
-    let held: Vec<_> = rows.iter().filter_map(|row| Some((row, Bar::of(&row.name)?))).collect();
-    anyhow::ensure!(!held.is_empty(), "no row with a bar was measured, so nothing was checked");
-    let missed: Vec<_> = held.iter().filter(|(row, bar)| !bar.is_met(row)).map(|(row, bar)| describe(row, *bar)).collect();
-    anyhow::ensure!(missed.is_empty(), "{} of {} bars missed: {}", missed.len(), held.len(), missed.join("; "));
+    let held: Vec<_> = rows
+        .iter()
+        .filter_map(|row| Some((row, Bar::of(&row.name)?)))
+        .collect();
+    anyhow::ensure!(
+        !held.is_empty(),
+        "no row with a bar was measured, so nothing was checked"
+    );
+    let missed: Vec<_> = held
+        .iter()
+        .filter(|(row, bar)| !bar.is_met(row))
+        .map(|(row, bar)| describe(row, *bar))
+        .collect();
+    anyhow::ensure!(
+        missed.is_empty(),
+        "{} of {} bars missed: {}",
+        missed.len(),
+        held.len(),
+        missed.join("; ")
+    );
     Ok(())
 }
 
 fn describe(row: &Row, bar: Bar) -> String {
     let found = match (bar, row.ratio) {
-        (Bar::AtLeast(_) | Bar::Below(_), _) => format!("{:.1} {}", row.median, row.unit),
+        (Bar::AtLeast(_) | Bar::Below(_), _) => format!("{} {}", figure(row.median), row.unit),
         (_, Some(ratio)) => format!("{ratio:.2}"),
         (_, None) => "no ratio".to_owned(),
     };
@@ -89,13 +107,20 @@ mod tests {
     use crate::bench::stats::Summary;
 
     fn row(name: &str, median: f64, ceiling: Option<f64>) -> Row {
-        let summary = Summary { median, min: median, max: median };
+        let summary = Summary {
+            median,
+            min: median,
+            max: median,
+        };
         Row::new(name.to_owned(), Unit::MegabytesPerSecond, summary, ceiling)
     }
 
     #[test]
     fn every_bar_belongs_to_a_row() {
-        let names: Vec<_> = rows(Extent::Full, Some(10)).into_iter().map(|row| row.name).collect();
+        let names: Vec<_> = rows(Extent::Full, Some(10))
+            .into_iter()
+            .map(|row| row.name)
+            .collect();
         for (name, _) in BARS {
             assert!(names.iter().any(|row| row == name), "{name}");
         }
@@ -104,11 +129,20 @@ mod tests {
     #[test]
     fn bars_are_met_or_missed() {
         let met = |bar: Bar, median, ceiling| bar.is_met(&row("row", median, ceiling));
-        assert!(met(Bar::RatioAtLeast(0.5), 50.0, Some(100.0)) && !met(Bar::RatioAtLeast(0.5), 49.0, Some(100.0)));
-        assert!(met(Bar::RatioAtMost(3.0), 3.0, Some(1.0)) && !met(Bar::RatioAtMost(3.0), 3.1, Some(1.0)));
+        assert!(
+            met(Bar::RatioAtLeast(0.5), 50.0, Some(100.0))
+                && !met(Bar::RatioAtLeast(0.5), 49.0, Some(100.0))
+        );
+        assert!(
+            met(Bar::RatioAtMost(3.0), 3.0, Some(1.0))
+                && !met(Bar::RatioAtMost(3.0), 3.1, Some(1.0))
+        );
         assert!(met(Bar::AtLeast(4.0), 4.0, None) && !met(Bar::AtLeast(4.0), 3.9, None));
         assert!(met(Bar::Below(2.0), 1.9, None) && !met(Bar::Below(2.0), 2.0, None));
-        assert!(!met(Bar::RatioAtLeast(0.5), 50.0, None), "no ceiling is no pass");
+        assert!(
+            !met(Bar::RatioAtLeast(0.5), 50.0, None),
+            "no ceiling is no pass"
+        );
     }
 
     #[test]
@@ -117,7 +151,10 @@ mod tests {
         let bad = row("consume/1KiB/1p", 10.0, Some(100.0));
         assert!(check(std::slice::from_ref(&good)).is_ok());
         let error = check(&[good, bad]).unwrap_err().to_string();
-        assert_eq!(error, "1 of 2 bars missed: consume/1KiB/1p is 0.10, the bar is ratio ≥ 0.6");
+        assert_eq!(
+            error,
+            "1 of 2 bars missed: consume/1KiB/1p is 0.10, the bar is ratio ≥ 0.6"
+        );
         assert!(check(&[row("quic/up", 1.0, None)]).is_err());
     }
 }

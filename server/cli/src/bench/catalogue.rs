@@ -53,10 +53,22 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    const KIB_1P: Self = Self { record_bytes: 1024, partitions: 1 };
-    const SMALL_1P: Self = Self { record_bytes: 100, partitions: 1 };
-    const KIB_4P: Self = Self { record_bytes: 1024, partitions: 4 };
-    const SMALL_4P: Self = Self { record_bytes: 100, partitions: 4 };
+    const KIB_1P: Self = Self {
+        record_bytes: 1024,
+        partitions: 1,
+    };
+    const SMALL_1P: Self = Self {
+        record_bytes: 100,
+        partitions: 1,
+    };
+    const KIB_4P: Self = Self {
+        record_bytes: 1024,
+        partitions: 4,
+    };
+    const SMALL_4P: Self = Self {
+        record_bytes: 100,
+        partitions: 4,
+    };
 
     /// All of them.
     pub(super) const ALL: [Self; 4] = [Self::KIB_1P, Self::SMALL_1P, Self::KIB_4P, Self::SMALL_4P];
@@ -201,13 +213,22 @@ fn ceilings(rows: &mut Rows, extent: Extent) {
 fn throughput(rows: &mut Rows, extent: Extent) {
     let of_extent = |of: Durability, shape: Shape| match extent {
         Extent::Full => true,
-        Extent::Quick => shape == Shape::KIB_1P || (of == Durability::Relaxed && shape == Shape::SMALL_1P),
+        Extent::Quick => {
+            shape == Shape::KIB_1P || (of == Durability::Relaxed && shape == Shape::SMALL_1P)
+        }
     };
-    let pairs = || DURABILITIES.into_iter().flat_map(|of| Shape::ALL.map(|shape| (of, shape)));
+    let pairs = || {
+        DURABILITIES
+            .into_iter()
+            .flat_map(|of| Shape::ALL.map(|shape| (of, shape)))
+    };
     for (of, shape) in pairs().filter(|(of, shape)| of_extent(*of, *shape)) {
         rows.rate(&produce(of, shape));
     }
-    for shape in Shape::ALL.into_iter().filter(|shape| of_extent(Durability::Relaxed, *shape)) {
+    for shape in Shape::ALL
+        .into_iter()
+        .filter(|shape| of_extent(Durability::Relaxed, *shape))
+    {
         rows.rate(&consume(shape));
     }
     for (of, shape) in pairs().filter(|(of, shape)| of_extent(*of, *shape)) {
@@ -220,7 +241,10 @@ struct Rows(Vec<RowSpec>);
 
 impl Rows {
     fn add(&mut self, name: impl Into<String>, unit: Unit) {
-        self.0.push(RowSpec { name: name.into(), unit });
+        self.0.push(RowSpec {
+            name: name.into(),
+            unit,
+        });
     }
 
     fn rate(&mut self, name: &str) {
@@ -252,7 +276,9 @@ impl Plan {
                 "no row's name starts with {prefix:?}: --list names them"
             );
         }
-        let wanted = |row: &RowSpec| prefixes.is_empty() || prefixes.iter().any(|prefix| row.name.starts_with(prefix));
+        let wanted = |row: &RowSpec| {
+            prefixes.is_empty() || prefixes.iter().any(|prefix| row.name.starts_with(prefix))
+        };
         Ok(Self(rows.into_iter().filter(wanted).collect()))
     }
 
@@ -263,7 +289,11 @@ impl Plan {
 
     /// Whether this row, or one below it, was asked for.
     pub(super) fn wants(&self, name: &str) -> bool {
-        self.0.iter().any(|row| row.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        self.0.iter().any(|row| {
+            row.name
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
     }
 }
 
@@ -274,7 +304,10 @@ mod tests {
     use super::*;
 
     fn names(extent: Extent, start_gib: Option<u32>) -> Vec<String> {
-        rows(extent, start_gib).into_iter().map(|row| row.name).collect()
+        rows(extent, start_gib)
+            .into_iter()
+            .map(|row| row.name)
+            .collect()
     }
 
     /// Scripts compare these from release to release: a name that changes is a name that is lost.
@@ -299,7 +332,13 @@ mod tests {
         let selected: Vec<_> = plan.rows().iter().map(|row| row.name.as_str()).collect();
         assert_eq!(
             selected,
-            ["consume/1KiB/1p", "consume/1KiB/1p/records", "consume/100B/1p", "consume/100B/1p/records", START_EMPTY]
+            [
+                "consume/1KiB/1p",
+                "consume/1KiB/1p/records",
+                "consume/100B/1p",
+                "consume/100B/1p/records",
+                START_EMPTY
+            ]
         );
         assert!(plan.wants("consume/1KiB/1p") && plan.wants("consume") && !plan.wants("cons"));
         assert!(!plan.wants("consume/1KiB/4p") && !plan.wants(QUIC_UP));
@@ -310,7 +349,10 @@ mod tests {
     #[test]
     fn units_read_the_same_in_the_table_and_in_json() {
         for row in rows(Extent::Full, Some(10)) {
-            assert_eq!(serde_json::to_value(row.unit).unwrap(), row.unit.to_string());
+            assert_eq!(
+                serde_json::to_value(row.unit).unwrap(),
+                row.unit.to_string()
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use millstream::Client;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -39,7 +39,14 @@ pub(super) async fn run(args: ClientArgs) -> anyhow::Result<()> {
         let task: Task = serde_json::from_str(&line).context("a task that cannot be read")?;
         let hands = Arc::clone(&hands);
         // Spawned, so that it runs on the runtime's own threads, as a server's requests do.
-        let done = tokio::spawn(async move { hands.perform(task).await }).await?;
+        let mut performing = tokio::spawn(async move { hands.perform(task).await });
+        let done = tokio::select! {
+            done = &mut performing => done?,
+            next = tasks.recv() => match next {
+                Some(_) => bail!("a task came before the one before it was done"),
+                None => return Ok(()),
+            },
+        };
         tell(&done.map_err(|error| format!("{error:#}")))?;
     }
     Ok(())
@@ -63,7 +70,10 @@ pub(super) fn lines_of_stdin() -> anyhow::Result<mpsc::UnboundedReceiver<String>
             }
         }
     };
-    std::thread::Builder::new().name("standard input".to_owned()).spawn(read).context("cannot start a thread")?;
+    std::thread::Builder::new()
+        .name("standard input".to_owned())
+        .spawn(read)
+        .context("cannot start a thread")?;
     Ok(lines)
 }
 
@@ -80,20 +90,36 @@ impl Hands {
         let identities = Identities::at(&args.identities);
         let payload = Payload::new();
         let connect = async |name: &str| {
-            let builder = Client::builder().address(&args.broker).server_name(SERVER_NAME);
-            anyhow::Ok(builder.identity(identities.client()?).client_name(name).connect().await?)
+            let builder = Client::builder()
+                .address(&args.broker)
+                .server_name(SERVER_NAME);
+            anyhow::Ok(
+                builder
+                    .identity(identities.client()?)
+                    .client_name(name)
+                    .connect()
+                    .await?,
+            )
         };
         let quic = match &args.quic {
             Some(address) => Some(RawClient::connect(&identities, address, payload.clone()).await?),
             None => None,
         };
-        Ok(Self { producing: connect("bench-producer").await?, consuming: connect("bench-consumer").await?, quic, payload })
+        Ok(Self {
+            producing: connect("bench-producer").await?,
+            consuming: connect("bench-consumer").await?,
+            quic,
+            payload,
+        })
     }
 
     async fn perform(&self, task: Task) -> anyhow::Result<Outcome> {
         match task {
             Task::Quic(task) => {
-                let quic = self.quic.as_ref().context("this client knows no raw QUIC server")?;
+                let quic = self
+                    .quic
+                    .as_ref()
+                    .context("this client knows no raw QUIC server")?;
                 over_quic(quic, task).await
             }
             Task::Disk(task) => {
@@ -107,36 +133,80 @@ impl Hands {
     async fn with_broker(&self, task: BrokerTask) -> anyhow::Result<Outcome> {
         let (producing, consuming, payload) = (&self.producing, &self.consuming, &self.payload);
         Ok(match task {
-            BrokerTask::CreateTopic { topic, partitions, durability } => {
-                producing.admin().create_topic(topic).partitions(partitions).durability(durability).await?;
+            BrokerTask::CreateTopic {
+                topic,
+                partitions,
+                durability,
+            } => {
+                producing
+                    .admin()
+                    .create_topic(topic)
+                    .partitions(partitions)
+                    .durability(durability)
+                    .await?;
                 Outcome::Done
             }
             BrokerTask::DeleteTopic { topic } => {
                 producing.admin().delete_topic(topic).await?;
                 Outcome::Done
             }
-            BrokerTask::Produce { topic, record_bytes, records } => {
-                Outcome::Seconds(produce::produce(producing, payload, &topic, record_bytes, records).await?)
-            }
-            BrokerTask::Consume { topic, record_bytes, records } => {
+            BrokerTask::Produce {
+                topic,
+                record_bytes,
+                records,
+            } => Outcome::Seconds(
+                produce::produce(producing, payload, &topic, record_bytes, records).await?,
+            ),
+            BrokerTask::Consume {
+                topic,
+                record_bytes,
+                records,
+            } => {
                 Outcome::Seconds(consume::consume(consuming, &topic, record_bytes, records).await?)
             }
-            BrokerTask::EndToEnd { topic, record_bytes, records } => Outcome::Seconds(
-                consume::end_to_end(producing, consuming, payload, &topic, record_bytes, records).await?,
+            BrokerTask::EndToEnd {
+                topic,
+                record_bytes,
+                records,
+            } => Outcome::Seconds(
+                consume::end_to_end(producing, consuming, payload, &topic, record_bytes, records)
+                    .await?,
             ),
-            BrokerTask::AckLatency { topic, schedule, record_bytes } => {
-                Outcome::Latency(latency::acknowledged(producing, payload, &topic, schedule, record_bytes).await?)
-            }
-            BrokerTask::EndToEndLatency { topic, schedule, record_bytes } => Outcome::Latency(
-                latency::end_to_end(producing, consuming, payload, &topic, schedule, record_bytes).await?,
+            BrokerTask::AckLatency {
+                topic,
+                schedule,
+                record_bytes,
+            } => Outcome::Latency(
+                latency::acknowledged(producing, payload, &topic, schedule, record_bytes).await?,
+            ),
+            BrokerTask::EndToEndLatency {
+                topic,
+                schedule,
+                record_bytes,
+            } => Outcome::Latency(
+                latency::end_to_end(
+                    producing,
+                    consuming,
+                    payload,
+                    &topic,
+                    schedule,
+                    record_bytes,
+                )
+                .await?,
             ),
             BrokerTask::FillQuakes { topic, records } => {
                 worker::fill(producing, &topic, records).await?;
                 Outcome::Done
             }
-            BrokerTask::RunWorker { name, component, input, output, records } => {
-                Outcome::PerSecond(worker::run(producing, &name, &component, (&input, &output), records).await?)
-            }
+            BrokerTask::RunWorker {
+                name,
+                component,
+                input,
+                output,
+                records,
+            } => Outcome::PerSecond(
+                worker::run(producing, &name, &component, (&input, &output), records).await?,
+            ),
         })
     }
 }
@@ -146,20 +216,36 @@ async fn over_quic(quic: &RawClient, task: QuicTask) -> anyhow::Result<Outcome> 
         QuicTask::Up { bytes } => Outcome::Seconds(quic.up(bytes).await?),
         QuicTask::Down { bytes } => Outcome::Seconds(quic.down(bytes).await?),
         QuicTask::Both { bytes } => Outcome::Seconds(quic.both(bytes).await?),
-        QuicTask::RoundTrips { schedule, request_bytes, answer_bytes } => {
-            Outcome::Latency(quic.round_trips(schedule, request_bytes, answer_bytes).await?)
-        }
+        QuicTask::RoundTrips {
+            schedule,
+            request_bytes,
+            answer_bytes,
+        } => Outcome::Latency(
+            quic.round_trips(schedule, request_bytes, answer_bytes)
+                .await?,
+        ),
     })
 }
 
 fn to_disk(task: DiskTask, payload: &Payload) -> anyhow::Result<Outcome> {
     Ok(match task {
-        DiskTask::Write { folder, bytes, group_bytes } => {
+        DiskTask::Write {
+            folder,
+            bytes,
+            group_bytes,
+        } => {
             let flush = group_bytes.map_or(Flush::Never, Flush::Each);
             Outcome::Seconds(disk::write(&folder, payload, bytes, flush)?)
         }
-        DiskTask::Sync { folder, record_bytes, duration } => {
-            Outcome::Latency(disk::sync_records(&folder, payload, record_bytes, duration)?)
-        }
+        DiskTask::Sync {
+            folder,
+            record_bytes,
+            duration,
+        } => Outcome::Latency(disk::sync_records(
+            &folder,
+            payload,
+            record_bytes,
+            duration,
+        )?),
     })
 }

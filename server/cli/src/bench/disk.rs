@@ -40,7 +40,11 @@ struct Scratch {
 impl Scratch {
     fn create(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join("ceiling");
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)?;
         Ok(Self { path, file })
     }
 
@@ -63,7 +67,12 @@ impl Drop for Scratch {
 }
 
 /// Appends `bytes` to a new file in `folder`; the seconds it takes. Blocks.
-pub(super) fn write(folder: &Path, payload: &Payload, bytes: u64, flush: Flush) -> anyhow::Result<f64> {
+pub(super) fn write(
+    folder: &Path,
+    payload: &Payload,
+    bytes: u64,
+    flush: Flush,
+) -> anyhow::Result<f64> {
     let scratch = Scratch::create(folder)?;
     let begun = Instant::now();
     let (mut written, mut flushed) = (0, 0);
@@ -115,9 +124,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let payload = Payload::new();
         for flush in [Flush::Never, Flush::Each(group_bytes(1)), Flush::Each(1)] {
-            assert!(write(folder.path(), &payload, 6 * WRITE_BYTES as u64 + 5, flush).unwrap() > 0.0);
+            assert!(
+                write(folder.path(), &payload, 6 * WRITE_BYTES as u64 + 5, flush).unwrap() > 0.0
+            );
         }
-        assert_eq!(sync_records(folder.path(), &payload, 100, Duration::ZERO).unwrap().count, 1);
+        assert_eq!(
+            sync_records(folder.path(), &payload, 100, Duration::ZERO)
+                .unwrap()
+                .count,
+            1
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

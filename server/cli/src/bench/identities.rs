@@ -21,16 +21,23 @@ impl Identities {
     pub(super) fn create(folder: &Path) -> anyhow::Result<Self> {
         let identities = Self::at(folder);
         let authority = Authority::create("bench").context("cannot make an authority")?;
-        for (role, name, hosts) in [(Role::Server, "bench-server", &[SERVER_NAME][..]), (Role::Client, "bench-client", &[])] {
+        for (role, name, hosts) in [
+            (Role::Server, "bench-server", &[SERVER_NAME][..]),
+            (Role::Client, "bench-client", &[]),
+        ] {
             let [certificate, key, ca] = identities.files(role);
-            authority.issue(role, name, hosts)?.save(&certificate, &key, &ca)?;
+            authority
+                .issue(role, name, hosts)?
+                .save(&certificate, &key, &ca)?;
         }
         Ok(identities)
     }
 
     /// Those that were made in `folder`.
     pub(super) fn at(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self {
+            folder: folder.to_owned(),
+        }
     }
 
     /// Where they lie.
@@ -54,7 +61,11 @@ impl Identities {
     }
 
     fn files(&self, role: Role) -> [PathBuf; 3] {
-        [self.folder.join(format!("{role}.pem")), self.folder.join(format!("{role}.key")), self.folder.join("ca.pem")]
+        [
+            self.folder.join(format!("{role}.pem")),
+            self.folder.join(format!("{role}.key")),
+            self.folder.join("ca.pem"),
+        ]
     }
 }
 

@@ -131,17 +131,27 @@ async fn measure(args: RunArgs, output: Output) -> anyhow::Result<()> {
     let settings = Settings::of(&args);
     let plan = Plan::select(settings.rows(), &args.only)?;
     if args.list {
-        return output.print(&RowNames(plan.rows().iter().map(|row| row.name.clone()).collect()));
+        return output.print(&RowNames(
+            plan.rows().iter().map(|row| row.name.clone()).collect(),
+        ));
     }
     let mut interrupts = Interrupts::catch()?;
     let data_dir = data_dir(args.data_dir)?;
     for reservation in Machine::look(&data_dir)?.reservations() {
         say(format_args!("note: {reservation}"));
     }
-    let component =
-        if plan.wants(WORKER) { interrupts.unless(component(args.component)).await? } else { None };
+    let component = if plan.wants(WORKER) {
+        interrupts.unless(component(args.component)).await?
+    } else {
+        None
+    };
     let started = Started::default();
-    let order = Order { settings, plan, data_dir, component };
+    let order = Order {
+        settings,
+        plan,
+        data_dir,
+        component,
+    };
     let mut work = tokio::task::spawn_blocking({
         let started = started.clone();
         move || run::measure(order, &started)
@@ -156,7 +166,11 @@ async fn measure(args: RunArgs, output: Output) -> anyhow::Result<()> {
         }
     };
     output.print(&report)?;
-    if args.check { bars::check(&report.rows) } else { Ok(()) }
+    if args.check {
+        bars::check(&report.rows)
+    } else {
+        Ok(())
+    }
 }
 
 /// The names of the rows.
@@ -173,7 +187,8 @@ impl View for RowNames {
 /// Beside what is built, where there is such a place: it is on a disk, and ignored by git.
 fn data_dir(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     if let Some(given) = given {
-        std::fs::create_dir_all(&given).with_context(|| format!("cannot make {}", given.display()))?;
+        std::fs::create_dir_all(&given)
+            .with_context(|| format!("cannot make {}", given.display()))?;
         return Ok(given);
     }
     let here = std::env::current_dir().context("the working directory is gone")?;
@@ -184,16 +199,28 @@ fn data_dir(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 /// The component of the worker's row: the one given, or built from the workspace.
 async fn component(given: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
     if let Some(given) = given {
-        return Ok(Some(given.canonicalize().with_context(|| format!("cannot find {}", given.display()))?));
+        return Ok(Some(
+            given
+                .canonicalize()
+                .with_context(|| format!("cannot find {}", given.display()))?,
+        ));
     }
-    let left_out = |why: &str| say(format_args!("note: {WORKER} is left out: {why}; see --component"));
+    let left_out = |why: &str| {
+        say(format_args!(
+            "note: {WORKER} is left out: {why}; see --component"
+        ))
+    };
     let here = std::env::current_dir().context("the working directory is gone")?;
     let Some(workspace) = workspace_above(&here) else {
         left_out(&format!("there is no {PLUGIN} here"));
         return Ok(None);
     };
     let target_dir = Some(workspace.join("target").join("plugins"));
-    let args = BuildArgs { path: workspace.join(PLUGIN), target_dir, cargo_args: Vec::new() };
+    let args = BuildArgs {
+        path: workspace.join(PLUGIN),
+        target_dir,
+        cargo_args: Vec::new(),
+    };
     match build(&args).await {
         Ok(built) => Ok(Some(built.component)),
         Err(error) => {
@@ -205,7 +232,9 @@ async fn component(given: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
 
 /// The folder at or above `folder` that has the plugin.
 fn workspace_above(folder: &Path) -> Option<&Path> {
-    folder.ancestors().find(|folder| folder.join(PLUGIN).join("Cargo.toml").is_file())
+    folder
+        .ancestors()
+        .find(|folder| folder.join(PLUGIN).join("Cargo.toml").is_file())
 }
 
 #[cfg(test)]
@@ -222,13 +251,29 @@ mod tests {
 
     #[test]
     fn roles_are_hidden_and_take_no_arguments_of_a_run() {
-        let help = Line::try_parse_from(["bench", "--help"]).unwrap_err().to_string();
-        assert!(help.contains("--quick") && !help.contains("broker("), "{help}");
-        assert!(!help.contains("Commands:") && !help.contains("raw QUIC server"), "{help}");
+        let help = Line::try_parse_from(["bench", "--help"])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            help.contains("--quick") && !help.contains("broker("),
+            "{help}"
+        );
+        assert!(
+            !help.contains("Commands:") && !help.contains("raw QUIC server"),
+            "{help}"
+        );
         let role = Line::try_parse_from(["bench", "quic", "--identities", "/tmp/ids"]).unwrap();
         assert!(matches!(role.args.role, Some(Role::Quic(_))));
-        assert!(Line::try_parse_from(["bench", "--quick", "quic", "--identities", "/tmp/ids"]).is_err());
-        assert!(Line::try_parse_from(["bench", "--quick"]).unwrap().args.role.is_none());
+        assert!(
+            Line::try_parse_from(["bench", "--quick", "quic", "--identities", "/tmp/ids"]).is_err()
+        );
+        assert!(
+            Line::try_parse_from(["bench", "--quick"])
+                .unwrap()
+                .args
+                .role
+                .is_none()
+        );
     }
 
     #[test]

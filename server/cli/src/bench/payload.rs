@@ -23,7 +23,10 @@ impl Payload {
             state ^= state << 17;
             state.to_le_bytes()
         });
-        let pool: Vec<u8> = words.take((POOL_BYTES + MAX_PIECE_BYTES) / 8).flatten().collect();
+        let pool: Vec<u8> = words
+            .take((POOL_BYTES + MAX_PIECE_BYTES) / 8)
+            .flatten()
+            .collect();
         Self(pool.into())
     }
 
@@ -52,7 +55,10 @@ mod tests {
     fn pieces_anywhere_have_their_length() {
         let payload = Payload::new();
         for position in [0, 1, POOL_BYTES as u64 - 1, u64::MAX] {
-            assert_eq!(payload.bytes(position, MAX_PIECE_BYTES).len(), MAX_PIECE_BYTES);
+            assert_eq!(
+                payload.bytes(position, MAX_PIECE_BYTES).len(),
+                MAX_PIECE_BYTES
+            );
             assert_eq!(payload.bytes(position, 100), payload.slice(position, 100));
         }
         assert_ne!(payload.slice(0, 1024), payload.slice(1024, 1024));

@@ -52,22 +52,35 @@ impl Started {
         command.args(["bench", role]).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // What happens is the run's to tell; a child tells what fails.
-        command.env(LOG_VARIABLE, std::env::var_os(LOG_VARIABLE).unwrap_or_else(|| OsString::from("warn")));
+        command.env(
+            LOG_VARIABLE,
+            std::env::var_os(LOG_VARIABLE).unwrap_or_else(|| OsString::from("warn")),
+        );
         let mut children = lock(&self.0);
         if children.interrupted {
             bail!("interrupted");
         }
-        let mut child = command.spawn().with_context(|| format!("cannot start the {role} process"))?;
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start the {role} process"))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let child = Arc::new(Mutex::new(child));
         children.running.push(Arc::clone(&child));
         drop(children);
         let stdout = stdout.context("a child without standard output")?;
-        Ok(Process { role, child, stdin, lines: read_lines(role, stdout)?, started: self.clone() })
+        Ok(Process {
+            role,
+            child,
+            stdin,
+            lines: read_lines(role, stdout)?,
+            started: self.clone(),
+        })
     }
 
     fn forget(&self, child: &Arc<Mutex<Child>>) {
-        lock(&self.0).running.retain(|other| !Arc::ptr_eq(other, child));
+        lock(&self.0)
+            .running
+            .retain(|other| !Arc::ptr_eq(other, child));
     }
 }
 
@@ -82,7 +95,10 @@ fn read_lines(role: &'static str, stdout: ChildStdout) -> anyhow::Result<mpsc::R
             }
         }
     };
-    thread::Builder::new().name(format!("{role} output")).spawn(read).context("cannot start a thread")?;
+    thread::Builder::new()
+        .name(format!("{role} output"))
+        .spawn(read)
+        .context("cannot start a thread")?;
     Ok(lines)
 }
 
@@ -103,7 +119,10 @@ impl Process {
 
     /// Sends a line.
     pub(super) fn send(&mut self, line: &str) -> anyhow::Result<()> {
-        let stdin = self.stdin.as_mut().with_context(|| format!("the {} process is stopping", self.role))?;
+        let stdin = self
+            .stdin
+            .as_mut()
+            .with_context(|| format!("the {} process is stopping", self.role))?;
         writeln!(stdin, "{line}")
             .and_then(|()| stdin.flush())
             .with_context(|| format!("cannot speak to the {} process", self.role))
@@ -114,9 +133,15 @@ impl Process {
         match self.lines.recv_timeout(limit) {
             Ok(line) => Ok(line),
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                bail!("the {} process said nothing for {} s", self.role, limit.as_secs())
+                bail!(
+                    "the {} process said nothing for {} s",
+                    self.role,
+                    limit.as_secs()
+                )
             }
-            Err(mpsc::RecvTimeoutError::Disconnected) => bail!("the {} process ended early", self.role),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                bail!("the {} process ended early", self.role)
+            }
         }
     }
 
@@ -125,14 +150,24 @@ impl Process {
         drop(self.stdin.take());
         let begun = Instant::now();
         while begun.elapsed() < STOP_LIMIT {
-            let ended = lock(&self.child).try_wait().context("cannot wait for a process")?;
+            let ended = lock(&self.child)
+                .try_wait()
+                .context("cannot wait for a process")?;
             if let Some(status) = ended {
-                anyhow::ensure!(status.success(), "the {} process ended with {status}", self.role);
+                anyhow::ensure!(
+                    status.success(),
+                    "the {} process ended with {status}",
+                    self.role
+                );
                 return Ok(());
             }
             thread::sleep(STOP_CHECK);
         }
-        bail!("the {} process did not stop within {} s", self.role, STOP_LIMIT.as_secs())
+        bail!(
+            "the {} process did not stop within {} s",
+            self.role,
+            STOP_LIMIT.as_secs()
+        )
     }
 
     /// Ends the process as a crash would.

@@ -27,12 +27,17 @@ fn cpu_seconds_of(stat: &str) -> Option<f64> {
     const FIRST_BEHIND_NAME: usize = 3;
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(USER - FIRST_BEHIND_NAME);
-    let (user, system) = (fields.next()?.parse::<u64>().ok()?, fields.next()?.parse::<u64>().ok()?);
+    let (user, system) = (
+        fields.next()?.parse::<u64>().ok()?,
+        fields.next()?.parse::<u64>().ok()?,
+    );
     Some((user + system) as f64 / TICKS_PER_SECOND)
 }
 
 fn resident_bytes_of(status: &str) -> Option<u64> {
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = resident.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -43,14 +48,18 @@ mod tests {
 
     #[test]
     fn processor_time_behind_an_awkward_name() {
-        let stat = "42 (mill) stream) S 1 42 42 0 -1 4194560 999 0 0 0 150 25 7 7 20 0 9 0 1234 5678 90";
+        let stat =
+            "42 (mill) stream) S 1 42 42 0 -1 4194560 999 0 0 0 150 25 7 7 20 0 9 0 1234 5678 90";
         assert_eq!(cpu_seconds_of(stat), Some(1.75));
         assert_eq!(cpu_seconds_of("42 (millstream) S 1"), None);
     }
 
     #[test]
     fn resident_memory_is_in_kibibytes() {
-        assert_eq!(resident_bytes_of("Name:\tx\nVmPeak:\t 9 kB\nVmRSS:\t    2048 kB\n"), Some(2 << 20));
+        assert_eq!(
+            resident_bytes_of("Name:\tx\nVmPeak:\t 9 kB\nVmRSS:\t    2048 kB\n"),
+            Some(2 << 20)
+        );
         assert_eq!(resident_bytes_of("Name:\tx\n"), None);
     }
 

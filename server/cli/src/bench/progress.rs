@@ -23,8 +23,17 @@ enum Rows {
 
 impl Progress {
     pub(super) fn new() -> Self {
-        let rows = if std::io::stderr().is_terminal() { Rows::Untold } else { Rows::Told(HashSet::new()) };
-        Self { line: Output::new(OutputFormat::Table, Prose::Shown).progress().endless(), rows }
+        let rows = if std::io::stderr().is_terminal() {
+            Rows::Untold
+        } else {
+            Rows::Told(HashSet::new())
+        };
+        Self {
+            line: Output::new(OutputFormat::Table, Prose::Shown)
+                .progress()
+                .endless(),
+            rows,
+        }
     }
 
     /// What is done now.

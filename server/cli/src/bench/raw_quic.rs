@@ -14,7 +14,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use millstream_transport::{Connection, Connector, Listener, RawReceiver, RawSender, TransportConfig};
+use millstream_transport::{
+    Connection, Connector, Listener, RawReceiver, RawSender, TransportConfig,
+};
 use tokio::runtime::Handle;
 
 use super::identities::{Identities, SERVER_NAME};
@@ -41,7 +43,10 @@ enum Request {
     /// The server sends these many bytes.
     Source { bytes: u64 },
     /// The server answers every so many bytes with so many.
-    Echo { request_bytes: u64, answer_bytes: u64 },
+    Echo {
+        request_bytes: u64,
+        answer_bytes: u64,
+    },
 }
 
 impl Request {
@@ -49,7 +54,10 @@ impl Request {
         let (kind, first, second) = match self {
             Self::Sink { bytes } => (0, bytes, 0),
             Self::Source { bytes } => (1, bytes, 0),
-            Self::Echo { request_bytes, answer_bytes } => (2, request_bytes, answer_bytes),
+            Self::Echo {
+                request_bytes,
+                answer_bytes,
+            } => (2, request_bytes, answer_bytes),
         };
         let mut out = BytesMut::with_capacity(REQUEST_BYTES);
         out.put_u8(kind);
@@ -59,14 +67,19 @@ impl Request {
     }
 
     fn decode(mut bytes: Bytes) -> anyhow::Result<Self> {
-        let (kind, first, second) = (bytes.try_get_u8()?, bytes.try_get_u64()?, bytes.try_get_u64()?);
+        let (kind, first, second) = (
+            bytes.try_get_u8()?,
+            bytes.try_get_u64()?,
+            bytes.try_get_u64()?,
+        );
         let echo = 1..=MAX_ECHO_BYTES;
         match kind {
             0 => Ok(Self::Sink { bytes: first }),
             1 => Ok(Self::Source { bytes: first }),
-            2 if echo.contains(&first) && echo.contains(&second) => {
-                Ok(Self::Echo { request_bytes: first, answer_bytes: second })
-            }
+            2 if echo.contains(&first) && echo.contains(&second) => Ok(Self::Echo {
+                request_bytes: first,
+                answer_bytes: second,
+            }),
             _ => bail!("an unknown request of kind {kind}"),
         }
     }
@@ -78,7 +91,9 @@ pub(super) async fn serve(listener: Listener) {
     while let Some(incoming) = listener.accept().await {
         let payload = payload.clone();
         tokio::spawn(async move {
-            let Ok(connection) = incoming.accept().await else { return };
+            let Ok(connection) = incoming.accept().await else {
+                return;
+            };
             while let Ok((sender, receiver)) = connection.accept_raw().await {
                 let payload = payload.clone();
                 // A client that goes away ends its streams: nothing to tell.
@@ -91,17 +106,28 @@ pub(super) async fn serve(listener: Listener) {
 /// Listens where the server listens: on loopback, on a free port.
 pub(super) fn listen(identities: &Identities) -> anyhow::Result<Listener> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Ok(Listener::bind(address, &identities.server()?, TransportConfig::server())?)
+    Ok(Listener::bind(
+        address,
+        &identities.server()?,
+        TransportConfig::server(),
+    )?)
 }
 
-async fn answer(mut sender: RawSender, mut reader: Reader, payload: &Payload) -> anyhow::Result<()> {
+async fn answer(
+    mut sender: RawSender,
+    mut reader: Reader,
+    payload: &Payload,
+) -> anyhow::Result<()> {
     match Request::decode(reader.exactly(REQUEST_BYTES).await?)? {
         Request::Sink { bytes } => {
             reader.skip(bytes).await?;
             sender.write(RECEIPT).await?;
         }
         Request::Source { bytes } => send(&mut sender, payload, bytes).await?,
-        Request::Echo { request_bytes, answer_bytes } => {
+        Request::Echo {
+            request_bytes,
+            answer_bytes,
+        } => {
             let answer = payload.bytes(0, answer_bytes as usize);
             while reader.skip(request_bytes).await.is_ok() {
                 sender.write(answer.clone()).await?;
@@ -131,14 +157,20 @@ struct Reader {
 
 impl Reader {
     fn new(receiver: RawReceiver) -> Self {
-        Self { receiver, rest: Bytes::new() }
+        Self {
+            receiver,
+            rest: Bytes::new(),
+        }
     }
 
     async fn chunk(&mut self) -> anyhow::Result<Bytes> {
         if !self.rest.is_empty() {
             return Ok(std::mem::take(&mut self.rest));
         }
-        self.receiver.read().await?.context("the stream ended early")
+        self.receiver
+            .read()
+            .await?
+            .context("the stream ended early")
     }
 
     async fn skip(&mut self, bytes: u64) -> anyhow::Result<()> {
@@ -172,12 +204,20 @@ pub(super) struct RawClient {
 }
 
 impl RawClient {
-    pub(super) async fn connect(identities: &Identities, address: &str, payload: Payload) -> anyhow::Result<Self> {
+    pub(super) async fn connect(
+        identities: &Identities,
+        address: &str,
+        payload: Payload,
+    ) -> anyhow::Result<Self> {
         let connect = async || {
             let connector = Connector::new(&identities.client()?, TransportConfig::client())?;
             anyhow::Ok(connector.connect(address, SERVER_NAME).await?)
         };
-        Ok(Self { up: connect().await?, down: connect().await?, payload })
+        Ok(Self {
+            up: connect().await?,
+            down: connect().await?,
+            payload,
+        })
     }
 
     /// Sends `bytes`; the seconds until the server has them.
@@ -214,7 +254,10 @@ impl RawClient {
         answer_bytes: usize,
     ) -> anyhow::Result<LatencyFigures> {
         let (mut sender, receiver) = self.up.open_raw().await?;
-        let echo = Request::Echo { request_bytes: request_bytes as u64, answer_bytes: answer_bytes as u64 };
+        let echo = Request::Echo {
+            request_bytes: request_bytes as u64,
+            answer_bytes: answer_bytes as u64,
+        };
         sender.write(echo.encode()).await?;
         let (request, handle) = (self.payload.bytes(0, request_bytes), Handle::current());
         let start = Instant::now();
@@ -244,12 +287,18 @@ mod tests {
         for request in [
             Request::Sink { bytes: u64::MAX },
             Request::Source { bytes: 1 },
-            Request::Echo { request_bytes: 1024, answer_bytes: 32 },
+            Request::Echo {
+                request_bytes: 1024,
+                answer_bytes: 32,
+            },
         ] {
             assert_eq!(request.encode().len(), REQUEST_BYTES);
             assert_eq!(Request::decode(request.encode()).unwrap(), request);
         }
-        let endless = Request::Echo { request_bytes: 0, answer_bytes: MAX_ECHO_BYTES + 1 };
+        let endless = Request::Echo {
+            request_bytes: 0,
+            answer_bytes: MAX_ECHO_BYTES + 1,
+        };
         assert!(Request::decode(endless.encode()).is_err());
         assert!(Request::decode(Bytes::from_static(&[9; REQUEST_BYTES])).is_err());
         assert!(Request::decode(Bytes::from_static(&[0; 3])).is_err());
@@ -262,12 +311,22 @@ mod tests {
         let listener = listen(&identities).unwrap();
         let address = listener.local_addr().to_string();
         let server = tokio::spawn(serve(listener));
-        let client = RawClient::connect(&identities, &address, Payload::new()).await.unwrap();
+        let client = RawClient::connect(&identities, &address, Payload::new())
+            .await
+            .unwrap();
         let bytes = 3 * CHUNK_BYTES as u64 + 7;
-        for seconds in [client.up(bytes).await, client.down(bytes).await, client.both(bytes).await] {
+        for seconds in [
+            client.up(bytes).await,
+            client.down(bytes).await,
+            client.both(bytes).await,
+        ] {
             assert!(seconds.unwrap() > 0.0);
         }
-        let schedule = Schedule { per_second: 10_000, warm_up: 10, counted: 50 };
+        let schedule = Schedule {
+            per_second: 10_000,
+            warm_up: 10,
+            counted: 50,
+        };
         let figures = client.round_trips(schedule, 1024, 32).await.unwrap();
         assert_eq!(figures.count, 50);
         server.abort();

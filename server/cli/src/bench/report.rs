@@ -30,14 +30,32 @@ pub(super) struct Row {
 impl Row {
     pub(super) fn new(name: String, unit: Unit, summary: Summary, ceiling: Option<f64>) -> Self {
         let Summary { median, min, max } = summary;
-        let ratio = ceiling.filter(|ceiling| *ceiling > 0.0).map(|ceiling| median / ceiling);
-        Self { name, unit, median, min, max, ceiling, ratio }
+        let ratio = ceiling
+            .filter(|ceiling| *ceiling > 0.0)
+            .map(|ceiling| median / ceiling);
+        Self {
+            name,
+            unit,
+            median,
+            min,
+            max,
+            ceiling,
+            ratio,
+        }
     }
 
     /// The row in one line, as it is told while the run goes on.
     pub(super) fn line(&self) -> String {
-        let ratio = self.ratio.map(|ratio| format!(", {ratio:.2} of the ceiling")).unwrap_or_default();
-        format!("{}: {} {}{ratio}", self.name, figure(self.median), self.unit)
+        let ratio = self
+            .ratio
+            .map(|ratio| format!(", {ratio:.2} of the ceiling"))
+            .unwrap_or_default();
+        format!(
+            "{}: {} {}{ratio}",
+            self.name,
+            figure(self.median),
+            self.unit
+        )
     }
 }
 
@@ -52,7 +70,9 @@ pub(super) struct Report {
 
 impl View for Report {
     fn text(&self) -> String {
-        let columns = &["ROW", "#MEDIAN", "#MIN", "#MAX", "UNIT", "#CEILING", "#RATIO", "BAR"];
+        let columns = &[
+            "ROW", "#MEDIAN", "#MIN", "#MAX", "UNIT", "#CEILING", "#RATIO", "BAR",
+        ];
         let mut table = Table::new(columns, "nothing was measured");
         for row in &self.rows {
             table.row(cells(row));
@@ -70,13 +90,15 @@ fn cells(row: &Row) -> [String; 8] {
         figure(row.max),
         row.unit.to_string(),
         row.ceiling.map(figure).unwrap_or_default(),
-        row.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+        row.ratio
+            .map(|ratio| format!("{ratio:.2}"))
+            .unwrap_or_default(),
         Bar::of(&row.name).map(verdict).unwrap_or_default(),
     ]
 }
 
 /// Three or so digits, and thousands apart.
-fn figure(value: f64) -> String {
+pub(super) fn figure(value: f64) -> String {
     let decimals = match value.abs() {
         100.0.. => 0,
         10.0..100.0 => 1,
@@ -100,15 +122,36 @@ mod tests {
     use crate::output::both_forms;
 
     fn report() -> Report {
-        let summary = |median: f64| Summary { median, min: median * 0.9, max: median * 1.1 };
-        let row = |name: &str, unit, median, ceiling| Row::new(name.to_owned(), unit, summary(median), ceiling);
+        let summary = |median: f64| Summary {
+            median,
+            min: median * 0.9,
+            max: median * 1.1,
+        };
+        let row = |name: &str, unit, median, ceiling| {
+            Row::new(name.to_owned(), unit, summary(median), ceiling)
+        };
         Report {
             machine: Machine::example(),
             rows: vec![
                 row("quic/up", Unit::MegabytesPerSecond, 1_250.0, None),
-                row("produce/relaxed/1KiB/1p", Unit::MegabytesPerSecond, 500.0, Some(1_250.0)),
-                row("produce/relaxed/100B/1p/records", Unit::RecordsPerSecond, 4_250_000.0, Some(12_500_000.0)),
-                row("latency/ack/relaxed/p50", Unit::Microseconds, 150.0, Some(75.0)),
+                row(
+                    "produce/relaxed/1KiB/1p",
+                    Unit::MegabytesPerSecond,
+                    500.0,
+                    Some(1_250.0),
+                ),
+                row(
+                    "produce/relaxed/100B/1p/records",
+                    Unit::RecordsPerSecond,
+                    4_250_000.0,
+                    Some(12_500_000.0),
+                ),
+                row(
+                    "latency/ack/relaxed/p50",
+                    Unit::Microseconds,
+                    150.0,
+                    Some(75.0),
+                ),
             ],
         }
     }
@@ -120,7 +163,31 @@ mod tests {
 
     #[test]
     fn figures_are_grouped() {
-        let figures = [0.0, 0.127, 9.996, 12.34, 99.96, 100.4, 1_234.0, 12_345_678.0, -1_234.0].map(figure);
-        assert_eq!(figures, ["0.00", "0.13", "10.00", "12.3", "100.0", "100", "1,234", "12,345,678", "-1,234"]);
+        let figures = [
+            0.0,
+            0.127,
+            9.996,
+            12.34,
+            99.96,
+            100.4,
+            1_234.0,
+            12_345_678.0,
+            -1_234.0,
+        ]
+        .map(figure);
+        assert_eq!(
+            figures,
+            [
+                "0.00",
+                "0.13",
+                "10.00",
+                "12.3",
+                "100.0",
+                "100",
+                "1,234",
+                "12,345,678",
+                "-1,234"
+            ]
+        );
     }
 }

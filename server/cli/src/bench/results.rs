@@ -38,7 +38,13 @@ struct Series {
 
 impl Results {
     /// Keeps a sample, and the ceiling measured in the same repetition.
-    pub(super) fn record(&mut self, repetition: Repetition, name: &str, sample: f64, ceiling: Option<f64>) {
+    pub(super) fn record(
+        &mut self,
+        repetition: Repetition,
+        name: &str,
+        sample: f64,
+        ceiling: Option<f64>,
+    ) {
         if repetition == Repetition::Discarded {
             return;
         }
@@ -58,7 +64,12 @@ impl Results {
     ) {
         let records = |megabytes: f64| megabytes * 1e6 / record_bytes as f64;
         self.record(repetition, name, sample, Some(ceiling));
-        self.record(repetition, &in_records(name), records(sample), Some(records(ceiling)));
+        self.record(
+            repetition,
+            &in_records(name),
+            records(sample),
+            Some(records(ceiling)),
+        );
     }
 
     /// Keeps every percentile of a run.
@@ -71,7 +82,12 @@ impl Results {
     ) {
         for percentile in Percentile::ALL {
             let name = catalogue::at(name, percentile);
-            self.record(repetition, &name, sample.at(percentile), ceiling.map(|ceiling| ceiling.at(percentile)));
+            self.record(
+                repetition,
+                &name,
+                sample.at(percentile),
+                ceiling.map(|ceiling| ceiling.at(percentile)),
+            );
         }
     }
 
@@ -107,7 +123,10 @@ mod tests {
     #[test]
     fn a_series_is_the_discarded_one_and_the_counted() {
         use Repetition::{Counted, Discarded};
-        assert_eq!(Repetition::series(2).collect::<Vec<_>>(), [Discarded, Counted, Counted]);
+        assert_eq!(
+            Repetition::series(2).collect::<Vec<_>>(),
+            [Discarded, Counted, Counted]
+        );
     }
 
     #[test]
@@ -117,13 +136,30 @@ mod tests {
         results.record_rate(Repetition::Discarded, "consume/1KiB/1p", 1024, 1.0, 1.0);
         assert!(!results.has("consume/1KiB/1p") && results.rows(&plan).is_empty());
         for (sample, ceiling) in [(50.0, 100.0), (60.0, 200.0), (70.0, 120.0)] {
-            results.record_rate(Repetition::Counted, "consume/1KiB/1p", 1024, sample, ceiling);
+            results.record_rate(
+                Repetition::Counted,
+                "consume/1KiB/1p",
+                1024,
+                sample,
+                ceiling,
+            );
         }
         let rows = results.rows(&plan);
-        let [megabytes, records] = rows.as_slice() else { panic!("{rows:?}") };
-        assert_eq!((megabytes.median, megabytes.min, megabytes.max), (60.0, 50.0, 70.0));
-        assert_eq!((megabytes.ceiling, megabytes.ratio), (Some(120.0), Some(0.5)));
-        assert_eq!((records.median, records.ratio), (60.0 * 1e6 / 1024.0, Some(0.5)));
+        let [megabytes, records] = rows.as_slice() else {
+            panic!("{rows:?}")
+        };
+        assert_eq!(
+            (megabytes.median, megabytes.min, megabytes.max),
+            (60.0, 50.0, 70.0)
+        );
+        assert_eq!(
+            (megabytes.ceiling, megabytes.ratio),
+            (Some(120.0), Some(0.5))
+        );
+        assert_eq!(
+            (records.median, records.ratio),
+            (60.0 * 1e6 / 1024.0, Some(0.5))
+        );
     }
 
     #[test]

@@ -52,9 +52,14 @@ pub(super) struct DataDir(TempDir);
 
 impl DataDir {
     fn create(parent: &Path) -> anyhow::Result<Self> {
-        let folder = std::fs::create_dir_all(parent)
-            .and_then(|()| tempfile::Builder::new().prefix("millstream-bench-").tempdir_in(parent));
-        Ok(Self(folder.with_context(|| format!("cannot make a folder in {}", parent.display()))?))
+        let folder = std::fs::create_dir_all(parent).and_then(|()| {
+            tempfile::Builder::new()
+                .prefix("millstream-bench-")
+                .tempdir_in(parent)
+        });
+        Ok(Self(folder.with_context(|| {
+            format!("cannot make a folder in {}", parent.display())
+        })?))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -77,13 +82,27 @@ pub(super) struct BrokerProcess {
 
 impl BrokerProcess {
     /// Starts a broker on a data directory and waits until it is ready.
-    pub(super) fn start(started: &Started, identities: &Identities, data_dir: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        started: &Started,
+        identities: &Identities,
+        data_dir: &Path,
+    ) -> anyhow::Result<Self> {
         let begun = Instant::now();
-        let arguments: [&OsStr; 4] =
-            ["--identities".as_ref(), identities.folder().as_ref(), "--data-dir".as_ref(), data_dir.as_ref()];
+        let arguments: [&OsStr; 4] = [
+            "--identities".as_ref(),
+            identities.folder().as_ref(),
+            "--data-dir".as_ref(),
+            data_dir.as_ref(),
+        ];
         let process = started.spawn("broker", arguments)?;
-        let address = process.receive(READY_LIMIT).context("the broker is not ready")?;
-        Ok(Self { process, address, ready_after: begun.elapsed() })
+        let address = process
+            .receive(READY_LIMIT)
+            .context("the broker is not ready")?;
+        Ok(Self {
+            process,
+            address,
+            ready_after: begun.elapsed(),
+        })
     }
 
     /// Its process id.
@@ -126,8 +145,13 @@ impl Bench {
             std::fs::create_dir(&folder)?;
             Identities::create(&folder)?
         };
-        let quic = started.spawn("quic", ["--identities".as_ref(), identities.folder().as_os_str()])?;
-        let quic_address = quic.receive(READY_LIMIT).context("the raw QUIC server is not ready")?;
+        let quic = started.spawn(
+            "quic",
+            ["--identities".as_ref(), identities.folder().as_os_str()],
+        )?;
+        let quic_address = quic
+            .receive(READY_LIMIT)
+            .context("the raw QUIC server is not ready")?;
         let broker = BrokerProcess::start(started, &identities, &folder.join("broker"))?;
         let agent = Agent::start(started, &identities, &broker.address, Some(&quic_address))?;
         Ok(Self {

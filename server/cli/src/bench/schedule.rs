@@ -42,7 +42,11 @@ impl Schedule {
 
     /// Makes every request at its time, on the calling thread. A request that is late is made at
     /// once.
-    pub(super) fn pace<E>(&self, start: Instant, mut request: impl FnMut(u64) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn pace<E>(
+        &self,
+        start: Instant,
+        mut request: impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<(), E> {
         for index in 0..self.total() {
             wait_until(start + self.due(index));
             request(index)?;
@@ -66,14 +70,23 @@ fn wait_until(due: Instant) {
 mod tests {
     use super::*;
 
-    const SCHEDULE: Schedule = Schedule { per_second: 1_000, warm_up: 3, counted: 5 };
+    const SCHEDULE: Schedule = Schedule {
+        per_second: 1_000,
+        warm_up: 3,
+        counted: 5,
+    };
 
     #[test]
     fn requests_are_due_at_a_constant_rate() {
-        let due: Vec<_> = [0, 1, 999, 1_000, 61_001].map(|index| SCHEDULE.due(index)).into();
+        let due: Vec<_> = [0, 1, 999, 1_000, 61_001]
+            .map(|index| SCHEDULE.due(index))
+            .into();
         let expected = [0, 1, 999, 1_000, 61_001].map(Duration::from_millis);
         assert_eq!(due, expected);
-        let thirds = Schedule { per_second: 3, ..SCHEDULE };
+        let thirds = Schedule {
+            per_second: 3,
+            ..SCHEDULE
+        };
         assert_eq!(thirds.due(3), Duration::from_secs(1));
         assert_eq!(thirds.due(2), Duration::from_nanos(666_666_666));
     }

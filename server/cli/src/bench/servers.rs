@@ -34,7 +34,11 @@ pub(super) struct QuicArgs {
 pub(super) async fn broker(args: BrokerArgs) -> anyhow::Result<()> {
     let mut input = lines_of_stdin()?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let config = BrokerConfig::new(args.data_dir, listen, Identities::at(&args.identities).server()?);
+    let config = BrokerConfig::new(
+        args.data_dir,
+        listen,
+        Identities::at(&args.identities).server()?,
+    );
     let mut broker = Broker::start(config).await?;
     tell(broker.address())?;
     tokio::select! {

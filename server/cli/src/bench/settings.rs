@@ -64,8 +64,16 @@ const LATENCY_RATE: u32 = 1_000;
 
 impl Settings {
     pub(super) fn of(args: &RunArgs) -> Self {
-        let extent = if args.quick { Extent::Quick } else { Extent::Full };
-        let latency = |warm_up, counted| Schedule { per_second: LATENCY_RATE, warm_up, counted };
+        let extent = if args.quick {
+            Extent::Quick
+        } else {
+            Extent::Full
+        };
+        let latency = |warm_up, counted| Schedule {
+            per_second: LATENCY_RATE,
+            warm_up,
+            counted,
+        };
         let usual = match extent {
             Extent::Full => Self {
                 extent,
@@ -85,7 +93,9 @@ impl Settings {
             },
         };
         Self {
-            start_gib: args.start_gib.map_or(usual.start_gib, |gib| (gib > 0).then_some(gib)),
+            start_gib: args
+                .start_gib
+                .map_or(usual.start_gib, |gib| (gib > 0).then_some(gib)),
             repetitions: args.repetitions.unwrap_or(usual.repetitions),
             ..usual
         }
@@ -131,14 +141,25 @@ mod tests {
     fn what_is_typed_goes_before_what_is_usual() {
         let settings = settings(&["--quick", "--repetitions", "7", "--start-gib", "1"]);
         assert_eq!((settings.repetitions, settings.start_gib), (7, Some(1)));
-        assert!(settings.rows().iter().any(|row| row.name == "broker/start/1GiB"));
-        assert_eq!(super::tests::settings(&["--start-gib", "0"]).start_gib, None);
+        assert!(
+            settings
+                .rows()
+                .iter()
+                .any(|row| row.name == "broker/start/1GiB")
+        );
+        assert_eq!(
+            super::tests::settings(&["--start-gib", "0"]).start_gib,
+            None
+        );
         assert!(Line::try_parse_from(["bench", "--repetitions", "0"]).is_err());
     }
 
     #[test]
     fn a_transfer_is_sized_by_its_speed() {
-        let settings = Settings { transfer: Duration::from_millis(1_500), ..settings(&[]) };
+        let settings = Settings {
+            transfer: Duration::from_millis(1_500),
+            ..settings(&[])
+        };
         assert_eq!(settings.bytes_of_transfer(1_000_000, 0.5), 3_000_000);
         assert!(settings.bytes_of_transfer(1, 0.0) > 0);
     }

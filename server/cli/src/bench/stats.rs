@@ -89,7 +89,11 @@ pub(super) struct LatencyRecorder(Histogram<u64>);
 
 impl LatencyRecorder {
     pub(super) fn new() -> anyhow::Result<Self> {
-        Ok(Self(Histogram::new_with_bounds(1, MAX_LATENCY_NS, LATENCY_DIGITS)?))
+        Ok(Self(Histogram::new_with_bounds(
+            1,
+            MAX_LATENCY_NS,
+            LATENCY_DIGITS,
+        )?))
     }
 
     pub(super) fn record(&mut self, latency: Duration) {
@@ -99,7 +103,12 @@ impl LatencyRecorder {
 
     pub(super) fn figures(&self) -> LatencyFigures {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1_000.0;
-        LatencyFigures { count: self.0.len(), p50_us: at(0.50), p99_us: at(0.99), p999_us: at(0.999) }
+        LatencyFigures {
+            count: self.0.len(),
+            p50_us: at(0.50),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+        }
     }
 }
 
@@ -110,9 +119,30 @@ mod tests {
     #[test]
     fn medians_of_odd_and_even_series() {
         assert_eq!(Summary::of(&[]), None);
-        assert_eq!(Summary::of(&[4.0]), Some(Summary { median: 4.0, min: 4.0, max: 4.0 }));
-        assert_eq!(Summary::of(&[9.0, 1.0, 4.0]), Some(Summary { median: 4.0, min: 1.0, max: 9.0 }));
-        assert_eq!(Summary::of(&[9.0, 1.0, 4.0, 6.0]), Some(Summary { median: 5.0, min: 1.0, max: 9.0 }));
+        assert_eq!(
+            Summary::of(&[4.0]),
+            Some(Summary {
+                median: 4.0,
+                min: 4.0,
+                max: 4.0
+            })
+        );
+        assert_eq!(
+            Summary::of(&[9.0, 1.0, 4.0]),
+            Some(Summary {
+                median: 4.0,
+                min: 1.0,
+                max: 9.0
+            })
+        );
+        assert_eq!(
+            Summary::of(&[9.0, 1.0, 4.0, 6.0]),
+            Some(Summary {
+                median: 5.0,
+                min: 1.0,
+                max: 9.0
+            })
+        );
     }
 
     #[test]
@@ -125,7 +155,11 @@ mod tests {
         assert_eq!(figures.count, 1_000);
         for (percentile, expected) in Percentile::ALL.into_iter().zip([500.0, 990.0, 999.0]) {
             let found = figures.at(percentile);
-            assert!((found - expected).abs() <= expected / 500.0, "{}: {found}", percentile.name());
+            assert!(
+                (found - expected).abs() <= expected / 500.0,
+                "{}: {found}",
+                percentile.name()
+            );
         }
     }
 

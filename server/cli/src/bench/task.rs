@@ -33,7 +33,11 @@ pub(super) enum QuicTask {
     /// Both at the same time, as many each way.
     Both { bytes: u64 },
     /// Requests and answers by a schedule.
-    RoundTrips { schedule: Schedule, request_bytes: usize, answer_bytes: usize },
+    RoundTrips {
+        schedule: Schedule,
+        request_bytes: usize,
+        answer_bytes: usize,
+    },
 }
 
 /// What is done on the disk itself.
@@ -41,9 +45,17 @@ pub(super) enum QuicTask {
 #[serde(rename_all = "kebab-case")]
 pub(super) enum DiskTask {
     /// Append to a file; `group_bytes`: sync it each time so many have been written.
-    Write { folder: PathBuf, bytes: u64, group_bytes: Option<u64> },
+    Write {
+        folder: PathBuf,
+        bytes: u64,
+        group_bytes: Option<u64>,
+    },
     /// Append to a file and sync it, record by record.
-    Sync { folder: PathBuf, record_bytes: usize, duration: Duration },
+    Sync {
+        folder: PathBuf,
+        record_bytes: usize,
+        duration: Duration,
+    },
 }
 
 /// What is done with the broker.
@@ -51,23 +63,53 @@ pub(super) enum DiskTask {
 #[serde(rename_all = "kebab-case")]
 pub(super) enum BrokerTask {
     /// Make a topic.
-    CreateTopic { topic: String, partitions: u32, durability: Durability },
+    CreateTopic {
+        topic: String,
+        partitions: u32,
+        durability: Durability,
+    },
     /// Delete a topic.
     DeleteTopic { topic: String },
     /// Produce records, until the last is acknowledged.
-    Produce { topic: String, record_bytes: usize, records: u64 },
+    Produce {
+        topic: String,
+        record_bytes: usize,
+        records: u64,
+    },
     /// Consume records from the start of a topic.
-    Consume { topic: String, record_bytes: usize, records: u64 },
+    Consume {
+        topic: String,
+        record_bytes: usize,
+        records: u64,
+    },
     /// Produce and consume records at the same time, until the last is consumed.
-    EndToEnd { topic: String, record_bytes: usize, records: u64 },
+    EndToEnd {
+        topic: String,
+        record_bytes: usize,
+        records: u64,
+    },
     /// Produce by a schedule; the latency of acknowledgements.
-    AckLatency { topic: String, schedule: Schedule, record_bytes: usize },
+    AckLatency {
+        topic: String,
+        schedule: Schedule,
+        record_bytes: usize,
+    },
     /// Produce by a schedule; the latency until a consumer has the record.
-    EndToEndLatency { topic: String, schedule: Schedule, record_bytes: usize },
+    EndToEndLatency {
+        topic: String,
+        schedule: Schedule,
+        record_bytes: usize,
+    },
     /// Produce earthquakes.
     FillQuakes { topic: String, records: u64 },
     /// Deploy the component between two topics, and wait until it has no lag.
-    RunWorker { name: String, component: PathBuf, input: String, output: String, records: u64 },
+    RunWorker {
+        name: String,
+        component: PathBuf,
+        input: String,
+        output: String,
+        records: u64,
+    },
 }
 
 impl From<QuicTask> for Task {
@@ -111,19 +153,42 @@ mod tests {
 
     #[test]
     fn tasks_and_answers_are_single_lines_that_are_read_as_written() {
-        let schedule = Schedule { per_second: 1_000, warm_up: 10, counted: 100 };
+        let schedule = Schedule {
+            per_second: 1_000,
+            warm_up: 10,
+            counted: 100,
+        };
         let tasks: [Task; 4] = [
             QuicTask::Up { bytes: 1 }.into(),
-            DiskTask::Sync { folder: "/tmp".into(), record_bytes: 9, duration: Duration::from_millis(1_500) }.into(),
-            BrokerTask::AckLatency { topic: "a\nb".to_owned(), schedule, record_bytes: 100 }.into(),
-            BrokerTask::CreateTopic { topic: "t".to_owned(), partitions: 4, durability: Durability::Relaxed }.into(),
+            DiskTask::Sync {
+                folder: "/tmp".into(),
+                record_bytes: 9,
+                duration: Duration::from_millis(1_500),
+            }
+            .into(),
+            BrokerTask::AckLatency {
+                topic: "a\nb".to_owned(),
+                schedule,
+                record_bytes: 100,
+            }
+            .into(),
+            BrokerTask::CreateTopic {
+                topic: "t".to_owned(),
+                partitions: 4,
+                durability: Durability::Relaxed,
+            }
+            .into(),
         ];
         for task in tasks {
             let line = serde_json::to_string(&task).unwrap();
             assert!(!line.contains('\n'));
             assert_eq!(serde_json::from_str::<Task>(&line).unwrap(), task);
         }
-        let answers: [Answer; 3] = [Ok(Outcome::Seconds(1.25)), Ok(Outcome::Done), Err("broken\noff".to_owned())];
+        let answers: [Answer; 3] = [
+            Ok(Outcome::Seconds(1.25)),
+            Ok(Outcome::Done),
+            Err("broken\noff".to_owned()),
+        ];
         for answer in answers {
             let line = serde_json::to_string(&answer).unwrap();
             assert!(!line.contains('\n'));

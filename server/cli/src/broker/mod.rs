@@ -20,7 +20,10 @@ pub(crate) async fn run(command: BrokerCommand, context: &Context) -> anyhow::Re
     match command {
         BrokerCommand::Describe => {
             let client = context.client().await?;
-            let (hello, broker) = (client.broker().await?, client.admin().describe_broker().await?);
+            let (hello, broker) = (
+                client.broker().await?,
+                client.admin().describe_broker().await?,
+            );
             context.output.print(&BrokerView::of(&hello, &broker))
         }
     }
@@ -68,10 +71,23 @@ impl View for BrokerView {
         Facts::default()
             .fact("broker", self.broker_id)
             .fact("cluster", &self.cluster_id)
-            .fact("software", format!("{}, protocol version {}", self.software, self.protocol_version))
+            .fact(
+                "software",
+                format!(
+                    "{}, protocol version {}",
+                    self.software, self.protocol_version
+                ),
+            )
             .fact("you are", &self.principal)
-            .fact("running for", elapsed(Duration::from_millis(self.uptime_ms)))
-            .fact("memory", self.resident_bytes.map_or_else(|| "unknown".to_owned(), bytes))
+            .fact(
+                "running for",
+                elapsed(Duration::from_millis(self.uptime_ms)),
+            )
+            .fact(
+                "memory",
+                self.resident_bytes
+                    .map_or_else(|| "unknown".to_owned(), bytes),
+            )
             .fact("connections", count(self.connections.into()))
             .fact("topics", count(self.topics.into()))
             .fact("partitions", count(self.partitions.into()))

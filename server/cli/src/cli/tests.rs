@@ -42,7 +42,11 @@ fn lines_that_people_type() {
 
 #[test]
 fn global_options_stand_anywhere() {
-    for line in ["millstream --output json topic list", "millstream topic --output json list", "millstream topic list -o json"] {
+    for line in [
+        "millstream --output json topic list",
+        "millstream topic --output json list",
+        "millstream topic list -o json",
+    ] {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         assert_eq!(cli.output(), OutputFormat::Json, "{line}");
     }
@@ -51,18 +55,45 @@ fn global_options_stand_anywhere() {
 #[test]
 fn what_makes_no_sense_is_refused() {
     let check = |line, kind| assert_eq!(refusal(line).kind(), kind, "{line}");
-    check("millstream", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
+    check(
+        "millstream",
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+    );
     check("millstream topics list", ErrorKind::InvalidSubcommand);
-    check("millstream topic create", ErrorKind::MissingRequiredArgument);
-    check("millstream topic create orders --partitions 0", ErrorKind::ValueValidation);
-    check("millstream topic list --output xml", ErrorKind::InvalidValue);
+    check(
+        "millstream topic create",
+        ErrorKind::MissingRequiredArgument,
+    );
+    check(
+        "millstream topic create orders --partitions 0",
+        ErrorKind::ValueValidation,
+    );
+    check(
+        "millstream topic list --output xml",
+        ErrorKind::InvalidValue,
+    );
     check("millstream topic list -v -q", ErrorKind::ArgumentConflict);
-    check("millstream consume orders --from yesterday", ErrorKind::ValueValidation);
-    check("millstream consume orders --group g --partition 0", ErrorKind::ArgumentConflict);
-    check("millstream dev --listen localhost", ErrorKind::ValueValidation);
+    check(
+        "millstream consume orders --from yesterday",
+        ErrorKind::ValueValidation,
+    );
+    check(
+        "millstream consume orders --group g --partition 0",
+        ErrorKind::ArgumentConflict,
+    );
+    check(
+        "millstream dev --listen localhost",
+        ErrorKind::ValueValidation,
+    );
     check("millstream server", ErrorKind::MissingRequiredArgument);
-    check("millstream server --config a --print-default-config", ErrorKind::ArgumentConflict);
-    check("millstream broker describe --address quic://host:1", ErrorKind::ValueValidation);
+    check(
+        "millstream server --config a --print-default-config",
+        ErrorKind::ArgumentConflict,
+    );
+    check(
+        "millstream broker describe --address quic://host:1",
+        ErrorKind::ValueValidation,
+    );
 }
 
 #[test]
@@ -85,9 +116,23 @@ fn a_bad_value_is_explained() {
 }
 
 #[test]
+fn the_two_meanings_of_output_are_told_apart() {
+    let refusal = refusal("millstream plugin deploy x.wasm --input a --output alerts=b");
+    insta::assert_snapshot!(with_tip(refusal), @"");
+}
+
+#[test]
 fn help_lists_the_commands_and_exit_codes() {
     let help = Cli::command().term_width(100).render_help().to_string();
-    for text in ["consume", "demo", "completions", "--profile", "--output", "Exit codes:", "130  interrupted"] {
+    for text in [
+        "consume",
+        "demo",
+        "completions",
+        "--profile",
+        "--output",
+        "Exit codes:",
+        "130  interrupted",
+    ] {
         assert!(help.contains(text), "{text} is missing in\n{help}");
     }
 }
@@ -98,6 +143,11 @@ fn completions_are_made_for_every_shell() {
         let shell: &Shell = shell;
         let mut script = Vec::new();
         clap_complete::generate(*shell, &mut Cli::command(), "millstream", &mut script);
-        assert!(String::from_utf8(script).unwrap().contains("delete-records"), "{shell}");
+        assert!(
+            String::from_utf8(script)
+                .unwrap()
+                .contains("delete-records"),
+            "{shell}"
+        );
     }
 }

@@ -39,7 +39,12 @@ pub(crate) struct ConsumeArgs {
     format: Option<RecordFormat>,
 
     /// What stands between key and value
-    #[arg(long, default_value = "\t", hide_default_value = true, value_name = "TEXT")]
+    #[arg(
+        long,
+        default_value = "\t",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
     pub(super) separator: String,
 }
 

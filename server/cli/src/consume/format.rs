@@ -96,7 +96,11 @@ fn headers(headers: HeaderIter<'_>) -> Vec<HeaderJson<'_>> {
     headers
         .map(|header| {
             let (value, value_hex) = text_or_hex(header.value);
-            HeaderJson { name: String::from_utf8_lossy(header.name).into_owned(), value, value_hex }
+            HeaderJson {
+                name: String::from_utf8_lossy(header.name).into_owned(),
+                value,
+                value_hex,
+            }
         })
         .collect()
 }
@@ -111,11 +115,13 @@ fn text_or_hex(bytes: Option<&[u8]>) -> (Option<&str>, Option<String>) {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[cfg(test)]
@@ -125,14 +131,31 @@ mod tests {
     use super::*;
 
     /// What is written for a record.
-    fn written(format: RecordFormat, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header]) -> String {
+    fn written(
+        format: RecordFormat,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header],
+    ) -> String {
         let mut builder = BatchBuilder::new(Compression::None, 1024);
-        builder.append(1_517_270_400_000, key, value, headers).unwrap();
+        builder
+            .append(1_517_270_400_000, key, value, headers)
+            .unwrap();
         let batch = RecordBatch::parse(builder.finish(None).unwrap()).unwrap();
         let records = batch.records().unwrap();
         let record = records.iter().next().unwrap().unwrap();
         let mut out = Vec::new();
-        write(&mut out, format, b"\t", Origin { topic: "orders", partition: 2 }, &record).unwrap();
+        write(
+            &mut out,
+            format,
+            b"\t",
+            Origin {
+                topic: "orders",
+                partition: 2,
+            },
+            &record,
+        )
+        .unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -142,9 +165,20 @@ mod tests {
             name: name.into(),
             value: value.map(Into::into),
         };
-        let headers = [header("trace", Some(b"4bf9")), header("raw", Some(b"\xff")), header("none", None)];
-        let all = [RecordFormat::Value, RecordFormat::KeyValue, RecordFormat::Json, RecordFormat::Raw];
-        let text: String = all.map(|format| written(format, Some(b"k"), Some(b"{\"a\":1}"), &headers)).concat();
+        let headers = [
+            header("trace", Some(b"4bf9")),
+            header("raw", Some(b"\xff")),
+            header("none", None),
+        ];
+        let all = [
+            RecordFormat::Value,
+            RecordFormat::KeyValue,
+            RecordFormat::Json,
+            RecordFormat::Raw,
+        ];
+        let text: String = all
+            .map(|format| written(format, Some(b"k"), Some(b"{\"a\":1}"), &headers))
+            .concat();
         insta::assert_snapshot!(text, @r#"
         {"a":1}
         k	{"a":1}
@@ -161,6 +195,9 @@ mod tests {
         insta::assert_snapshot!(written(RecordFormat::Json, Some(b""), Some(b"\x00\xff"), &[]), @r#"
         {"topic":"orders","partition":2,"offset":0,"timestamp_ms":1517270400000,"key":"","value":null,"value_hex":"00ff","headers":[]}
         "#);
-        assert_eq!(written(RecordFormat::KeyValue, Some(b"k"), None, &[]), "k\t\n");
+        assert_eq!(
+            written(RecordFormat::KeyValue, Some(b"k"), None, &[]),
+            "k\t\n"
+        );
     }
 }

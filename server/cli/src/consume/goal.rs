@@ -12,8 +12,14 @@ pub(super) struct Goal(BTreeMap<PartitionIndex, Offset>);
 impl Goal {
     /// Everything between where reading starts and what is there now.
     pub(super) fn of(listed: &[ListedOffset]) -> Self {
-        let unread = listed.iter().filter(|listed| listed.offset < listed.high_watermark);
-        Self(unread.map(|listed| (listed.partition, listed.high_watermark)).collect())
+        let unread = listed
+            .iter()
+            .filter(|listed| listed.offset < listed.high_watermark);
+        Self(
+            unread
+                .map(|listed| (listed.partition, listed.high_watermark))
+                .collect(),
+        )
     }
 
     /// Is a record beyond it?
@@ -23,7 +29,8 @@ impl Goal {
 
     /// Forgets the partitions in which it is reached.
     pub(super) fn reach(&mut self, position: impl Fn(PartitionIndex) -> Option<Offset>) {
-        self.0.retain(|partition, end| position(*partition).is_none_or(|position| position < *end));
+        self.0
+            .retain(|partition, end| position(*partition).is_none_or(|position| position < *end));
     }
 
     /// Forgets the partitions that this consumer has read far enough.
@@ -32,10 +39,17 @@ impl Goal {
     }
 
     /// Forgets the partitions that a group has committed far enough, whichever member it was.
-    pub(super) async fn reach_by_group(&mut self, admin: &Admin, group: &str, topic: &str) -> millstream::Result<()> {
+    pub(super) async fn reach_by_group(
+        &mut self,
+        admin: &Admin,
+        group: &str,
+        topic: &str,
+    ) -> millstream::Result<()> {
         let committed = admin.group_offsets(group).await?;
         self.reach(|partition| {
-            let offset = committed.iter().find(|offset| offset.topic == topic && offset.partition == partition);
+            let offset = committed
+                .iter()
+                .find(|offset| offset.topic == topic && offset.partition == partition);
             offset.map(|offset| offset.offset)
         });
         Ok(())
@@ -54,11 +68,27 @@ pub(super) async fn locate(
     position: Position,
 ) -> millstream::Result<Vec<ListedOffset>> {
     let partitions = match partitions {
-        [] => admin.describe_topic(topic).await?.partitions.iter().map(|partition| partition.partition).collect(),
+        [] => admin
+            .describe_topic(topic)
+            .await?
+            .partitions
+            .iter()
+            .map(|partition| partition.partition)
+            .collect(),
         named => named.to_vec(),
     };
-    let listed = admin.list_offsets(topic, partitions.into_iter().map(|partition| (partition, position))).await?;
-    listed.into_iter().map(|listed| listed.map_err(Into::into)).collect()
+    let listed = admin
+        .list_offsets(
+            topic,
+            partitions
+                .into_iter()
+                .map(|partition| (partition, position)),
+        )
+        .await?;
+    listed
+        .into_iter()
+        .map(|listed| listed.map_err(Into::into))
+        .collect()
 }
 
 #[cfg(test)]
@@ -66,7 +96,12 @@ mod tests {
     use super::*;
 
     fn listed(partition: PartitionIndex, offset: Offset, high_watermark: Offset) -> ListedOffset {
-        ListedOffset { partition, offset, log_start_offset: 0, high_watermark }
+        ListedOffset {
+            partition,
+            offset,
+            log_start_offset: 0,
+            high_watermark,
+        }
     }
 
     #[test]

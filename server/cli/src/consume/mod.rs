@@ -8,7 +8,9 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use millstream::{Client, ConsumedBatch, Consumer, Offset, OffsetCommit, PartitionIndex, Position, RecordView};
+use millstream::{
+    Client, ConsumedBatch, Consumer, Offset, OffsetCommit, PartitionIndex, Position, RecordView,
+};
 use tokio::time::MissedTickBehavior;
 
 pub(crate) use args::ConsumeArgs;
@@ -25,7 +27,11 @@ use crate::parse::now_ms;
 const GOAL_CHECK: Duration = Duration::from_millis(100);
 
 /// Writes records until all are read, enough are, or a signal comes.
-pub(crate) async fn run(args: ConsumeArgs, context: &Context, interrupts: &mut Interrupts) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    args: ConsumeArgs,
+    context: &Context,
+    interrupts: &mut Interrupts,
+) -> anyhow::Result<()> {
     let client = interrupts.unless(context.client()).await?;
     let start = args.from.at(now_ms());
     let (mut consumer, goal) = interrupts.unless(open(&client, &args, start)).await?;
@@ -52,12 +58,18 @@ pub(crate) async fn run(args: ConsumeArgs, context: &Context, interrupts: &mut I
         outcome => outcome,
     };
     consumer.leave().await?;
-    context.output.say(format_args!("consumed {} records", count(sink.written)));
+    context
+        .output
+        .say(format_args!("consumed {} records", count(sink.written)));
     outcome
 }
 
 /// Opens the consumer, and finds out how far it has to read; `None`: it follows.
-async fn open(client: &Client, args: &ConsumeArgs, start: Position) -> anyhow::Result<(Consumer, Option<Goal>)> {
+async fn open(
+    client: &Client,
+    args: &ConsumeArgs,
+    start: Position,
+) -> anyhow::Result<(Consumer, Option<Goal>)> {
     let admin = client.admin();
     let builder = client.consumer();
     match &args.group {
@@ -65,7 +77,8 @@ async fn open(client: &Client, args: &ConsumeArgs, start: Position) -> anyhow::R
             let goal = if args.follow {
                 None
             } else {
-                let mut goal = Goal::of(&locate(&admin, &args.topic, &[], Position::Earliest).await?);
+                let mut goal =
+                    Goal::of(&locate(&admin, &args.topic, &[], Position::Earliest).await?);
                 goal.reach_by_group(&admin, group, &args.topic).await?;
                 Some(goal)
             };
@@ -79,7 +92,13 @@ async fn open(client: &Client, args: &ConsumeArgs, start: Position) -> anyhow::R
         None => {
             let listed = locate(&admin, &args.topic, &args.partitions, start).await?;
             let goal = (!args.follow).then(|| Goal::of(&listed));
-            let assigned = listed.iter().map(|listed| (&args.topic, listed.partition, Position::Offset(listed.offset)));
+            let assigned = listed.iter().map(|listed| {
+                (
+                    &args.topic,
+                    listed.partition,
+                    Position::Offset(listed.offset),
+                )
+            });
             Ok((builder.assign(assigned).build().await?, goal))
         }
     }
@@ -97,15 +116,23 @@ struct Sink {
 
 impl Sink {
     fn write(&mut self, origin: Origin<'_>, record: &RecordView<'_>) -> anyhow::Result<()> {
-        format::write(&mut self.stdout, self.format, &self.separator, origin, record)
-            .context("cannot write to standard output")?;
+        format::write(
+            &mut self.stdout,
+            self.format,
+            &self.separator,
+            origin,
+            record,
+        )
+        .context("cannot write to standard output")?;
         self.left -= 1;
         self.written += 1;
         Ok(())
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
-        self.stdout.flush().context("cannot write to standard output")
+        self.stdout
+            .flush()
+            .context("cannot write to standard output")
     }
 }
 
@@ -120,7 +147,11 @@ enum Commit {
 
 impl Commit {
     fn of(args: &ConsumeArgs) -> Self {
-        if args.group.is_some() && args.max.is_some() { Self::EachBatch } else { Self::ByItself }
+        if args.group.is_some() && args.max.is_some() {
+            Self::EachBatch
+        } else {
+            Self::ByItself
+        }
     }
 }
 
@@ -152,11 +183,18 @@ impl Reading<'_> {
     /// Writes a batch's records, as far as they are wanted.
     async fn write(&self, batch: &ConsumedBatch, sink: &mut Sink) -> anyhow::Result<()> {
         let partition = batch.partition();
-        let origin = Origin { topic: batch.topic(), partition };
+        let origin = Origin {
+            topic: batch.topic(),
+            partition,
+        };
         let mut next_offset = batch.next_offset();
         for record in batch.iter() {
             // A group's member writes all that it is given: it is committed.
-            let beyond = self.group.is_none() && self.goal.as_ref().is_some_and(|goal| goal.excludes(partition, record.offset));
+            let beyond = self.group.is_none()
+                && self
+                    .goal
+                    .as_ref()
+                    .is_some_and(|goal| goal.excludes(partition, record.offset));
             if sink.left == 0 || beyond {
                 next_offset = record.offset;
                 break;
@@ -174,7 +212,12 @@ impl Reading<'_> {
     async fn commit(&self, partition: PartitionIndex, offset: Offset) -> anyhow::Result<()> {
         let owned = self.consumer.position(self.topic, partition).is_some();
         if owned {
-            let offset = OffsetCommit { topic: self.topic.to_owned(), partition, offset, metadata: String::new() };
+            let offset = OffsetCommit {
+                topic: self.topic.to_owned(),
+                partition,
+                offset,
+                metadata: String::new(),
+            };
             self.consumer.commit_offsets([offset]).await?;
         }
         Ok(())
@@ -183,7 +226,8 @@ impl Reading<'_> {
     /// Looks whether the group's other members have read what this one does not.
     async fn ask_group(&mut self) -> anyhow::Result<()> {
         if let (Some(goal), Some(group)) = (&mut self.goal, self.group) {
-            goal.reach_by_group(&self.client.admin(), group, self.topic).await?;
+            goal.reach_by_group(&self.client.admin(), group, self.topic)
+                .await?;
         }
         Ok(())
     }

@@ -57,16 +57,29 @@ pub(crate) struct DemoArgs {
 }
 
 /// Runs the demo and stops what it has started, however it ends.
-pub(crate) async fn run(args: DemoArgs, context: &Context, interrupts: &mut Interrupts) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    args: DemoArgs,
+    context: &Context,
+    interrupts: &mut Interrupts,
+) -> anyhow::Result<()> {
     let output = context.output;
     let workspace = Workspace::find(args.workspace)?;
     let quakes = Quakes::read(&workspace.input())?;
-    output.say(format_args!("1. building the plugin {}", workspace.plugin().display()));
+    output.say(format_args!(
+        "1. building the plugin {}",
+        workspace.plugin().display()
+    ));
     let component = interrupts.unless(build_plugin(&workspace, context)).await?;
 
     let mut node = interrupts.unless(Node::start()).await?;
-    output.say(format_args!("2. started a broker (process {}) at {}", node.process_id(), node.address()));
-    let outcome = interrupts.unless(process(&node, component, &quakes, context)).await;
+    output.say(format_args!(
+        "2. started a broker (process {}) at {}",
+        node.process_id(),
+        node.address()
+    ));
+    let outcome = interrupts
+        .unless(process(&node, component, &quakes, context))
+        .await;
     let stopped = interrupts.unless(node.stop()).await;
     if outcome.is_err() {
         node.show_log();
@@ -80,17 +93,34 @@ pub(crate) async fn run(args: DemoArgs, context: &Context, interrupts: &mut Inte
 async fn build_plugin(workspace: &Workspace, context: &Context) -> anyhow::Result<Bytes> {
     let plugin = workspace.plugin();
     workspace::ensure_target(&plugin, context.output)?;
-    let args = BuildArgs { path: plugin, target_dir: workspace.target_dir(), cargo_args: Vec::new() };
+    let args = BuildArgs {
+        path: plugin,
+        target_dir: workspace.target_dir(),
+        cargo_args: Vec::new(),
+    };
     deploy::read(&build(&args).await?.component)
 }
 
 /// The demo itself, against a broker that is ready.
-async fn process(node: &Node, component: Bytes, quakes: &Quakes, context: &Context) -> anyhow::Result<Summary> {
+async fn process(
+    node: &Node,
+    component: Bytes,
+    quakes: &Quakes,
+    context: &Context,
+) -> anyhow::Result<Summary> {
     let output = context.output;
-    let client = Client::from_profile(node.profile()).await.context("cannot connect to the demo's broker")?;
+    let client = Client::from_profile(node.profile())
+        .await
+        .context("cannot connect to the demo's broker")?;
     let admin = client.admin();
-    admin.create_topic(INPUT).partitions(INPUT_PARTITIONS).await?;
-    admin.create_topic(ALERTS).partitions(ALERT_PARTITIONS).await?;
+    admin
+        .create_topic(INPUT)
+        .partitions(INPUT_PARTITIONS)
+        .await?;
+    admin
+        .create_topic(ALERTS)
+        .partitions(ALERT_PARTITIONS)
+        .await?;
     output.say(format_args!(
         "3. made topics {INPUT} ({INPUT_PARTITIONS} partitions) and {ALERTS} ({ALERT_PARTITIONS})"
     ));
@@ -98,7 +128,10 @@ async fn process(node: &Node, component: Bytes, quakes: &Quakes, context: &Conte
     let size = bytes(component.len() as u64);
     let started = Instant::now();
     admin.deploy_plugin(component, deployment()).await?;
-    output.say(format_args!("4. deployed {DEPLOYMENT} ({size}) in {}", elapsed(started.elapsed())));
+    output.say(format_args!(
+        "4. deployed {DEPLOYMENT} ({size}) in {}",
+        elapsed(started.elapsed())
+    ));
 
     output.say(format_args!(
         "5. streaming {}, keyed by id; alerts are those of magnitude {MIN_MAGNITUDE} and above:",
@@ -115,7 +148,10 @@ fn deployment() -> DeploymentSpec {
     DeploymentSpec {
         name: DEPLOYMENT.to_owned(),
         inputs: vec![INPUT.to_owned()],
-        outputs: vec![OutputSpec { name: ALERTS.to_owned(), topic: ALERTS.to_owned() }],
+        outputs: vec![OutputSpec {
+            name: ALERTS.to_owned(),
+            topic: ALERTS.to_owned(),
+        }],
         config: vec![("min-mag".to_owned(), MIN_MAGNITUDE.to_string())],
         start: Position::Earliest,
         limits: WorkerLimits::default(),

@@ -40,25 +40,42 @@ pub(super) struct Node {
 impl Node {
     /// Starts this very program as `millstream dev` and waits until clients can connect.
     pub(super) async fn start() -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("millstream-demo-").tempdir().context("cannot make a temporary directory")?;
+        let folder = tempfile::Builder::new()
+            .prefix("millstream-demo-")
+            .tempdir()
+            .context("cannot make a temporary directory")?;
         let path = |name: &str| folder.path().join(name);
         let (data_dir, ready, log) = (path("data"), path("ready"), path("broker.log"));
         let profile = data_dir.join("profile.toml");
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let mut command = Command::new(program);
         command.arg("dev").args(["--listen", "127.0.0.1:0"]);
-        command.arg("--data-dir").arg(&data_dir).arg("--ready-file").arg(&ready);
+        command
+            .arg("--data-dir")
+            .arg(&data_dir)
+            .arg("--ready-file")
+            .arg(&ready);
         // The broker ends with this process, however that ends; a Ctrl-C reaches this process alone.
-        command.arg("--until-stdin-closes").stdin(Stdio::piped()).process_group(0);
+        command
+            .arg("--until-stdin-closes")
+            .stdin(Stdio::piped())
+            .process_group(0);
         // The user's own profile stays as it is.
         command.env(PROFILE_VARIABLE, &profile);
-        command.stdout(Stdio::null()).stderr(File::create(&log).context("cannot make the broker's log")?);
+        command
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).context("cannot make the broker's log")?);
         let mut process = Child::spawn(&mut command).context("cannot start the broker")?;
         if let Err(error) = until_ready(&mut process, &ready).await {
             show_log(&log);
             return Err(error);
         }
-        Ok(Self { process, profile: Profile::load(&profile)?, log, _folder: folder })
+        Ok(Self {
+            process,
+            profile: Profile::load(&profile)?,
+            log,
+            _folder: folder,
+        })
     }
 
     pub(super) fn process_id(&self) -> u32 {
@@ -75,7 +92,11 @@ impl Node {
 
     /// Asks the broker to stop and waits until it has.
     pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
-        let status = self.process.stop(STOP_PATIENCE).await.context("cannot stop the broker")?;
+        let status = self
+            .process
+            .stop(STOP_PATIENCE)
+            .await
+            .context("cannot stop the broker")?;
         if !status.success() {
             bail!("the broker ended with {status}");
         }
@@ -100,11 +121,18 @@ async fn until_ready(process: &mut Child, ready: &Path) -> anyhow::Result<()> {
     };
     tokio::time::timeout(START_LIMIT, waiting)
         .await
-        .unwrap_or_else(|_| bail!("the broker was not ready within {} seconds", START_LIMIT.as_secs()))
+        .unwrap_or_else(|_| {
+            bail!(
+                "the broker was not ready within {} seconds",
+                START_LIMIT.as_secs()
+            )
+        })
 }
 
 fn show_log(log: &Path) {
-    let Ok(text) = fs::read_to_string(log) else { return };
+    let Ok(text) = fs::read_to_string(log) else {
+        return;
+    };
     say("the end of the broker's log:");
     for line in last_lines(&text, LOG_LINES_SHOWN) {
         say(format_args!("  {line}"));
@@ -129,7 +157,12 @@ mod tests {
     #[tokio::test]
     async fn a_broker_that_ends_early_is_not_waited_for() {
         let mut process = Child::spawn(&mut Command::new("false")).unwrap();
-        let error = until_ready(&mut process, Path::new("/nonexistent/ready")).await.unwrap_err();
-        assert_eq!(error.to_string(), "the broker ended with exit status: 1 before it was ready");
+        let error = until_ready(&mut process, Path::new("/nonexistent/ready"))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the broker ended with exit status: 1 before it was ready"
+        );
     }
 }

@@ -38,10 +38,27 @@ pub(super) struct Figures {
 
 impl<'a> Pipeline<'a> {
     /// Opens the consumer of alerts before anything is produced.
-    pub(super) async fn open(client: &'a Client, quakes: &'a Quakes, output: Output) -> anyhow::Result<Self> {
-        let consumer = client.consumer().topics([ALERTS]).start(Position::Earliest).build().await?;
+    pub(super) async fn open(
+        client: &'a Client,
+        quakes: &'a Quakes,
+        output: Output,
+    ) -> anyhow::Result<Self> {
+        let consumer = client
+            .consumer()
+            .topics([ALERTS])
+            .start(Position::Earliest)
+            .build()
+            .await?;
         let progress = output.progress().endless();
-        Ok(Self { client, admin: client.admin(), consumer, quakes, alerts: Alerts::default(), output, progress })
+        Ok(Self {
+            client,
+            admin: client.admin(),
+            consumer,
+            quakes,
+            alerts: Alerts::default(),
+            output,
+            progress,
+        })
     }
 
     /// Produces all events, and takes alerts until all are there and the plugin has read everything.
@@ -87,12 +104,26 @@ impl<'a> Pipeline<'a> {
         let stored = stored(&self.admin, INPUT).await?;
         let records_in = self.quakes.events().len() as u64;
         if stored != records_in {
-            return Err(difference(format!("{} of {} records are stored", count(stored), count(records_in))).into());
+            return Err(difference(format!(
+                "{} of {} records are stored",
+                count(stored),
+                count(records_in)
+            ))
+            .into());
         }
         let group = self.admin.describe_group(DEPLOYMENT).await?;
-        let lag = group.partitions.iter().filter(|partition| partition.topic == INPUT).map(|partition| partition.lag).sum();
+        let lag = group
+            .partitions
+            .iter()
+            .filter(|partition| partition.topic == INPUT)
+            .map(|partition| partition.lag)
+            .sum();
         if lag != 0 {
-            return Err(difference(format!("the plugin's lag is {} after it has read everything", count(lag))).into());
+            return Err(difference(format!(
+                "the plugin's lag is {} after it has read everything",
+                count(lag)
+            ))
+            .into());
         }
         self.alerts.verify(self.quakes)?;
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -112,7 +143,11 @@ impl<'a> Pipeline<'a> {
         let taking = async {
             for partition in topic.partitions {
                 let end = partition.high_watermark;
-                while self.consumer.position(ALERTS, partition.partition).is_none_or(|position| position < end) {
+                while self
+                    .consumer
+                    .position(ALERTS, partition.partition)
+                    .is_none_or(|position| position < end)
+                {
                     tokio::select! {
                         record = self.consumer.next() => self.take(&record?)?,
                         // Not every offset holds a record.
@@ -122,23 +157,32 @@ impl<'a> Pipeline<'a> {
             }
             Ok(())
         };
-        tokio::time::timeout(STANDSTILL, taking).await.context("alerts that are stored do not come")?
+        tokio::time::timeout(STANDSTILL, taking)
+            .await
+            .context("alerts that are stored do not come")?
     }
 
     fn take(&mut self, record: &ConsumedRecord) -> anyhow::Result<()> {
-        let alert = self.alerts.take(self.quakes, record.key.as_deref(), record.value.as_deref())?;
+        let alert =
+            self.alerts
+                .take(self.quakes, record.key.as_deref(), record.value.as_deref())?;
         if self.output.is_json() {
             return Ok(());
         }
         let mut written = Ok(());
-        self.progress.suspend(|| written = Output::write(line(&alert).as_bytes()));
+        self.progress
+            .suspend(|| written = Output::write(line(&alert).as_bytes()));
         written
     }
 
     /// Records of the input that the plugin has finished.
     async fn records_read(&self) -> anyhow::Result<Offset> {
         let offsets = self.admin.group_offsets(DEPLOYMENT).await?;
-        Ok(offsets.iter().filter(|offset| offset.topic == INPUT).map(|offset| offset.offset).sum())
+        Ok(offsets
+            .iter()
+            .filter(|offset| offset.topic == INPUT)
+            .map(|offset| offset.offset)
+            .sum())
     }
 
     async fn standstill(&self, lag: u64) -> anyhow::Error {
@@ -147,10 +191,17 @@ impl<'a> Pipeline<'a> {
             Ok(deployment) => deployment.workers,
             Err(error) => return error.into(),
         };
-        let states = workers.iter().map(|worker| format!("{}-{}: {:?}", worker.topic, worker.partition, worker.state));
-        let message = format!("the plugin stands still at a lag of {} and {} alerts", count(lag), count(self.alerts.count()));
+        let states = workers
+            .iter()
+            .map(|worker| format!("{}-{}: {:?}", worker.topic, worker.partition, worker.state));
+        let message = format!(
+            "the plugin stands still at a lag of {} and {} alerts",
+            count(lag),
+            count(self.alerts.count())
+        );
         let states: Vec<_> = states.collect();
-        anyhow::anyhow!("workers: {}", states.join(", ")).context(Problem::new(Exit::Failure, message))
+        anyhow::anyhow!("workers: {}", states.join(", "))
+            .context(Problem::new(Exit::Failure, message))
     }
 }
 
@@ -166,13 +217,24 @@ async fn produce(client: Client, quakes: &Quakes) -> millstream::Result<()> {
 /// Records that are visible in a topic.
 async fn stored(admin: &Admin, topic: &str) -> millstream::Result<u64> {
     let topic = admin.describe_topic(topic).await?;
-    Ok(topic.partitions.iter().map(|partition| partition.high_watermark - partition.log_start_offset.min(partition.high_watermark)).sum())
+    Ok(topic
+        .partitions
+        .iter()
+        .map(|partition| {
+            partition.high_watermark - partition.log_start_offset.min(partition.high_watermark)
+        })
+        .sum())
 }
 
 /// An alert in one line.
 fn line(alert: &Quake) -> String {
     let place = alert.place.as_deref().unwrap_or("somewhere");
-    format!("   M {:.1}  {:3}  {}\n", alert.mag.unwrap_or_default(), plain(&alert.net), plain(place))
+    format!(
+        "   M {:.1}  {:3}  {}\n",
+        alert.mag.unwrap_or_default(),
+        plain(&alert.net),
+        plain(place)
+    )
 }
 
 /// Tells whether anything happens.
@@ -183,13 +245,19 @@ struct Motion {
 
 impl Motion {
     fn new() -> Self {
-        Self { amount: 0, since: Instant::now() }
+        Self {
+            amount: 0,
+            since: Instant::now(),
+        }
     }
 
     /// Has nothing been added to the amount for too long?
     fn stopped_at(&mut self, amount: u64) -> bool {
         if amount != self.amount {
-            *self = Self { amount, since: Instant::now() };
+            *self = Self {
+                amount,
+                since: Instant::now(),
+            };
         }
         self.since.elapsed() > STANDSTILL
     }
@@ -207,7 +275,8 @@ mod tests {
             net: "us".to_owned(),
             place: place.map(ToOwned::to_owned),
         };
-        let text = line(&quake(6.0, Some("21km NNE of Hualien City, Taiwan"))) + &line(&quake(4.55, None));
+        let text =
+            line(&quake(6.0, Some("21km NNE of Hualien City, Taiwan"))) + &line(&quake(4.55, None));
         insta::assert_snapshot!(text, @r"
         M 6.0  us   21km NNE of Hualien City, Taiwan
         M 4.5  us   somewhere

@@ -39,8 +39,13 @@ pub(super) struct Quakes {
 
 impl Quakes {
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut quakes = Self { path: path.to_owned(), events: Vec::new(), strong: BTreeMap::new() };
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut quakes = Self {
+            path: path.to_owned(),
+            events: Vec::new(),
+            strong: BTreeMap::new(),
+        };
         for (index, line) in text.lines().enumerate() {
             let quake: Quake = serde_json::from_str(line)
                 .with_context(|| format!("line {} of {} is no event", index + 1, path.display()))?;
@@ -76,19 +81,41 @@ pub(super) struct Alerts {
 
 impl Alerts {
     /// Takes an alert, if it is one: strong, keyed by its network, and of an event of the input.
-    pub(super) fn take(&mut self, quakes: &Quakes, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Quake, Problem> {
+    pub(super) fn take(
+        &mut self,
+        quakes: &Quakes,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<Quake, Problem> {
         let text = || String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
-        let alert: Quake = serde_json::from_slice(value.unwrap_or_default())
-            .map_err(|error| difference(format!("an alert is not JSON of an event: {error}: {}", text())))?;
+        let alert: Quake = serde_json::from_slice(value.unwrap_or_default()).map_err(|error| {
+            difference(format!(
+                "an alert is not JSON of an event: {error}: {}",
+                text()
+            ))
+        })?;
         if !alert.is_strong() {
-            return Err(difference(format!("alert {} is weaker than {MIN_MAGNITUDE}", alert.id)));
+            return Err(difference(format!(
+                "alert {} is weaker than {MIN_MAGNITUDE}",
+                alert.id
+            )));
         }
         if key != Some(alert.net.as_bytes()) {
             let key = String::from_utf8_lossy(key.unwrap_or_default()).into_owned();
-            return Err(difference(format!("alert {} of network {} has the key {key:?}", alert.id, alert.net)));
+            return Err(difference(format!(
+                "alert {} of network {} has the key {key:?}",
+                alert.id, alert.net
+            )));
         }
-        if quakes.strong.get(&alert.id).is_none_or(|event| event.mag != alert.mag || event.net != alert.net) {
-            return Err(difference(format!("alert {} is not as the event in the input", alert.id)));
+        if quakes
+            .strong
+            .get(&alert.id)
+            .is_none_or(|event| event.mag != alert.mag || event.net != alert.net)
+        {
+            return Err(difference(format!(
+                "alert {} is not as the event in the input",
+                alert.id
+            )));
         }
         self.count += 1;
         *self.seen.entry(alert.id.clone()).or_default() += 1;
@@ -111,7 +138,9 @@ impl Alerts {
             return Err(difference(format!("there is no alert of event {missing}")));
         }
         match self.seen.iter().find(|(_, times)| **times > 1) {
-            Some((id, times)) => Err(difference(format!("the alert of event {id} came {times} times"))),
+            Some((id, times)) => Err(difference(format!(
+                "the alert of event {id} came {times} times"
+            ))),
             None => Ok(()),
         }
     }
@@ -119,7 +148,8 @@ impl Alerts {
 
 /// A verification found a difference.
 pub(super) fn difference(message: String) -> Problem {
-    Problem::new(Exit::Damaged, message).advise("this is a fault of the program's own: please report it with this output")
+    Problem::new(Exit::Damaged, message)
+        .advise("this is a fault of the program's own: please report it with this output")
 }
 
 #[cfg(test)]
@@ -141,22 +171,44 @@ mod tests {
 
     #[test]
     fn the_input_is_as_its_origin_says() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/earthquakes.ndjson");
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/earthquakes.ndjson");
         let quakes = Quakes::read(&path).unwrap();
-        assert_eq!((quakes.events().len(), quakes.alerts_expected()), (1_707, 85));
+        assert_eq!(
+            (quakes.events().len(), quakes.alerts_expected()),
+            (1_707, 85)
+        );
     }
 
     #[test]
     fn every_strong_event_once_is_right() {
         let quakes = quakes(INPUT);
         let mut alerts = Alerts::default();
-        alerts.take(&quakes, Some(b"us"), Some(br#"{"id":"a","mag":4.5,"net":"us"}"#)).unwrap();
+        alerts
+            .take(
+                &quakes,
+                Some(b"us"),
+                Some(br#"{"id":"a","mag":4.5,"net":"us"}"#),
+            )
+            .unwrap();
         assert!(!alerts.are_complete(&quakes));
         insta::assert_snapshot!(alerts.verify(&quakes).unwrap_err(), @"there is no alert of event d");
-        alerts.take(&quakes, Some(b"ak"), Some(br#"{"id":"d","mag":6.1,"net":"ak"}"#)).unwrap();
+        alerts
+            .take(
+                &quakes,
+                Some(b"ak"),
+                Some(br#"{"id":"d","mag":6.1,"net":"ak"}"#),
+            )
+            .unwrap();
         assert!(alerts.are_complete(&quakes));
         alerts.verify(&quakes).unwrap();
-        alerts.take(&quakes, Some(b"ak"), Some(br#"{"id":"d","mag":6.1,"net":"ak"}"#)).unwrap();
+        alerts
+            .take(
+                &quakes,
+                Some(b"ak"),
+                Some(br#"{"id":"d","mag":6.1,"net":"ak"}"#),
+            )
+            .unwrap();
         insta::assert_snapshot!(alerts.verify(&quakes).unwrap_err(), @"the alert of event d came 2 times");
         assert_eq!(alerts.count(), 3);
     }
@@ -165,7 +217,10 @@ mod tests {
     fn what_is_no_alert_is_named() {
         let quakes = quakes(INPUT);
         let fault = |key: &[u8], value: &str| {
-            Alerts::default().take(&quakes, Some(key), Some(value.as_bytes())).unwrap_err().to_string()
+            Alerts::default()
+                .take(&quakes, Some(key), Some(value.as_bytes()))
+                .unwrap_err()
+                .to_string()
         };
         insta::assert_snapshot!(fault(b"us", "{"), @"an alert is not JSON of an event: EOF while parsing an object at line 1 column 1: {");
         insta::assert_snapshot!(fault(b"us", r#"{"id":"b","mag":4.4,"net":"us"}"#), @"alert b is weaker than 4.5");

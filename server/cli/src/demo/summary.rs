@@ -23,13 +23,27 @@ impl View for Summary {
     fn text(&self) -> String {
         let time = |ms| elapsed(Duration::from_millis(ms));
         let facts = Facts::default()
-            .fact("records in", format!("{}, stored in {}", count(self.records_in), time(self.produce_ms)))
+            .fact(
+                "records in",
+                format!(
+                    "{}, stored in {}",
+                    count(self.records_in),
+                    time(self.produce_ms)
+                ),
+            )
             .fact(
                 "alerts out",
-                format!("{}, the last {} after the first record", count(self.alerts_out), time(self.end_to_end_ms)),
+                format!(
+                    "{}, the last {} after the first record",
+                    count(self.alerts_out),
+                    time(self.end_to_end_ms)
+                ),
             )
             .fact("lag", count(self.lag))
-            .fact("verified", "each strong event once, none else, each keyed by its network");
+            .fact(
+                "verified",
+                "each strong event once, none else, each keyed by its network",
+            );
         format!("\n{}", facts.text())
     }
 }
@@ -41,7 +55,13 @@ mod tests {
 
     #[test]
     fn a_summary_in_both_forms() {
-        let summary = Summary { records_in: 1_707, alerts_out: 85, lag: 0, produce_ms: 24, end_to_end_ms: 61 };
+        let summary = Summary {
+            records_in: 1_707,
+            alerts_out: 85,
+            lag: 0,
+            produce_ms: 24,
+            end_to_end_ms: 61,
+        };
         insta::assert_snapshot!(both_forms(&summary), @r#"
         records in: 1,707, stored in 24 ms
         alerts out: 85, the last 61 ms after the first record

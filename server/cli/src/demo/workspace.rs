@@ -22,12 +22,16 @@ impl Workspace {
     pub(super) fn find(given: Option<PathBuf>) -> anyhow::Result<Self> {
         match given {
             Some(given) => {
-                let root = std::path::absolute(&given).with_context(|| format!("cannot find {}", given.display()))?;
+                let root = std::path::absolute(&given)
+                    .with_context(|| format!("cannot find {}", given.display()))?;
                 Ok(Self::at(&root).ok_or_else(|| not_found(&given))?)
             }
             None => {
                 let here = std::env::current_dir().context("the working directory is gone")?;
-                Ok(here.ancestors().find_map(Self::at).ok_or_else(|| not_found(&here))?)
+                Ok(here
+                    .ancestors()
+                    .find_map(Self::at)
+                    .ok_or_else(|| not_found(&here))?)
             }
         }
     }
@@ -59,8 +63,16 @@ fn target_dir(root: &Path, configured: Option<&OsStr>) -> Option<PathBuf> {
 }
 
 fn not_found(place: &Path) -> Problem {
-    Problem::new(Exit::NotFound, format!("{} is not in a checkout of Millstream's sources", place.display()))
-        .advise(format!("run it in the checkout, or name that with `--workspace`: {PLUGIN} and {INPUT} are needed"))
+    Problem::new(
+        Exit::NotFound,
+        format!(
+            "{} is not in a checkout of Millstream's sources",
+            place.display()
+        ),
+    )
+    .advise(format!(
+        "run it in the checkout, or name that with `--workspace`: {PLUGIN} and {INPUT} are needed"
+    ))
 }
 
 /// Makes sure that the toolchain can build components, by rustup if need be.
@@ -70,9 +82,14 @@ pub(super) fn ensure_target(folder: &Path, output: Output) -> anyhow::Result<()>
         return Ok(());
     }
     if state == TargetState::Addable {
-        output.say(format_args!("   installing the Rust target {TARGET}: rustup target add {TARGET}"));
+        output.say(format_args!(
+            "   installing the Rust target {TARGET}: rustup target add {TARGET}"
+        ));
         let mut rustup = Command::new("rustup");
-        rustup.current_dir(folder).args(["target", "add", TARGET]).stdin(Stdio::null());
+        rustup
+            .current_dir(folder)
+            .args(["target", "add", TARGET])
+            .stdin(Stdio::null());
         if rustup.status().is_ok_and(|status| status.success()) {
             return Ok(());
         }
@@ -97,7 +114,10 @@ mod tests {
         fs::write(root.join(INPUT), "").unwrap();
         let workspace = Workspace::find(Some(root.to_owned())).unwrap();
         assert_eq!(workspace, Workspace(root.to_owned()));
-        assert_eq!(root.join("tests").ancestors().find_map(Workspace::at), Some(workspace));
+        assert_eq!(
+            root.join("tests").ancestors().find_map(Workspace::at),
+            Some(workspace)
+        );
     }
 
     #[test]
@@ -109,7 +129,10 @@ mod tests {
     fn cargos_own_setting_goes_first() {
         let root = Path::new("/w");
         assert_eq!(target_dir(root, None), Some("/w/target/plugins".into()));
-        assert_eq!(target_dir(root, Some(OsStr::new(""))), Some("/w/target/plugins".into()));
+        assert_eq!(
+            target_dir(root, Some(OsStr::new(""))),
+            Some("/w/target/plugins".into())
+        );
         assert_eq!(target_dir(root, Some(OsStr::new("/t"))), None);
     }
 }

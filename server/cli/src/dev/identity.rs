@@ -69,18 +69,40 @@ impl DevIdentity {
         super::make_private_dir(folder)?;
         let files = Files::of(folder);
         // Two brokers that start at the same time must not each make an authority.
-        let lock = File::create(&files.lock).with_context(|| format!("cannot write {}", files.lock.display()))?;
-        lock.lock().with_context(|| format!("cannot lock {}", files.lock.display()))?;
+        let lock = File::create(&files.lock)
+            .with_context(|| format!("cannot write {}", files.lock.display()))?;
+        lock.lock()
+            .with_context(|| format!("cannot lock {}", files.lock.display()))?;
         let (authority, age) = authority(&files).map_err(|error| {
             let problem = Problem::new(Exit::Failure, "the development authority cannot be used");
             anyhow::Error::from(error)
                 .context(problem.advise(format!("remove {}: it is made anew", folder.display())))
         })?;
 
-        let server = Holder { role: Role::Server, name: "dev", hosts: &SERVER_HOSTS };
-        let client = Holder { role: Role::Client, name: "dev", hosts: &[] };
-        let server = server.prepare(&authority, age, &files.server_certificate, &files.server_key, &files.authority)?;
-        client.prepare(&authority, age, &files.client_certificate, &files.client_key, &files.authority)?;
+        let server = Holder {
+            role: Role::Server,
+            name: "dev",
+            hosts: &SERVER_HOSTS,
+        };
+        let client = Holder {
+            role: Role::Client,
+            name: "dev",
+            hosts: &[],
+        };
+        let server = server.prepare(
+            &authority,
+            age,
+            &files.server_certificate,
+            &files.server_key,
+            &files.authority,
+        )?;
+        client.prepare(
+            &authority,
+            age,
+            &files.client_certificate,
+            &files.client_key,
+            &files.authority,
+        )?;
         Ok(Self { server, files })
     }
 }
@@ -88,9 +110,15 @@ impl DevIdentity {
 fn authority(files: &Files) -> Result<(Authority, Age), IdentityError> {
     // The certificate is written last: without it, nothing was issued yet.
     if files.authority.exists() {
-        return Ok((Authority::load(&files.authority, &files.authority_key)?, Age::Old));
+        return Ok((
+            Authority::load(&files.authority, &files.authority_key)?,
+            Age::Old,
+        ));
     }
-    let invalid = |reason: String| IdentityError::Invalid { path: files.authority.clone(), reason };
+    let invalid = |reason: String| IdentityError::Invalid {
+        path: files.authority.clone(),
+        reason,
+    };
     let authority = Authority::create(CLUSTER).map_err(|error| invalid(error.to_string()))?;
     authority.save(&files.authority, &files.authority_key)?;
     Ok((authority, Age::New))
@@ -144,7 +172,12 @@ mod tests {
     fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
         let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
         let mut files: Vec<_> = entries
-            .map(|entry| (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).unwrap()))
+            .map(|entry| {
+                (
+                    entry.file_name().to_string_lossy().into_owned(),
+                    fs::read(entry.path()).unwrap(),
+                )
+            })
             .collect();
         files.sort();
         files
@@ -169,7 +202,12 @@ mod tests {
         fs::copy(&files.authority_key, &files.server_key).unwrap();
         DevIdentity::prepare(folder.path()).unwrap();
         assert_eq!(fs::read(&files.authority).unwrap(), authority);
-        Identity::load(&files.client_certificate, &files.client_key, &files.authority).unwrap();
+        Identity::load(
+            &files.client_certificate,
+            &files.client_key,
+            &files.authority,
+        )
+        .unwrap();
     }
 
     #[test]
@@ -188,7 +226,10 @@ mod tests {
         let files = DevIdentity::prepare(folder.path()).unwrap().files;
         fs::write(&files.authority, "nonsense").unwrap();
         let error = DevIdentity::prepare(folder.path()).err().unwrap();
-        assert_eq!(error.to_string(), "the development authority cannot be used");
+        assert_eq!(
+            error.to_string(),
+            "the development authority cannot be used"
+        );
     }
 
     #[test]

@@ -59,7 +59,11 @@ pub(crate) struct DevArgs {
 }
 
 /// Runs the broker until it is told to stop.
-pub(crate) async fn run(args: DevArgs, context: &Context, interrupts: &mut Interrupts) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    args: DevArgs,
+    context: &Context,
+    interrupts: &mut Interrupts,
+) -> anyhow::Result<()> {
     let data_dir = data_dir(args.data_dir)?;
     if let Some(path) = &args.ready_file {
         remove_stale(path)?;
@@ -78,12 +82,24 @@ pub(crate) async fn run(args: DevArgs, context: &Context, interrupts: &mut Inter
     };
     let own = data_dir.join("profile.toml");
     profile.save(&own)?;
-    let overwrite = if args.force_profile { Overwrite::Any } else { Overwrite::OwnKind };
+    let overwrite = if args.force_profile {
+        Overwrite::Any
+    } else {
+        Overwrite::OwnKind
+    };
     let placement = profile::place(&profile, Profile::default_path(), overwrite)?;
     if let Some(path) = &args.ready_file {
         write_whole(path, &format!("{}\n", profile.address))?;
     }
-    tell(Ready { address: profile.address, data_dir, profile: own }, &placement, context)?;
+    tell(
+        Ready {
+            address: profile.address,
+            data_dir,
+            profile: own,
+        },
+        &placement,
+        context,
+    )?;
 
     let enough = async move {
         if args.until_stdin_closes {
@@ -120,7 +136,11 @@ fn tell(ready: Ready, placement: &Placement, context: &Context) -> anyhow::Resul
     if context.output.is_json() {
         return context.output.print(&ready);
     }
-    context.output.say(format_args!("{}{}", ready.text(), placement.text(&ready.profile)));
+    context.output.say(format_args!(
+        "{}{}",
+        ready.text(),
+        placement.text(&ready.profile)
+    ));
     context.output.say(
         "try, in another terminal:\n  \
            millstream topic create orders --partitions 4\n  \
@@ -135,7 +155,10 @@ fn data_dir(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let path = match given {
         Some(path) => path,
         None => default_data_dir(|variable| std::env::var_os(variable).map(PathBuf::from))
-            .ok_or_else(|| Problem::usage("there is no home directory to keep data in").advise("name one with `--data-dir`"))?,
+            .ok_or_else(|| {
+                Problem::usage("there is no home directory to keep data in")
+                    .advise("name one with `--data-dir`")
+            })?,
     };
     std::path::absolute(&path).with_context(|| format!("cannot find {}", path.display()))
 }
@@ -143,13 +166,23 @@ fn data_dir(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 /// By the XDG Base Directory Specification: a relative `$XDG_DATA_HOME` is ignored.
 fn default_data_dir(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     let configured = variable("XDG_DATA_HOME").filter(|path| path.is_absolute());
-    let home = || variable("HOME").filter(|path| path.is_absolute()).map(|home| home.join(".local/share"));
-    configured.or_else(home).map(|data| data.join("millstream/dev"))
+    let home = || {
+        variable("HOME")
+            .filter(|path| path.is_absolute())
+            .map(|home| home.join(".local/share"))
+    };
+    configured
+        .or_else(home)
+        .map(|data| data.join("millstream/dev"))
 }
 
 /// Keys lie in it: it is its owner's alone.
 fn make_private_dir(path: &Path) -> anyhow::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("cannot make {}", path.display()))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make {}", path.display()))
 }
 
 /// Where a client on this machine reaches a broker that listens on `address`.
@@ -208,7 +241,11 @@ mod tests {
         };
         check("/x", "/home/a", Some("/x/millstream/dev"));
         check("", "/home/a", Some("/home/a/.local/share/millstream/dev"));
-        check("relative", "/home/a", Some("/home/a/.local/share/millstream/dev"));
+        check(
+            "relative",
+            "/home/a",
+            Some("/home/a/.local/share/millstream/dev"),
+        );
         check("", "", None);
     }
 

@@ -34,7 +34,9 @@ pub(super) fn place(
     path: Option<PathBuf>,
     overwrite: Overwrite,
 ) -> Result<Placement, ProfileError> {
-    let Some(path) = path else { return Ok(Placement::NoPlace) };
+    let Some(path) = path else {
+        return Ok(Placement::NoPlace);
+    };
     if overwrite == Overwrite::OwnKind && !may_be_replaced(&path) {
         return Ok(Placement::OtherKept(path));
     }
@@ -55,7 +57,9 @@ fn may_be_replaced(path: &Path) -> bool {
 /// A development profile's files lie in one folder under the names that [`Files`] gives them, beside
 /// the authority's key, which no other client has.
 fn is_dev_profile(profile: &Profile) -> bool {
-    let Some(folder) = profile.certificate.parent() else { return false };
+    let Some(folder) = profile.certificate.parent() else {
+        return false;
+    };
     let files = Files::of(folder);
     profile.certificate == files.client_certificate
         && profile.key == files.client_key
@@ -68,7 +72,10 @@ impl Placement {
     pub(super) fn text(&self, own: &Path) -> String {
         let own = own.display();
         match self {
-            Self::Written(path) => format!("  profile: {} (clients find it by themselves)", path.display()),
+            Self::Written(path) => format!(
+                "  profile: {} (clients find it by themselves)",
+                path.display()
+            ),
             Self::OtherKept(path) => format!(
                 "  profile: {own}\n  note: {} is of another cluster and was left alone; to use this broker,\n    \
                  export {PROFILE_VARIABLE}={own}\n  or replace it with `--force-profile`",
@@ -105,13 +112,23 @@ mod tests {
         DevIdentity::prepare(&one).unwrap();
         DevIdentity::prepare(&two).unwrap();
         for identity in [&one, &two, &one] {
-            let placement = place(&profile_in(identity), Some(place_at.clone()), Overwrite::OwnKind).unwrap();
+            let placement = place(
+                &profile_in(identity),
+                Some(place_at.clone()),
+                Overwrite::OwnKind,
+            )
+            .unwrap();
             assert_eq!(placement, Placement::Written(place_at.clone()));
             assert_eq!(Profile::load(&place_at).unwrap(), profile_in(identity));
         }
         // Its data is gone: it leads nowhere.
         fs::remove_dir_all(&one).unwrap();
-        let placement = place(&profile_in(&two), Some(place_at.clone()), Overwrite::OwnKind).unwrap();
+        let placement = place(
+            &profile_in(&two),
+            Some(place_at.clone()),
+            Overwrite::OwnKind,
+        )
+        .unwrap();
         assert_eq!(placement, Placement::Written(place_at));
     }
 
@@ -121,7 +138,10 @@ mod tests {
         let place_at = folder.path().join("profile.toml");
         let theirs = folder.path().join("theirs");
         fs::create_dir(&theirs).unwrap();
-        let other = Profile { address: "broker.example:9092".to_owned(), ..profile_in(&theirs) };
+        let other = Profile {
+            address: "broker.example:9092".to_owned(),
+            ..profile_in(&theirs)
+        };
         let mine = profile_in(&folder.path().join("mine"));
         for existing in ["not a profile", ""] {
             fs::write(&place_at, existing).unwrap();

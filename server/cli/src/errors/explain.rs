@@ -24,16 +24,19 @@ pub(super) struct Explanation {
 
 type Advice = Option<Cow<'static, str>>;
 
-const NO_BROKER: &str =
-    "is a broker running there? `millstream dev` starts one; `--address` or `--profile` name another";
-const NO_PROFILE: &str = "`millstream dev` starts a broker and writes a profile; `--profile` names one that you have";
+const NO_BROKER: &str = "is a broker running there? `millstream dev` starts one; `--address` or `--profile` name another";
+const NO_PROFILE: &str =
+    "`millstream dev` starts a broker and writes a profile; `--profile` names one that you have";
 const AGAIN: &str = "try again in a moment";
 
 /// What follows from `error`: what the command itself says, or else what its class means.
 pub(super) fn explain(error: &anyhow::Error) -> Explanation {
     if let Some(problem) = find::<Problem>(error) {
         let advice = problem.advice.clone();
-        return Explanation { exit: problem.exit, advice };
+        return Explanation {
+            exit: problem.exit,
+            advice,
+        };
     }
     let (exit, advice) = find::<Interrupted>(error)
         .map(|interrupted| (interrupted.exit(), None))
@@ -52,7 +55,9 @@ pub(super) fn wire_code(error: &anyhow::Error) -> Option<ErrorCode> {
 
 /// The outermost `T` among the contexts and sources of an error.
 pub(super) fn find<T: StdError + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&T> {
-    error.downcast_ref::<T>().or_else(|| error.chain().find_map(|cause| cause.downcast_ref::<T>()))
+    error
+        .downcast_ref::<T>()
+        .or_else(|| error.chain().find_map(|cause| cause.downcast_ref::<T>()))
 }
 
 fn of_client(error: &millstream::Error) -> (Exit, Advice) {
@@ -80,8 +85,12 @@ fn of_client(error: &millstream::Error) -> (Exit, Advice) {
 fn of_profile(error: &ProfileError) -> (Exit, Advice) {
     let advice = match error {
         ProfileError::NotFound { .. } | ProfileError::Read { .. } => NO_PROFILE,
-        ProfileError::Write { .. } => "check that the folder can be written to, or set $MILLSTREAM_PROFILE to another place",
-        ProfileError::Invalid { .. } => "correct the file, or let `millstream dev --force-profile` write it anew",
+        ProfileError::Write { .. } => {
+            "check that the folder can be written to, or set $MILLSTREAM_PROFILE to another place"
+        }
+        ProfileError::Invalid { .. } => {
+            "correct the file, or let `millstream dev --force-profile` write it anew"
+        }
     };
     (Exit::Unreachable, Some(advice.into()))
 }
@@ -89,11 +98,16 @@ fn of_profile(error: &ProfileError) -> (Exit, Advice) {
 fn of_connect(error: &ConnectError) -> (Exit, Advice) {
     let not_trusted = matches!(
         error,
-        ConnectError::Closed { reason: CloseReason::CertificateRefused(_) | CloseReason::PeerNotTrusted(_), .. }
+        ConnectError::Closed {
+            reason: CloseReason::CertificateRefused(_) | CloseReason::PeerNotTrusted(_),
+            ..
+        }
     );
     match (error, error.hint()) {
         (_, Some(hint)) if not_trusted => (Exit::NotAuthorized, Some(hint.into())),
-        (ConnectError::TimedOut { .. }, _) | (_, None) => (Exit::Unreachable, Some(NO_BROKER.into())),
+        (ConnectError::TimedOut { .. }, _) | (_, None) => {
+            (Exit::Unreachable, Some(NO_BROKER.into()))
+        }
         (_, Some(hint)) => (Exit::Unreachable, Some(hint.into())),
     }
 }
@@ -118,7 +132,7 @@ fn of_data_dir(error: &DataDirError) -> (Exit, Advice) {
     match error {
         DataDirError::InUse { .. } => (
             Exit::Refused,
-            Some("use the broker that runs there, stop it, or start this one on another data directory".into()),
+            Some("use the broker that runs there, stop it, or start this one on another (`--data-dir`)".into()),
         ),
         DataDirError::Version { .. } => {
             (Exit::Refused, Some("use the release that wrote it, or another data directory".into()))
@@ -133,15 +147,21 @@ fn of_stop(error: &StopError) -> (Exit, Advice) {
     match error {
         StopError::Storage(_) => (
             Exit::Damaged,
-            Some("check the disk, then start the broker again: it recovers what was acknowledged".into()),
+            Some(
+                "check the disk, then start the broker again: it recovers what was acknowledged"
+                    .into(),
+            ),
         ),
     }
 }
 
 fn of_io(error: &io::Error) -> (Exit, Advice) {
     match error.kind() {
-        io::ErrorKind::NotFound => (Exit::NotFound, None),
-        io::ErrorKind::PermissionDenied => (Exit::Failure, Some("check who may read and write it".into())),
+        io::ErrorKind::NotFound => (Exit::NotFound, Some("check the path".into())),
+        io::ErrorKind::PermissionDenied => (
+            Exit::Failure,
+            Some("check who may read and write it".into()),
+        ),
         _ => (Exit::Failure, None),
     }
 }
@@ -149,50 +169,86 @@ fn of_io(error: &io::Error) -> (Exit, Advice) {
 /// What a broker's refusal means.
 fn of_code(code: ErrorCode) -> (Exit, Advice) {
     let (exit, advice) = match code {
-        ErrorCode::NotAuthorized => (Exit::NotAuthorized, "connect with the profile of a principal that may do this"),
-        ErrorCode::InvalidRequest => (Exit::Usage, "`--help` behind the command shows what it takes"),
-        ErrorCode::UnsupportedVersion => (Exit::Unreachable, "use the release of millstream that the broker runs"),
-        ErrorCode::UnknownTopic => {
-            (Exit::NotFound, "`millstream topic list` shows the topics; `millstream topic create` makes one")
-        }
-        ErrorCode::UnknownPartition => (Exit::NotFound, "`millstream topic describe` shows the topic's partitions"),
-        ErrorCode::UnknownGroup => {
-            (Exit::NotFound, "`millstream group list` shows the groups; a group is made by its first consumer")
-        }
-        ErrorCode::UnknownDeployment => (Exit::NotFound, "`millstream plugin list` shows the deployments"),
-        ErrorCode::OffsetOutOfRange => {
-            (Exit::NotFound, "`millstream topic describe` shows the first and the next offset of each partition")
-        }
-        ErrorCode::TopicExists => {
-            (Exit::Refused, "`millstream topic describe` shows it, `millstream topic alter` changes it")
-        }
-        ErrorCode::DeploymentExists => {
-            (Exit::Refused, "deploy under another `--name`, or remove the old one with `millstream plugin remove`")
-        }
+        ErrorCode::NotAuthorized => (
+            Exit::NotAuthorized,
+            "connect with the profile of a principal that may do this",
+        ),
+        ErrorCode::InvalidRequest => (
+            Exit::Usage,
+            "`--help` behind the command shows what it takes",
+        ),
+        ErrorCode::UnsupportedVersion => (
+            Exit::Unreachable,
+            "use the release of millstream that the broker runs",
+        ),
+        ErrorCode::UnknownTopic => (
+            Exit::NotFound,
+            "`millstream topic list` shows the topics; `millstream topic create` makes one",
+        ),
+        ErrorCode::UnknownPartition => (
+            Exit::NotFound,
+            "`millstream topic describe` shows the topic's partitions",
+        ),
+        ErrorCode::UnknownGroup => (
+            Exit::NotFound,
+            "`millstream group list` shows the groups; a group is made by its first consumer",
+        ),
+        ErrorCode::UnknownDeployment => (
+            Exit::NotFound,
+            "`millstream plugin list` shows the deployments",
+        ),
+        ErrorCode::OffsetOutOfRange => (
+            Exit::NotFound,
+            "`millstream topic describe` shows the first and the next offset of each partition",
+        ),
+        ErrorCode::TopicExists => (
+            Exit::Refused,
+            "`millstream topic describe` shows it, `millstream topic alter` changes it",
+        ),
+        ErrorCode::DeploymentExists => (
+            Exit::Refused,
+            "deploy under another `--name`, or in its place with `--replace`",
+        ),
         ErrorCode::GroupNotEmpty => (
             Exit::Refused,
             "stop the members that `millstream group describe` shows; `millstream group reset` works while they run",
         ),
-        ErrorCode::GroupOwnedByDeployment => {
-            (Exit::Refused, "name another group: `millstream plugin list` shows the plugins, each has a group of its name")
+        ErrorCode::GroupOwnedByDeployment => (
+            Exit::Refused,
+            "name another group: `millstream plugin list` shows the plugins, each has a group of its name",
+        ),
+        ErrorCode::RecordTooLarge => (
+            Exit::Refused,
+            "send smaller records, or raise `--max-batch-bytes` with `millstream topic alter`",
+        ),
+        ErrorCode::ComponentRefused => (
+            Exit::Refused,
+            "`millstream plugin build` builds a component for the world that `wit/` describes",
+        ),
+        ErrorCode::CompilationFailed => (
+            Exit::Refused,
+            "build the component again, smaller if it is large",
+        ),
+        ErrorCode::StorageFull => (
+            Exit::Refused,
+            "free space on the broker's disk, for example with `millstream topic delete-records`",
+        ),
+        ErrorCode::Busy | ErrorCode::NotReady | ErrorCode::NotLeader | ErrorCode::ShuttingDown => {
+            (Exit::Refused, AGAIN)
         }
-        ErrorCode::RecordTooLarge => {
-            (Exit::Refused, "send smaller records, or raise `--max-batch-bytes` with `millstream topic alter`")
-        }
-        ErrorCode::ComponentRefused => {
-            (Exit::Refused, "`millstream plugin build` builds a component for the world that `wit/` describes")
-        }
-        ErrorCode::CompilationFailed => (Exit::Refused, "build the component again, smaller if it is large"),
-        ErrorCode::StorageFull => {
-            (Exit::Refused, "free space on the broker's disk, for example with `millstream topic delete-records`")
-        }
-        ErrorCode::Busy | ErrorCode::NotReady | ErrorCode::NotLeader | ErrorCode::ShuttingDown => (Exit::Refused, AGAIN),
         ErrorCode::TimedOut => (Exit::Failure, AGAIN),
-        ErrorCode::StorageFailed => (Exit::Damaged, "look at the broker's log and its disk, then start it again"),
-        ErrorCode::PartitionDamaged => {
-            (Exit::Damaged, "`millstream topic describe` says what is damaged; what lies before it can still be read")
-        }
-        ErrorCode::CorruptBatch => (Exit::Damaged, "send it again; when it repeats, test this machine's memory"),
+        ErrorCode::StorageFailed => (
+            Exit::Damaged,
+            "look at the broker's log and its disk, then start it again",
+        ),
+        ErrorCode::PartitionDamaged => (
+            Exit::Damaged,
+            "`millstream topic describe` says what is damaged; what lies before it can still be read",
+        ),
+        ErrorCode::CorruptBatch => (
+            Exit::Damaged,
+            "send it again; when it repeats, test this machine's memory",
+        ),
         ErrorCode::OutOfOrderSequence
         | ErrorCode::ProducerFenced
         | ErrorCode::UnknownProducer
@@ -201,8 +257,14 @@ fn of_code(code: ErrorCode) -> (Exit, Advice) {
         ErrorCode::MalformedFrame
         | ErrorCode::FrameTooLarge
         | ErrorCode::HandshakeRequired
-        | ErrorCode::Internal => (Exit::Failure, "this is a fault of the program's own: the broker's log says more"),
-        _ => (Exit::Failure, "use the release of millstream that the broker runs"),
+        | ErrorCode::Internal => (
+            Exit::Failure,
+            "this is a fault of the program's own: the broker's log says more",
+        ),
+        _ => (
+            Exit::Failure,
+            "use the release of millstream that the broker runs",
+        ),
     };
     (exit, Some(advice.into()))
 }

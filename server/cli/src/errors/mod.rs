@@ -25,7 +25,11 @@ pub(crate) struct Problem {
 impl Problem {
     /// `message` is a lower-case fragment that names the thing.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), advice: None }
+        Self {
+            exit,
+            message: message.into(),
+            advice: None,
+        }
     }
 
     /// What was typed makes no sense.

@@ -36,7 +36,9 @@ pub(crate) fn report(error: &anyhow::Error, format: OutputFormat) -> Exit {
 
 /// Has whoever reads standard output gone? They have what they wanted.
 fn output_closed(error: &anyhow::Error) -> bool {
-    find::<io::Error>(error).and_then(io::Error::get_ref).is_some_and(|inner| inner.is::<OutputClosed>())
+    find::<io::Error>(error)
+        .and_then(io::Error::get_ref)
+        .is_some_and(|inner| inner.is::<OutputClosed>())
 }
 
 /// <https://no-color.org>
@@ -50,7 +52,10 @@ fn messages(error: &anyhow::Error) -> Vec<String> {
     let mut messages: Vec<String> = Vec::new();
     for cause in error.chain() {
         let message = cause.to_string();
-        if messages.last().is_none_or(|above| !above.ends_with(&message)) {
+        if messages
+            .last()
+            .is_none_or(|above| !above.ends_with(&message))
+        {
             messages.push(message);
         }
     }
@@ -58,7 +63,11 @@ fn messages(error: &anyhow::Error) -> Vec<String> {
 }
 
 fn text(error: &anyhow::Error, coloured: bool) -> String {
-    let (red, bold, reset) = if coloured { ("\u{1b}[1;31m", "\u{1b}[1m", "\u{1b}[0m") } else { ("", "", "") };
+    let (red, bold, reset) = if coloured {
+        ("\u{1b}[1;31m", "\u{1b}[1m", "\u{1b}[0m")
+    } else {
+        ("", "", "")
+    };
     let mut out = String::new();
     for (index, message) in messages(error).iter().enumerate() {
         let message = lines_below(message);

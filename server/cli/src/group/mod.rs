@@ -7,7 +7,7 @@ use millstream::PartitionIndex;
 
 use crate::cli::Context;
 use crate::parse::{PositionArg, now_ms};
-use view::{Deleted, Groups, GroupView, Offsets, Reset};
+use view::{Deleted, GroupView, Groups, Offsets, Reset};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum GroupCommand {
@@ -61,21 +61,27 @@ pub(crate) async fn run(command: GroupCommand, context: &Context) -> anyhow::Res
     let output = context.output;
     match command {
         GroupCommand::List => output.print(&Groups::of(&admin.list_groups().await?)),
-        GroupCommand::Describe(args) => output.print(&GroupView::of(&admin.describe_group(args.group).await?)),
+        GroupCommand::Describe(args) => {
+            output.print(&GroupView::of(&admin.describe_group(args.group).await?))
+        }
         GroupCommand::Offsets(args) => {
             let offsets = admin.group_offsets(&args.group).await?;
             output.print(&Offsets::of(args.group, &offsets))
         }
         GroupCommand::Reset(args) => {
             let to = args.to.at(now_ms());
-            let response = admin.reset_group(&args.group, &args.topic, args.partitions, to).await?;
+            let response = admin
+                .reset_group(&args.group, &args.topic, args.partitions, to)
+                .await?;
             output.print(&Reset::of(args.group, &response))
         }
         GroupCommand::Delete(args) => {
             for group in &args.groups {
                 admin.delete_group(group).await?;
             }
-            output.print(&Deleted { deleted: args.groups })
+            output.print(&Deleted {
+                deleted: args.groups,
+            })
         }
     }
 }

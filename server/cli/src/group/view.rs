@@ -1,6 +1,8 @@
 //! Groups, as they are shown.
 
-use millstream::{GroupDescription, GroupState, ListedGroup, MemberKind, OffsetCommit, ResetGroupResponse};
+use millstream::{
+    GroupDescription, GroupState, ListedGroup, MemberKind, OffsetCommit, ResetGroupResponse,
+};
 use serde::Serialize;
 
 use crate::output::{Facts, Table, View, count, time_ms};
@@ -36,7 +38,9 @@ impl Groups {
             members: listed.members,
             generation: listed.generation,
         };
-        Self { groups: groups.iter().map(listed).collect() }
+        Self {
+            groups: groups.iter().map(listed).collect(),
+        }
     }
 }
 
@@ -102,7 +106,11 @@ impl GroupView {
                 MemberKind::Client => "client",
                 MemberKind::Worker => "worker",
             },
-            owned: member.owned.iter().map(|owned| format!("{}-{}", owned.topic, owned.partition)).collect(),
+            owned: member
+                .owned
+                .iter()
+                .map(|owned| format!("{}-{}", owned.topic, owned.partition))
+                .collect(),
         });
         let partitions = group.partitions.iter().map(|partition| ProgressView {
             topic: partition.topic.clone(),
@@ -134,7 +142,11 @@ impl View for GroupView {
             .fact("lag", count(self.lag));
         let mut members = Table::new(&["MEMBER", "ID", "KIND", "PRINCIPAL", "OWNS"], "no members");
         for member in &self.members {
-            let owned = if member.owned.is_empty() { "nothing: it stands by".to_owned() } else { member.owned.join(" ") };
+            let owned = if member.owned.is_empty() {
+                "nothing: it stands by".to_owned()
+            } else {
+                member.owned.join(" ")
+            };
             members.row([
                 member.member_name.clone(),
                 member.member_id.clone(),
@@ -144,7 +156,15 @@ impl View for GroupView {
             ]);
         }
         let mut progress = Table::new(
-            &["TOPIC", "#PARTITION", "#COMMITTED", "#HIGH WATERMARK", "#LAG", "COMMITTED AT", "OWNER"],
+            &[
+                "TOPIC",
+                "#PARTITION",
+                "#COMMITTED",
+                "#HIGH WATERMARK",
+                "#LAG",
+                "COMMITTED AT",
+                "OWNER",
+            ],
             "no partitions",
         );
         for partition in &self.partitions {
@@ -180,7 +200,10 @@ struct OffsetView {
 
 impl Offsets {
     pub(super) fn of(group: String, offsets: &[OffsetCommit]) -> Self {
-        Self { group, offsets: views(offsets) }
+        Self {
+            group,
+            offsets: views(offsets),
+        }
     }
 }
 
@@ -195,7 +218,10 @@ fn views(offsets: &[OffsetCommit]) -> Vec<OffsetView> {
 }
 
 fn table(offsets: &[OffsetView]) -> String {
-    let mut table = Table::new(&["TOPIC", "#PARTITION", "#NEXT OFFSET", "METADATA"], "no offsets");
+    let mut table = Table::new(
+        &["TOPIC", "#PARTITION", "#NEXT OFFSET", "METADATA"],
+        "no offsets",
+    );
     for offset in offsets {
         table.row([
             offset.topic.clone(),
@@ -223,7 +249,11 @@ pub(super) struct Reset {
 
 impl Reset {
     pub(super) fn of(group: String, response: &ResetGroupResponse) -> Self {
-        Self { group, generation: response.generation, offsets: views(&response.offsets) }
+        Self {
+            group,
+            generation: response.generation,
+            offsets: views(&response.offsets),
+        }
     }
 }
 
@@ -241,7 +271,10 @@ pub(super) struct Deleted {
 
 impl View for Deleted {
     fn text(&self) -> String {
-        self.deleted.iter().map(|group| format!("deleted group {group}\n")).collect()
+        self.deleted
+            .iter()
+            .map(|group| format!("deleted group {group}\n"))
+            .collect()
     }
 }
 
@@ -258,24 +291,34 @@ mod tests {
             member_name: "billing".to_owned(),
             principal: "millstream://client/alice".to_owned(),
             kind: MemberKind::Client,
-            owned: owned.iter().map(|&partition| NamedPartition { topic: "orders".to_owned(), partition }).collect(),
+            owned: owned
+                .iter()
+                .map(|&partition| NamedPartition {
+                    topic: "orders".to_owned(),
+                    partition,
+                })
+                .collect(),
         };
-        let partition = |partition, owner: Option<&str>, committed_offset: Option<u64>| GroupPartition {
-            topic: "orders".to_owned(),
-            partition,
-            owner: owner.map(ToOwned::to_owned),
-            committed_offset,
-            committed_at_ms: committed_offset.map(|_| 1_517_270_400_000),
-            metadata: String::new(),
-            high_watermark: 1_500,
-            lag: 1_500 - committed_offset.unwrap_or(0),
-        };
+        let partition =
+            |partition, owner: Option<&str>, committed_offset: Option<u64>| GroupPartition {
+                topic: "orders".to_owned(),
+                partition,
+                owner: owner.map(ToOwned::to_owned),
+                committed_offset,
+                committed_at_ms: committed_offset.map(|_| 1_517_270_400_000),
+                metadata: String::new(),
+                high_watermark: 1_500,
+                lag: 1_500 - committed_offset.unwrap_or(0),
+            };
         GroupDescription {
             group: "billing".to_owned(),
             state: GroupState::Stable,
             generation: 2,
             members: vec![member("billing-1", &[0, 1]), member("billing-2", &[])],
-            partitions: vec![partition(0, Some("billing-1"), Some(1_490)), partition(1, None, None)],
+            partitions: vec![
+                partition(0, Some("billing-1"), Some(1_490)),
+                partition(1, None, None),
+            ],
         }
     }
 
@@ -347,7 +390,12 @@ mod tests {
 
     #[test]
     fn groups_a_line_each() {
-        let listed = ListedGroup { group: "billing".to_owned(), state: GroupState::Empty, members: 0, generation: 7 };
+        let listed = ListedGroup {
+            group: "billing".to_owned(),
+            state: GroupState::Empty,
+            members: 0,
+            generation: 7,
+        };
         insta::assert_snapshot!(both_forms(&Groups::of(&[listed])), @r#"
         GROUP    STATE  MEMBERS  GENERATION
         billing  empty        0           7
@@ -367,8 +415,16 @@ mod tests {
 
     #[test]
     fn offsets_set_anew() {
-        let offset = OffsetCommit { topic: "orders".to_owned(), partition: 1, offset: 1_000, metadata: String::new() };
-        let response = ResetGroupResponse { generation: 3, offsets: vec![offset] };
+        let offset = OffsetCommit {
+            topic: "orders".to_owned(),
+            partition: 1,
+            offset: 1_000,
+            metadata: String::new(),
+        };
+        let response = ResetGroupResponse {
+            generation: 3,
+            offsets: vec![offset],
+        };
         insta::assert_snapshot!(both_forms(&Reset::of("billing".to_owned(), &response)), @r#"
         TOPIC   PARTITION  NEXT OFFSET  METADATA
         orders          1        1,000  -

@@ -78,7 +78,10 @@ impl Output {
     /// Writes bytes as they are.
     pub(crate) fn write(bytes: &[u8]) -> anyhow::Result<()> {
         let mut stdout = Stdout::new();
-        stdout.write_all(bytes).and_then(|()| stdout.flush()).context("cannot write to standard output")
+        stdout
+            .write_all(bytes)
+            .and_then(|()| stdout.flush())
+            .context("cannot write to standard output")
     }
 
     /// Says something to a person, unless they want to hear of errors only.
@@ -104,7 +107,8 @@ pub(crate) fn say(text: impl Display) {
 }
 
 fn json(value: &impl Serialize) -> anyhow::Result<String> {
-    let mut text = serde_json::to_string_pretty(value).context("cannot write the result as JSON")?;
+    let mut text =
+        serde_json::to_string_pretty(value).context("cannot write the result as JSON")?;
     text.push('\n');
     Ok(text)
 }

@@ -31,7 +31,8 @@ impl Progress {
 
     /// Something whose end is not known.
     pub(crate) fn endless(self) -> Self {
-        self.0.enable_steady_tick(Duration::from_millis(1000 / u64::from(REDRAWS_PER_SECOND)));
+        self.0
+            .enable_steady_tick(Duration::from_millis(1000 / u64::from(REDRAWS_PER_SECOND)));
         self.styled("{spinner} {msg}")
     }
 

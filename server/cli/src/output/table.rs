@@ -22,15 +22,28 @@ impl Table {
     /// said when there are no rows.
     pub(crate) fn new(columns: &'static [&'static str], empty: &'static str) -> Self {
         let mut table = comfy_table::Table::new();
-        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
+        table
+            .load_style(NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .force_no_tty();
         table.set_header(columns.iter().map(|column| column.trim_start_matches('#')));
-        Self { table, columns, empty }
+        Self {
+            table,
+            columns,
+            empty,
+        }
     }
 
     /// Adds a row, a cell for each column.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         debug_assert_eq!(N, self.columns.len());
-        self.table.add_row(cells.iter().map(|cell| if cell.is_empty() { "-".to_owned() } else { plain(cell) }));
+        self.table.add_row(cells.iter().map(|cell| {
+            if cell.is_empty() {
+                "-".to_owned()
+            } else {
+                plain(cell)
+            }
+        }));
     }
 
     /// The text, every line ended.
@@ -62,7 +75,12 @@ impl Facts {
 
     /// The text, every line ended.
     pub(crate) fn text(&self) -> String {
-        let width = self.0.iter().map(|(name, _)| name.len() + 1).max().unwrap_or(0);
+        let width = self
+            .0
+            .iter()
+            .map(|(name, _)| name.len() + 1)
+            .max()
+            .unwrap_or(0);
         let mut text = String::new();
         for (name, value) in &self.0 {
             let name = format!("{name}:");
@@ -94,7 +112,11 @@ mod tests {
     fn columns_line_up_and_nothing_steers_the_terminal() {
         let mut table = Table::new(&["NAME", "#RECORDS", "NOTE"], "nothing");
         table.row(["orders".to_owned(), "12".to_owned(), String::new()]);
-        table.row(["a\u{1b}[31m".to_owned(), "123456789".to_owned(), "häh\n".to_owned()]);
+        table.row([
+            "a\u{1b}[31m".to_owned(),
+            "123456789".to_owned(),
+            "häh\n".to_owned(),
+        ]);
         insta::assert_snapshot!(table.text(), @r"
         NAME           RECORDS  NOTE
         orders              12  -
@@ -109,7 +131,9 @@ mod tests {
 
     #[test]
     fn facts_line_up() {
-        let facts = Facts::default().fact("name", "orders").fact("partitions", 4);
+        let facts = Facts::default()
+            .fact("name", "orders")
+            .fact("partitions", 4);
         insta::assert_snapshot!(facts.text(), @r"
         name:       orders
         partitions: 4

@@ -39,8 +39,15 @@ pub(crate) fn count(number: u64) -> String {
 
 /// A setting in its largest whole unit, as it can be typed again: `604800000` is `7d`.
 pub(crate) fn duration_ms(ms: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    let whole = UNITS.iter().find(|(size, _)| ms >= *size && ms.is_multiple_of(*size));
+    const UNITS: [(u64, &str); 4] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ];
+    let whole = UNITS
+        .iter()
+        .find(|(size, _)| ms >= *size && ms.is_multiple_of(*size));
     match whole {
         Some((size, unit)) => format!("{}{unit}", ms / size),
         None => format!("{ms}ms"),
@@ -59,7 +66,11 @@ pub(crate) fn elapsed(time: Duration) -> String {
     } else if time < Duration::from_secs(24 * 60 * 60) {
         format!("{}h {}m", time.as_secs() / 3600, time.as_secs() / 60 % 60)
     } else {
-        format!("{}d {}h", time.as_secs() / 86_400, time.as_secs() / 3600 % 24)
+        format!(
+            "{}d {}h",
+            time.as_secs() / 86_400,
+            time.as_secs() / 3600 % 24
+        )
     }
 }
 
@@ -107,7 +118,8 @@ mod tests {
     fn times_and_durations() {
         assert_eq!(time_ms(1_517_270_400_123), "2018-01-30T00:00:00.123Z");
         assert_eq!(time_ms(i64::MAX), "9223372036854775807 ms");
-        let check = |seconds: f64, text| assert_eq!(elapsed(Duration::from_secs_f64(seconds)), text);
+        let check =
+            |seconds: f64, text| assert_eq!(elapsed(Duration::from_secs_f64(seconds)), text);
         check(0.25, "250 ms");
         check(12.34, "12.3 s");
         check(125.0, "2m 5s");

@@ -52,7 +52,10 @@ impl FromStr for PositionArg {
             _ => {}
         }
         if let Some(offset) = text.strip_prefix("offset:") {
-            return offset.parse().map(Self::Offset).map_err(|_| "an offset is a number from 0".to_owned());
+            return offset
+                .parse()
+                .map(Self::Offset)
+                .map_err(|_| "an offset is a number from 0".to_owned());
         }
         if let Some(time) = text.strip_prefix("time:") {
             return parse_time(time).map(Self::Time);
@@ -90,7 +93,9 @@ impl fmt::Display for PositionArg {
 
 /// The clock, milliseconds since the Unix epoch.
 pub(crate) fn now_ms() -> TimestampMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     TimestampMs::try_from(since.as_millis()).unwrap_or(TimestampMs::MAX)
 }
 
@@ -101,22 +106,41 @@ mod tests {
     #[test]
     fn every_form_is_read() {
         let check = |text: &str, expected: Position| {
-            assert_eq!(text.parse::<PositionArg>().unwrap().at(1_000_000), expected, "{text}");
+            assert_eq!(
+                text.parse::<PositionArg>().unwrap().at(1_000_000),
+                expected,
+                "{text}"
+            );
         };
         check("earliest", Position::Earliest);
         check("latest", Position::Latest);
         check("offset:42", Position::Offset(42));
         check("time:1517270400000", Position::Time(1_517_270_400_000));
         check("time:-5", Position::Time(-5));
-        check("time:2018-01-30T00:00:00Z", Position::Time(1_517_270_400_000));
-        check("time:2018-01-30T01:00:00+01:00", Position::Time(1_517_270_400_000));
+        check(
+            "time:2018-01-30T00:00:00Z",
+            Position::Time(1_517_270_400_000),
+        );
+        check(
+            "time:2018-01-30T01:00:00+01:00",
+            Position::Time(1_517_270_400_000),
+        );
         check("15m", Position::Time(100_000));
         check("10s ago", Position::Time(990_000));
     }
 
     #[test]
     fn what_is_no_place_is_refused() {
-        for text in ["", "first", "offset:", "offset:-1", "time:", "time:yesterday", "2018-01-30", "42"] {
+        for text in [
+            "",
+            "first",
+            "offset:",
+            "offset:-1",
+            "time:",
+            "time:yesterday",
+            "2018-01-30",
+            "42",
+        ] {
             assert!(text.parse::<PositionArg>().is_err(), "{text}");
         }
     }

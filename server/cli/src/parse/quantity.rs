@@ -9,7 +9,9 @@ use jiff::{Span, SpanRelativeTo};
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let refused = || "expected a duration, for example 500ms, 30s, 1h30m or 7d".to_owned();
     let span: Span = text.trim().parse().map_err(|_| refused())?;
-    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| refused())?;
+    let duration = span
+        .to_duration(SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| refused())?;
     Duration::try_from(duration).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
@@ -30,12 +32,19 @@ const UNITS: [(&str, u64); 11] = [
 /// Reads a size in bytes: `1048576`, `64MiB`, `10 GB`. The units with an `i` are powers of 1024.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim().to_ascii_lowercase();
-    let factor = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
+    let factor = UNITS
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .map(|(_, factor)| *factor);
     match (number.parse::<u64>(), factor) {
-        (Ok(number), Some(factor)) => number.checked_mul(factor).ok_or_else(|| format!("{text} is too large")),
+        (Ok(number), Some(factor)) => number
+            .checked_mul(factor)
+            .ok_or_else(|| format!("{text} is too large")),
         _ => Err("expected a size in bytes, for example 1048576, 64MiB or 10GB".to_owned()),
     }
 }
@@ -61,7 +70,9 @@ impl<T> Limit<T> {
         if text.trim().eq_ignore_ascii_case("none") {
             return Ok(Self::None);
         }
-        parse(text).map(Self::At).map_err(|error| format!("{error}, or none"))
+        parse(text)
+            .map(Self::At)
+            .map_err(|error| format!("{error}, or none"))
     }
 }
 
@@ -87,14 +98,28 @@ mod tests {
 
     #[test]
     fn durations() {
-        let check = |text, ms| assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        let check = |text, ms| {
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(ms)),
+                "{text}"
+            )
+        };
         check("500ms", 500);
         check("30s", 30_000);
         check("1h30m", 5_400_000);
         check("1h 30m", 5_400_000);
         check("7d", 604_800_000);
         check("2 weeks", 1_209_600_000);
-        for text in ["", "7", "abc", "-5s", "5s ago", "1 month", "99999999999999d"] {
+        for text in [
+            "",
+            "7",
+            "abc",
+            "-5s",
+            "5s ago",
+            "1 month",
+            "99999999999999d",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
@@ -107,7 +132,15 @@ mod tests {
         check("64MiB", 64 << 20);
         check("64 mib", 64 << 20);
         check("10GB", 10_000_000_000);
-        for text in ["", "MiB", "-1", "1.5GiB", "5M", "20000PiB", "99999999999999999999"] {
+        for text in [
+            "",
+            "MiB",
+            "-1",
+            "1.5GiB",
+            "5M",
+            "20000PiB",
+            "99999999999999999999",
+        ] {
             assert!(parse_bytes(text).is_err(), "{text}");
         }
     }

@@ -64,19 +64,37 @@ pub(crate) async fn build(args: &BuildArgs) -> anyhow::Result<Component> {
 
     let mut cargo = Command::new(program("CARGO", "cargo"));
     // In the crate's folder, so that its toolchain file and cargo configuration apply.
-    cargo.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped());
-    cargo.args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"]);
+    cargo
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    cargo.args([
+        "build",
+        "--release",
+        "--target",
+        TARGET,
+        "--message-format=json-render-diagnostics",
+    ]);
     cargo.arg("--manifest-path").arg(&manifest);
     if let Some(target_dir) = &args.target_dir {
-        cargo.arg("--target-dir").arg(std::path::absolute(target_dir)?);
+        cargo
+            .arg("--target-dir")
+            .arg(std::path::absolute(target_dir)?);
     }
     cargo.args(&args.cargo_args);
 
     let artifacts = run(cargo, &manifest).await?;
     let (name, component) = choose(artifacts, &manifest)?;
-    let size_bytes = component.metadata().with_context(|| format!("cannot read {}", component.display()))?.len();
+    let size_bytes = component
+        .metadata()
+        .with_context(|| format!("cannot read {}", component.display()))?
+        .len();
     tracing::info!(component = %component.display(), size = bytes(size_bytes), "built");
-    Ok(Component { name, component, size_bytes })
+    Ok(Component {
+        name,
+        component,
+        size_bytes,
+    })
 }
 
 /// The crate's Cargo.toml, absolute.
@@ -88,8 +106,11 @@ fn manifest(path: &Path) -> anyhow::Result<PathBuf> {
     };
     file.canonicalize().map_err(|error| {
         let problem = match error.kind() {
-            io::ErrorKind::NotFound => Problem::new(Exit::NotFound, format!("{} is no crate: it has no Cargo.toml", path.display()))
-                .advise("name the folder of the plugin's crate: `millstream plugin build <CRATE>`"),
+            io::ErrorKind::NotFound => Problem::new(
+                Exit::NotFound,
+                format!("{} is no crate: it has no Cargo.toml", path.display()),
+            )
+            .advise("name the folder of the plugin's crate: `millstream plugin build <CRATE>`"),
             _ => Problem::new(Exit::Failure, format!("cannot read {}", file.display())),
         };
         anyhow!(error).context(problem)
@@ -98,7 +119,9 @@ fn manifest(path: &Path) -> anyhow::Result<PathBuf> {
 
 /// A program of the Rust toolchain, as the variable that cargo itself knows names it.
 fn program(variable: &str, usual: &str) -> OsString {
-    std::env::var_os(variable).filter(|name| !name.is_empty()).unwrap_or_else(|| usual.into())
+    std::env::var_os(variable)
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| usual.into())
 }
 
 /// Can the toolchain build components?
@@ -115,32 +138,49 @@ pub(crate) enum TargetState {
 /// Looks whether the toolchain that is used in `folder` has the target.
 pub(crate) fn target_state(folder: &Path) -> anyhow::Result<TargetState> {
     let mut rustc = Command::new(program("RUSTC", "rustc"));
-    rustc.current_dir(folder).args(["--print", "target-libdir", "--target", TARGET]);
-    let printed = rustc.output().map_err(|error| toolchain_error("rustc", error))?;
+    rustc
+        .current_dir(folder)
+        .args(["--print", "target-libdir", "--target", TARGET]);
+    let printed = rustc
+        .output()
+        .map_err(|error| toolchain_error("rustc", error))?;
     let libraries = String::from_utf8_lossy(&printed.stdout);
     if !printed.status.success() || Path::new(libraries.trim()).exists() {
         return Ok(TargetState::Usable);
     }
     let rustup = Command::new("rustup").arg("--version").output();
     let has_rustup = rustup.is_ok_and(|printed| printed.status.success());
-    Ok(if has_rustup { TargetState::Addable } else { TargetState::Missing })
+    Ok(if has_rustup {
+        TargetState::Addable
+    } else {
+        TargetState::Missing
+    })
 }
 
 /// That the target is missing, and what to do.
 pub(crate) fn target_missing(state: TargetState) -> Problem {
-    let problem = Problem::new(Exit::Failure, format!("the Rust target {TARGET} is not installed"));
+    let problem = Problem::new(
+        Exit::Failure,
+        format!("the Rust target {TARGET} is not installed"),
+    );
     match state {
-        TargetState::Usable | TargetState::Addable => problem.advise(format!("`rustup target add {TARGET}`")),
-        TargetState::Missing => {
-            problem.advise(format!("install rustup (https://rustup.rs), then `rustup target add {TARGET}`"))
+        TargetState::Usable | TargetState::Addable => {
+            problem.advise(format!("`rustup target add {TARGET}`"))
         }
+        TargetState::Missing => problem.advise(format!(
+            "install rustup (https://rustup.rs), then `rustup target add {TARGET}`"
+        )),
     }
 }
 
 fn toolchain_error(name: &str, error: io::Error) -> anyhow::Error {
     let missing = error.kind() == io::ErrorKind::NotFound;
     let problem = Problem::new(Exit::Failure, format!("cannot run {name}"));
-    anyhow!(error).context(if missing { problem.advise("install Rust (https://rustup.rs)") } else { problem })
+    anyhow!(error).context(if missing {
+        problem.advise("install Rust (https://rustup.rs)")
+    } else {
+        problem
+    })
 }
 
 /// One line of cargo's standard output.
@@ -171,18 +211,28 @@ struct Artifact {
 /// Runs cargo and gives the components that it has built or found fresh.
 async fn run(mut cargo: Command, manifest: &Path) -> anyhow::Result<Vec<Artifact>> {
     let mut child = Child::spawn(&mut cargo).map_err(|error| toolchain_error("cargo", error))?;
-    let stdout = child.take_stdout().context("cargo has no standard output")?;
+    let stdout = child
+        .take_stdout()
+        .context("cargo has no standard output")?;
     let (tell, told) = oneshot::channel();
     thread::spawn(move || {
         // Nobody is there to be told when the build was interrupted.
-        let _ = tell.send(read_artifacts(BufReader::new(stdout.take(MAX_CARGO_OUTPUT_BYTES))));
+        let _ = tell.send(read_artifacts(BufReader::new(
+            stdout.take(MAX_CARGO_OUTPUT_BYTES),
+        )));
     });
-    let artifacts = told.await.context("cargo's output was not read")?.context("cannot read cargo's output")?;
+    let artifacts = told
+        .await
+        .context("cargo's output was not read")?
+        .context("cannot read cargo's output")?;
     let status = child.wait().await.context("cannot wait for cargo")?;
     if !status.success() {
-        return Err(Problem::new(Exit::Failure, format!("cargo could not build {}: {status}", manifest.display()))
-            .advise("what cargo says above names the reason")
-            .into());
+        return Err(Problem::new(
+            Exit::Failure,
+            format!("cargo could not build {}: {status}", manifest.display()),
+        )
+        .advise("what cargo says above names the reason")
+        .into());
     }
     Ok(artifacts)
 }
@@ -202,17 +252,29 @@ fn read_artifacts(mut lines: impl BufRead) -> io::Result<Vec<Artifact>> {
 }
 
 fn component_of(message: Message) -> Option<Artifact> {
-    let target = message.target.filter(|target| target.kind.iter().any(|kind| kind == "cdylib"))?;
+    let target = message
+        .target
+        .filter(|target| target.kind.iter().any(|kind| kind == "cdylib"))?;
     if message.reason != "compiler-artifact" {
         return None;
     }
-    let file = message.filenames.into_iter().find(|file| file.extension().is_some_and(|ext| ext == "wasm"))?;
-    Some(Artifact { manifest: message.manifest_path?, name: target.name.replace('_', "-"), file })
+    let file = message
+        .filenames
+        .into_iter()
+        .find(|file| file.extension().is_some_and(|ext| ext == "wasm"))?;
+    Some(Artifact {
+        manifest: message.manifest_path?,
+        name: target.name.replace('_', "-"),
+        file,
+    })
 }
 
 /// The component of this crate; of a workspace's only plugin, if the manifest is a workspace's.
 fn choose(mut artifacts: Vec<Artifact>, manifest: &Path) -> Result<(String, PathBuf), Problem> {
-    if let Some(own) = artifacts.iter().position(|artifact| artifact.manifest == manifest) {
+    if let Some(own) = artifacts
+        .iter()
+        .position(|artifact| artifact.manifest == manifest)
+    {
         let own = artifacts.swap_remove(own);
         return Ok((own.name, own.file));
     }
@@ -246,15 +308,28 @@ a build script's own words
 {"reason":"compiler-artifact","manifest_path":"/w/tool/Cargo.toml","target":{"name":"tool","kind":["bin"]},"filenames":["/t/tool.wasm"]}
 {"reason":"build-finished","success":true}
 "#;
-        let expected = Artifact { file: "/t/quake_alert.wasm".into(), ..artifact("quake-alert") };
+        let expected = Artifact {
+            file: "/t/quake_alert.wasm".into(),
+            ..artifact("quake-alert")
+        };
         assert_eq!(read_artifacts(said.as_bytes()).unwrap(), [expected]);
     }
 
     #[test]
     fn the_crates_own_component_is_chosen() {
         let both = vec![artifact("a"), artifact("b")];
-        assert_eq!(choose(both.clone(), Path::new("/w/b/Cargo.toml")).unwrap().1, Path::new("/t/b.wasm"));
-        assert_eq!(choose(vec![artifact("a")], Path::new("/w/Cargo.toml")).unwrap().0, "a");
+        assert_eq!(
+            choose(both.clone(), Path::new("/w/b/Cargo.toml"))
+                .unwrap()
+                .1,
+            Path::new("/t/b.wasm")
+        );
+        assert_eq!(
+            choose(vec![artifact("a")], Path::new("/w/Cargo.toml"))
+                .unwrap()
+                .0,
+            "a"
+        );
         insta::assert_snapshot!(choose(both, Path::new("/w/Cargo.toml")).unwrap_err(), @"/w/Cargo.toml builds 2 components");
         insta::assert_snapshot!(choose(Vec::new(), Path::new("/w/Cargo.toml")).unwrap_err(), @"/w/Cargo.toml builds no component");
     }
@@ -263,6 +338,11 @@ a build script's own words
     fn a_folder_without_a_crate_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let error = manifest(folder.path()).unwrap_err();
-        assert!(error.to_string().ends_with("is no crate: it has no Cargo.toml"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("is no crate: it has no Cargo.toml"),
+            "{error}"
+        );
     }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
-use millstream::{Admin, DeploymentDescription, DeploymentSpec, ErrorCode, OutputSpec, WorkerLimits};
+use millstream::{
+    Admin, DeploymentDescription, DeploymentSpec, ErrorCode, OutputSpec, WorkerLimits,
+};
 use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 
 use super::build::{BuildArgs, build};
@@ -90,13 +92,16 @@ impl LimitArgs {
     fn limits(&self) -> Result<WorkerLimits, Problem> {
         let usual = WorkerLimits::default();
         let deadline_ms = self.deadline.map_or(Ok(usual.deadline_ms), |deadline| {
-            u32::try_from(deadline.as_millis()).map_err(|_| Problem::usage("--deadline is longer than 49 days"))
+            u32::try_from(deadline.as_millis())
+                .map_err(|_| Problem::usage("--deadline is longer than 49 days"))
         })?;
         Ok(WorkerLimits {
             memory_bytes: self.memory.unwrap_or(usual.memory_bytes),
             deadline_ms,
             outputs_per_record: self.outputs_per_record.unwrap_or(usual.outputs_per_record),
-            log_lines_per_second: self.log_lines_per_second.unwrap_or(usual.log_lines_per_second),
+            log_lines_per_second: self
+                .log_lines_per_second
+                .unwrap_or(usual.log_lines_per_second),
         })
     }
 }
@@ -104,24 +109,37 @@ impl LimitArgs {
 impl DeployArgs {
     fn spec(&self, default_name: &str) -> Result<DeploymentSpec, Problem> {
         let name = self.name.clone().unwrap_or_else(|| default_name.to_owned());
-        let outputs = self.outputs.iter().map(|Pair { name, value }| OutputSpec { name: name.clone(), topic: value.clone() });
+        let outputs = self.outputs.iter().map(|Pair { name, value }| OutputSpec {
+            name: name.clone(),
+            topic: value.clone(),
+        });
         Ok(DeploymentSpec {
             name,
             inputs: self.inputs.clone(),
             outputs: outputs.collect(),
-            config: self.config.iter().map(|Pair { name, value }| (name.clone(), value.clone())).collect(),
+            config: self
+                .config
+                .iter()
+                .map(|Pair { name, value }| (name.clone(), value.clone()))
+                .collect(),
             start: self.from.at(now_ms()),
             limits: self.limits.limits()?,
         })
     }
 }
 
-pub(super) async fn run(args: DeployArgs, context: &Context) -> anyhow::Result<DeploymentDescription> {
+pub(super) async fn run(
+    args: DeployArgs,
+    context: &Context,
+) -> anyhow::Result<DeploymentDescription> {
     let (name, component) = component(&args.path).await?;
     let spec = args.spec(&name)?;
     let admin = context.admin().await?;
     if args.create_topics {
-        let topics = spec.inputs.iter().chain(spec.outputs.iter().map(|output| &output.topic));
+        let topics = spec
+            .inputs
+            .iter()
+            .chain(spec.outputs.iter().map(|output| &output.topic));
         for topic in topics {
             create_missing(&admin, topic, args.partitions, context).await?;
         }
@@ -132,14 +150,25 @@ pub(super) async fn run(args: DeployArgs, context: &Context) -> anyhow::Result<D
             outcome => outcome?,
         }
     }
-    context.output.say(format_args!("deploying {} ({})", spec.name, bytes(component.len() as u64)));
+    context.output.say(format_args!(
+        "deploying {} ({})",
+        spec.name,
+        bytes(component.len() as u64)
+    ));
     Ok(admin.deploy_plugin(component, spec).await?)
 }
 
-async fn create_missing(admin: &Admin, topic: &str, partitions: u32, context: &Context) -> millstream::Result<()> {
+async fn create_missing(
+    admin: &Admin,
+    topic: &str,
+    partitions: u32,
+    context: &Context,
+) -> millstream::Result<()> {
     match admin.create_topic(topic).partitions(partitions).await {
         Ok(_) => {
-            context.output.say(format_args!("made topic {topic} with {partitions} partitions"));
+            context.output.say(format_args!(
+                "made topic {topic} with {partitions} partitions"
+            ));
             Ok(())
         }
         Err(error) if error.code() == Some(ErrorCode::TopicExists) => Ok(()),
@@ -151,10 +180,19 @@ async fn create_missing(admin: &Admin, topic: &str, partitions: u32, context: &C
 async fn component(path: &Path) -> anyhow::Result<(String, Bytes)> {
     let is_crate = path.is_dir() || path.file_name().is_some_and(|name| name == "Cargo.toml");
     if is_crate {
-        let built = build(&BuildArgs { path: path.to_owned(), target_dir: None, cargo_args: Vec::new() }).await?;
+        let built = build(&BuildArgs {
+            path: path.to_owned(),
+            target_dir: None,
+            cargo_args: Vec::new(),
+        })
+        .await?;
         return Ok((built.name, read(&built.component)?));
     }
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
+    let stem = path
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .replace('_', "-");
     Ok((stem, read(path)?))
 }
 
@@ -164,21 +202,30 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Bytes> {
     let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
     let mut component = Vec::new();
     let limit = MAX_COMPONENT_BYTES as u64;
-    file.take(limit + 1).read_to_end(&mut component).with_context(|| format!("cannot read {shown}"))?;
+    file.take(limit + 1)
+        .read_to_end(&mut component)
+        .with_context(|| format!("cannot read {shown}"))?;
     if component.len() > MAX_COMPONENT_BYTES {
-        return Err(Problem::new(Exit::Refused, format!("{shown} is larger than {}", bytes(limit)))
-            .advise("build it with `strip = true` and `opt-level = \"s\"` below [profile.release]")
-            .into());
+        return Err(Problem::new(
+            Exit::Refused,
+            format!("{shown} is larger than {}", bytes(limit)),
+        )
+        .advise("build it with `strip = true` and `opt-level = \"s\"` below [profile.release]")
+        .into());
     }
     if component.starts_with(&MODULE_MAGIC) {
-        return Err(Problem::usage(format!("{shown} is a core module of WebAssembly, not a component"))
-            .advise("build it with `millstream plugin build`, for the target wasm32-wasip2")
-            .into());
+        return Err(Problem::usage(format!(
+            "{shown} is a core module of WebAssembly, not a component"
+        ))
+        .advise("build it with `millstream plugin build`, for the target wasm32-wasip2")
+        .into());
     }
     if !component.starts_with(&COMPONENT_MAGIC) {
-        return Err(Problem::usage(format!("{shown} is not a WebAssembly component"))
-            .advise("name a component's .wasm file or the folder of a plugin's crate")
-            .into());
+        return Err(
+            Problem::usage(format!("{shown} is not a WebAssembly component"))
+                .advise("name a component's .wasm file or the folder of a plugin's crate")
+                .into(),
+        );
     }
     Ok(component.into())
 }
@@ -215,18 +262,31 @@ mod tests {
         let expected = DeploymentSpec {
             name: "alerts-eu".to_owned(),
             inputs: vec!["earthquakes".to_owned()],
-            outputs: vec![OutputSpec { name: "alerts".to_owned(), topic: "quake-alerts".to_owned() }],
+            outputs: vec![OutputSpec {
+                name: "alerts".to_owned(),
+                topic: "quake-alerts".to_owned(),
+            }],
             config: vec![("min-mag".to_owned(), "4.5".to_owned())],
             start: Position::Offset(7),
-            limits: WorkerLimits { memory_bytes: 16 << 20, deadline_ms: 250, ..WorkerLimits::default() },
+            limits: WorkerLimits {
+                memory_bytes: 16 << 20,
+                deadline_ms: 250,
+                ..WorkerLimits::default()
+            },
         };
         assert_eq!(args.unwrap().spec("quake-alert").unwrap(), expected);
     }
 
     #[test]
     fn what_is_not_given_is_usual() {
-        let spec = parse(&["x.wasm", "--input=a", "--input=b"]).unwrap().spec("x").unwrap();
-        assert_eq!((spec.name.as_str(), spec.inputs.len(), spec.start), ("x", 2, Position::Earliest));
+        let spec = parse(&["x.wasm", "--input=a", "--input=b"])
+            .unwrap()
+            .spec("x")
+            .unwrap();
+        assert_eq!(
+            (spec.name.as_str(), spec.inputs.len(), spec.start),
+            ("x", 2, Position::Earliest)
+        );
         assert_eq!(spec.limits, WorkerLimits::default());
     }
 
@@ -235,7 +295,12 @@ mod tests {
         assert!(parse(&["x.wasm"]).is_err());
         assert!(parse(&["x.wasm", "--input=a", "--output-topic=alerts"]).is_err());
         assert!(parse(&["x.wasm", "--input=a", "--partitions=2"]).is_err());
-        assert!(parse(&["x.wasm", "--input=a", "--deadline=60d"]).unwrap().spec("x").is_err());
+        assert!(
+            parse(&["x.wasm", "--input=a", "--deadline=60d"])
+                .unwrap()
+                .spec("x")
+                .is_err()
+        );
     }
 
     #[test]
@@ -244,7 +309,11 @@ mod tests {
         let path = folder.path().join("x.wasm");
         let check = |content: &[u8]| {
             std::fs::write(&path, content).unwrap();
-            read(&path).map_err(|error| error.to_string().replace(&*folder.path().to_string_lossy(), ""))
+            read(&path).map_err(|error| {
+                error
+                    .to_string()
+                    .replace(&*folder.path().to_string_lossy(), "")
+            })
         };
         assert_eq!(check(&COMPONENT_MAGIC).unwrap(), COMPONENT_MAGIC.as_slice());
         insta::assert_snapshot!(check(&MODULE_MAGIC).unwrap_err(), @"/x.wasm is a core module of WebAssembly, not a component");

@@ -25,7 +25,11 @@ pub(crate) struct LogsArgs {
 }
 
 pub(super) async fn run(args: LogsArgs, context: &Context) -> anyhow::Result<()> {
-    let mut request = context.admin().await?.plugin_logs(args.name).tail(args.tail);
+    let mut request = context
+        .admin()
+        .await?
+        .plugin_logs(args.name)
+        .tail(args.tail);
     if args.follow {
         request = request.follow();
     }
@@ -34,7 +38,10 @@ pub(super) async fn run(args: LogsArgs, context: &Context) -> anyhow::Result<()>
     let mut stdout = Stdout::new();
     while let Some(line) = lines.next().await {
         let text = text(&line?, format)?;
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to standard output")?;
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+            .context("cannot write to standard output")?;
     }
     Ok(())
 }
@@ -55,9 +62,18 @@ fn text(line: &PluginLogLine, format: OutputFormat) -> anyhow::Result<String> {
     let level = level(line.level);
     Ok(match format {
         OutputFormat::Table => {
-            let context = if line.context.is_empty() { String::new() } else { format!(" {}:", plain(&line.context)) };
+            let context = if line.context.is_empty() {
+                String::new()
+            } else {
+                format!(" {}:", plain(&line.context))
+            };
             let place = format!("{}-{}", plain(&line.topic), line.partition);
-            format!("{} {:8} {place}{context} {}\n", time_ms(line.at_ms), level.to_uppercase(), plain(&line.message))
+            format!(
+                "{} {:8} {place}{context} {}\n",
+                time_ms(line.at_ms),
+                level.to_uppercase(),
+                plain(&line.message)
+            )
         }
         OutputFormat::Json => {
             let view = LogLineView {

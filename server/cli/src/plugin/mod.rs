@@ -47,18 +47,24 @@ pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Re
     let output = context.output;
     match command {
         PluginCommand::Build(args) => output.print(&build::build(&args).await?),
-        PluginCommand::Deploy(args) => output.print(&DeploymentView::of(&deploy::run(args, context).await?)),
-        PluginCommand::List => output.print(&Deployments::of(&context.admin().await?.list_plugins().await?)),
-        PluginCommand::Describe(args) => {
-            output.print(&DeploymentView::of(&context.admin().await?.describe_plugin(args.name).await?))
+        PluginCommand::Deploy(args) => {
+            output.print(&DeploymentView::of(&deploy::run(args, context).await?))
         }
+        PluginCommand::List => output.print(&Deployments::of(
+            &context.admin().await?.list_plugins().await?,
+        )),
+        PluginCommand::Describe(args) => output.print(&DeploymentView::of(
+            &context.admin().await?.describe_plugin(args.name).await?,
+        )),
         PluginCommand::Logs(args) => logs::run(args, context).await,
         PluginCommand::Remove(args) => {
             let admin = context.admin().await?;
             for name in &args.names {
                 admin.remove_plugin(name).await?;
             }
-            output.print(&Removed { removed: args.names })
+            output.print(&Removed {
+                removed: args.names,
+            })
         }
     }
 }

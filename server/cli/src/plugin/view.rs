@@ -66,8 +66,14 @@ struct WorkerView {
 impl DeploymentView {
     pub(super) fn of(deployment: &DeploymentDescription) -> Self {
         let spec = &deployment.spec;
-        let output = |output: &millstream::OutputSpec| OutputView { name: output.name.clone(), topic: output.topic.clone() };
-        let config = |(name, value): &(String, String)| ConfigView { name: name.clone(), value: value.clone() };
+        let output = |output: &millstream::OutputSpec| OutputView {
+            name: output.name.clone(),
+            topic: output.topic.clone(),
+        };
+        let config = |(name, value): &(String, String)| ConfigView {
+            name: name.clone(),
+            value: value.clone(),
+        };
         Self {
             name: spec.name.clone(),
             inputs: spec.inputs.clone(),
@@ -95,8 +101,17 @@ impl DeploymentView {
 
     /// The state that needs attention most.
     fn state(&self) -> String {
-        let in_state = |state| self.workers.iter().filter(|worker| worker.state == state).count();
-        match (self.workers.len(), in_state("paused"), in_state("backing-off")) {
+        let in_state = |state| {
+            self.workers
+                .iter()
+                .filter(|worker| worker.state == state)
+                .count()
+        };
+        match (
+            self.workers.len(),
+            in_state("paused"),
+            in_state("backing-off"),
+        ) {
             (0, ..) => "no workers".to_owned(),
             (_, 0, 0) => "running".to_owned(),
             (all, 0, backing_off) => format!("{backing_off} of {all} backing off"),
@@ -105,7 +120,11 @@ impl DeploymentView {
     }
 
     fn outputs(&self) -> String {
-        joined(self.outputs.iter().map(|output| format!("{}={}", output.name, output.topic)))
+        joined(
+            self.outputs
+                .iter()
+                .map(|output| format!("{}={}", output.name, output.topic)),
+        )
     }
 }
 
@@ -126,7 +145,9 @@ impl WorkerView {
     fn of(worker: &WorkerDescription) -> Self {
         let (state, attempts, reason) = match &worker.state {
             WorkerState::Running => ("running", None, None),
-            WorkerState::BackingOff { attempts, reason } => ("backing-off", Some(*attempts), Some(reason.clone())),
+            WorkerState::BackingOff { attempts, reason } => {
+                ("backing-off", Some(*attempts), Some(reason.clone()))
+            }
             WorkerState::Paused { reason } => ("paused", None, Some(reason.clone())),
         };
         Self {
@@ -157,8 +178,18 @@ impl WorkerView {
 impl View for DeploymentView {
     fn text(&self) -> String {
         let limits = &self.limits;
-        let config = joined(self.config.iter().map(|config| format!("{}={}", config.name, config.value)));
-        let nothing_if_empty = |text: String| if text.is_empty() { "nothing".to_owned() } else { text };
+        let config = joined(
+            self.config
+                .iter()
+                .map(|config| format!("{}={}", config.name, config.value)),
+        );
+        let nothing_if_empty = |text: String| {
+            if text.is_empty() {
+                "nothing".to_owned()
+            } else {
+                text
+            }
+        };
         let facts = Facts::default()
             .fact("deployment", &self.name)
             .fact("state", self.state())
@@ -176,12 +207,25 @@ impl View for DeploymentView {
                     count(limits.log_lines_per_second.into()),
                 ),
             )
-            .fact("component", format!("{}, sha256 {}", bytes(self.component_bytes), self.digest))
+            .fact(
+                "component",
+                format!("{}, sha256 {}", bytes(self.component_bytes), self.digest),
+            )
             .fact("deployed at", time_ms(self.deployed_at_ms))
             .fact("imports", nothing_if_empty(self.imports.join(" ")))
             .fact("lag", count(self.lag));
         let mut table = Table::new(
-            &["TOPIC", "#PARTITION", "#COMMITTED", "#LAG", "#IN", "#OUT", "#FAILURES", "#MEMORY", "STATE"],
+            &[
+                "TOPIC",
+                "#PARTITION",
+                "#COMMITTED",
+                "#LAG",
+                "#IN",
+                "#OUT",
+                "#FAILURES",
+                "#MEMORY",
+                "STATE",
+            ],
             "no workers",
         );
         for worker in &self.workers {
@@ -209,14 +253,26 @@ pub(super) struct Deployments {
 
 impl Deployments {
     pub(super) fn of(deployments: &[DeploymentDescription]) -> Self {
-        Self { deployments: deployments.iter().map(DeploymentView::of).collect() }
+        Self {
+            deployments: deployments.iter().map(DeploymentView::of).collect(),
+        }
     }
 }
 
 impl View for Deployments {
     fn text(&self) -> String {
         let mut table = Table::new(
-            &["DEPLOYMENT", "READS", "EMITS", "#WORKERS", "#LAG", "#IN", "#OUT", "#FAILURES", "STATE"],
+            &[
+                "DEPLOYMENT",
+                "READS",
+                "EMITS",
+                "#WORKERS",
+                "#LAG",
+                "#IN",
+                "#OUT",
+                "#FAILURES",
+                "STATE",
+            ],
             "no plugins: `millstream plugin deploy` deploys one",
         );
         for deployment in &self.deployments {
@@ -244,7 +300,10 @@ pub(super) struct Removed {
 
 impl View for Removed {
     fn text(&self) -> String {
-        self.removed.iter().map(|name| format!("removed deployment {name}\n")).collect()
+        self.removed
+            .iter()
+            .map(|name| format!("removed deployment {name}\n"))
+            .collect()
     }
 }
 
@@ -267,12 +326,18 @@ mod tests {
             failures: 0,
             memory_bytes: 1_179_648,
         };
-        let backing_off = WorkerState::BackingOff { attempts: 2, reason: "trap: unreachable".to_owned() };
+        let backing_off = WorkerState::BackingOff {
+            attempts: 2,
+            reason: "trap: unreachable".to_owned(),
+        };
         DeploymentDescription {
             spec: DeploymentSpec {
                 name: "quake-alert".to_owned(),
                 inputs: vec!["earthquakes".to_owned()],
-                outputs: vec![OutputSpec { name: "alerts".to_owned(), topic: "alerts".to_owned() }],
+                outputs: vec![OutputSpec {
+                    name: "alerts".to_owned(),
+                    topic: "alerts".to_owned(),
+                }],
                 config: vec![("min-mag".to_owned(), "4.5".to_owned())],
                 start: Position::Earliest,
                 limits: WorkerLimits::default(),

@@ -44,7 +44,13 @@ pub(crate) struct ProduceArgs {
 
     /// The keys that partitions begin with, in order: with `h,p`, keys before `h` go to partition 0,
     /// keys before `p` to 1, others to 2
-    #[arg(long, value_name = "KEYS", value_delimiter = ',', conflicts_with = "partitioner", help_heading = "Partitions")]
+    #[arg(
+        long,
+        value_name = "KEYS",
+        value_delimiter = ',',
+        conflicts_with = "partitioner",
+        help_heading = "Partitions"
+    )]
     ranges: Vec<String>,
 
     /// A header for all records; may be given again
@@ -113,13 +119,25 @@ impl ProduceArgs {
         };
         LineFormat {
             key,
-            empty_value: if self.tombstone_empty { EmptyValue::Tombstone } else { EmptyValue::Kept },
-            headers: self.headers.iter().cloned().map(|Pair { name, value }| header(name, value)).collect(),
+            empty_value: if self.tombstone_empty {
+                EmptyValue::Tombstone
+            } else {
+                EmptyValue::Kept
+            },
+            headers: self
+                .headers
+                .iter()
+                .cloned()
+                .map(|Pair { name, value }| header(name, value))
+                .collect(),
             partition: self.partition,
         }
     }
 
-    pub(super) fn configure(&self, producer: ProducerBuilder) -> millstream::Result<ProducerBuilder> {
+    pub(super) fn configure(
+        &self,
+        producer: ProducerBuilder,
+    ) -> millstream::Result<ProducerBuilder> {
         let partitioner = match (self.ranges.as_slice(), self.partitioner) {
             ([], PartitionerArg::KeyHash) => Partitioner::key_hash(),
             ([], PartitionerArg::RoundRobin) => Partitioner::round_robin(),
@@ -153,23 +171,42 @@ mod tests {
     #[test]
     fn lines_come_from_files_or_standard_input() {
         assert_eq!(parse(&[]).unwrap().sources(), [Source::Stdin]);
-        assert_eq!(parse(&["a", "-"]).unwrap().sources(), [Source::File("a".into()), Source::Stdin]);
+        assert_eq!(
+            parse(&["a", "-"]).unwrap().sources(),
+            [Source::File("a".into()), Source::Stdin]
+        );
     }
 
     #[test]
     fn one_rule_gives_the_key() {
         let rule = |args: &[&str]| parse(args).unwrap().line_format().key;
         assert_eq!(rule(&[]), KeyRule::None);
-        assert_eq!(rule(&["--key-field=a.b"]), KeyRule::Field(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(rule(&["--key-separator=\\t"]), KeyRule::Separator(b"\t".to_vec()));
+        assert_eq!(
+            rule(&["--key-field=a.b"]),
+            KeyRule::Field(vec!["a".to_owned(), "b".to_owned()])
+        );
+        assert_eq!(
+            rule(&["--key-separator=\\t"]),
+            KeyRule::Separator(b"\t".to_vec())
+        );
         assert_eq!(rule(&["--key=k"]), KeyRule::Fixed(b"k".to_vec()));
     }
 
     #[test]
     fn everything_else_reaches_the_record() {
-        let format = parse(&["--key=k", "--tombstone-empty", "--header=a=b", "--partition=3"]).unwrap().line_format();
+        let format = parse(&[
+            "--key=k",
+            "--tombstone-empty",
+            "--header=a=b",
+            "--partition=3",
+        ])
+        .unwrap()
+        .line_format();
         assert_eq!(format.headers, [header("a".to_owned(), "b".to_owned())]);
-        assert_eq!((format.empty_value, format.partition), (EmptyValue::Tombstone, Some(3)));
+        assert_eq!(
+            (format.empty_value, format.partition),
+            (EmptyValue::Tombstone, Some(3))
+        );
     }
 
     #[test]

@@ -29,7 +29,11 @@ pub(super) enum Source {
 impl Source {
     /// `-` is standard input.
     pub(super) fn of(path: &Path) -> Self {
-        if path == Path::new("-") { Self::Stdin } else { Self::File(path.to_owned()) }
+        if path == Path::new("-") {
+            Self::Stdin
+        } else {
+            Self::File(path.to_owned())
+        }
     }
 
     fn name(&self) -> Arc<str> {
@@ -50,7 +54,11 @@ impl Source {
     fn size(&self) -> Option<u64> {
         match self {
             Self::Stdin => None,
-            Self::File(path) => path.metadata().ok().filter(|metadata| metadata.is_file()).map(|metadata| metadata.len()),
+            Self::File(path) => path
+                .metadata()
+                .ok()
+                .filter(|metadata| metadata.is_file())
+                .map(|metadata| metadata.len()),
         }
     }
 }
@@ -86,7 +94,13 @@ pub(super) struct TooLong;
 
 impl Chunk {
     fn new(source: &Arc<str>, first_number: u64) -> Self {
-        Self { source: Arc::clone(source), first_number, text: Vec::new(), lines: Vec::new(), bytes_read: 0 }
+        Self {
+            source: Arc::clone(source),
+            first_number,
+            text: Vec::new(),
+            lines: Vec::new(),
+            bytes_read: 0,
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -95,13 +109,15 @@ impl Chunk {
 
     /// The lines and their numbers.
     pub(super) fn lines(&self) -> impl Iterator<Item = (u64, Result<&[u8], TooLong>)> {
-        (self.first_number..).zip(&self.lines).map(|(number, line)| {
-            let text = match line {
-                Line::Text(range) => self.text.get(range.clone()).ok_or(TooLong),
-                Line::TooLong => Err(TooLong),
-            };
-            (number, text)
-        })
+        (self.first_number..)
+            .zip(&self.lines)
+            .map(|(number, line)| {
+                let text = match line {
+                    Line::Text(range) => self.text.get(range.clone()).ok_or(TooLong),
+                    Line::TooLong => Err(TooLong),
+                };
+                (number, text)
+            })
     }
 
     /// Reads one line into the chunk; false at the end.
@@ -129,7 +145,11 @@ impl Chunk {
             if at_end && self.text.len() == start && !too_long {
                 return Ok(false);
             }
-            self.lines.push(if too_long { Line::TooLong } else { Line::Text(start..self.text.len()) });
+            self.lines.push(if too_long {
+                Line::TooLong
+            } else {
+                Line::Text(start..self.text.len())
+            });
             return Ok(!at_end);
         }
     }
@@ -147,7 +167,9 @@ pub(super) fn read(sources: Vec<Source>) -> mpsc::Receiver<ReadChunk> {
     thread::spawn(move || {
         for source in sources {
             let name = source.name();
-            let read = source.open().and_then(|input| read_one(&name, input, &chunks));
+            let read = source
+                .open()
+                .and_then(|input| read_one(&name, input, &chunks));
             let failed = match read {
                 Ok(Receiver::Listens) => continue,
                 Ok(Receiver::Gone) => return,
@@ -166,7 +188,11 @@ enum Receiver {
     Gone,
 }
 
-fn read_one(name: &Arc<str>, input: impl Read, chunks: &mpsc::Sender<ReadChunk>) -> io::Result<Receiver> {
+fn read_one(
+    name: &Arc<str>,
+    input: impl Read,
+    chunks: &mpsc::Sender<ReadChunk>,
+) -> io::Result<Receiver> {
     let mut reader = BufReader::with_capacity(CHUNK_BYTES, input);
     let mut number = 1;
     let mut more = true;
@@ -201,14 +227,19 @@ mod tests {
         while let Some(chunk) = receiver.blocking_recv() {
             let chunk = chunk.unwrap();
             bytes += chunk.bytes_read;
-            lines.extend(chunk.lines().map(|(number, line)| (number, line.map(<[u8]>::to_vec))));
+            lines.extend(
+                chunk
+                    .lines()
+                    .map(|(number, line)| (number, line.map(<[u8]>::to_vec))),
+            );
         }
         assert_eq!(bytes, input.len() as u64);
         lines
     }
 
     fn texts(input: &str) -> Vec<String> {
-        let text = |(_, line): (u64, Result<Vec<u8>, TooLong>)| String::from_utf8(line.unwrap()).unwrap();
+        let text =
+            |(_, line): (u64, Result<Vec<u8>, TooLong>)| String::from_utf8(line.unwrap()).unwrap();
         lines(input.as_bytes()).into_iter().map(text).collect()
     }
 
@@ -223,7 +254,9 @@ mod tests {
     #[test]
     fn lines_keep_their_numbers_over_chunks() {
         let count = CHUNK_LINES as u64 * 3 + 5;
-        let input: String = (1..=count).map(|number| format!("line {number}\n")).collect();
+        let input: String = (1..=count)
+            .map(|number| format!("line {number}\n"))
+            .collect();
         let lines = lines(input.as_bytes());
         assert_eq!(lines.len() as u64, count);
         for (number, line) in lines {
@@ -237,14 +270,20 @@ mod tests {
         input.extend_from_slice(b"\nshort\n");
         let lines = lines(&input);
         assert_eq!(lines, [(1, Err(TooLong)), (2, Ok(b"short".to_vec()))]);
-        assert_eq!(super::tests::lines(&vec![b'x'; MAX_RECORD_BYTES + 1]), [(1, Err(TooLong))]);
+        assert_eq!(
+            super::tests::lines(&vec![b'x'; MAX_RECORD_BYTES + 1]),
+            [(1, Err(TooLong))]
+        );
     }
 
     #[tokio::test]
     async fn what_cannot_be_read_is_named() {
         let mut chunks = read(vec![Source::File("/nonexistent/input".into())]);
         let (name, error) = chunks.recv().await.unwrap().err().unwrap();
-        assert_eq!((&*name, error.kind()), ("/nonexistent/input", io::ErrorKind::NotFound));
+        assert_eq!(
+            (&*name, error.kind()),
+            ("/nonexistent/input", io::ErrorKind::NotFound)
+        );
         assert!(chunks.recv().await.is_none());
     }
 }

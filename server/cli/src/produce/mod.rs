@@ -21,10 +21,16 @@ use crate::interrupt::{Interrupted, Interrupts};
 use crate::output::{Progress, count, say};
 
 /// Produces every line and says what became of them.
-pub(crate) async fn run(args: ProduceArgs, context: &Context, interrupts: &mut Interrupts) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    args: ProduceArgs,
+    context: &Context,
+    interrupts: &mut Interrupts,
+) -> anyhow::Result<()> {
     let client = interrupts.unless(context.client()).await?;
     let builder = args.configure(client.producer(&args.topic))?;
-    let producer = interrupts.unless(async { Ok(builder.build().await?) }).await?;
+    let producer = interrupts
+        .unless(async { Ok(builder.build().await?) })
+        .await?;
 
     let sources = args.sources();
     let progress = match lines::total_bytes(&sources) {
@@ -34,7 +40,11 @@ pub(crate) async fn run(args: ProduceArgs, context: &Context, interrupts: &mut I
     let mut job = Job {
         producer: producer.clone(),
         format: args.line_format(),
-        bad_lines: if args.skip_bad_lines { OnBadLine::Skip } else { OnBadLine::Stop },
+        bad_lines: if args.skip_bad_lines {
+            OnBadLine::Skip
+        } else {
+            OnBadLine::Stop
+        },
         tally: Tally::default(),
         progress,
         bytes_read: 0,
@@ -42,7 +52,9 @@ pub(crate) async fn run(args: ProduceArgs, context: &Context, interrupts: &mut I
     let started = Instant::now();
     let outcome = job.send_all(lines::read(sources), interrupts).await;
     // What was sent is stored, however the reading ended.
-    let stored = interrupts.unless(async { Ok(producer.close().await?) }).await;
+    let stored = interrupts
+        .unless(async { Ok(producer.close().await?) })
+        .await;
     job.progress.clear();
     stored?;
 
@@ -74,8 +86,15 @@ struct Job {
 
 /// Why not every line was sent.
 enum Stopped {
-    BadLine { source: String, number: u64, bad: BadLine },
-    Unreadable { source: String, error: std::io::Error },
+    BadLine {
+        source: String,
+        number: u64,
+        bad: BadLine,
+    },
+    Unreadable {
+        source: String,
+        error: std::io::Error,
+    },
     Refused(Error),
     Interrupted(Interrupted),
 }
@@ -83,7 +102,11 @@ enum Stopped {
 impl Stopped {
     fn into_error(self, produced: u64) -> anyhow::Error {
         match self {
-            Self::BadLine { source, number, bad } => {
+            Self::BadLine {
+                source,
+                number,
+                bad,
+            } => {
                 let message = format!("line {number} of {source} is no record: {bad}");
                 let advice = format!(
                     "{} records before it are stored; correct the line, or pass over such lines with `--skip-bad-lines`",
@@ -91,7 +114,9 @@ impl Stopped {
                 );
                 Problem::new(Exit::Failure, message).advise(advice).into()
             }
-            Self::Unreadable { source, error } => anyhow!(error).context(format!("cannot read {source}")),
+            Self::Unreadable { source, error } => {
+                anyhow!(error).context(format!("cannot read {source}"))
+            }
             Self::Refused(error) => error.into(),
             Self::Interrupted(interrupted) => interrupted.into(),
         }
@@ -110,7 +135,10 @@ impl Job {
                 interrupted = interrupts.next() => return Err(Stopped::Interrupted(interrupted)),
             };
             let Some(chunk) = chunk else { return Ok(()) };
-            let chunk = chunk.map_err(|(source, error)| Stopped::Unreadable { source: source.to_string(), error })?;
+            let chunk = chunk.map_err(|(source, error)| Stopped::Unreadable {
+                source: source.to_string(),
+                error,
+            })?;
             tokio::select! {
                 sent = self.send(&chunk) => sent?,
                 interrupted = interrupts.next() => return Err(Stopped::Interrupted(interrupted)),
@@ -125,31 +153,47 @@ impl Job {
                 Err(bad) => bad,
             };
             if self.bad_lines == OnBadLine::Stop {
-                return Err(Stopped::BadLine { source: chunk.source.to_string(), number, bad });
+                return Err(Stopped::BadLine {
+                    source: chunk.source.to_string(),
+                    number,
+                    bad,
+                });
             }
             self.tally.bad_line();
-            self.progress.suspend(|| say(format_args!("skipped line {number} of {}: {bad}", chunk.source)));
+            self.progress.suspend(|| {
+                say(format_args!(
+                    "skipped line {number} of {}: {bad}",
+                    chunk.source
+                ))
+            });
         }
         self.bytes_read += chunk.bytes_read;
         self.progress.position(self.bytes_read);
-        self.progress.message(|| format!("{} records", count(self.tally.records())));
+        self.progress
+            .message(|| format!("{} records", count(self.tally.records())));
         Ok(())
     }
 
     /// Sends one line's record; the inner error is the line's own.
-    async fn send_line(&mut self, line: Result<&[u8], BadLine>) -> Result<Result<(), BadLine>, Stopped> {
+    async fn send_line(
+        &mut self,
+        line: Result<&[u8], BadLine>,
+    ) -> Result<Result<(), BadLine>, Stopped> {
         let record = match line.and_then(|line| self.format.record(line)) {
             Ok(Some(record)) => record,
             Ok(None) => return Ok(Ok(())),
             Err(bad) => return Ok(Err(bad)),
         };
-        let bytes = record.key_bytes().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len);
+        let bytes =
+            record.key_bytes().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len);
         match self.producer.send(record).await {
             Ok(delivery) => {
                 self.tally.sent(delivery, bytes);
                 Ok(Ok(()))
             }
-            Err(Error::RecordTooLarge { bytes, limit }) => Ok(Err(BadLine::RecordTooLarge { bytes, limit })),
+            Err(Error::RecordTooLarge { bytes, limit }) => {
+                Ok(Err(BadLine::RecordTooLarge { bytes, limit }))
+            }
             Err(error) => Err(Stopped::Refused(error)),
         }
     }

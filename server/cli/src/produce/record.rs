@@ -66,7 +66,10 @@ impl From<TooLong> for BadLine {
 
 impl LineFormat {
     /// The record of a line; `None` for an empty line among lines of JSON.
-    pub(super) fn record<'a>(&'a self, line: &'a [u8]) -> Result<Option<ProduceRecord<'a>>, BadLine> {
+    pub(super) fn record<'a>(
+        &'a self,
+        line: &'a [u8],
+    ) -> Result<Option<ProduceRecord<'a>>, BadLine> {
         if matches!(self.key, KeyRule::Field(_)) && line.trim_ascii().is_empty() {
             return Ok(None);
         }
@@ -101,29 +104,42 @@ impl KeyRule {
             Self::Fixed(key) => Ok((Some(Cow::Borrowed(key)), line)),
             Self::Field(path) => Ok((Some(Cow::Owned(field(line, path)?)), line)),
             Self::Separator(separator) => {
-                let at = find(line, separator)
-                    .ok_or_else(|| BadLine::NoSeparator(String::from_utf8_lossy(separator).into_owned()))?;
-                Ok((Some(Cow::Borrowed(&line[..at])), &line[at + separator.len()..]))
+                let at = find(line, separator).ok_or_else(|| {
+                    BadLine::NoSeparator(String::from_utf8_lossy(separator).into_owned())
+                })?;
+                Ok((
+                    Some(Cow::Borrowed(&line[..at])),
+                    &line[at + separator.len()..],
+                ))
             }
         }
     }
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len().max(1)).position(|window| window == needle)
+    haystack
+        .windows(needle.len().max(1))
+        .position(|window| window == needle)
 }
 
 /// The field of a JSON line as a key: a string's text, a number's or boolean's notation. Numbers
 /// with a fraction, and those too large to be exact, are not taken: two of them could become one key.
 fn field(line: &[u8], path: &[String]) -> Result<Vec<u8>, BadLine> {
-    let whole: Value = serde_json::from_slice(line).map_err(|error| BadLine::NotJson(error.to_string()))?;
+    let whole: Value =
+        serde_json::from_slice(line).map_err(|error| BadLine::NotJson(error.to_string()))?;
     let name = || path.join(".");
-    let found = path.iter().try_fold(&whole, |value, name| value.get(name)).ok_or_else(|| BadLine::NoField(name()))?;
+    let found = path
+        .iter()
+        .try_fold(&whole, |value, name| value.get(name))
+        .ok_or_else(|| BadLine::NoField(name()))?;
     match found {
         Value::String(text) => Ok(text.as_bytes().to_vec()),
         Value::Number(number) if !number.is_f64() => Ok(number.to_string().into_bytes()),
         Value::Bool(value) => Ok(value.to_string().into_bytes()),
-        Value::Number(_) => Err(BadLine::NoKey(name(), "a number with a fraction or too large")),
+        Value::Number(_) => Err(BadLine::NoKey(
+            name(),
+            "a number with a fraction or too large",
+        )),
         Value::Null => Err(BadLine::NoKey(name(), "null")),
         Value::Array(_) => Err(BadLine::NoKey(name(), "an array")),
         Value::Object(_) => Err(BadLine::NoKey(name(), "an object")),
@@ -132,7 +148,10 @@ fn field(line: &[u8], path: &[String]) -> Result<Vec<u8>, BadLine> {
 
 /// A header from its name and value.
 pub(super) fn header(name: String, value: String) -> Header {
-    Header { name: Bytes::from(name), value: Some(Bytes::from(value)) }
+    Header {
+        name: Bytes::from(name),
+        value: Some(Bytes::from(value)),
+    }
 }
 
 #[cfg(test)]
@@ -140,15 +159,26 @@ mod tests {
     use super::*;
 
     fn format(key: KeyRule, empty_value: EmptyValue) -> LineFormat {
-        LineFormat { key, empty_value, headers: Vec::new(), partition: None }
+        LineFormat {
+            key,
+            empty_value,
+            headers: Vec::new(),
+            partition: None,
+        }
     }
 
     fn by_field(path: &str) -> LineFormat {
-        format(KeyRule::Field(path.split('.').map(ToOwned::to_owned).collect()), EmptyValue::Kept)
+        format(
+            KeyRule::Field(path.split('.').map(ToOwned::to_owned).collect()),
+            EmptyValue::Kept,
+        )
     }
 
     fn key(format: &LineFormat, line: &str) -> Result<String, String> {
-        let record = format.record(line.as_bytes()).map_err(|bad| bad.to_string())?.unwrap();
+        let record = format
+            .record(line.as_bytes())
+            .map_err(|bad| bad.to_string())?
+            .unwrap();
         assert_eq!(record.value(), Some(line.as_bytes()));
         Ok(String::from_utf8(record.key_bytes().unwrap().to_vec()).unwrap())
     }
@@ -160,16 +190,29 @@ mod tests {
         };
         check("id", r#"{"id":"us1000"}"#, "us1000");
         check("id", r#"{"id":""}"#, "");
-        check("id", r#"{"id":18446744073709551615}"#, "18446744073709551615");
+        check(
+            "id",
+            r#"{"id":18446744073709551615}"#,
+            "18446744073709551615",
+        );
         check("id", r#"{"id":-7}"#, "-7");
         check("id", r#"{"id":true}"#, "true");
-        check("properties.net.code", r#"{"properties":{"net":{"code":"us"}}}"#, "us");
+        check(
+            "properties.net.code",
+            r#"{"properties":{"net":{"code":"us"}}}"#,
+            "us",
+        );
     }
 
     #[test]
     fn empty_lines_among_json_are_passed_over() {
         assert!(by_field("id").record(b" \r").unwrap().is_none());
-        assert!(format(KeyRule::None, EmptyValue::Kept).record(b"").unwrap().is_some());
+        assert!(
+            format(KeyRule::None, EmptyValue::Kept)
+                .record(b"")
+                .unwrap()
+                .is_some()
+        );
     }
 
     #[test]
@@ -189,10 +232,19 @@ mod tests {
     fn the_first_separator_divides() {
         let format = format(KeyRule::Separator(b"::".to_vec()), EmptyValue::Tombstone);
         let record = format.record(b"k::v::w").unwrap().unwrap();
-        assert_eq!((record.key_bytes(), record.value()), (Some(&b"k"[..]), Some(&b"v::w"[..])));
+        assert_eq!(
+            (record.key_bytes(), record.value()),
+            (Some(&b"k"[..]), Some(&b"v::w"[..]))
+        );
         let record = format.record(b"k::").unwrap().unwrap();
-        assert_eq!((record.key_bytes(), record.value()), (Some(&b"k"[..]), None));
-        assert_eq!(format.record(b"k:v").unwrap_err(), BadLine::NoSeparator("::".to_owned()));
+        assert_eq!(
+            (record.key_bytes(), record.value()),
+            (Some(&b"k"[..]), None)
+        );
+        assert_eq!(
+            format.record(b"k:v").unwrap_err(),
+            BadLine::NoSeparator("::".to_owned())
+        );
     }
 
     #[test]
@@ -200,7 +252,13 @@ mod tests {
         let kept = format(KeyRule::Fixed(b"k".to_vec()), EmptyValue::Kept);
         assert_eq!(kept.record(b"").unwrap().unwrap().value(), Some(&b""[..]));
         let keyless = format(KeyRule::None, EmptyValue::Tombstone);
-        assert_eq!(keyless.record(b"").unwrap_err(), BadLine::TombstoneWithoutKey);
-        assert_eq!(keyless.record(b"v").unwrap().unwrap().value(), Some(&b"v"[..]));
+        assert_eq!(
+            keyless.record(b"").unwrap_err(),
+            BadLine::TombstoneWithoutKey
+        );
+        assert_eq!(
+            keyless.record(b"v").unwrap().unwrap().value(),
+            Some(&b"v"[..])
+        );
     }
 }

@@ -37,7 +37,14 @@ impl Tally {
             }
             None => {
                 let partition = delivery.partition();
-                self.partitions.insert(partition, PartitionTally { records: 1, first: delivery, last: None });
+                self.partitions.insert(
+                    partition,
+                    PartitionTally {
+                        records: 1,
+                        first: delivery,
+                        last: None,
+                    },
+                );
             }
         }
     }
@@ -57,7 +64,12 @@ impl Tally {
             let offset = |delivery: &Delivery| Some(delivery.try_result()?.ok()?.offset);
             let first_offset = offset(&tally.first);
             let last_offset = tally.last.as_ref().map_or(first_offset, offset);
-            partitions.push(PartitionSummary { partition, records: tally.records, first_offset, last_offset });
+            partitions.push(PartitionSummary {
+                partition,
+                records: tally.records,
+                first_offset,
+                last_offset,
+            });
         }
         Summary {
             topic,
@@ -94,7 +106,12 @@ struct PartitionSummary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { topic, records, partitions, .. } = self;
+        let Self {
+            topic,
+            records,
+            partitions,
+            ..
+        } = self;
         let took = elapsed(Duration::from_millis(self.elapsed_ms));
         let partitions = partitions.len();
         let s = |number: u64| if number == 1 { "" } else { "s" };
@@ -107,7 +124,12 @@ impl fmt::Display for Summary {
             s(partitions as u64),
         )?;
         if self.bad_lines > 0 {
-            write!(f, "; skipped {} bad line{}", count(self.bad_lines), s(self.bad_lines))?;
+            write!(
+                f,
+                "; skipped {} bad line{}",
+                count(self.bad_lines),
+                s(self.bad_lines)
+            )?;
         }
         Ok(())
     }

@@ -122,7 +122,9 @@ impl TransportSection {
             retry_above_handshakes: self.retry_above_handshakes,
             max_connections: self.max_connections,
         };
-        config.validate().map_err(|error| Problem::usage(format!("[transport]: {error}")))?;
+        config
+            .validate()
+            .map_err(|error| Problem::usage(format!("[transport]: {error}")))?;
         Ok(config)
     }
 }
@@ -131,11 +133,19 @@ impl ServerConfig {
     /// Reads and checks a configuration file, and loads the identity that it names.
     pub(super) fn load(path: &Path) -> anyhow::Result<Self> {
         let advice = "`millstream server --print-default-config` shows every setting";
-        let problem = || Problem::usage(format!("the configuration file {} cannot be used", path.display())).advise(advice);
+        let problem = || {
+            Problem::usage(format!(
+                "the configuration file {} cannot be used",
+                path.display()
+            ))
+            .advise(advice)
+        };
         let text = read(path)?;
-        let file: ConfigFile = toml::from_str(&text).map_err(|error| anyhow::Error::from(error).context(problem()))?;
+        let file: ConfigFile =
+            toml::from_str(&text).map_err(|error| anyhow::Error::from(error).context(problem()))?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        file.validate(folder).map_err(|error| error.context(problem()))
+        file.validate(folder)
+            .map_err(|error| error.context(problem()))
     }
 }
 
@@ -144,9 +154,15 @@ fn read(path: &Path) -> anyhow::Result<String> {
     let cannot_read = || format!("cannot read the configuration file {}", path.display());
     let mut text = String::new();
     let file = std::fs::File::open(path).with_context(cannot_read)?;
-    file.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text).with_context(cannot_read)?;
+    file.take(MAX_CONFIG_BYTES + 1)
+        .read_to_string(&mut text)
+        .with_context(cannot_read)?;
     if text.len() as u64 > MAX_CONFIG_BYTES {
-        return Err(Problem::usage(format!("{} is larger than a configuration file", path.display())).into());
+        return Err(Problem::usage(format!(
+            "{} is larger than a configuration file",
+            path.display()
+        ))
+        .into());
     }
     Ok(text)
 }
@@ -158,20 +174,37 @@ impl ConfigFile {
         }
         let threads = self.workers.threads;
         if threads.is_some_and(|threads| !(1..=MAX_WORKER_THREADS).contains(&threads)) {
-            return Err(Problem::usage(format!("[workers] threads is not between 1 and {MAX_WORKER_THREADS}")).into());
+            return Err(Problem::usage(format!(
+                "[workers] threads is not between 1 and {MAX_WORKER_THREADS}"
+            ))
+            .into());
         }
         let transport = self.transport.validate()?;
-        let IdentitySection { certificate, key, ca } = self.identity;
-        let identity = Identity::load(&folder.join(certificate), &folder.join(key), &folder.join(ca))?;
+        let IdentitySection {
+            certificate,
+            key,
+            ca,
+        } = self.identity;
+        let identity = Identity::load(
+            &folder.join(certificate),
+            &folder.join(key),
+            &folder.join(ca),
+        )?;
         let principal = identity.principal();
         if !principal.role.accepts() {
-            return Err(Problem::usage(format!("[identity] is {principal}, which may not accept connections")).into());
+            return Err(Problem::usage(format!(
+                "[identity] is {principal}, which may not accept connections"
+            ))
+            .into());
         }
         let mut broker = BrokerConfig::new(folder.join(self.data_dir), self.listen, identity);
         broker.transport = transport;
         broker.tail_cache_bytes = self.tail_cache_bytes;
         broker.worker_threads = threads.unwrap_or(broker.worker_threads);
-        Ok(ServerConfig { broker, log_level: self.log_level })
+        Ok(ServerConfig {
+            broker,
+            log_level: self.log_level,
+        })
     }
 }
 

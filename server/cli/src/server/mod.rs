@@ -18,7 +18,11 @@ use config::{DEFAULT_CONFIG, ServerConfig};
 #[derive(Args, Debug)]
 pub(crate) struct ServerArgs {
     /// The configuration file (TOML); relative paths in it start at its folder
-    #[arg(long, value_name = "FILE", required_unless_present = "print_default_config")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "print_default_config"
+    )]
     config: Option<PathBuf>,
 
     /// Prints a configuration file with every setting, its default and its meaning
@@ -40,14 +44,19 @@ pub(crate) async fn run(
     if args.print_default_config {
         return Output::write(DEFAULT_CONFIG.as_bytes());
     }
-    let path = args.config.ok_or_else(|| Problem::usage("no configuration file is named"))?;
+    let path = args
+        .config
+        .ok_or_else(|| Problem::usage("no configuration file is named"))?;
     let config = ServerConfig::load(&path)?;
     if args.check {
         return context.output.print(&Checked { config: path });
     }
     log.start(config.log_level)?;
     let broker = serving::start(config.broker, interrupts).await?;
-    context.output.say(format_args!("broker ready at {} (QUIC over UDP)", broker.address()));
+    context.output.say(format_args!(
+        "broker ready at {} (QUIC over UDP)",
+        broker.address()
+    ));
     serving::serve(broker, interrupts, std::future::pending(), context.output).await
 }
 

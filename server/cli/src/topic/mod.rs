@@ -84,7 +84,11 @@ pub(crate) async fn run(command: TopicCommand, context: &Context) -> anyhow::Res
             output.print(&TopicView::of(&topic))
         }
         TopicCommand::List(args) => {
-            let selection = if args.internal { TopicSelection::AllWithInternal } else { TopicSelection::All };
+            let selection = if args.internal {
+                TopicSelection::AllWithInternal
+            } else {
+                TopicSelection::All
+            };
             let topics = context.admin().await?.select_topics(selection).await?;
             output.print(&Topics::of(&topics))
         }
@@ -106,7 +110,9 @@ pub(crate) async fn run(command: TopicCommand, context: &Context) -> anyhow::Res
             for name in &args.names {
                 admin.delete_topic(name).await?;
             }
-            output.print(&Deleted { deleted: args.names })
+            output.print(&Deleted {
+                deleted: args.names,
+            })
         }
         TopicCommand::DeleteRecords(args) => records::run(args, context).await,
     }
@@ -114,7 +120,12 @@ pub(crate) async fn run(command: TopicCommand, context: &Context) -> anyhow::Res
 
 async fn create(admin: &Admin, args: CreateArgs) -> millstream::Result<TopicDescription> {
     let config = args.settings.over(TopicConfig::default());
-    match admin.create_topic(&args.name).partitions(args.partitions).config(config).await {
+    match admin
+        .create_topic(&args.name)
+        .partitions(args.partitions)
+        .config(config)
+        .await
+    {
         Err(error) if args.if_not_exists && error.code() == Some(ErrorCode::TopicExists) => {
             admin.describe_topic(args.name).await
         }

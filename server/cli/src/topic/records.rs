@@ -25,7 +25,8 @@ pub(crate) struct DeleteRecordsArgs {
 
 /// A position, or an offset alone.
 fn parse_before(text: &str) -> Result<PositionArg, String> {
-    text.parse().map_or_else(|_| text.parse(), |offset| Ok(PositionArg::Offset(offset)))
+    text.parse()
+        .map_or_else(|_| text.parse(), |offset| Ok(PositionArg::Offset(offset)))
 }
 
 /// What is left.
@@ -45,7 +46,11 @@ impl View for Deletion {
     fn text(&self) -> String {
         let mut table = Table::new(&["TOPIC", "#PARTITION", "#FIRST OFFSET"], "no partitions");
         for left in &self.partitions {
-            table.row([self.topic.clone(), left.partition.to_string(), count(left.log_start_offset)]);
+            table.row([
+                self.topic.clone(),
+                left.partition.to_string(),
+                count(left.log_start_offset),
+            ]);
         }
         table.text()
     }
@@ -53,32 +58,64 @@ impl View for Deletion {
 
 pub(super) async fn run(args: DeleteRecordsArgs, context: &Context) -> anyhow::Result<()> {
     if matches!(args.before, PositionArg::Offset(_)) && args.partitions.is_empty() {
-        return Err(Problem::usage("an offset means another record in each partition")
-            .advise("name the partition: `--partition 0`")
-            .into());
+        return Err(
+            Problem::usage("an offset means another record in each partition")
+                .advise("name the partition: `--partition 0`")
+                .into(),
+        );
     }
     let admin = context.admin().await?;
     let before = before_offsets(&admin, &args).await?;
     let mut partitions = Vec::with_capacity(before.len());
     for (partition, offset) in before {
         let log_start_offset = admin.delete_records(&args.topic, partition, offset).await?;
-        partitions.push(Left { partition, log_start_offset });
+        partitions.push(Left {
+            partition,
+            log_start_offset,
+        });
     }
-    context.output.print(&Deletion { topic: args.topic, partitions })
+    context.output.print(&Deletion {
+        topic: args.topic,
+        partitions,
+    })
 }
 
-async fn before_offsets(admin: &Admin, args: &DeleteRecordsArgs) -> millstream::Result<Vec<(PartitionIndex, Offset)>> {
+async fn before_offsets(
+    admin: &Admin,
+    args: &DeleteRecordsArgs,
+) -> millstream::Result<Vec<(PartitionIndex, Offset)>> {
     let mut partitions = args.partitions.clone();
     if partitions.is_empty() {
         let topic = admin.describe_topic(&args.topic).await?;
-        partitions = topic.partitions.iter().map(|partition| partition.partition).collect();
+        partitions = topic
+            .partitions
+            .iter()
+            .map(|partition| partition.partition)
+            .collect();
     }
     if let PositionArg::Offset(offset) = args.before {
-        return Ok(partitions.into_iter().map(|partition| (partition, offset)).collect());
+        return Ok(partitions
+            .into_iter()
+            .map(|partition| (partition, offset))
+            .collect());
     }
     let position = args.before.at(now_ms());
-    let listed = admin.list_offsets(&args.topic, partitions.into_iter().map(|partition| (partition, position))).await?;
-    listed.into_iter().map(|listed| listed.map(|listed| (listed.partition, listed.offset)).map_err(Into::into)).collect()
+    let listed = admin
+        .list_offsets(
+            &args.topic,
+            partitions
+                .into_iter()
+                .map(|partition| (partition, position)),
+        )
+        .await?;
+    listed
+        .into_iter()
+        .map(|listed| {
+            listed
+                .map(|listed| (listed.partition, listed.offset))
+                .map_err(Into::into)
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -89,12 +89,18 @@ impl SettingArgs {
         TopicConfig {
             durability: self.durability.map_or(config.durability, Into::into),
             cleanup: self.cleanup.map_or(config.cleanup, Into::into),
-            retention_ms: self.retention.map_or(config.retention_ms, |limit| limit.into_option().map(millis)),
-            retention_bytes: self.retention_bytes.map_or(config.retention_bytes, Limit::into_option),
+            retention_ms: self
+                .retention
+                .map_or(config.retention_ms, |limit| limit.into_option().map(millis)),
+            retention_bytes: self
+                .retention_bytes
+                .map_or(config.retention_bytes, Limit::into_option),
             segment_bytes: self.segment_bytes.unwrap_or(config.segment_bytes),
             segment_ms: self.segment_age.map_or(config.segment_ms, millis),
             max_batch_bytes: self.max_batch_bytes.unwrap_or(config.max_batch_bytes),
-            tombstone_retention_ms: self.tombstone_retention.map_or(config.tombstone_retention_ms, millis),
+            tombstone_retention_ms: self
+                .tombstone_retention
+                .map_or(config.tombstone_retention_ms, millis),
         }
     }
 
@@ -149,13 +155,18 @@ mod tests {
     }
 
     fn settings(args: &[&str]) -> SettingArgs {
-        Line::try_parse_from([&["test"], args].concat()).unwrap().settings
+        Line::try_parse_from([&["test"], args].concat())
+            .unwrap()
+            .settings
     }
 
     #[test]
     fn what_is_not_named_stays() {
         assert!(settings(&[]).is_empty());
-        assert_eq!(settings(&[]).over(TopicConfig::default()), TopicConfig::default());
+        assert_eq!(
+            settings(&[]).over(TopicConfig::default()),
+            TopicConfig::default()
+        );
     }
 
     #[test]
@@ -185,13 +196,25 @@ mod tests {
 
     #[test]
     fn bounds_are_lifted_by_name() {
-        let bounded = TopicConfig { retention_bytes: Some(1), ..TopicConfig::default() };
-        assert_eq!(settings(&["--retention-bytes=none"]).over(bounded).retention_bytes, None);
+        let bounded = TopicConfig {
+            retention_bytes: Some(1),
+            ..TopicConfig::default()
+        };
+        assert_eq!(
+            settings(&["--retention-bytes=none"])
+                .over(bounded)
+                .retention_bytes,
+            None
+        );
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        for arg in ["--max-batch-bytes=4GiB", "--retention=soon", "--durability=never"] {
+        for arg in [
+            "--max-batch-bytes=4GiB",
+            "--retention=soon",
+            "--durability=never",
+        ] {
             assert!(Line::try_parse_from(["test", arg]).is_err(), "{arg}");
         }
     }

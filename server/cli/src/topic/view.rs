@@ -68,11 +68,15 @@ impl TopicView {
     }
 
     fn size_bytes(&self) -> u64 {
-        self.partitions.iter().map(|partition| partition.size_bytes).sum()
+        self.partitions
+            .iter()
+            .map(|partition| partition.size_bytes)
+            .sum()
     }
 
     fn retention(&self) -> String {
-        self.retention_ms.map_or_else(|| "for ever".to_owned(), duration_ms)
+        self.retention_ms
+            .map_or_else(|| "for ever".to_owned(), duration_ms)
     }
 }
 
@@ -99,20 +103,38 @@ impl PartitionView {
 
 impl View for TopicView {
     fn text(&self) -> String {
-        let bound = self.retention_bytes.map_or_else(|| "no bound".to_owned(), bytes);
+        let bound = self
+            .retention_bytes
+            .map_or_else(|| "no bound on size".to_owned(), bytes);
         let facts = Facts::default()
             .fact("topic", &self.name)
             .fact("id", &self.topic_id)
             .fact("durability", self.durability)
             .fact("cleanup", self.cleanup)
             .fact("retention", format!("{}, {bound}", self.retention()))
-            .fact("segments", format!("{}, {}", bytes(self.segment_bytes), duration_ms(self.segment_ms)))
+            .fact(
+                "segments",
+                format!(
+                    "{}, {}",
+                    bytes(self.segment_bytes),
+                    duration_ms(self.segment_ms)
+                ),
+            )
             .fact("largest batch", bytes(self.max_batch_bytes.into()))
             .fact("tombstones kept", duration_ms(self.tombstone_retention_ms))
             .fact("records", count(self.records()))
             .fact("size", bytes(self.size_bytes()));
         let mut table = Table::new(
-            &["#PARTITION", "#LEADER", "#EPOCH", "#FIRST OFFSET", "#HIGH WATERMARK", "#FLUSHED", "#SIZE", "STATE"],
+            &[
+                "#PARTITION",
+                "#LEADER",
+                "#EPOCH",
+                "#FIRST OFFSET",
+                "#HIGH WATERMARK",
+                "#FLUSHED",
+                "#SIZE",
+                "STATE",
+            ],
             "no partitions",
         );
         for partition in &self.partitions {
@@ -124,7 +146,10 @@ impl View for TopicView {
                 count(partition.high_watermark),
                 count(partition.flushed_offset),
                 bytes(partition.size_bytes),
-                partition.damage.as_ref().map_or_else(|| "ok".to_owned(), |damage| format!("damaged: {damage}")),
+                partition
+                    .damage
+                    .as_ref()
+                    .map_or_else(|| "ok".to_owned(), |damage| format!("damaged: {damage}")),
             ]);
         }
         format!("{}\n{}", facts.text(), table.text())
@@ -139,13 +164,19 @@ pub(super) struct TopicViews {
 
 impl TopicViews {
     pub(super) fn of(topics: &[TopicDescription]) -> Self {
-        Self { topics: topics.iter().map(TopicView::of).collect() }
+        Self {
+            topics: topics.iter().map(TopicView::of).collect(),
+        }
     }
 }
 
 impl View for TopicViews {
     fn text(&self) -> String {
-        self.topics.iter().map(View::text).collect::<Vec<_>>().join("\n")
+        self.topics
+            .iter()
+            .map(View::text)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
@@ -157,13 +188,23 @@ pub(super) struct Topics {
 
 impl Topics {
     pub(super) fn of(topics: &[TopicDescription]) -> Self {
-        Self { topics: topics.iter().map(TopicView::of).collect() }
+        Self {
+            topics: topics.iter().map(TopicView::of).collect(),
+        }
     }
 }
 
 impl View for Topics {
     fn text(&self) -> String {
-        let columns = &["TOPIC", "#PARTITIONS", "#RECORDS", "#SIZE", "DURABILITY", "CLEANUP", "RETENTION"];
+        let columns = &[
+            "TOPIC",
+            "#PARTITIONS",
+            "#RECORDS",
+            "#SIZE",
+            "DURABILITY",
+            "CLEANUP",
+            "RETENTION",
+        ];
         let mut table = Table::new(columns, "no topics: `millstream topic create` makes one");
         for topic in &self.topics {
             table.row([
@@ -188,7 +229,10 @@ pub(super) struct Deleted {
 
 impl View for Deleted {
     fn text(&self) -> String {
-        self.deleted.iter().map(|name| format!("deleted topic {name}\n")).collect()
+        self.deleted
+            .iter()
+            .map(|name| format!("deleted topic {name}\n"))
+            .collect()
     }
 }
 
@@ -285,6 +329,9 @@ mod tests {
         orders             4    6,000  482.2 KiB  sync        delete   7d
         payments           1    1,500  120.6 KiB  sync        delete   7d
         ");
-        assert_eq!(Topics::of(&[]).text(), "no topics: `millstream topic create` makes one\n");
+        assert_eq!(
+            Topics::of(&[]).text(),
+            "no topics: `millstream topic create` makes one\n"
+        );
     }
 }

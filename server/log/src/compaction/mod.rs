@@ -192,8 +192,14 @@ pub struct Compacted {
 
 impl Log {
     /// What a round of compaction would work on now; `None` when it is not worth it, or the log is
-    /// not a compacted one. Only segments whose producers are in a durable snapshot are compacted.
-    pub fn plan_compaction(&self, now_ms: TimestampMs) -> Option<CompactionPlan> {
+    /// not a compacted one. Only segments below `high_watermark` are compacted, since a record
+    /// that may be cut off supersedes nothing; and only such whose producers are in a durable
+    /// snapshot.
+    pub fn plan_compaction(
+        &self,
+        high_watermark: Offset,
+        now_ms: TimestampMs,
+    ) -> Option<CompactionPlan> {
         if self.config.cleanup != Cleanup::Compact || self.compacting || self.damaged.is_some() {
             return None;
         }
@@ -211,7 +217,9 @@ impl Log {
                 }
             })
             .collect();
-        let ready = self.flushed_offset.min(self.snapshot_offset);
+        let ready = high_watermark
+            .min(self.flushed_offset)
+            .min(self.snapshot_offset);
         let rule = self.tombstone_rule(now_ms);
         plan(&facts, view.log_start_offset, ready, &rule)
     }

@@ -158,7 +158,7 @@ fn run(log: &mut Log, model: &mut Model, steps: &[Step], keyed: bool) -> Result<
                 model.flushed(log.flushed_offset());
             }
             Step::Retain => {
-                if let Some(plan) = log.plan_retention(NOW) {
+                if let Some(plan) = log.plan_retention(Offset::MAX, NOW) {
                     model.start.1 = model.start.1.max(plan.delete_before);
                     model.start.0 = log.apply_retention(plan, NOW).map_err(|e| text(&e))?;
                 }
@@ -171,7 +171,7 @@ fn run(log: &mut Log, model: &mut Model, steps: &[Step], keyed: bool) -> Result<
                 model.flushed(end);
             }
             Step::Compact => {
-                let Some(plan) = log.plan_compaction(NOW) else {
+                let Some(plan) = log.plan_compaction(Offset::MAX, NOW) else {
                     continue;
                 };
                 model.compacting = true;

@@ -285,6 +285,9 @@ fn an_index_of_another_time_does_not_mislead() {
     flush(&mut log);
     let expected = contents(&log);
     drop(log);
+    if storage.content(&path(&name)).is_some() {
+        storage.remove(&path(&name)).expect("the new index");
+    }
     let file = storage.create(&path(&name)).expect("no index");
     file.write_vectored_at(&mut [std::io::IoSlice::new(&stale)], 0)
         .expect("a write");

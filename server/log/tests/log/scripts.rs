@@ -158,7 +158,7 @@ impl Script {
 
     fn retain(&mut self) -> String {
         let now_ms = self.now_ms;
-        match self.log().plan_retention(now_ms) {
+        match self.log().plan_retention(Offset::MAX, now_ms) {
             None => "nothing".to_owned(),
             Some(plan) => show_end(self.log().apply_retention(plan, now_ms)),
         }

@@ -9,7 +9,6 @@ use millstream::Durability;
 use crate::bench::agent::Agent;
 use crate::bench::catalogue::{self, IDLE_MEMORY, START_EMPTY};
 use crate::bench::procfs;
-use crate::bench::results::Repetition;
 use crate::bench::run::{Bench, BrokerProcess};
 use crate::bench::task::BrokerTask;
 
@@ -29,10 +28,17 @@ pub(super) fn facts(bench: &mut Bench) -> anyhow::Result<()> {
     let data_dir = bench.folder.join("idle-broker");
     for repetition in bench.repetitions() {
         let broker = BrokerProcess::start(&bench.started, &bench.identities, &data_dir)?;
-        bench.results.record(repetition, START_EMPTY, milliseconds(broker.ready_after), None);
+        bench.results.record(
+            repetition,
+            START_EMPTY,
+            milliseconds(broker.ready_after),
+            None,
+        );
         thread::sleep(SETTLE);
         let mebibytes = procfs::resident_bytes(broker.id())? as f64 / f64::from(1 << 20);
-        bench.results.record(repetition, IDLE_MEMORY, mebibytes, None);
+        bench
+            .results
+            .record(repetition, IDLE_MEMORY, mebibytes, None);
         broker.stop()?;
         fs::remove_dir_all(&data_dir)?;
     }
@@ -41,12 +47,19 @@ pub(super) fn facts(bench: &mut Bench) -> anyhow::Result<()> {
 
 /// Starts a broker on a log of some size, after it was stopped and after it was killed.
 pub(super) fn start_with_log(bench: &mut Bench) -> anyhow::Result<()> {
-    let Some(gib) = bench.settings.start_gib else { return Ok(()) };
-    let (stopped, killed) = (catalogue::start_with_log(gib), catalogue::start_after_kill(gib));
+    let Some(gib) = bench.settings.start_gib else {
+        return Ok(());
+    };
+    let (stopped, killed) = (
+        catalogue::start_with_log(gib),
+        catalogue::start_after_kill(gib),
+    );
     if !bench.plan.wants(&stopped) {
         return Ok(());
     }
-    bench.progress.now(format!("a broker with a log of {gib} GiB"));
+    bench
+        .progress
+        .now(format!("a broker with a log of {gib} GiB"));
     let log_bytes = u64::from(gib) << 30;
     bench.require_space(log_bytes + log_bytes / 8)?;
     let data_dir = bench.folder.join("log-broker");
@@ -58,10 +71,17 @@ pub(super) fn start_with_log(bench: &mut Bench) -> anyhow::Result<()> {
     for repetition in bench.repetitions() {
         broker.stop()?;
         let restarted = start(bench)?;
-        bench.results.record(repetition, &stopped, milliseconds(restarted.ready_after), None);
+        bench.results.record(
+            repetition,
+            &stopped,
+            milliseconds(restarted.ready_after),
+            None,
+        );
         restarted.kill();
         broker = start(bench)?;
-        bench.results.record(repetition, &killed, milliseconds(broker.ready_after), None);
+        bench
+            .results
+            .record(repetition, &killed, milliseconds(broker.ready_after), None);
     }
     broker.stop()?;
     fs::remove_dir_all(&data_dir)?;
@@ -77,7 +97,11 @@ fn fill(bench: &Bench, broker: &BrokerProcess, log_bytes: u64) -> anyhow::Result
         durability: Durability::Relaxed,
     })?;
     let records = log_bytes / LOG_RECORD_BYTES as u64;
-    agent.seconds(BrokerTask::Produce { topic, record_bytes: LOG_RECORD_BYTES, records })?;
+    agent.seconds(BrokerTask::Produce {
+        topic,
+        record_bytes: LOG_RECORD_BYTES,
+        records,
+    })?;
     agent.stop()
 }
 

@@ -19,17 +19,30 @@ pub(super) fn quic_bytes(bench: &mut Bench) -> anyhow::Result<u64> {
     // The first finds the path's datagram size and window.
     bench.agent.seconds(QuicTask::Up { bytes: TRIAL_BYTES })?;
     let seconds = bench.agent.seconds(QuicTask::Up { bytes: TRIAL_BYTES })?;
-    Ok(bench.settings.bytes_of_transfer(TRIAL_BYTES, seconds).min(MAX_TRANSFER_BYTES))
+    Ok(bench
+        .settings
+        .bytes_of_transfer(TRIAL_BYTES, seconds)
+        .min(MAX_TRANSFER_BYTES))
 }
 
 /// Bytes that the disk takes with syncs in the time of one transfer.
 pub(super) fn disk_bytes(bench: &mut Bench, partitions: u32) -> anyhow::Result<u64> {
-    let seconds = bench.agent.seconds(disk_sync_task(bench, TRIAL_BYTES, partitions))?;
-    Ok(bench.settings.bytes_of_transfer(TRIAL_BYTES, seconds).clamp(TRIAL_BYTES, MAX_TRANSFER_BYTES))
+    let seconds = bench
+        .agent
+        .seconds(disk_sync_task(bench, TRIAL_BYTES, partitions))?;
+    Ok(bench
+        .settings
+        .bytes_of_transfer(TRIAL_BYTES, seconds)
+        .clamp(TRIAL_BYTES, MAX_TRANSFER_BYTES))
 }
 
 /// One transfer over QUIC itself, MB/s.
-pub(super) fn quic(bench: &mut Bench, repetition: Repetition, name: &str, bytes: u64) -> anyhow::Result<f64> {
+pub(super) fn quic(
+    bench: &mut Bench,
+    repetition: Repetition,
+    name: &str,
+    bytes: u64,
+) -> anyhow::Result<f64> {
     let task = match name {
         QUIC_UP => QuicTask::Up { bytes },
         QUIC_DOWN => QuicTask::Down { bytes },
@@ -41,9 +54,18 @@ pub(super) fn quic(bench: &mut Bench, repetition: Repetition, name: &str, bytes:
 }
 
 /// The disk with syncs, MB/s.
-pub(super) fn disk_sync(bench: &mut Bench, repetition: Repetition, partitions: u32, bytes: u64) -> anyhow::Result<f64> {
-    let speed = bench.agent.megabytes_per_second(bytes, disk_sync_task(bench, bytes, partitions))?;
-    bench.results.record(repetition, &catalogue::disk_sync(partitions), speed, None);
+pub(super) fn disk_sync(
+    bench: &mut Bench,
+    repetition: Repetition,
+    partitions: u32,
+    bytes: u64,
+) -> anyhow::Result<f64> {
+    let speed = bench
+        .agent
+        .megabytes_per_second(bytes, disk_sync_task(bench, bytes, partitions))?;
+    bench
+        .results
+        .record(repetition, &catalogue::disk_sync(partitions), speed, None);
     Ok(speed)
 }
 
@@ -78,12 +100,21 @@ pub(super) fn remaining(bench: &mut Bench) -> anyhow::Result<()> {
 }
 
 fn disk_write(bench: &mut Bench) -> anyhow::Result<()> {
-    let task = |bench: &Bench, bytes| DiskTask::Write { folder: bench.folder.clone(), bytes, group_bytes: None };
+    let task = |bench: &Bench, bytes| DiskTask::Write {
+        folder: bench.folder.clone(),
+        bytes,
+        group_bytes: None,
+    };
     let seconds = bench.agent.seconds(task(bench, TRIAL_BYTES))?;
-    let bytes = bench.settings.bytes_of_transfer(TRIAL_BYTES, seconds).clamp(TRIAL_BYTES, MAX_TRANSFER_BYTES);
+    let bytes = bench
+        .settings
+        .bytes_of_transfer(TRIAL_BYTES, seconds)
+        .clamp(TRIAL_BYTES, MAX_TRANSFER_BYTES);
     bench.require_space(bytes)?;
     for repetition in bench.repetitions() {
-        let speed = bench.agent.megabytes_per_second(bytes, task(bench, bytes))?;
+        let speed = bench
+            .agent
+            .megabytes_per_second(bytes, task(bench, bytes))?;
         bench.results.record(repetition, DISK_WRITE, speed, None);
     }
     Ok(())
@@ -97,11 +128,17 @@ fn disk_sync_record(bench: &mut Bench) -> anyhow::Result<()> {
             duration: bench.settings.transfer,
         };
         let figures = bench.agent.latency(task)?;
-        bench.results.record_latency(repetition, DISK_SYNC_RECORD, &figures, None);
+        bench
+            .results
+            .record_latency(repetition, DISK_SYNC_RECORD, &figures, None);
     }
     Ok(())
 }
 
 fn disk_sync_task(bench: &Bench, bytes: u64, partitions: u32) -> DiskTask {
-    DiskTask::Write { folder: bench.folder.clone(), bytes, group_bytes: Some(disk::group_bytes(partitions)) }
+    DiskTask::Write {
+        folder: bench.folder.clone(),
+        bytes,
+        group_bytes: Some(disk::group_bytes(partitions)),
+    }
 }

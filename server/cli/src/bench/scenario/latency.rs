@@ -26,14 +26,29 @@ fn acknowledgements(bench: &mut Bench) -> anyhow::Result<()> {
     bench.progress.now("the latency of acknowledgements");
     for repetition in bench.repetitions() {
         let ceiling = round_trips(bench, ACK_BYTES)?;
-        bench.results.record_latency(repetition, ROUND_TRIP_ACK, &ceiling, None);
-        for (durability, _) in DURABILITIES.into_iter().zip(wanted).filter(|(_, wanted)| *wanted) {
+        bench
+            .results
+            .record_latency(repetition, ROUND_TRIP_ACK, &ceiling, None);
+        for (durability, _) in DURABILITIES
+            .into_iter()
+            .zip(wanted)
+            .filter(|(_, wanted)| *wanted)
+        {
             let schedule = bench.settings.latency;
             let figures = bench.agent.with_topic(1, durability, |agent, topic| {
                 let (topic, record_bytes) = (topic.to_owned(), LATENCY_RECORD_BYTES);
-                agent.latency(BrokerTask::AckLatency { topic, schedule, record_bytes })
+                agent.latency(BrokerTask::AckLatency {
+                    topic,
+                    schedule,
+                    record_bytes,
+                })
             })?;
-            bench.results.record_latency(repetition, &catalogue::ack_latency(durability), &figures, Some(&ceiling));
+            bench.results.record_latency(
+                repetition,
+                &catalogue::ack_latency(durability),
+                &figures,
+                Some(&ceiling),
+            );
         }
     }
     Ok(())
@@ -47,15 +62,27 @@ fn end_to_end(bench: &mut Bench) -> anyhow::Result<()> {
     bench.progress.now("the latency from producer to consumer");
     for repetition in bench.repetitions() {
         let ceiling = round_trips(bench, LATENCY_RECORD_BYTES)?;
-        bench.results.record_latency(repetition, ROUND_TRIP_RECORD, &ceiling, None);
-        for (durability, _) in DURABILITIES.into_iter().zip(wanted).filter(|(_, wanted)| *wanted) {
+        bench
+            .results
+            .record_latency(repetition, ROUND_TRIP_RECORD, &ceiling, None);
+        for (durability, _) in DURABILITIES
+            .into_iter()
+            .zip(wanted)
+            .filter(|(_, wanted)| *wanted)
+        {
             let schedule = bench.settings.latency;
             let figures = bench.agent.with_topic(1, durability, |agent, topic| {
                 let (topic, record_bytes) = (topic.to_owned(), LATENCY_RECORD_BYTES);
-                agent.latency(BrokerTask::EndToEndLatency { topic, schedule, record_bytes })
+                agent.latency(BrokerTask::EndToEndLatency {
+                    topic,
+                    schedule,
+                    record_bytes,
+                })
             })?;
             let name = catalogue::end_to_end_latency(durability);
-            bench.results.record_latency(repetition, &name, &figures, Some(&ceiling));
+            bench
+                .results
+                .record_latency(repetition, &name, &figures, Some(&ceiling));
         }
     }
     Ok(())
@@ -63,5 +90,9 @@ fn end_to_end(bench: &mut Bench) -> anyhow::Result<()> {
 
 fn round_trips(bench: &mut Bench, answer_bytes: usize) -> anyhow::Result<LatencyFigures> {
     let schedule = bench.settings.latency;
-    bench.agent.latency(QuicTask::RoundTrips { schedule, request_bytes: LATENCY_RECORD_BYTES, answer_bytes })
+    bench.agent.latency(QuicTask::RoundTrips {
+        schedule,
+        request_bytes: LATENCY_RECORD_BYTES,
+        answer_bytes,
+    })
 }

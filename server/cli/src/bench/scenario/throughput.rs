@@ -14,10 +14,16 @@ const GIB: f64 = (1_u64 << 30) as f64;
 
 /// Measures the rows of one shape, all in each repetition.
 pub(super) fn shape(bench: &mut Bench, shape: Shape) -> anyhow::Result<()> {
-    let Some(wanted) = Wanted::of(bench, shape) else { return Ok(()) };
+    let Some(wanted) = Wanted::of(bench, shape) else {
+        return Ok(());
+    };
     bench.progress.now(format!("records of {shape}"));
     let relaxed = Load::new(shape, quic_bytes(bench)?);
-    let synced = if wanted.synced() { Load::new(shape, disk_bytes(bench, shape.partitions)?) } else { relaxed };
+    let synced = if wanted.synced() {
+        Load::new(shape, disk_bytes(bench, shape.partitions)?)
+    } else {
+        relaxed
+    };
     // A topic or two, with what the encoding and the indexes add.
     bench.require_space(3 * relaxed.bytes.max(synced.bytes))?;
     for repetition in bench.repetitions() {
@@ -40,7 +46,8 @@ impl Wanted {
     fn of(bench: &Bench, shape: Shape) -> Option<Self> {
         let plan = &bench.plan;
         let wanted = Self {
-            produce_relaxed: plan.wants(&catalogue::produce(Relaxed, shape)) || plan.wants(&catalogue::produce_cpu(shape)),
+            produce_relaxed: plan.wants(&catalogue::produce(Relaxed, shape))
+                || plan.wants(&catalogue::produce_cpu(shape)),
             produce_sync: plan.wants(&catalogue::produce(Sync, shape)),
             consume: plan.wants(&catalogue::consume(shape)),
             end_to_end_relaxed: plan.wants(&catalogue::end_to_end(Relaxed, shape)),
@@ -74,31 +81,66 @@ struct Load {
 impl Load {
     fn new(shape: Shape, bytes: u64) -> Self {
         let records = (bytes / shape.record_bytes as u64).max(1);
-        Self { shape, records, bytes: records * shape.record_bytes as u64 }
+        Self {
+            shape,
+            records,
+            bytes: records * shape.record_bytes as u64,
+        }
     }
 }
 
 /// Produces a topic and consumes it; what is produced under `sync` is held against the disk and
 /// against `relaxed`, whichever is slower.
-fn one_way(bench: &mut Bench, repetition: Repetition, wanted: &Wanted, relaxed: Load, synced: Load) -> anyhow::Result<()> {
+fn one_way(
+    bench: &mut Bench,
+    repetition: Repetition,
+    wanted: &Wanted,
+    relaxed: Load,
+    synced: Load,
+) -> anyhow::Result<()> {
     if !wanted.one_way() {
         return Ok(());
     }
-    let up = if wanted.produce_relaxed { Some(quic(bench, repetition, QUIC_UP, relaxed.bytes)?) } else { None };
-    let down = if wanted.consume { Some(quic(bench, repetition, QUIC_DOWN, relaxed.bytes)?) } else { None };
+    let up = if wanted.produce_relaxed {
+        Some(quic(bench, repetition, QUIC_UP, relaxed.bytes)?)
+    } else {
+        None
+    };
+    let down = if wanted.consume {
+        Some(quic(bench, repetition, QUIC_DOWN, relaxed.bytes)?)
+    } else {
+        None
+    };
     let (speed, consumed) = produce(bench, repetition, Relaxed, relaxed, wanted.consume)?;
-    let Shape { record_bytes, partitions } = relaxed.shape;
+    let Shape {
+        record_bytes,
+        partitions,
+    } = relaxed.shape;
     if let Some(up) = up {
-        bench.results.record_rate(repetition, &catalogue::produce(Relaxed, relaxed.shape), record_bytes, speed, up);
+        bench.results.record_rate(
+            repetition,
+            &catalogue::produce(Relaxed, relaxed.shape),
+            record_bytes,
+            speed,
+            up,
+        );
     }
     if let (Some(down), Some(consumed)) = (down, consumed) {
-        bench.results.record_rate(repetition, &catalogue::consume(relaxed.shape), record_bytes, consumed, down);
+        bench.results.record_rate(
+            repetition,
+            &catalogue::consume(relaxed.shape),
+            record_bytes,
+            consumed,
+            down,
+        );
     }
     if wanted.produce_sync {
         let disk = disk_sync(bench, repetition, partitions, synced.bytes)?;
         let (sync_speed, _) = produce(bench, repetition, Sync, synced, false)?;
         let name = catalogue::produce(Sync, synced.shape);
-        bench.results.record_rate(repetition, &name, record_bytes, sync_speed, disk.min(speed));
+        bench
+            .results
+            .record_rate(repetition, &name, record_bytes, sync_speed, disk.min(speed));
     }
     Ok(())
 }
@@ -111,47 +153,101 @@ fn produce(
     load: Load,
     consume: bool,
 ) -> anyhow::Result<(f64, Option<f64>)> {
-    let Load { shape: Shape { record_bytes, partitions }, records, bytes } = load;
+    let Load {
+        shape: Shape {
+            record_bytes,
+            partitions,
+        },
+        records,
+        bytes,
+    } = load;
     let broker = bench.broker.id();
-    let (produced, consumed, cpu) = bench.agent.with_topic(partitions, durability, |agent, topic| {
-        let cpu_before = procfs::cpu_seconds(broker)?;
-        let task = BrokerTask::Produce { topic: topic.to_owned(), record_bytes, records };
-        let produced = agent.megabytes_per_second(bytes, task)?;
-        let cpu = procfs::cpu_seconds(broker)? - cpu_before;
-        let task = BrokerTask::Consume { topic: topic.to_owned(), record_bytes, records };
-        let consumed = if consume { Some(agent.megabytes_per_second(bytes, task)?) } else { None };
-        Ok((produced, consumed, cpu))
-    })?;
+    let (produced, consumed, cpu) =
+        bench
+            .agent
+            .with_topic(partitions, durability, |agent, topic| {
+                let cpu_before = procfs::cpu_seconds(broker)?;
+                let task = BrokerTask::Produce {
+                    topic: topic.to_owned(),
+                    record_bytes,
+                    records,
+                };
+                let produced = agent.megabytes_per_second(bytes, task)?;
+                let cpu = procfs::cpu_seconds(broker)? - cpu_before;
+                let task = BrokerTask::Consume {
+                    topic: topic.to_owned(),
+                    record_bytes,
+                    records,
+                };
+                let consumed = if consume {
+                    Some(agent.megabytes_per_second(bytes, task)?)
+                } else {
+                    None
+                };
+                Ok((produced, consumed, cpu))
+            })?;
     if durability == Relaxed {
         let name = catalogue::produce_cpu(load.shape);
-        bench.results.record(repetition, &name, cpu / (bytes as f64 / GIB), None);
+        bench
+            .results
+            .record(repetition, &name, cpu / (bytes as f64 / GIB), None);
     }
     Ok((produced, consumed))
 }
 
 /// Produces and consumes at once; what is done under `sync` is held against the disk and against
 /// `relaxed`, whichever is slower.
-fn both_ways(bench: &mut Bench, repetition: Repetition, wanted: &Wanted, relaxed: Load, synced: Load) -> anyhow::Result<()> {
+fn both_ways(
+    bench: &mut Bench,
+    repetition: Repetition,
+    wanted: &Wanted,
+    relaxed: Load,
+    synced: Load,
+) -> anyhow::Result<()> {
     if !wanted.both_ways() {
         return Ok(());
     }
-    let Shape { record_bytes, partitions } = relaxed.shape;
+    let Shape {
+        record_bytes,
+        partitions,
+    } = relaxed.shape;
     let both = quic(bench, repetition, QUIC_BOTH, relaxed.bytes)?;
     let speed = end_to_end(bench, Relaxed, relaxed)?;
-    bench.results.record_rate(repetition, &catalogue::end_to_end(Relaxed, relaxed.shape), record_bytes, speed, both);
+    bench.results.record_rate(
+        repetition,
+        &catalogue::end_to_end(Relaxed, relaxed.shape),
+        record_bytes,
+        speed,
+        both,
+    );
     if wanted.end_to_end_sync {
         let disk = disk_sync(bench, repetition, partitions, synced.bytes)?;
         let sync_speed = end_to_end(bench, Sync, synced)?;
         let name = catalogue::end_to_end(Sync, synced.shape);
-        bench.results.record_rate(repetition, &name, record_bytes, sync_speed, disk.min(speed));
+        bench
+            .results
+            .record_rate(repetition, &name, record_bytes, sync_speed, disk.min(speed));
     }
     Ok(())
 }
 
 fn end_to_end(bench: &mut Bench, durability: Durability, load: Load) -> anyhow::Result<f64> {
-    let Load { shape: Shape { record_bytes, partitions }, records, bytes } = load;
-    bench.agent.with_topic(partitions, durability, |agent, topic| {
-        let task = BrokerTask::EndToEnd { topic: topic.to_owned(), record_bytes, records };
-        agent.megabytes_per_second(bytes, task)
-    })
+    let Load {
+        shape: Shape {
+            record_bytes,
+            partitions,
+        },
+        records,
+        bytes,
+    } = load;
+    bench
+        .agent
+        .with_topic(partitions, durability, |agent, topic| {
+            let task = BrokerTask::EndToEnd {
+                topic: topic.to_owned(),
+                record_bytes,
+                records,
+            };
+            agent.megabytes_per_second(bytes, task)
+        })
 }

@@ -49,7 +49,12 @@ pub(in crate::bench) async fn end_to_end(
 
 /// A consumer of all partitions of a topic, from their start.
 pub(super) async fn from_start(client: &Client, topic: &str) -> millstream::Result<Consumer> {
-    client.consumer().topics([topic]).start(Position::Earliest).build().await
+    client
+        .consumer()
+        .topics([topic])
+        .start(Position::Earliest)
+        .build()
+        .await
 }
 
 /// Takes batches until `records` have come, and looks at every value.
@@ -63,6 +68,9 @@ async fn receive(consumer: &mut Consumer, record_bytes: usize, records: u64) -> 
         }
     }
     anyhow::ensure!(count == records, "{count} records came, not {records}");
-    anyhow::ensure!(bytes == records * record_bytes as u64, "{bytes} bytes came in {records} records");
+    anyhow::ensure!(
+        bytes == records * record_bytes as u64,
+        "{bytes} bytes came in {records} records"
+    );
     Ok(())
 }

@@ -56,7 +56,8 @@ pub(in crate::bench) async fn end_to_end(
         let batch = consumer.next_batch().await?;
         let now = paced.start.elapsed();
         for record in batch.iter() {
-            let index = index_of(record.value.unwrap_or_default()).context("a record without its index")?;
+            let index =
+                index_of(record.value.unwrap_or_default()).context("a record without its index")?;
             if schedule.counts(index) {
                 latencies.record(now.saturating_sub(schedule.due(index)));
             }
@@ -76,7 +77,12 @@ struct Paced {
 }
 
 impl Paced {
-    fn start(producer: Producer, payload: &Payload, schedule: Schedule, record_bytes: usize) -> Self {
+    fn start(
+        producer: Producer,
+        payload: &Payload,
+        schedule: Schedule,
+        record_bytes: usize,
+    ) -> Self {
         let (sent, deliveries) = mpsc::unbounded_channel();
         let (payload, handle, start) = (payload.clone(), Handle::current(), Instant::now());
         let thread = tokio::task::spawn_blocking(move || {
@@ -84,7 +90,10 @@ impl Paced {
             schedule.pace(start, |index| -> millstream::Result<()> {
                 value.clear();
                 value.put_u64(index);
-                value.put(payload.slice(index * record_bytes as u64, record_bytes.saturating_sub(INDEX_BYTES)));
+                value.put(payload.slice(
+                    index * record_bytes as u64,
+                    record_bytes.saturating_sub(INDEX_BYTES),
+                ));
                 let delivery = handle.block_on(producer.send(ProduceRecord::new(&value[..])))?;
                 // Nobody waits for deliveries when the consumer's side is measured.
                 let _ = sent.send((index, delivery));
@@ -92,12 +101,18 @@ impl Paced {
             })?;
             Ok(handle.block_on(producer.close())?)
         });
-        Self { start, thread, deliveries }
+        Self {
+            start,
+            thread,
+            deliveries,
+        }
     }
 }
 
 fn index_of(value: &[u8]) -> Option<u64> {
-    value.first_chunk::<INDEX_BYTES>().map(|index| u64::from_be_bytes(*index))
+    value
+        .first_chunk::<INDEX_BYTES>()
+        .map(|index| u64::from_be_bytes(*index))
 }
 
 #[cfg(test)]

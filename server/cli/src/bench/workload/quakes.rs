@@ -14,9 +14,14 @@ pub(in crate::bench) fn quake(index: u64) -> String {
     let magnitude = if is_strong(index) { "5.3" } else { "1.2" };
     let id = index % 100_000_000;
     let time = 1_517_364_031_800 + index % 1_000_000_000;
-    let mut json = format!(r#"{{"id":"us{id:08}","time":{time},"mag":{magnitude},"place":"22 km NNE of Lima, Montana","net":"us"}}"#);
+    let mut json = format!(
+        r#"{{"id":"us{id:08}","time":{time},"mag":{magnitude},"place":"22 km NNE of Lima, Montana","net":"us"}}"#
+    );
     // JSON may be followed by blanks.
-    json.extend(std::iter::repeat_n(' ', QUAKE_BYTES.saturating_sub(json.len())));
+    json.extend(std::iter::repeat_n(
+        ' ',
+        QUAKE_BYTES.saturating_sub(json.len()),
+    ));
     json
 }
 
@@ -48,7 +53,11 @@ mod tests {
     #[test]
     fn the_strong_are_counted() {
         for records in [0, 1, 15, 16, 17, 1_000] {
-            assert_eq!(strong(records), (0..records).filter(|index| is_strong(*index)).count() as u64, "{records}");
+            assert_eq!(
+                strong(records),
+                (0..records).filter(|index| is_strong(*index)).count() as u64,
+                "{records}"
+            );
         }
     }
 }

@@ -4,7 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use millstream::{Admin, Client, DeploymentDescription, DeploymentSpec, OutputSpec, Position, ProduceRecord, WorkerLimits};
+use millstream::{
+    Admin, Client, DeploymentDescription, DeploymentSpec, OutputSpec, Position, ProduceRecord,
+    WorkerLimits,
+};
 
 use super::quakes::{MIN_MAGNITUDE, quake, strong};
 
@@ -12,7 +15,11 @@ use super::quakes::{MIN_MAGNITUDE, quake, strong};
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Produces `records` earthquakes.
-pub(in crate::bench) async fn fill(client: &Client, topic: &str, records: u64) -> millstream::Result<()> {
+pub(in crate::bench) async fn fill(
+    client: &Client,
+    topic: &str,
+    records: u64,
+) -> millstream::Result<()> {
     let producer = client.producer(topic).build().await?;
     for index in 0..records {
         producer.send(ProduceRecord::new(&quake(index))).await?;
@@ -33,11 +40,15 @@ pub(in crate::bench) async fn run(
     records: u64,
 ) -> anyhow::Result<f64> {
     let admin = client.admin();
-    let component = std::fs::read(component).with_context(|| format!("cannot read {}", component.display()))?;
+    let component =
+        std::fs::read(component).with_context(|| format!("cannot read {}", component.display()))?;
     let spec = DeploymentSpec {
         name: name.to_owned(),
         inputs: vec![input.to_owned()],
-        outputs: vec![OutputSpec { name: "alerts".to_owned(), topic: output.to_owned() }],
+        outputs: vec![OutputSpec {
+            name: "alerts".to_owned(),
+            topic: output.to_owned(),
+        }],
         config: vec![("min-mag".to_owned(), MIN_MAGNITUDE.to_owned())],
         start: Position::Earliest,
         limits: WorkerLimits::default(),
@@ -46,13 +57,20 @@ pub(in crate::bench) async fn run(
     let begun = Instant::now();
     let (last, elapsed) = loop {
         let progress = Progress::of(&admin.describe_plugin(name).await?);
-        anyhow::ensure!(progress.failures == 0, "a worker failed {} times", progress.failures);
+        anyhow::ensure!(
+            progress.failures == 0,
+            "a worker failed {} times",
+            progress.failures
+        );
         if progress.handled >= records {
             break (progress, begun.elapsed());
         }
         tokio::time::sleep(LOOK_EVERY).await;
     };
-    anyhow::ensure!(first.handled < records, "{records} records are too few: all were handled at once");
+    anyhow::ensure!(
+        first.handled < records,
+        "{records} records are too few: all were handled at once"
+    );
     verify(&admin, output, strong(records)).await?;
     admin.remove_plugin(name).await?;
     Ok((last.handled - first.handled) as f64 / elapsed.as_secs_f64())
@@ -66,15 +84,27 @@ struct Progress {
 
 impl Progress {
     fn of(deployment: &DeploymentDescription) -> Self {
-        let sum = |count: fn(&millstream::WorkerDescription) -> u64| deployment.workers.iter().map(count).sum();
+        let sum = |count: fn(&millstream::WorkerDescription) -> u64| {
+            deployment.workers.iter().map(count).sum()
+        };
         // Handled is what is committed: outputs are in the log by then.
-        Self { handled: sum(|worker| worker.committed_offset), failures: sum(|worker| worker.failures) }
+        Self {
+            handled: sum(|worker| worker.committed_offset),
+            failures: sum(|worker| worker.failures),
+        }
     }
 }
 
 async fn verify(admin: &Admin, output: &str, expected: u64) -> anyhow::Result<()> {
     let topic = admin.describe_topic(output).await?;
-    let found: u64 = topic.partitions.iter().map(|partition| partition.high_watermark).sum();
-    anyhow::ensure!(found == expected, "{found} records came out of the worker, not {expected}");
+    let found: u64 = topic
+        .partitions
+        .iter()
+        .map(|partition| partition.high_watermark)
+        .sum();
+    anyhow::ensure!(
+        found == expected,
+        "{found} records came out of the worker, not {expected}"
+    );
     Ok(())
 }

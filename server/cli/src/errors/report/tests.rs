@@ -17,7 +17,11 @@ use crate::interrupt::Interrupted;
 /// What a person sees, and the exit code.
 fn shown(error: impl Into<anyhow::Error>) -> String {
     let error = error.into();
-    format!("{}\nexit {}", text(&error, false), explain(&error).exit as u8)
+    format!(
+        "{}\nexit {}",
+        text(&error, false),
+        explain(&error).exit as u8
+    )
 }
 
 fn broker(code: ErrorCode, message: &str) -> anyhow::Error {
@@ -25,8 +29,11 @@ fn broker(code: ErrorCode, message: &str) -> anyhow::Error {
 }
 
 fn connect(reason: CloseReason) -> anyhow::Error {
-    let error = ConnectError::Closed { address: "localhost:9092".parse().unwrap(), reason };
-    anyhow::Error::from(millstream::Error::from(error)).context("cannot connect to the broker at localhost:9092")
+    let error = ConnectError::Closed {
+        address: "localhost:9092".parse().unwrap(),
+        reason,
+    };
+    millstream::Error::from(error).into()
 }
 
 /// All codes that a broker can answer with today.
@@ -70,7 +77,11 @@ const CODES: [ErrorCode; 33] = [
 fn every_refusal_has_an_exit_code_and_advice() {
     let lines = CODES.map(|code| {
         let explanation = explain(&broker(code, "refused"));
-        format!("{code:?}: exit {}, {}", explanation.exit as u8, explanation.advice.unwrap_or_default())
+        format!(
+            "{code:?}: exit {}, {}",
+            explanation.exit as u8,
+            explanation.advice.unwrap_or_default()
+        )
     });
     insta::assert_snapshot!(lines.join("\n"), @r"
     MalformedFrame: exit 1, this is a fault of the program's own: the broker's log says more
@@ -116,7 +127,8 @@ fn a_refusal_is_shown_with_what_to_try() {
       try: `millstream topic list` shows the topics; `millstream topic create` makes one
     exit 4
     ");
-    let wrapped = broker(ErrorCode::TopicExists, "topic orders exists").context("cannot make topic orders");
+    let wrapped =
+        broker(ErrorCode::TopicExists, "topic orders exists").context("cannot make topic orders");
     insta::assert_snapshot!(shown(wrapped), @r"
     error: cannot make topic orders
       cause: topic orders exists
@@ -127,7 +139,10 @@ fn a_refusal_is_shown_with_what_to_try() {
 
 #[test]
 fn no_connection() {
-    let timed_out = ConnectError::TimedOut { address: "localhost:9092".parse().unwrap(), timeout: Duration::from_secs(5) };
+    let timed_out = ConnectError::TimedOut {
+        address: "localhost:9092".parse().unwrap(),
+        timeout: Duration::from_secs(5),
+    };
     insta::assert_snapshot!(shown(millstream::Error::from(timed_out)), @r"
     error: no answer from localhost:9092 within 5s
       try: is a broker running there? `millstream dev` starts one; `--address` or `--profile` name another
@@ -150,7 +165,10 @@ fn no_connection() {
 
 #[test]
 fn certificates_that_are_refused() {
-    let fault = |kind| CertificateFault { kind, detail: String::new() };
+    let fault = |kind| CertificateFault {
+        kind,
+        detail: String::new(),
+    };
     let refused = CloseReason::CertificateRefused(fault(CertificateFaultKind::UnknownAuthority));
     insta::assert_snapshot!(shown(connect(refused)), @r"
     error: cannot connect to the broker at localhost:9092
@@ -169,13 +187,18 @@ fn certificates_that_are_refused() {
 
 #[test]
 fn profiles() {
-    let none = ProfileError::NotFound { looked_for: vec!["/home/a/.config/millstream/profile.toml".into()] };
+    let none = ProfileError::NotFound {
+        looked_for: vec!["/home/a/.config/millstream/profile.toml".into()],
+    };
     insta::assert_snapshot!(shown(millstream::Error::Profile(Arc::new(none))), @r"
     error: no client profile: $MILLSTREAM_PROFILE is not set and there is no /home/a/.config/millstream/profile.toml; `millstream dev` writes one, or set $MILLSTREAM_PROFILE to yours
       try: `millstream dev` starts a broker and writes a profile; `--profile` names one that you have
     exit 3
     ");
-    let invalid = ProfileError::Invalid { path: "p.toml".into(), reason: "missing field `ca`".to_owned() };
+    let invalid = ProfileError::Invalid {
+        path: "p.toml".into(),
+        reason: "missing field `ca`".to_owned(),
+    };
     insta::assert_snapshot!(shown(millstream::Error::Profile(Arc::new(invalid))), @r"
     error: p.toml is not a client profile: missing field `ca`
       try: correct the file, or let `millstream dev --force-profile` write it anew
@@ -185,13 +208,19 @@ fn profiles() {
 
 #[test]
 fn brokers_that_do_not_start_or_stop_by_themselves() {
-    let in_use = DataDirError::InUse { path: "/data".into(), holder: "4711".to_owned() };
+    let in_use = DataDirError::InUse {
+        path: "/data".into(),
+        holder: "4711".to_owned(),
+    };
     insta::assert_snapshot!(shown(StartError::DataDir(in_use)), @r"
     error: data directory /data is in use by process 4711
       try: use the broker that runs there, stop it, or start this one on another data directory
     exit 5
     ");
-    let version = DataDirError::Version { path: "/data".into(), found: 7 };
+    let version = DataDirError::Version {
+        path: "/data".into(),
+        found: 7,
+    };
     insta::assert_snapshot!(shown(StartError::DataDir(version)), @r"
     error: data directory /data has format version 7, this broker reads version 1
       try: use the release that wrote it, or another data directory
@@ -216,7 +245,8 @@ fn brokers_that_do_not_start_or_stop_by_themselves() {
 
 #[test]
 fn files_that_are_not_there() {
-    let missing = anyhow!(io::Error::from(io::ErrorKind::NotFound)).context("cannot read orders.ndjson");
+    let missing =
+        anyhow!(io::Error::from(io::ErrorKind::NotFound)).context("cannot read orders.ndjson");
     insta::assert_snapshot!(shown(missing), @r"
     error: cannot read orders.ndjson
       cause: entity not found
@@ -247,7 +277,8 @@ fn several_lines_stay_below_each_other_and_steer_no_terminal() {
 
 #[test]
 fn programs_get_json() {
-    let error = broker(ErrorCode::UnknownTopic, "there is no topic orders").context("cannot describe orders");
+    let error = broker(ErrorCode::UnknownTopic, "there is no topic orders")
+        .context("cannot describe orders");
     insta::assert_snapshot!(json(&error), @r#"
     {"error":{"message":"cannot describe orders","causes":["there is no topic orders"],"try":"`millstream topic list` shows the topics; `millstream topic create` makes one","exit_code":4,"code":"UnknownTopic"}}
     "#);
@@ -256,13 +287,22 @@ fn programs_get_json() {
 
 #[test]
 fn colours_are_only_around_the_labels() {
-    assert_eq!(text(&anyhow!("failed"), true), "\u{1b}[1;31merror:\u{1b}[0m failed");
+    assert_eq!(
+        text(&anyhow!("failed"), true),
+        "\u{1b}[1;31merror:\u{1b}[0m failed"
+    );
 }
 
 #[test]
 fn signals_and_a_closed_output_are_no_errors() {
-    assert_eq!(report(&Interrupted::CtrlC.into(), OutputFormat::Table), Exit::Interrupted);
-    assert_eq!(report(&Interrupted::Terminate.into(), OutputFormat::Table), Exit::Terminated);
+    assert_eq!(
+        report(&Interrupted::CtrlC.into(), OutputFormat::Table),
+        Exit::Interrupted
+    );
+    assert_eq!(
+        report(&Interrupted::Terminate.into(), OutputFormat::Table),
+        Exit::Terminated
+    );
     let closed = io::Error::new(io::ErrorKind::BrokenPipe, OutputClosed);
     let closed = anyhow::Error::from(closed).context("cannot write to standard output");
     assert_eq!(report(&closed, OutputFormat::Table), Exit::Success);

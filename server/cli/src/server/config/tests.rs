@@ -10,9 +10,18 @@ fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let authority = Authority::create("test").unwrap();
-    for (role, name, hosts) in [(Role::Server, "server", &["localhost"][..]), (Role::Client, "client", &[])] {
+    for (role, name, hosts) in [
+        (Role::Server, "server", &["localhost"][..]),
+        (Role::Client, "client", &[]),
+    ] {
         let issued = authority.issue(role, name, hosts).unwrap();
-        issued.save(&path(&format!("{name}.pem")), &path(&format!("{name}.key")), &path("ca.pem")).unwrap();
+        issued
+            .save(
+                &path(&format!("{name}.pem")),
+                &path(&format!("{name}.key")),
+                &path("ca.pem"),
+            )
+            .unwrap();
     }
     folder
 }
@@ -49,9 +58,18 @@ fn little_is_needed_and_paths_start_at_the_file() {
 #[test]
 fn the_printed_file_holds_every_setting_at_its_default() {
     let file: ConfigFile = toml::from_str(DEFAULT_CONFIG).unwrap();
-    assert_eq!(file.transport.validate().unwrap(), TransportConfig::server());
-    assert_eq!((file.log_level, file.tail_cache_bytes), (default_log_level(), default_tail_cache_bytes()));
-    let identity = Authority::create("test").unwrap().issue(Role::Server, "s", &["localhost"]).unwrap();
+    assert_eq!(
+        file.transport.validate().unwrap(),
+        TransportConfig::server()
+    );
+    assert_eq!(
+        (file.log_level, file.tail_cache_bytes),
+        (default_log_level(), default_tail_cache_bytes())
+    );
+    let identity = Authority::create("test")
+        .unwrap()
+        .issue(Role::Server, "s", &["localhost"])
+        .unwrap();
     let usual = BrokerConfig::new("data", file.listen, identity.identity().unwrap());
     assert_eq!(file.tail_cache_bytes, usual.tail_cache_bytes);
 

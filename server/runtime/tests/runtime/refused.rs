@@ -1,0 +1,145 @@
+//! Components that do not fit: each is refused in words that name what is wrong.
+
+use millstream_runtime::{RefusedError, Runtime, RuntimeConfig};
+
+use crate::RUNTIME;
+use crate::handwritten::{EXPORTS, Guest};
+
+fn check(component: &[u8], expect: &str) {
+    let error = RUNTIME.compile(component).unwrap_err();
+    assert_eq!(error.to_string(), expect);
+}
+
+fn check_import(imports: &str, expect: &str) {
+    check(&Guest { imports, ..Guest::default() }.component(), expect);
+}
+
+fn check_exports(exports: &str, expect: &str) {
+    check(&Guest { exports, ..Guest::default() }.component(), expect);
+}
+
+#[test]
+fn what_fits_is_described() {
+    let component = Guest::default().component();
+    let plugin = RUNTIME.compile(&component).unwrap();
+    assert_eq!(plugin.imports(), ["wasi:logging/logging@0.1.0-draft"]);
+    assert_eq!(plugin.component_bytes(), component.len());
+    assert_eq!(plugin.digest(), millstream_runtime::digest(&component));
+    assert_eq!(plugin.digest().len(), 64);
+}
+
+#[test]
+fn a_digest_is_sha_256() {
+    let expect = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(millstream_runtime::digest(b"abc"), expect);
+}
+
+#[test]
+fn what_is_no_component_is_refused() {
+    check(b"garbage bytes", "not a WebAssembly component: the first bytes are not those of one");
+    let module = wat::parse_str("(module)").unwrap();
+    let expect = "a core WebAssembly module, not a component (Rust: build for the target wasm32-wasip2)";
+    check(&module, expect);
+}
+
+#[test]
+fn a_broken_component_is_refused() {
+    let mut component = Guest::default().component();
+    component.truncate(component.len() - 10);
+    let error = RUNTIME.compile(&component).unwrap_err();
+    assert!(matches!(error, RefusedError::Invalid { .. }), "{error}");
+}
+
+#[test]
+fn a_large_component_is_refused_unseen() {
+    let runtime = Runtime::new(RuntimeConfig { max_component_bytes: 10, ..RuntimeConfig::default() }).unwrap();
+    let error = runtime.compile(&[0; 11]).unwrap_err();
+    assert_eq!(error, RefusedError::TooLarge { bytes: 11, limit: 10 });
+}
+
+#[test]
+fn an_import_that_is_not_granted_is_named() {
+    check_import(
+        r#"(import "wasi:sockets/tcp@0.2.6" (instance))"#,
+        "the component imports `wasi:sockets/tcp@0.2.6`, which is not granted",
+    );
+    check_import(
+        r#"(import "wasi:http/outgoing-handler@0.2.0" (instance))"#,
+        "the component imports `wasi:http/outgoing-handler@0.2.0`, which is not granted",
+    );
+    check_import(r#"(import "help" (func))"#, "the component imports `help`, which is not granted");
+}
+
+#[test]
+fn an_import_of_another_version_is_named_with_the_one_served() {
+    check_import(
+        r#"(import "wasi:config/store@0.2.0-draft" (instance))"#,
+        "the component imports `wasi:config/store@0.2.0-draft`, but this broker serves \
+         `wasi:config/store@0.2.0-rc.1`",
+    );
+    check_import(
+        r#"(import "wasi:clocks/wall-clock@0.3.0" (instance))"#,
+        "the component imports `wasi:clocks/wall-clock@0.3.0`, but this broker serves \
+         `wasi:clocks/wall-clock@0.2.0`",
+    );
+}
+
+#[test]
+fn an_import_of_another_type_is_named() {
+    let imports = r#"(import "wasi:random/random@0.2.0" (instance
+        (export "get-random-u64" (func (result string)))))"#;
+    let component = Guest { imports, ..Guest::default() }.component();
+    let error = RUNTIME.compile(&component).unwrap_err();
+    let RefusedError::Import { import, problem } = &error else { panic!("{error}") };
+    assert_eq!(import, "wasi:random/random@0.2.0");
+    assert!(problem.contains("get-random-u64"), "{problem}");
+}
+
+#[test]
+fn an_import_of_a_function_that_is_not_there_is_named() {
+    let imports = r#"(import "wasi:random/random@0.2.0" (instance (export "roll-dice" (func (result u64)))))"#;
+    let component = Guest { imports, ..Guest::default() }.component();
+    let error = RUNTIME.compile(&component).unwrap_err();
+    let RefusedError::Import { import, problem } = &error else { panic!("{error}") };
+    assert_eq!(import, "wasi:random/random@0.2.0");
+    assert!(problem.contains("roll-dice"), "{problem}");
+}
+
+#[test]
+fn a_missing_export_is_named() {
+    check(
+        &wat::parse_str("(component)").unwrap(),
+        "the component lacks the export `millstream:plugin/lifecycle@0.1.0`",
+    );
+    check_exports(
+        r#"(export "millstream:plugin/lifecycle@0.1.0" (instance $lifecycle))"#,
+        "the component lacks the export `millstream:plugin/batch-handler@0.1.0`",
+    );
+    // A program's component, as `cargo build` makes it of a `main`.
+    check_exports(
+        r#"(export "wasi:cli/run@0.2.6" (instance $batch-handler))"#,
+        "the component lacks the export `millstream:plugin/lifecycle@0.1.0`",
+    );
+}
+
+#[test]
+fn an_export_of_another_version_is_named_with_the_one_called() {
+    check_exports(
+        &EXPORTS.replace("batch-handler@0.1.0", "batch-handler@0.2.0"),
+        "the component exports `millstream:plugin/batch-handler@0.2.0`, but this broker calls \
+         `millstream:plugin/batch-handler@0.1.0`",
+    );
+}
+
+#[test]
+fn an_export_of_another_type_is_named() {
+    let other = r#"
+        (export "millstream:plugin/lifecycle@0.1.0" (instance $lifecycle))
+        (instance $other (export "handle" (func $logging "log")))
+        (export "millstream:plugin/batch-handler@0.1.0" (instance $lifecycle))
+    "#;
+    let component = Guest { exports: other, ..Guest::default() }.component();
+    let error = RUNTIME.compile(&component).unwrap_err();
+    let RefusedError::Export { export, .. } = &error else { panic!("{error}") };
+    assert_eq!(export, "millstream:plugin/batch-handler@0.1.0#handle");
+}
