@@ -11,6 +11,7 @@ use millstream_transport::address::Address;
 use millstream_transport::{
     Connector, FrameReceiver, FrameSender, Identity, Profile, TransportConfig,
 };
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::admin::Admin;
@@ -124,6 +125,25 @@ impl Client {
         request: Request,
     ) -> Result<(FrameSender, FrameReceiver)> {
         self.session().await?.open(request, None).await
+    }
+
+    /// Opens a stream and waits for the broker's word that it is open, in one attempt.
+    pub(crate) async fn open_answered<T: DeserializeOwned>(
+        &self,
+        request: Request,
+    ) -> Result<(T, FrameSender, FrameReceiver)> {
+        let opening = async {
+            let (sender, mut receiver) = self.open_stream(request).await?;
+            let opened = receive_answer(&mut receiver).await?;
+            Ok((opened, sender, receiver))
+        };
+        let timeout = self.shared.request_timeout;
+        tokio::time::timeout(timeout, opening)
+            .await
+            .unwrap_or(Err(Error::Timeout {
+                what: "opening a stream",
+                after: timeout,
+            }))
     }
 
     /// Makes a request, as often as its answer allows within the request timeout.

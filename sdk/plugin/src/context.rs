@@ -15,7 +15,12 @@ pub struct Context {
 impl Context {
     /// A context as a test needs one. In a guest, the host makes it.
     pub fn new(deployment: impl Into<String>, topic: impl Into<String>, partition: u32) -> Self {
-        Self { deployment: deployment.into(), topic: topic.into(), partition, ..Self::default() }
+        Self {
+            deployment: deployment.into(),
+            topic: topic.into(),
+            partition,
+            ..Self::default()
+        }
     }
 
     /// Declares one more output.
@@ -61,13 +66,19 @@ impl Context {
     pub fn output(&self, name: &str) -> Result<Output, UnknownOutput> {
         match self.outputs.iter().position(|declared| declared == name) {
             Some(index) => Ok(Output(index as u32)),
-            None => Err(UnknownOutput { name: name.to_owned(), declared: self.outputs.clone() }),
+            None => Err(UnknownOutput {
+                name: name.to_owned(),
+                declared: self.outputs.clone(),
+            }),
         }
     }
 
     /// The configuration value of this key, if the deployment sets it.
     pub fn config(&self, key: &str) -> Option<&str> {
-        self.config.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+        self.config
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
     }
 }
 

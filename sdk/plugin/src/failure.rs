@@ -28,20 +28,31 @@ impl Failure {
     /// The record is bad and will always be. It goes where the deployment sends what cannot be
     /// handled; what the handler emitted for it is withdrawn.
     pub fn reject(reason: impl fmt::Display) -> Self {
-        Self { kind: Kind::Reject, reason: reason.to_string() }
+        Self {
+            kind: Kind::Reject,
+            reason: reason.to_string(),
+        }
     }
 
     /// The record cannot be handled now, but perhaps later: not before `after` has passed, at most a
     /// day. What the handler emitted for it is withdrawn.
     pub fn retry(after: Duration, reason: impl fmt::Display) -> Self {
-        let after_ms = u32::try_from(after.as_millis()).unwrap_or(MAX_RETRY_MS).min(MAX_RETRY_MS);
-        Self { kind: Kind::Retry { after_ms }, reason: reason.to_string() }
+        let after_ms = u32::try_from(after.as_millis())
+            .unwrap_or(MAX_RETRY_MS)
+            .min(MAX_RETRY_MS);
+        Self {
+            kind: Kind::Retry { after_ms },
+            reason: reason.to_string(),
+        }
     }
 
     /// The worker cannot go on, whatever the record. Nothing of the call counts; a new instance
     /// handles the same records again later.
     pub fn abort(reason: impl fmt::Display) -> Self {
-        Self { kind: Kind::Abort, reason: reason.to_string() }
+        Self {
+            kind: Kind::Abort,
+            reason: reason.to_string(),
+        }
     }
 
     /// The reason.

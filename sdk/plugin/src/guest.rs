@@ -27,12 +27,24 @@ pub struct Exports<P>(PhantomData<P>);
 
 impl<P: Slot> lifecycle::Guest for Exports<P> {
     fn init(given: lifecycle::Context) -> Result<(), String> {
-        let config = store::get_all().map_err(|error| format!("cannot read the configuration: {error}"))?;
+        let config =
+            store::get_all().map_err(|error| format!("cannot read the configuration: {error}"))?;
         let mut context = Context::new(given.deployment, given.topic, given.partition);
-        context = given.outputs.into_iter().fold(context, Context::with_output);
-        context = config.into_iter().fold(context, |context, (key, value)| context.with_config(key, value));
+        context = given
+            .outputs
+            .into_iter()
+            .fold(context, Context::with_output);
+        context = config.into_iter().fold(context, |context, (key, value)| {
+            context.with_config(key, value)
+        });
         let plugin = P::init(&context)?;
-        P::with(|slot| slot.replace(Some(Worker { context, plugin, expected_bytes: 0 })));
+        P::with(|slot| {
+            slot.replace(Some(Worker {
+                context,
+                plugin,
+                expected_bytes: 0,
+            }))
+        });
         Ok(())
     }
 }
@@ -41,9 +53,15 @@ impl<P: Slot> batch_handler::Guest for Exports<P> {
     fn handle(batches: Vec<u8>) -> Result<Vec<u8>, String> {
         P::with(|slot| {
             let mut slot = slot.borrow_mut();
-            let Worker { context, plugin, expected_bytes } = slot.as_mut().ok_or("init was not called")?;
+            let Worker {
+                context,
+                plugin,
+                expected_bytes,
+            } = slot.as_mut().ok_or("init was not called")?;
             let mut out = Vec::with_capacity(*expected_bytes);
-            process(context, &batches, &mut out, |record, out| plugin.handle(record, out))?;
+            process(context, &batches, &mut out, |record, out| {
+                plugin.handle(record, out)
+            })?;
             *expected_bytes = out.len();
             Ok(out)
         })

@@ -70,7 +70,11 @@ pub fn critical(message: impl Display) {
 #[track_caller]
 pub fn line(level: Level, message: impl Display) {
     let caller = Location::caller();
-    write(level, &format!("{}:{}", caller.file(), caller.line()), &message.to_string());
+    write(
+        level,
+        &format!("{}:{}", caller.file(), caller.line()),
+        &message.to_string(),
+    );
 }
 
 #[cfg(target_arch = "wasm32")]

@@ -47,12 +47,18 @@ impl Default for NewHeaders<'_> {
 impl<'a> NewRecord<'a> {
     /// A record with a value; without a key and headers, with the time of the input record.
     pub fn new(value: &'a [u8]) -> Self {
-        Self { value: Some(value), ..Self::default() }
+        Self {
+            value: Some(value),
+            ..Self::default()
+        }
     }
 
     /// A record without a value: in a compacted topic, it deletes its key.
     pub fn tombstone(key: &'a [u8]) -> Self {
-        Self { key: Some(key), ..Self::default() }
+        Self {
+            key: Some(key),
+            ..Self::default()
+        }
     }
 
     /// A copy of a record: key, value, headers and time.
@@ -68,25 +74,37 @@ impl<'a> NewRecord<'a> {
     /// Sets the key.
     #[must_use]
     pub fn with_key(self, key: &'a [u8]) -> Self {
-        Self { key: Some(key), ..self }
+        Self {
+            key: Some(key),
+            ..self
+        }
     }
 
     /// Sets the value.
     #[must_use]
     pub fn with_value(self, value: &'a [u8]) -> Self {
-        Self { value: Some(value), ..self }
+        Self {
+            value: Some(value),
+            ..self
+        }
     }
 
     /// Sets the headers, instead of those it has.
     #[must_use]
     pub fn with_headers(self, headers: &'a [Header<'a>]) -> Self {
-        Self { headers: NewHeaders::Listed(headers), ..self }
+        Self {
+            headers: NewHeaders::Listed(headers),
+            ..self
+        }
     }
 
     /// Sets the time, milliseconds since the Unix epoch.
     #[must_use]
     pub fn with_timestamp_ms(self, timestamp_ms: i64) -> Self {
-        Self { timestamp_ms: Some(timestamp_ms), ..self }
+        Self {
+            timestamp_ms: Some(timestamp_ms),
+            ..self
+        }
     }
 
     pub(crate) fn timestamp_ms_or(&self, default: i64) -> i64 {
@@ -95,16 +113,24 @@ impl<'a> NewRecord<'a> {
 
     /// Refuses what the host would refuse.
     fn check(&self) -> Result<(), Failure> {
-        let len = self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + self.headers.content_len();
+        let len = self.key.map_or(0, <[u8]>::len)
+            + self.value.map_or(0, <[u8]>::len)
+            + self.headers.content_len();
         if len > MAX_RECORD_BYTES {
-            return Err(Failure::reject(format_args!("an output has {len} bytes, more than {MAX_RECORD_BYTES}")));
+            return Err(Failure::reject(format_args!(
+                "an output has {len} bytes, more than {MAX_RECORD_BYTES}"
+            )));
         }
         let count = self.headers.count();
         if count > MAX_HEADERS {
-            return Err(Failure::reject(format_args!("an output has {count} headers, more than {MAX_HEADERS}")));
+            return Err(Failure::reject(format_args!(
+                "an output has {count} headers, more than {MAX_HEADERS}"
+            )));
         }
         if let NewHeaders::Listed(headers) = self.headers
-            && let Some(header) = headers.iter().find(|header| header.name.len() > MAX_HEADER_NAME_BYTES)
+            && let Some(header) = headers
+                .iter()
+                .find(|header| header.name.len() > MAX_HEADER_NAME_BYTES)
         {
             let len = header.name.len();
             return Err(Failure::reject(format_args!(
@@ -162,7 +188,8 @@ impl NewHeaders<'_> {
         match self {
             Self::Listed(headers) => {
                 let len = |header: &Header<'_>| {
-                    varint::optional_len(Some(header.name.as_bytes())) + varint::optional_len(header.value)
+                    varint::optional_len(Some(header.name.as_bytes()))
+                        + varint::optional_len(header.value)
                 };
                 headers.iter().map(len).sum()
             }
@@ -200,15 +227,28 @@ pub struct Outputs<'a> {
 impl<'a> Outputs<'a> {
     pub(crate) fn new(context: &'a Context, bytes: &'a mut Vec<u8>) -> Self {
         let begin = (bytes.len(), 0);
-        Self { context, bytes, input: 0, timestamp_ms: 0, last_input: 0, begin }
+        Self {
+            context,
+            bytes,
+            input: 0,
+            timestamp_ms: 0,
+            last_input: 0,
+            begin,
+        }
     }
 
-    /// Turns to the next record.
+    /// Turns to a record.
     #[inline]
-    pub(crate) fn begin(&mut self, input: u32, record: &Record<'_>) {
-        self.input = input;
+    pub(crate) fn begin(&mut self, record: &Record<'_>) {
         self.timestamp_ms = record.timestamp_ms();
         self.begin = (self.bytes.len(), self.last_input);
+    }
+
+    /// Turns away from it.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        // A call has fewer records than bytes, and a guest's memory has fewer than 2^32.
+        self.input = self.input.wrapping_add(1);
     }
 
     /// The output of this name. Look it up once, in `init`, where there is one.

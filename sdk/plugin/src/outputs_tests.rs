@@ -6,7 +6,9 @@ use super::*;
 use crate::testing::{self, Emitted, Outcome};
 
 fn context() -> Context {
-    Context::new("test", "in", 0).with_output("first").with_output("second")
+    Context::new("test", "in", 0)
+        .with_output("first")
+        .with_output("second")
 }
 
 fn run(
@@ -53,15 +55,35 @@ fn a_record_has_any_number_of_outputs() {
 
 #[test]
 fn all_of_a_record_goes_out() {
-    let headers = [Header { name: "h", value: Some(b"v") }, Header { name: "none", value: None }];
-    let input = NewRecord::tombstone(b"key").with_headers(&headers).with_timestamp_ms(-5);
+    let headers = [
+        Header {
+            name: "h",
+            value: Some(b"v"),
+        },
+        Header {
+            name: "none",
+            value: None,
+        },
+    ];
+    let input = NewRecord::tombstone(b"key")
+        .with_headers(&headers)
+        .with_timestamp_ms(-5);
     let outcomes = testing::run(&context(), &[input], |record, out| {
         let first = out.output("first")?;
         out.emit(first, &NewRecord::of(&record))?;
-        out.emit(first, &NewRecord::of(&record).with_key(b"other").with_value(b"").with_timestamp_ms(9))?;
+        out.emit(
+            first,
+            &NewRecord::of(&record)
+                .with_key(b"other")
+                .with_value(b"")
+                .with_timestamp_ms(9),
+        )?;
         out.emit(first, &NewRecord::of(&record).with_headers(&[]))
     });
-    let copied = vec![("h".to_owned(), Some(b"v".to_vec())), ("none".to_owned(), None)];
+    let copied = vec![
+        ("h".to_owned(), Some(b"v".to_vec())),
+        ("none".to_owned(), None),
+    ];
     let first = Emitted {
         input: 0,
         output: "first".into(),
@@ -70,9 +92,20 @@ fn all_of_a_record_goes_out() {
         value: None,
         headers: copied,
     };
-    let changed = Emitted { key: Some(b"other".to_vec()), value: Some(Vec::new()), timestamp_ms: 9, ..first.clone() };
-    let bare = Emitted { headers: Vec::new(), ..first.clone() };
-    assert_eq!(outcomes.unwrap(), [first, changed, bare].map(Outcome::Emitted));
+    let changed = Emitted {
+        key: Some(b"other".to_vec()),
+        value: Some(Vec::new()),
+        timestamp_ms: 9,
+        ..first.clone()
+    };
+    let bare = Emitted {
+        headers: Vec::new(),
+        ..first.clone()
+    };
+    assert_eq!(
+        outcomes.unwrap(),
+        [first, changed, bare].map(Outcome::Emitted)
+    );
 }
 
 #[test]
@@ -88,8 +121,15 @@ fn a_failure_withdraws_what_was_emitted_for_its_record_alone() {
     });
     let expect = [
         emitted(0, "first", b"out"),
-        Outcome::Rejected { input: 1, reason: "bad".into() },
-        Outcome::Retried { input: 2, after_ms: 250, reason: "busy".into() },
+        Outcome::Rejected {
+            input: 1,
+            reason: "bad".into(),
+        },
+        Outcome::Retried {
+            input: 2,
+            after_ms: 250,
+            reason: "busy".into(),
+        },
         emitted(3, "first", b"out"),
     ];
     assert_eq!(outcomes.unwrap(), expect);
@@ -97,9 +137,15 @@ fn a_failure_withdraws_what_was_emitted_for_its_record_alone() {
 
 #[test]
 fn an_abort_fails_the_call() {
-    assert_eq!(run(2, |_, _, _| Err(Failure::abort("the end"))), Err("the end".into()));
+    assert_eq!(
+        run(2, |_, _, _| Err(Failure::abort("the end"))),
+        Err("the end".into())
+    );
     let unknown = run(1, |_, _, out| out.output("third").map(|_| ()));
-    assert_eq!(unknown.unwrap_err(), "the deployment declares no output `third` (it declares `first`, `second`)");
+    assert_eq!(
+        unknown.unwrap_err(),
+        "the deployment declares no output `third` (it declares `first`, `second`)"
+    );
 }
 
 #[test]
@@ -108,7 +154,13 @@ fn any_error_rejects() {
         "x".parse::<u32>()?;
         Ok(())
     });
-    assert_eq!(outcomes.unwrap(), [Outcome::Rejected { input: 0, reason: "invalid digit found in string".into() }]);
+    assert_eq!(
+        outcomes.unwrap(),
+        [Outcome::Rejected {
+            input: 0,
+            reason: "invalid digit found in string".into()
+        }]
+    );
 }
 
 #[test]
@@ -118,26 +170,60 @@ fn what_the_host_would_refuse_is_rejected_here() {
             let first = out.output("first")?;
             out.emit(first, record)
         });
-        assert_eq!(outcomes.unwrap(), [Outcome::Rejected { input: 0, reason: expect.into() }]);
+        assert_eq!(
+            outcomes.unwrap(),
+            [Outcome::Rejected {
+                input: 0,
+                reason: expect.into()
+            }]
+        );
     };
     let large = vec![0; MAX_RECORD_BYTES];
-    check(&NewRecord::new(&large).with_key(b"k"), "an output has 4194305 bytes, more than 4194304");
-    let headers = [Header { name: "h", value: None }; 257];
-    check(&NewRecord::new(b"").with_headers(&headers), "an output has 257 headers, more than 256");
+    check(
+        &NewRecord::new(&large).with_key(b"k"),
+        "an output has 4194305 bytes, more than 4194304",
+    );
+    let headers = [Header {
+        name: "h",
+        value: None,
+    }; 257];
+    check(
+        &NewRecord::new(b"").with_headers(&headers),
+        "an output has 257 headers, more than 256",
+    );
     let name = "n".repeat(1025);
-    let headers = [Header { name: &name, value: None }];
-    check(&NewRecord::new(b"").with_headers(&headers), "an output has a header's name of 1025 bytes, more than 1024");
+    let headers = [Header {
+        name: &name,
+        value: None,
+    }];
+    check(
+        &NewRecord::new(b"").with_headers(&headers),
+        "an output has a header's name of 1025 bytes, more than 1024",
+    );
 }
 
 #[test]
 fn a_long_reason_is_cut_between_characters() {
     let reason = "é".repeat(600) + "x";
     let outcomes = run(1, |_, _, _| Err(Failure::reject(&reason))).unwrap();
-    assert_eq!(outcomes, [Outcome::Rejected { input: 0, reason: "é".repeat(512) }]);
+    assert_eq!(
+        outcomes,
+        [Outcome::Rejected {
+            input: 0,
+            reason: "é".repeat(512)
+        }]
+    );
 }
 
 #[test]
 fn a_retry_is_at_most_a_day_away() {
     let outcomes = run(1, |_, _, _| Err(Failure::retry(Duration::MAX, ""))).unwrap();
-    assert_eq!(outcomes, [Outcome::Retried { input: 0, after_ms: 86_400_000, reason: String::new() }]);
+    assert_eq!(
+        outcomes,
+        [Outcome::Retried {
+            input: 0,
+            after_ms: 86_400_000,
+            reason: String::new()
+        }]
+    );
 }

@@ -28,17 +28,23 @@ use crate::record::{Record, Records};
 /// assert_eq!((count, out.len()), (2, 0));
 /// # Ok::<(), String>(())
 /// ```
-pub fn process<H>(context: &Context, batches: &[u8], out: &mut Vec<u8>, mut handler: H) -> Result<(), String>
+pub fn process<H>(
+    context: &Context,
+    batches: &[u8],
+    out: &mut Vec<u8>,
+    mut handler: H,
+) -> Result<(), String>
 where
     H: FnMut(Record<'_>, &mut Outputs<'_>) -> Result<(), Failure>,
 {
     let mut outputs = Outputs::new(context, out);
-    for (input, record) in (0..).zip(Records::new(batches)) {
+    for record in Records::new(batches) {
         let record = record.map_err(|error| error.to_string())?;
-        outputs.begin(input, &record);
+        outputs.begin(&record);
         if let Err(failure) = handler(record, &mut outputs) {
             outputs.fail(failure)?;
         }
+        outputs.end();
     }
     Ok(())
 }

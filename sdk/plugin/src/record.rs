@@ -29,8 +29,12 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// Takes one encoded record off the front of `section`.
-    #[inline]
-    pub(crate) fn decode(section: &mut Reader<'a>, base_offset: u64, base_timestamp_ms: i64) -> Option<Self> {
+    #[inline(always)]
+    pub(crate) fn decode(
+        section: &mut Reader<'a>,
+        base_offset: u64,
+        base_timestamp_ms: i64,
+    ) -> Option<Self> {
         let len = section.length()?;
         let mut reader = Reader::new(section.take(len)?);
         let _attributes = reader.byte()?;
@@ -38,46 +42,57 @@ impl<'a> Record<'a> {
         let offset = base_offset.checked_add_signed(reader.varint()?)?;
         let key = reader.optional_bytes()?;
         let value = reader.optional_bytes()?;
-        let headers = Headers { remaining: reader.length()?, bytes: reader.rest() };
+        let headers = Headers {
+            remaining: reader.length()?,
+            bytes: reader.rest(),
+        };
         for _ in 0..headers.remaining {
             read_header(&mut reader)?;
         }
-        reader.is_empty().then_some(Self { offset, timestamp_ms, key, value, headers })
+        reader.is_empty().then_some(Self {
+            offset,
+            timestamp_ms,
+            key,
+            value,
+            headers,
+        })
     }
 
     /// Its position in the partition.
-    #[inline]
+    #[inline(always)]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
     /// Its time, milliseconds since the Unix epoch.
-    #[inline]
+    #[inline(always)]
     pub fn timestamp_ms(&self) -> i64 {
         self.timestamp_ms
     }
 
     /// Its key.
-    #[inline]
+    #[inline(always)]
     pub fn key(&self) -> Option<&'a [u8]> {
         self.key
     }
 
     /// Its value.
-    #[inline]
+    #[inline(always)]
     pub fn value(&self) -> Option<&'a [u8]> {
         self.value
     }
 
     /// Its headers, in order.
-    #[inline]
+    #[inline(always)]
     pub fn headers(&self) -> Headers<'a> {
         self.headers
     }
 
     /// The value of the first header of this name. `Some(None)`: there is one, without a value.
     pub fn header(&self, name: &str) -> Option<Option<&'a [u8]>> {
-        self.headers().find(|header| header.name == name).map(|header| header.value)
+        self.headers()
+            .find(|header| header.name == name)
+            .map(|header| header.value)
     }
 }
 
@@ -125,7 +140,10 @@ impl ExactSizeIterator for Headers<'_> {}
 
 fn read_header<'a>(reader: &mut Reader<'a>) -> Option<Header<'a>> {
     let name = str::from_utf8(reader.optional_bytes()??).ok()?;
-    Some(Header { name, value: reader.optional_bytes()? })
+    Some(Header {
+        name,
+        value: reader.optional_bytes()?,
+    })
 }
 
 /// The bytes are not record batches as the host hands them over.
@@ -159,14 +177,23 @@ impl<'a> Records<'a> {
     /// The records of `batches`: whole, uncompressed, not of control records.
     pub fn new(batches: &'a [u8]) -> Self {
         let section = Reader::new(&[]);
-        Self { section, remaining: 0, base_offset: 0, base_timestamp_ms: 0, append_time_ms: None, rest: batches }
+        Self {
+            section,
+            remaining: 0,
+            base_offset: 0,
+            base_timestamp_ms: 0,
+            append_time_ms: None,
+            rest: batches,
+        }
     }
 
     /// Opens the next batch that has records. `false`: there is none.
     fn open(&mut self) -> Result<bool, MalformedBatch> {
         while self.remaining == 0 {
             if !self.section.is_empty() {
-                return Err(MalformedBatch { what: "bytes behind the last record" });
+                return Err(MalformedBatch {
+                    what: "bytes behind the last record",
+                });
             }
             if self.rest.is_empty() {
                 return Ok(false);
@@ -177,11 +204,16 @@ impl<'a> Records<'a> {
     }
 
     fn open_one(&mut self) -> Result<(), MalformedBatch> {
-        const SHORT: MalformedBatch = MalformedBatch { what: "it is not whole" };
+        const SHORT: MalformedBatch = MalformedBatch {
+            what: "it is not whole",
+        };
         let mut reader = Reader::new(self.rest);
         let base_offset = reader.array().ok_or(SHORT)?;
         let length = u32::from_be_bytes(reader.array().ok_or(SHORT)?);
-        let (batch, rest) = self.rest.split_at_checked(LENGTH_END + length as usize).ok_or(SHORT)?;
+        let (batch, rest) = self
+            .rest
+            .split_at_checked(LENGTH_END + length as usize)
+            .ok_or(SHORT)?;
 
         let mut reader = Reader::new(&batch[LENGTH_END..]);
         let [_epoch @ .., magic] = reader.array::<5>().ok_or(SHORT)?;
@@ -193,22 +225,36 @@ impl<'a> Records<'a> {
         let _producer = reader.array::<14>().ok_or(SHORT)?;
         let remaining = u32::from_be_bytes(reader.array().ok_or(SHORT)?);
         if magic != MAGIC {
-            return Err(MalformedBatch { what: "unknown magic" });
+            return Err(MalformedBatch {
+                what: "unknown magic",
+            });
         }
         if attributes & (COMPRESSION_BITS | CONTROL_BIT) != 0 {
-            return Err(MalformedBatch { what: "it is compressed or of control records" });
+            return Err(MalformedBatch {
+                what: "it is compressed or of control records",
+            });
         }
         let append_time_ms = (attributes & APPEND_TIME_BIT != 0).then_some(max_timestamp_ms);
         let base_offset = u64::from_be_bytes(base_offset);
-        *self = Self { section: reader, remaining, base_offset, base_timestamp_ms, append_time_ms, rest };
+        *self = Self {
+            section: reader,
+            remaining,
+            base_offset,
+            base_timestamp_ms,
+            append_time_ms,
+            rest,
+        };
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(&mut self) -> Option<Record<'a>> {
         let record = Record::decode(&mut self.section, self.base_offset, self.base_timestamp_ms)?;
         let timestamp_ms = self.append_time_ms.unwrap_or(record.timestamp_ms);
-        Some(Record { timestamp_ms, ..record })
+        Some(Record {
+            timestamp_ms,
+            ..record
+        })
     }
 
     /// Nothing more is read.
@@ -220,7 +266,7 @@ impl<'a> Records<'a> {
 impl<'a> Iterator for Records<'a> {
     type Item = Result<Record<'a>, MalformedBatch>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.remaining == 0 {
             match self.open() {
@@ -237,7 +283,9 @@ impl<'a> Iterator for Records<'a> {
         if record.is_none() {
             self.end();
         }
-        Some(record.ok_or(MalformedBatch { what: "a record ends too early or too late" }))
+        Some(record.ok_or(MalformedBatch {
+            what: "a record ends too early or too late",
+        }))
     }
 }
 

@@ -73,7 +73,11 @@ pub struct Emitted {
 /// # Errors
 ///
 /// The call as a whole failed, with this reason.
-pub fn run<H>(context: &Context, records: &[NewRecord<'_>], handler: H) -> Result<Vec<Outcome>, String>
+pub fn run<H>(
+    context: &Context,
+    records: &[NewRecord<'_>],
+    handler: H,
+) -> Result<Vec<Outcome>, String>
 where
     H: FnMut(Record<'_>, &mut Outputs<'_>) -> Result<(), Failure>,
 {
@@ -116,10 +120,17 @@ pub fn outcomes(context: &Context, bytes: &[u8]) -> Option<Vec<Outcome>> {
         input += reader.length()?;
         outcomes.push(match reader.byte()? {
             0 => Outcome::Emitted(emitted(context, input, &mut reader)?),
-            1 => Outcome::Rejected { input, reason: reason(&mut reader)? },
+            1 => Outcome::Rejected {
+                input,
+                reason: reason(&mut reader)?,
+            },
             2 => {
                 let after_ms = u32::try_from(reader.varint()?).ok()?;
-                Outcome::Retried { input, after_ms, reason: reason(&mut reader)? }
+                Outcome::Retried {
+                    input,
+                    after_ms,
+                    reason: reason(&mut reader)?,
+                }
             }
             _ => return None,
         });
@@ -135,7 +146,8 @@ fn emitted(context: &Context, input: usize, reader: &mut Reader<'_>) -> Option<E
     let output = Output(u32::try_from(reader.varint()?).ok()?);
     let output = context.outputs().get(output.0 as usize)?.clone();
     let record = Record::decode(reader, 0, 0)?;
-    let header = |header: crate::Header<'_>| (header.name.to_owned(), header.value.map(<[u8]>::to_vec));
+    let header =
+        |header: crate::Header<'_>| (header.name.to_owned(), header.value.map(<[u8]>::to_vec));
     Some(Emitted {
         input,
         output,

@@ -22,21 +22,21 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn byte(&mut self) -> Option<u8> {
         let (byte, rest) = self.rest.split_first()?;
         self.rest = rest;
         Some(*byte)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
         Some(taken)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.rest.split_first_chunk::<N>()?;
         self.rest = rest;
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Nearly every varint of a record has one or two bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn varint(&mut self) -> Option<i64> {
         match *self.rest {
             [low, ref rest @ ..] if low < 0x80 => {
@@ -77,13 +77,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A length or a count.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn length(&mut self) -> Option<usize> {
         usize::try_from(self.varint()?).ok()
     }
 
     /// A length and as many bytes; the length -1 stands for nothing.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn optional_bytes(&mut self) -> Option<Option<&'a [u8]>> {
         match self.varint()? {
             -1 => Some(None),
@@ -92,24 +92,24 @@ impl<'a> Reader<'a> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn unzigzag(zigzag: u64) -> i64 {
     (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64)
 }
 
-#[inline]
+#[inline(always)]
 fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
 /// How many bytes [`write`] writes.
-#[inline]
+#[inline(always)]
 pub(crate) fn len(value: i64) -> usize {
     let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
     bits.div_ceil(7)
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn write(bytes: &mut Vec<u8>, value: i64) {
     let mut zigzag = zigzag(value);
     while zigzag >= 0x80 {

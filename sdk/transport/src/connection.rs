@@ -8,6 +8,7 @@ use std::time::Duration;
 use quinn::rustls::pki_types::CertificateDer;
 
 use crate::close::{CloseCode, CloseReason};
+use crate::endpoint;
 use crate::principal::{Principal, PrincipalError};
 use crate::raw::{RawReceiver, RawSender};
 use crate::receiver::FrameReceiver;
@@ -78,7 +79,7 @@ impl Connection {
 
     /// The peer's UDP address now; a client's may change as it moves between networks.
     pub fn remote_address(&self) -> SocketAddr {
-        self.quic.remote_address()
+        endpoint::canonical(self.quic.remote_address())
     }
 
     /// The estimated round-trip time.
@@ -111,6 +112,12 @@ impl Connection {
     /// lost; wait for [`FrameSender::delivered`] before closing where that matters.
     pub fn close(&self, code: CloseCode, message: &str) {
         self.quic.close(code.to_wire(), message.as_bytes());
+    }
+
+    /// Bytes of UDP payload sent so far.
+    #[cfg(test)]
+    pub(crate) fn bytes_sent(&self) -> u64 {
+        self.quic.stats().udp_tx.bytes
     }
 
     /// A number that no other living connection of this process has.

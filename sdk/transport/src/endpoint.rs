@@ -63,6 +63,12 @@ fn enlarge(socket: &Socket, buffer_bytes: usize) {
     }
 }
 
+/// An address as a person knows it: a socket for both families reports an IPv4 address as an IPv6
+/// one that contains it.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// The QUIC parameters of every connection.
 pub(crate) fn transport(config: &TransportConfig) -> io::Result<Arc<quinn::TransportConfig>> {
     let mut discovery = MtuDiscoveryConfig::default();
@@ -84,4 +90,19 @@ pub(crate) fn transport(config: &TransportConfig) -> io::Result<Arc<quinn::Trans
         .keep_alive_interval(Some(config.keep_alive_interval))
         .max_idle_timeout(Some(idle));
     Ok(Arc::new(transport))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_shown_in_their_own_family() {
+        let check = |address: &str, expected: &str| {
+            assert_eq!(canonical(address.parse().unwrap()).to_string(), expected);
+        };
+        check("[::ffff:10.0.0.1]:7", "10.0.0.1:7");
+        check("10.0.0.1:7", "10.0.0.1:7");
+        check("[2001:db8::1]:7", "[2001:db8::1]:7");
+    }
 }

@@ -109,7 +109,7 @@ impl Listener {
                 continue;
             }
             return Some(Incoming {
-                peer_address: quic.remote_address(),
+                peer_address: endpoint::canonical(quic.remote_address()),
                 quic,
                 timeout: self.config.connect_timeout,
                 _under_way: UnderWay::enter(&self.handshakes),

@@ -259,7 +259,8 @@ impl Actor {
         if self.failed {
             return Ok(());
         }
-        if let Some(plan) = self.log.plan_retention(now_ms) {
+        let high_watermark = self.partition.visible().high_watermark;
+        if let Some(plan) = self.log.plan_retention(high_watermark, now_ms) {
             match self.log.apply_retention(plan, now_ms) {
                 Ok(_) => {}
                 Err(ChangeError::Poisoned(failure)) => {
@@ -269,7 +270,7 @@ impl Actor {
                 Err(error) => tracing::error!(partition = %self.name(), %error, "retention failed"),
             }
         }
-        if let Some(plan) = self.log.plan_compaction(now_ms)
+        if let Some(plan) = self.log.plan_compaction(high_watermark, now_ms)
             && let Some(task) = self.log.compaction_task(plan, now_ms)
         {
             let (writer, partition) = (writer.clone(), self.id());

@@ -148,6 +148,7 @@ pub(crate) fn from_refused(error: &RefusedError) -> WireError {
         | RefusedError::CoreModule
         | RefusedError::Invalid { .. }
         | RefusedError::Import { .. }
+        | RefusedError::MissingExport { .. }
         | RefusedError::Export { .. } => ErrorCode::ComponentRefused,
     };
     WireError::new(code, error.to_string())

@@ -148,28 +148,48 @@ impl Log {
     }
 
     fn advance_start(&mut self, before: Offset) -> Result<Offset, ChangeError> {
-        let view = self.shared.view.load_full();
-        if before <= view.log_start_offset {
-            return Ok(view.log_start_offset);
+        let start = before.max(self.log_start_offset());
+        if start > self.log_start_offset() {
+            self.checkpoint
+                .update(|checkpoint| checkpoint.log_start_offset = start)
+                .map_err(|failure| self.change_error(failure))?;
         }
-        self.checkpoint
-            .update(|checkpoint| checkpoint.log_start_offset = before)
+        self.cover_producers(start)
             .map_err(|failure| self.change_error(failure))?;
-        let (gone, sealed): (Vec<_>, Vec<_>) = view
-            .sealed
-            .iter()
-            .cloned()
-            .partition(|segment| segment.extent().end_offset <= before);
+        let view = self.shared.view.load_full();
+        let snapshot_offset = self.snapshot_offset;
+        let (gone, sealed): (Vec<_>, Vec<_>) = view.sealed.iter().cloned().partition(|segment| {
+            let end_offset = segment.extent().end_offset;
+            end_offset <= start && end_offset <= snapshot_offset
+        });
         self.shared.view.store(Arc::new(View {
-            log_start_offset: before,
+            log_start_offset: start,
             sealed,
             active: Arc::clone(&view.active),
         }));
-        self.epochs.forget_before(before);
+        self.epochs.forget_before(start);
         // What a crash brings back lies below the log's start, and is removed at the next opening.
         self.remove_segments(&gone)
             .map_err(|failure| self.change_error(failure))?;
-        Ok(before)
+        Ok(start)
+    }
+
+    /// Sees to it that the producers of the segments below `start` are in a durable snapshot:
+    /// nothing else will know of them. If the disk has no room for one, the segments that it would
+    /// cover stay until the next time.
+    fn cover_producers(&mut self, start: Offset) -> Result<(), StorageFailure> {
+        let view = self.shared.view.load();
+        let covered = view
+            .sealed
+            .iter()
+            .map(|segment| segment.extent().end_offset)
+            .take_while(|end_offset| *end_offset <= start)
+            .all(|end_offset| end_offset <= self.snapshot_offset);
+        if covered {
+            return Ok(());
+        }
+        self.unflushed.checkpoint = true;
+        self.flush_now()
     }
 
     pub(crate) fn remove_segments(&self, gone: &[Arc<Segment>]) -> Result<(), StorageFailure> {

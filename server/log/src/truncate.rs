@@ -60,7 +60,10 @@ impl Log {
             });
         }
         if to == end && self.damaged.is_none() {
-            return Ok(end);
+            let flushed = self.flush_now();
+            return flushed
+                .map(|()| end)
+                .map_err(|failure| self.change_error(failure));
         }
         self.cut_to(to)
             .map_err(|failure| self.change_error(failure))
@@ -158,13 +161,15 @@ impl Log {
         let (path, Extent { bytes, end_offset }) = (active.path(), active.extent());
         self.checkpoint.update(|checkpoint| {
             checkpoint.truncating_to = Some(end_offset);
+            // Within a batch, the start may lie above the border that it is cut at.
+            checkpoint.log_start_offset = checkpoint.log_start_offset.min(end_offset);
             checkpoint.flushed_offset = checkpoint.flushed_offset.min(end_offset);
             checkpoint.compacted_until = checkpoint.compacted_until.min(end_offset);
         })?;
         let index = self.shared.files.path(&names::index(active.base_offset()));
         // Published before the files change, see [`Shared`](crate::view::Shared).
         self.shared.view.store(Arc::new(View {
-            log_start_offset,
+            log_start_offset: log_start_offset.min(end_offset),
             sealed,
             active: Arc::new(active),
         }));

@@ -34,7 +34,10 @@ pub struct RuntimeConfig {
 
 impl Default for RuntimeConfig {
     fn default() -> Self {
-        Self { max_component_bytes: MAX_COMPONENT_BYTES, max_stack_bytes: 512 * 1024 }
+        Self {
+            max_component_bytes: MAX_COMPONENT_BYTES,
+            max_stack_bytes: 512 * 1024,
+        }
     }
 }
 
@@ -48,7 +51,9 @@ pub struct RuntimeError {
 
 impl RuntimeError {
     fn new(reason: impl std::fmt::Display) -> Self {
-        Self { reason: format!("{reason:#}") }
+        Self {
+            reason: format!("{reason:#}"),
+        }
     }
 }
 
@@ -81,8 +86,15 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         host::add_to_linker(&mut linker).map_err(RuntimeError::new)?;
         let ticker = Ticker::start(engine.weak()).map_err(RuntimeError::new)?;
-        let shared = Shared { engine, linker, max_component_bytes: config.max_component_bytes, _ticker: ticker };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Shared {
+            engine,
+            linker,
+            max_component_bytes: config.max_component_bytes,
+            _ticker: ticker,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Compiles a component and checks that it fits the world `millstream:plugin/plugin`: it may
@@ -96,7 +108,10 @@ impl Runtime {
     pub fn compile(&self, component: &[u8]) -> Result<Plugin, RefusedError> {
         let limit = self.shared.max_component_bytes;
         if component.len() > limit {
-            return Err(RefusedError::TooLarge { bytes: component.len(), limit });
+            return Err(RefusedError::TooLarge {
+                bytes: component.len(),
+                limit,
+            });
         }
         Plugin::compile(Arc::clone(&self.shared), component)
     }
@@ -124,13 +139,20 @@ struct Ticker {
 impl Ticker {
     fn start(engine: EngineWeak) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel::<()>();
-        let thread = thread::Builder::new().name("plugin-epoch".into()).spawn(move || {
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(EPOCH_TICK) {
-                let Some(engine) = engine.upgrade() else { return };
-                engine.increment_epoch();
-            }
-        })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name("plugin-epoch".into())
+            .spawn(move || {
+                while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(EPOCH_TICK) {
+                    let Some(engine) = engine.upgrade() else {
+                        return;
+                    };
+                    engine.increment_epoch();
+                }
+            })?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 

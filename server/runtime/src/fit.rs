@@ -1,8 +1,8 @@
 //! Whether a component fits the world, and if not, by name why.
 
 use wasmtime::Engine;
-use wasmtime::component::types::{ComponentInstance, ComponentItem};
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Field};
+use wasmtime::component::{Component, Linker, Type};
 
 use crate::bindings::PluginPre;
 use crate::host::HostState;
@@ -36,9 +36,30 @@ const SERVED: &[(&str, &str)] = &[
 /// WASI 0.2, whatever its last number.
 const WASI: &str = "0.2.0";
 
-/// The interfaces that the host calls.
-const CALLED: &[(&str, &str)] =
-    &[("millstream:plugin/lifecycle", "0.1.0"), ("millstream:plugin/batch-handler", "0.1.0")];
+/// A function that the host calls.
+struct Called {
+    interface: &'static str,
+    version: &'static str,
+    function: &'static str,
+    /// As [`signature`] writes it.
+    signature: &'static str,
+}
+
+const CALLED: &[Called] = &[
+    Called {
+        interface: "millstream:plugin/lifecycle",
+        version: "0.1.0",
+        function: "init",
+        signature: "func(record { deployment: string, topic: string, partition: u32, outputs: list<string> }) \
+                    -> result<_, string>",
+    },
+    Called {
+        interface: "millstream:plugin/batch-handler",
+        version: "0.1.0",
+        function: "handle",
+        signature: "func(list<u8>) -> result<list<u8>, string>",
+    },
+];
 
 /// Why a component was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +76,9 @@ pub enum RefusedError {
     #[error("not a WebAssembly component: the first bytes are not those of one")]
     NotWasm,
     /// It is a core module, which has no interfaces.
-    #[error("a core WebAssembly module, not a component (Rust: build for the target wasm32-wasip2)")]
+    #[error(
+        "a core WebAssembly module, not a component (Rust: build for the target wasm32-wasip2)"
+    )]
     CoreModule,
     /// It is broken, or uses a feature that is not enabled.
     #[error("not a valid component: {reason}")]
@@ -72,11 +95,17 @@ pub enum RefusedError {
         problem: String,
     },
     /// It does not have what is called.
-    #[error("the component {problem} `{export}`")]
+    #[error("the component lacks the export `{export}`")]
+    MissingExport {
+        /// The export, with its version.
+        export: String,
+    },
+    /// What it has is not what is called.
+    #[error("the component exports `{export}`, {problem}")]
     Export {
         /// The export, with its version.
         export: String,
-        /// What is wrong with it: the beginning of a sentence.
+        /// What is wrong with it: the end of a sentence.
         problem: String,
     },
 }
@@ -91,71 +120,137 @@ pub(crate) fn check_preamble(bytes: &[u8]) -> Result<(), RefusedError> {
 }
 
 /// Checks imports and exports by name and version. Returns the imports, sorted.
-pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<Vec<String>, RefusedError> {
+pub(crate) fn check_names(
+    engine: &Engine,
+    component: &Component,
+) -> Result<Vec<String>, RefusedError> {
     let ty = component.component_type();
     let mut imports = Vec::new();
     for (import, item) in ty.imports(engine) {
         if let Some(problem) = import_problem(import, &item.ty) {
-            return Err(RefusedError::Import { import: import.to_owned(), problem });
+            return Err(RefusedError::Import {
+                import: import.to_owned(),
+                problem,
+            });
         }
         imports.push(import.to_owned());
     }
     imports.sort_unstable();
 
-    for (interface, version) in CALLED {
-        let export = format!("{interface}@{version}");
-        let exported = ty.exports(engine).find(|(name, _)| split_version(name).0 == *interface);
-        match exported {
-            None => return Err(RefusedError::Export { export, problem: "lacks the export".into() }),
-            Some((name, _)) if !compatible(split_version(name).1, version) => {
-                let problem = format!("exports `{name}`, but this broker calls");
-                return Err(RefusedError::Export { export, problem });
-            }
-            Some((_, item)) if !matches!(item.ty, ComponentItem::ComponentInstance(_)) => {
-                return Err(RefusedError::Export { export, problem: "does not export as an interface".into() });
-            }
-            Some(_) => {}
+    for called in CALLED {
+        let exported = ty
+            .exports(engine)
+            .find(|(name, _)| split_version(name).0 == called.interface);
+        let Some((export, item)) = exported else {
+            return Err(RefusedError::MissingExport {
+                export: format!("{}@{}", called.interface, called.version),
+            });
+        };
+        if let Some(problem) = export_problem(engine, export, &item.ty, called) {
+            return Err(RefusedError::Export {
+                export: export.to_owned(),
+                problem,
+            });
         }
     }
     Ok(imports)
 }
 
-/// Checks the types of imports and exports, whose names are known to be right.
+/// What is wrong with an export, if anything.
+fn export_problem(
+    engine: &Engine,
+    export: &str,
+    item: &ComponentItem,
+    called: &Called,
+) -> Option<String> {
+    let Called {
+        interface,
+        version,
+        function,
+        signature: expected,
+    } = called;
+    if !compatible(split_version(export).1, version) {
+        return Some(format!("but this broker calls `{interface}@{version}`"));
+    }
+    let ComponentItem::ComponentInstance(instance) = item else {
+        return Some("which is not an interface".into());
+    };
+    let Some(ComponentItem::ComponentFunc(exported)) =
+        instance.get_export(engine, function).map(|item| item.ty)
+    else {
+        return Some(format!("which lacks the function `{function}`"));
+    };
+    let exported = signature(&exported);
+    (exported != *expected)
+        .then(|| format!("whose `{function}` is `{exported}`, but this broker calls `{expected}`"))
+}
+
+/// A function's type in WIT, without the names of its parameters.
+fn signature(function: &ComponentFunc) -> String {
+    let join = |types: Vec<String>| types.join(", ");
+    let asynchronous = if function.async_() { "async " } else { "" };
+    let params = join(function.params().map(|(_, ty)| wit(&ty)).collect());
+    let results = join(function.results().map(|ty| wit(&ty)).collect());
+    let arrow = if results.is_empty() { "" } else { " -> " };
+    format!("{asynchronous}func({params}){arrow}{results}")
+}
+
+/// A type in WIT, as far as the functions that are called have it.
+fn wit(ty: &Type) -> String {
+    let optional = |ty: Option<Type>| ty.as_ref().map_or("_".to_owned(), wit);
+    match ty {
+        Type::U8 => "u8".into(),
+        Type::U32 => "u32".into(),
+        Type::String => "string".into(),
+        Type::List(list) => format!("list<{}>", wit(&list.ty())),
+        Type::Result(result) => match (result.ok(), result.err()) {
+            (None, None) => "result".into(),
+            (ok, None) => format!("result<{}>", optional(ok)),
+            (ok, err) => format!("result<{}, {}>", optional(ok), optional(err)),
+        },
+        Type::Record(record) => {
+            let field = |field: Field<'_>| format!("{}: {}", field.name, wit(&field.ty));
+            format!(
+                "record {{ {} }}",
+                record.fields().map(field).collect::<Vec<_>>().join(", ")
+            )
+        }
+        _ => "(another type)".into(),
+    }
+}
+
+/// Checks the types of imports, whose names are known to be right, and prepares for instances.
 pub(crate) fn check_types(
     linker: &Linker<HostState>,
     component: &Component,
 ) -> Result<PluginPre<HostState>, RefusedError> {
-    let engine = component.engine();
+    let (engine, ty) = (component.engine(), component.component_type());
     let pre = linker.instantiate_pre(component).map_err(|error| {
         let reason = format!("{error:#}");
-        let ty = component.component_type();
-        // The compiler's reason carries the import's name in its own words; say it in ours.
-        let import = ty.imports(engine).map(|(name, _)| name).find(|name| reason.contains(*name));
+        let import = ty
+            .imports(engine)
+            .map(|(name, _)| name)
+            .find(|name| reason.contains(name));
         let import = import.unwrap_or("an interface").to_owned();
-        RefusedError::Import { import, problem: format!("which differs from what this broker serves: {reason}") }
+        let problem = format!(
+            "which differs from what this broker serves: {}",
+            details(&error)
+        );
+        RefusedError::Import { import, problem }
     })?;
-    PluginPre::new(pre).map_err(|error| {
-        let reason = format!("{error:#}");
-        let called = CALLED.iter().map(|(interface, version)| format!("{interface}@{version}"));
-        let export = wrong_export(engine, component).or_else(|| called.clone().find(|name| reason.contains(name)));
-        let export = export.unwrap_or_else(|| called.clone().collect::<Vec<_>>().join("` and `"));
-        RefusedError::Export { export, problem: format!("does not export with the right type ({reason})") }
+    PluginPre::new(pre).map_err(|error| RefusedError::Invalid {
+        reason: format!("{error:#}"),
     })
 }
 
-/// The first interface that lacks a function that is called.
-fn wrong_export(engine: &Engine, component: &Component) -> Option<String> {
-    const FUNCTIONS: [&str; 2] = ["init", "handle"];
-    let ty = component.component_type();
-    CALLED.iter().zip(FUNCTIONS).find_map(|((interface, version), function)| {
-        let (_, item) = ty.exports(engine).find(|(name, _)| split_version(name).0 == *interface)?;
-        let ComponentItem::ComponentInstance(instance) = item.ty else { return None };
-        (!has_function(&instance, engine, function)).then(|| format!("{interface}@{version}#{function}"))
-    })
-}
-
-fn has_function(instance: &ComponentInstance, engine: &Engine, function: &str) -> bool {
-    matches!(instance.get_export(engine, function).map(|item| item.ty), Some(ComponentItem::ComponentFunc(_)))
+/// What an error says, without the outermost sentence, which repeats the name.
+fn details(error: &wasmtime::Error) -> String {
+    let inner: Vec<_> = error.chain().skip(1).map(ToString::to_string).collect();
+    if inner.is_empty() {
+        error.to_string()
+    } else {
+        inner.join(": ")
+    }
 }
 
 /// What is wrong with an import, if anything.
@@ -167,7 +262,8 @@ fn import_problem(import: &str, item: &ComponentItem) -> Option<String> {
     if !compatible(version, served) {
         return Some(format!("but this broker serves `{interface}@{served}`"));
     }
-    (!matches!(item, ComponentItem::ComponentInstance(_))).then(|| "which is not an interface".into())
+    (!matches!(item, ComponentItem::ComponentInstance(_)))
+        .then(|| "which is not an interface".into())
 }
 
 /// `wasi:io/poll@0.2.6` as `wasi:io/poll` and `0.2.6`.
@@ -197,7 +293,9 @@ mod tests {
 
     #[test]
     fn versions_are_compared_as_semantic_versions() {
-        let check = |version, served, expect| assert_eq!(compatible(version, served), expect, "{version} {served}");
+        let check = |version, served, expect| {
+            assert_eq!(compatible(version, served), expect, "{version} {served}")
+        };
         check("0.2.6", "0.2.0", true);
         check("0.3.0", "0.2.0", false);
         check("1.2.0", "0.2.0", false);
@@ -212,7 +310,10 @@ mod tests {
     #[test]
     fn what_is_not_a_component_is_told_apart() {
         assert_eq!(check_preamble(b"\0asm\x0d\0\x01\0"), Ok(()));
-        assert_eq!(check_preamble(b"\0asm\x01\0\0\0"), Err(RefusedError::CoreModule));
+        assert_eq!(
+            check_preamble(b"\0asm\x01\0\0\0"),
+            Err(RefusedError::CoreModule)
+        );
         assert_eq!(check_preamble(b"#!/bin/sh\n"), Err(RefusedError::NotWasm));
         assert_eq!(check_preamble(b"\0asm"), Err(RefusedError::NotWasm));
     }

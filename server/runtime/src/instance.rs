@@ -122,7 +122,9 @@ impl Instance {
         store.set_hostcall_fuel(memory_bytes);
 
         begin_call(&mut store, &setup.limits, 0, 0);
-        let guest = pre.instantiate(&mut store).map_err(|error| failure(&mut store, &setup.limits, &error));
+        let guest = pre
+            .instantiate(&mut store)
+            .map_err(|error| failure(&mut store, &setup.limits, &error));
         let guest = guest.map_err(StartError::Failed)?;
 
         let outputs = setup.outputs.len();
@@ -132,11 +134,21 @@ impl Instance {
             partition: setup.partition,
             outputs: setup.outputs,
         };
-        let started = guest.millstream_plugin_lifecycle().call_init(&mut store, &context);
-        let started = started.map_err(|error| StartError::Failed(failure(&mut store, &setup.limits, &error)))?;
+        let started = guest
+            .millstream_plugin_lifecycle()
+            .call_init(&mut store, &context);
+        let started = started
+            .map_err(|error| StartError::Failed(failure(&mut store, &setup.limits, &error)))?;
         store.data().logs().end_call(Instant::now());
         started.map_err(|reason| StartError::Refused(escape(&reason, MAX_LOG_MESSAGE_BYTES)))?;
-        Ok(Self { store, guest, limits: setup.limits, outputs, state: State::Ready, _shared: shared })
+        Ok(Self {
+            store,
+            guest,
+            limits: setup.limits,
+            outputs,
+            state: State::Ready,
+            _shared: shared,
+        })
     }
 
     /// Has the guest handle `batches`: one or more whole record batches, one after the other, none
@@ -157,10 +169,14 @@ impl Instance {
         begin_call(&mut self.store, &self.limits, input.position, input.time_ms);
         // Becomes ready again when all went well.
         self.state = State::Spent;
-        let returned = self.guest.millstream_plugin_batch_handler().call_handle(&mut self.store, batches);
+        let returned = self
+            .guest
+            .millstream_plugin_batch_handler()
+            .call_handle(&mut self.store, batches);
         let returned = returned.map_err(|error| failure(&mut self.store, &self.limits, &error))?;
         self.store.data().logs().end_call(Instant::now());
-        let returned = returned.map_err(|reason| CallError::Guest(escape(&reason, MAX_LOG_MESSAGE_BYTES)))?;
+        let returned =
+            returned.map_err(|reason| CallError::Guest(escape(&reason, MAX_LOG_MESSAGE_BYTES)))?;
         let expected = Expected {
             records: input.records,
             outputs: self.outputs,
@@ -184,7 +200,9 @@ impl Instance {
 
 impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Instance").field("memory_bytes", &self.memory_bytes()).finish_non_exhaustive()
+        f.debug_struct("Instance")
+            .field("memory_bytes", &self.memory_bytes())
+            .finish_non_exhaustive()
     }
 }
 
@@ -210,17 +228,30 @@ impl Input {
                 return Err(CallError::BadInput("a compressed batch".into()));
             }
             rest = rest.get(header.batch_bytes..).ok_or_else(|| {
-                let what = format!("a batch of {} bytes, {} are there", header.batch_bytes, rest.len());
+                let what = format!(
+                    "a batch of {} bytes, {} are there",
+                    header.batch_bytes,
+                    rest.len()
+                );
                 CallError::BadInput(what)
             })?;
             let sum = records.checked_add(header.record_count);
             records = sum.ok_or_else(|| CallError::BadInput("too many records".into()))?;
         }
-        Ok(Self { records, position: first.base_offset, time_ms: first.base_timestamp_ms })
+        Ok(Self {
+            records,
+            position: first.base_offset,
+            time_ms: first.base_timestamp_ms,
+        })
     }
 }
 
-fn begin_call(store: &mut Store<HostState>, limits: &WorkerLimits, position: Offset, time_ms: TimestampMs) {
+fn begin_call(
+    store: &mut Store<HostState>,
+    limits: &WorkerLimits,
+    position: Offset,
+    time_ms: TimestampMs,
+) {
     let ticks = u64::from(limits.deadline_ms).div_ceil(EPOCH_TICK.as_millis() as u64);
     // The tick that is under way has already lost some of its time.
     store.set_epoch_deadline(ticks + 1);
@@ -228,30 +259,47 @@ fn begin_call(store: &mut Store<HostState>, limits: &WorkerLimits, position: Off
 }
 
 /// Says what a failed call failed at.
-fn failure(store: &mut Store<HostState>, limits: &WorkerLimits, error: &wasmtime::Error) -> CallError {
+fn failure(
+    store: &mut Store<HostState>,
+    limits: &WorkerLimits,
+    error: &wasmtime::Error,
+) -> CallError {
     let mut logs = store.data().logs();
     logs.end_call(Instant::now());
     let last_words = logs.last_words();
     drop(logs);
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::Interrupt) {
-        return CallError::DeadlineExceeded { deadline_ms: limits.deadline_ms };
+        return CallError::DeadlineExceeded {
+            deadline_ms: limits.deadline_ms,
+        };
     }
     if store.data().limiter.refused() {
-        return CallError::MemoryLimit { limit_bytes: limits.memory_bytes };
+        return CallError::MemoryLimit {
+            limit_bytes: limits.memory_bytes,
+        };
     }
     let what = match (error.downcast_ref::<I32Exit>(), trap) {
         (Some(exit), _) => format!("exited with status {}", exit.0),
         (None, Some(trap)) => trap.to_string(),
         (None, None) => error.root_cause().to_string(),
     };
-    let reason = if last_words.is_empty() { what } else { format!("{what}: {last_words}") };
+    let reason = if last_words.is_empty() {
+        what
+    } else {
+        format!("{what}: {last_words}")
+    };
     let reason = escape(&reason, MAX_LOG_MESSAGE_BYTES);
-    CallError::Trap { reason, backtrace: backtrace(error) }
+    CallError::Trap {
+        reason,
+        backtrace: backtrace(error),
+    }
 }
 
 fn backtrace(error: &wasmtime::Error) -> Vec<String> {
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return Vec::new();
+    };
     let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
         Some(name) => escape(name, MAX_LOG_MESSAGE_BYTES),
         None => format!("function {}", frame.func_index()),

@@ -71,5 +71,8 @@ pub use engine::{EPOCH_TICK, Runtime, RuntimeConfig, RuntimeError};
 pub use fit::RefusedError;
 pub use instance::{CallError, Instance, StartError, WorkerSetup};
 pub use logs::{LogLine, LogSink, MAX_LOG_CONTEXT_BYTES, MAX_LOG_MESSAGE_BYTES};
-pub use outcomes::{BadOutput, Emit, EmitHeaders, MAX_OUTPUT_BYTES, MAX_REASON_BYTES, MAX_RETRY_MS, Outcome, OutcomeIter, Outcomes};
+pub use outcomes::{
+    BadOutput, Emit, EmitHeaders, MAX_OUTPUT_BYTES, MAX_REASON_BYTES, MAX_RETRY_MS, Outcome,
+    OutcomeIter, Outcomes,
+};
 pub use plugin::{Plugin, digest};

@@ -20,7 +20,12 @@ pub(crate) struct Limiter {
 
 impl Limiter {
     pub(crate) fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, memory_bytes: 0, table_elements: 0, refused: false }
+        Self {
+            limit_bytes,
+            memory_bytes: 0,
+            table_elements: 0,
+            refused: false,
+        }
     }
 
     /// Linear memory now, bytes.
@@ -41,11 +46,19 @@ impl Limiter {
 
 /// The total after one part has grown, if it stays within the limit.
 fn grown(total: usize, current: usize, desired: usize, limit: usize) -> Option<usize> {
-    total.saturating_sub(current).checked_add(desired).filter(|total| *total <= limit)
+    total
+        .saturating_sub(current)
+        .checked_add(desired)
+        .filter(|total| *total <= limit)
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         // Growth beyond the memory's own maximum fails afterwards: it is not counted, nor ours.
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
@@ -56,7 +69,12 @@ impl ResourceLimiter for Limiter {
         Ok(total.is_some())
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
@@ -95,7 +113,10 @@ mod tests {
         limiter.forget();
         assert!(!limiter.refused());
         assert!(!limiter.memory_growing(100, 150, Some(120)).unwrap());
-        assert!(!limiter.refused(), "the guest's own maximum is not the deployment's limit");
+        assert!(
+            !limiter.refused(),
+            "the guest's own maximum is not the deployment's limit"
+        );
     }
 
     #[test]

@@ -69,9 +69,21 @@ struct Window {
 
 impl Logs {
     pub(crate) fn new(sink: Arc<dyn LogSink>, lines_per_second: u32) -> Self {
-        let window = Window { began: Instant::now(), lines: 0, dropped: 0 };
+        let window = Window {
+            began: Instant::now(),
+            lines: 0,
+            dropped: 0,
+        };
         let (output, error, last_words) = (Vec::new(), Vec::new(), VecDeque::new());
-        Self { sink, lines_per_second, window, dropped: 0, output, error, last_words }
+        Self {
+            sink,
+            lines_per_second,
+            window,
+            dropped: 0,
+            output,
+            error,
+            last_words,
+        }
     }
 
     /// Begins a call: what was said on standard error before it explains nothing any more.
@@ -93,7 +105,11 @@ impl Logs {
 
     /// The last lines on standard error in this call, joined; empty if there were none.
     pub(crate) fn last_words(&self) -> String {
-        self.last_words.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+        self.last_words
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// Takes one line.
@@ -107,7 +123,11 @@ impl Logs {
         self.window.lines += 1;
         let context = escape(context, MAX_LOG_CONTEXT_BYTES);
         let message = escape(message, MAX_LOG_MESSAGE_BYTES);
-        self.sink.write(LogLine { level, context, message });
+        self.sink.write(LogLine {
+            level,
+            context,
+            message,
+        });
     }
 
     /// Takes a piece of a stream, of any length, and makes lines of it.
@@ -148,7 +168,8 @@ impl Logs {
                 if self.last_words.len() == LAST_WORDS_LINES {
                     self.last_words.pop_front();
                 }
-                self.last_words.push_back(escape(line, MAX_LOG_CONTEXT_BYTES * 2));
+                self.last_words
+                    .push_back(escape(line, MAX_LOG_CONTEXT_BYTES * 2));
                 self.line(LogLevel::Warn, "stderr", line, now);
             }
         }
@@ -160,17 +181,27 @@ impl Logs {
             return;
         }
         self.tell_dropped();
-        self.window = Window { began: now, lines: 0, dropped: 0 };
+        self.window = Window {
+            began: now,
+            lines: 0,
+            dropped: 0,
+        };
     }
 
     fn tell_dropped(&mut self) {
         if self.window.dropped == 0 {
             return;
         }
-        let message =
-            format!("{} lines dropped: more than {} in a second", self.window.dropped, self.lines_per_second);
+        let message = format!(
+            "{} lines dropped: more than {} in a second",
+            self.window.dropped, self.lines_per_second
+        );
         self.window.dropped = 0;
-        self.sink.write(LogLine { level: LogLevel::Warn, context: HOST_CONTEXT.into(), message });
+        self.sink.write(LogLine {
+            level: LogLevel::Warn,
+            context: HOST_CONTEXT.into(),
+            message,
+        });
     }
 }
 
@@ -226,7 +257,12 @@ mod tests {
 
     impl Kept {
         fn messages(&self) -> Vec<String> {
-            self.0.lock().unwrap().iter().map(|line| line.message.clone()).collect()
+            self.0
+                .lock()
+                .unwrap()
+                .iter()
+                .map(|line| line.message.clone())
+                .collect()
         }
     }
 
@@ -246,7 +282,15 @@ mod tests {
         assert_eq!(kept.messages(), ["0", "1"]);
         assert_eq!(logs.dropped(), 8);
         logs.line(LogLevel::Info, "loop", "later", began + ONE_SECOND);
-        assert_eq!(kept.messages(), ["0", "1", "8 lines dropped: more than 2 in a second", "later"]);
+        assert_eq!(
+            kept.messages(),
+            [
+                "0",
+                "1",
+                "8 lines dropped: more than 2 in a second",
+                "later"
+            ]
+        );
     }
 
     #[test]
@@ -254,7 +298,10 @@ mod tests {
         let (kept, mut logs, began) = logs(0);
         logs.line(LogLevel::Info, "loop", "never", began);
         drop(logs);
-        assert_eq!(kept.messages(), ["1 lines dropped: more than 0 in a second"]);
+        assert_eq!(
+            kept.messages(),
+            ["1 lines dropped: more than 0 in a second"]
+        );
     }
 
     #[test]
@@ -286,7 +333,10 @@ mod tests {
 
     #[test]
     fn what_disturbs_is_escaped() {
-        assert_eq!(escape("a\nb\x1b[2J\u{202e}é", 100), "a\\nb\\u{1b}[2J\\u{202e}é");
+        assert_eq!(
+            escape("a\nb\x1b[2J\u{202e}é", 100),
+            "a\\nb\\u{1b}[2J\\u{202e}é"
+        );
         assert_eq!(escape("abcdef", 6), "abcdef");
         assert_eq!(escape("abcdefg", 6), "abc…");
         assert_eq!(escape("\u{1b}\u{1b}", 6), "\\u{…");

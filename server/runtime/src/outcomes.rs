@@ -7,7 +7,10 @@ use std::str;
 
 use bytes::Bytes;
 use millstream_protocol::TimestampMs;
-use millstream_protocol::limits::{MAX_HEADER_NAME_BYTES, MAX_HEADERS_PER_RECORD, MAX_RECORD_BYTES};
+use millstream_protocol::batch::Header;
+use millstream_protocol::limits::{
+    MAX_HEADER_NAME_BYTES, MAX_HEADERS_PER_RECORD, MAX_RECORD_BYTES,
+};
 
 /// Everything that one call may return, bytes.
 pub const MAX_OUTPUT_BYTES: usize = 32 * 1024 * 1024;
@@ -85,6 +88,19 @@ pub struct Emit<'a> {
     pub headers: EmitHeaders<'a>,
 }
 
+impl Emit<'_> {
+    /// The headers as a batch builder takes them, copied.
+    pub fn to_headers(&self) -> Vec<Header> {
+        let copy = Bytes::copy_from_slice;
+        self.headers
+            .map(|(name, value)| Header {
+                name: copy(name.as_bytes()),
+                value: value.map(copy),
+            })
+            .collect()
+    }
+}
+
 /// The headers of an emitted record: name and value of each, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmitHeaders<'a> {
@@ -97,7 +113,10 @@ impl<'a> Iterator for EmitHeaders<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.remaining = self.remaining.checked_sub(1)?;
-        let mut cursor = Cursor { bytes: self.rest, at: 0 };
+        let mut cursor = Cursor {
+            bytes: self.rest,
+            at: 0,
+        };
         // They have been read once when the call returned: this does not fail.
         let header = cursor.header().ok()?;
         self.rest = self.rest.get(cursor.at..)?;
@@ -133,10 +152,22 @@ pub(crate) struct Expected {
 impl Outcomes {
     pub(crate) fn check(bytes: Bytes, expected: Expected) -> Result<Self, BadOutput> {
         if bytes.len() > MAX_OUTPUT_BYTES {
-            let what = format!("{} bytes returned, more than {MAX_OUTPUT_BYTES}", bytes.len());
-            return Err(BadOutput { at: MAX_OUTPUT_BYTES, what });
+            let what = format!(
+                "{} bytes returned, more than {MAX_OUTPUT_BYTES}",
+                bytes.len()
+            );
+            return Err(BadOutput {
+                at: MAX_OUTPUT_BYTES,
+                what,
+            });
         }
-        let mut outcomes = Self { bytes: Bytes::new(), records: expected.records, emitted: 0, rejected: 0, retried: 0 };
+        let mut outcomes = Self {
+            bytes: Bytes::new(),
+            records: expected.records,
+            emitted: 0,
+            rejected: 0,
+            retried: 0,
+        };
         let mut walk = Walk::new(&bytes);
         let mut last: Option<(u32, Kind, u32)> = None;
         while walk.cursor.at < bytes.len() {
@@ -145,13 +176,20 @@ impl Outcomes {
             let outcome = walk.next_outcome().map_err(bad)?;
             let input = outcome.input();
             if input >= expected.records {
-                return Err(bad(format!("input {input} of a call with {} records", expected.records)));
+                return Err(bad(format!(
+                    "input {input} of a call with {} records",
+                    expected.records
+                )));
             }
             let kind = outcomes.count(&outcome);
             let before = last.filter(|(before, ..)| *before == input);
             let emits = match before {
                 Some((_, Kind::Emit, emits)) if kind == Kind::Emit => emits + 1,
-                Some(_) => return Err(bad(format!("input {input} has outcomes that exclude each other"))),
+                Some(_) => {
+                    return Err(bad(format!(
+                        "input {input} has outcomes that exclude each other"
+                    )));
+                }
                 None => 1,
             };
             if let Outcome::Emit(emit) = outcome {
@@ -182,13 +220,9 @@ impl Outcomes {
 
     /// The outcomes, in the order of their input records.
     pub fn iter(&self) -> OutcomeIter<'_> {
-        OutcomeIter { walk: Walk::new(&self.bytes) }
-    }
-
-    /// The bytes that emits, reasons and headers borrow from, for a copy of them that costs nothing
-    /// ([`Bytes::slice_ref`]).
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        OutcomeIter {
+            walk: Walk::new(&self.bytes),
+        }
     }
 
     /// Records that went into the call.
@@ -248,10 +282,16 @@ enum Kind {
 
 fn check_emit(emit: &Emit<'_>, emits: u32, expected: Expected) -> Result<(), String> {
     if emit.output >= expected.outputs {
-        return Err(format!("output {} of a deployment with {}", emit.output, expected.outputs));
+        return Err(format!(
+            "output {} of a deployment with {}",
+            emit.output, expected.outputs
+        ));
     }
     if emits > expected.outputs_per_record {
-        return Err(format!("input {} has more than {} outputs", emit.input, expected.outputs_per_record));
+        return Err(format!(
+            "input {} has more than {} outputs",
+            emit.input, expected.outputs_per_record
+        ));
     }
     if emit.timestamp_ms.unsigned_abs() > MAX_TIMESTAMP_MS.unsigned_abs() {
         return Err(format!("timestamp {} is out of range", emit.timestamp_ms));
@@ -268,19 +308,32 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        Self { cursor: Cursor { bytes, at: 0 }, input: 0 }
+        Self {
+            cursor: Cursor { bytes, at: 0 },
+            input: 0,
+        }
     }
 
     fn next_outcome(&mut self) -> Result<Outcome<'a>, String> {
         let delta = self.cursor.number("input index", u32::MAX)?;
-        let input = self.input.checked_add(delta).ok_or("input index is out of range")?;
+        let input = self
+            .input
+            .checked_add(delta)
+            .ok_or("input index is out of range")?;
         self.input = input;
         let outcome = match self.cursor.byte()? {
             EMIT => Outcome::Emit(self.emit(input)?),
-            REJECT => Outcome::Reject { input, reason: self.reason()? },
+            REJECT => Outcome::Reject {
+                input,
+                reason: self.reason()?,
+            },
             RETRY => {
                 let after_ms = self.cursor.number("retry time", MAX_RETRY_MS)?;
-                Outcome::Retry { input, after_ms, reason: self.reason()? }
+                Outcome::Retry {
+                    input,
+                    after_ms,
+                    reason: self.reason()?,
+                }
             }
             kind => return Err(format!("unknown kind {kind}")),
         };
@@ -288,16 +341,23 @@ impl<'a> Walk<'a> {
     }
 
     fn reason(&mut self) -> Result<&'a str, String> {
-        let len = self.cursor.number("reason length", MAX_REASON_BYTES as u32)?;
+        let len = self
+            .cursor
+            .number("reason length", MAX_REASON_BYTES as u32)?;
         let reason = self.cursor.take(len as usize)?;
         str::from_utf8(reason).map_err(|_| "a reason is not UTF-8".to_owned())
     }
 
     fn emit(&mut self, input: u32) -> Result<Emit<'a>, String> {
         let output = self.cursor.number("output", u32::MAX)? as usize;
-        let len = self.cursor.number("record length", MAX_OUTPUT_BYTES as u32)?;
+        let len = self
+            .cursor
+            .number("record length", MAX_OUTPUT_BYTES as u32)?;
         let record = self.cursor.take(len as usize)?;
-        let mut cursor = Cursor { bytes: record, at: 0 };
+        let mut cursor = Cursor {
+            bytes: record,
+            at: 0,
+        };
         if cursor.byte()? != 0 {
             return Err("record attributes are not 0".into());
         }
@@ -308,19 +368,34 @@ impl<'a> Walk<'a> {
         let key = cursor.optional_bytes()?;
         let value = cursor.optional_bytes()?;
         let remaining = cursor.number("header count", MAX_HEADERS_PER_RECORD as u32)? as usize;
-        let headers = EmitHeaders { rest: record.get(cursor.at..).unwrap_or_default(), remaining };
+        let headers = EmitHeaders {
+            rest: record.get(cursor.at..).unwrap_or_default(),
+            remaining,
+        };
         let mut content_bytes = length(key) + length(value);
         for _ in 0..remaining {
             let (name, value) = cursor.header()?;
             content_bytes += name.len() + length(value);
         }
         if content_bytes > MAX_RECORD_BYTES {
-            return Err(format!("a record of {content_bytes} bytes, more than {MAX_RECORD_BYTES}"));
+            return Err(format!(
+                "a record of {content_bytes} bytes, more than {MAX_RECORD_BYTES}"
+            ));
         }
         if cursor.at != record.len() {
-            return Err(format!("{} bytes too many in a record", record.len() - cursor.at));
+            return Err(format!(
+                "{} bytes too many in a record",
+                record.len() - cursor.at
+            ));
         }
-        Ok(Emit { input, output, timestamp_ms, key, value, headers })
+        Ok(Emit {
+            input,
+            output,
+            timestamp_ms,
+            key,
+            value,
+            headers,
+        })
     }
 }
 
@@ -344,7 +419,9 @@ impl<'a> Cursor<'a> {
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], String> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let taken = rest.get(..len).ok_or_else(|| format!("{len} bytes claimed, {} are there", rest.len()))?;
+        let taken = rest
+            .get(..len)
+            .ok_or_else(|| format!("{len} bytes claimed, {} are there", rest.len()))?;
         self.at += len;
         Ok(taken)
     }
@@ -388,7 +465,10 @@ impl<'a> Cursor<'a> {
     fn header(&mut self) -> Result<(&'a str, Option<&'a [u8]>), String> {
         let name = self.optional_bytes()?.ok_or("a header has no name")?;
         if name.len() > MAX_HEADER_NAME_BYTES {
-            return Err(format!("a header's name has {} bytes, more than {MAX_HEADER_NAME_BYTES}", name.len()));
+            return Err(format!(
+                "a header's name has {} bytes, more than {MAX_HEADER_NAME_BYTES}",
+                name.len()
+            ));
         }
         let name = str::from_utf8(name).map_err(|_| "a header's name is not UTF-8".to_owned())?;
         Ok((name, self.optional_bytes()?))

@@ -39,12 +39,23 @@ pub fn digest(component: &[u8]) -> String {
 impl Plugin {
     pub(crate) fn compile(shared: Arc<Shared>, bytes: &[u8]) -> Result<Self, RefusedError> {
         fit::check_preamble(bytes)?;
-        let component = Component::from_binary(&shared.engine, bytes)
-            .map_err(|error| RefusedError::Invalid { reason: format!("{error:#}") })?;
+        let component = Component::from_binary(&shared.engine, bytes).map_err(|error| {
+            RefusedError::Invalid {
+                reason: format!("{error:#}"),
+            }
+        })?;
         let imports = fit::check_names(&shared.engine, &component)?;
         let pre = fit::check_types(&shared.linker, &component)?;
         let (digest, component_bytes) = (digest(bytes), bytes.len());
-        Ok(Self { inner: Arc::new(Inner { shared, pre, digest, component_bytes, imports }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                shared,
+                pre,
+                digest,
+                component_bytes,
+                imports,
+            }),
+        })
     }
 
     /// The component's SHA-256, as [`digest`] writes it.
@@ -74,6 +85,8 @@ impl Plugin {
 
 impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plugin").field("digest", &self.inner.digest).finish_non_exhaustive()
+        f.debug_struct("Plugin")
+            .field("digest", &self.inner.digest)
+            .finish_non_exhaustive()
     }
 }

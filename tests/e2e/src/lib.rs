@@ -1,1 +1,48 @@
-//! millstream-e2e
+//! The harness of the end-to-end tests: the real program as child processes, on loopback, each
+//! broker with a folder, a profile and a port of its own.
+//!
+//! It builds the program once per test process, starts it, kills it, and ends what it started. It
+//! waits for conditions, never for time. It knows nothing of the broker's insides: what it sees is
+//! what a user sees.
+//!
+//! # Layout
+//!
+//! - [`artifacts`]: the program and the example plugin, built once
+//! - [`broker`]: a broker that can be killed and started again
+//! - [`command`]: runs of the command line, and what came of them
+//! - [`process`]: a child process that does not outlive the test
+//! - [`port`]: a UDP port that stays a broker's while the broker is down
+//! - [`patience`]: waiting for a condition
+//! - [`load`]: numbered records from several idempotent producers
+//! - [`history`]: what a topic holds, and whether that is what was acknowledged
+//! - [`wire`]: frames and bytes as only a test would send them
+//! - [`quakes`]: the earthquakes of the fixture
+//! - [`random`]: numbers from a seed
+//!
+//! ```no_run
+//! use millstream_e2e::broker::Broker;
+//!
+//! # async fn example() -> millstream::Result<()> {
+//! let mut broker = Broker::start();
+//! let client = broker.client().await;
+//! client.admin().create_topic("orders").await?;
+//! broker.kill();
+//! broker.restart();
+//! assert_eq!(client.admin().list_topics().await?.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+
+#![allow(clippy::panic, reason = "a harness fails the test that uses it")]
+
+pub mod artifacts;
+pub mod broker;
+pub mod command;
+pub mod history;
+pub mod load;
+pub mod patience;
+pub mod port;
+pub mod process;
+pub mod quakes;
+pub mod random;
+pub mod wire;

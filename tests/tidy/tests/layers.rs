@@ -46,7 +46,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("millstream-tidy", &[]),
-    ("millstream-e2e", &[]),
+    (
+        "millstream-e2e",
+        &["millstream", "millstream-protocol", "millstream-transport"],
+    ),
     ("millstream-fuzz", &[]),
 ];
 

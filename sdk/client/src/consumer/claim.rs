@@ -40,10 +40,6 @@ impl Claim {
         })
     }
 
-    pub(super) fn is(&self, topic: &str, partition: PartitionIndex) -> bool {
-        self.partition == partition && &*self.topic == topic
-    }
-
     pub(super) fn handed(&self) -> Offset {
         self.handed.load(Ordering::Acquire)
     }

@@ -19,7 +19,7 @@ use super::lanes::LaneRun;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result, StreamError};
 use crate::limits::{FRAME_OVERHEAD_BYTES, MIN_FETCH_FRAME_BYTES};
-use crate::stream::{receive_answer, receive_with_payload};
+use crate::stream::receive_with_payload;
 
 /// Why a stream is not read any more.
 enum Stopped {
@@ -93,11 +93,10 @@ async fn try_read(
         max_bytes: max_bytes as u32,
     };
     // The broker reads this side's end of the stream for as long as the stream lives.
-    let (_sender, mut receiver) = intake
+    let (_, _sender, mut receiver) = intake
         .client
-        .open_stream(Request::OpenFetch(request))
+        .open_answered::<FetchOpened>(Request::OpenFetch(request))
         .await?;
-    let _: FetchOpened = receive_answer(&mut receiver).await?;
     let mut next: Vec<Offset> = wanted.iter().map(|wanted| wanted.offset).collect();
     loop {
         gate.below(|| intake.share_bytes()).await;

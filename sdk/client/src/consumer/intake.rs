@@ -90,6 +90,8 @@ pub(super) struct Intake {
 #[derive(Debug, Default)]
 struct State {
     claims: HashMap<ClaimId, Claimed>,
+    /// The claims by the names of their partitions.
+    names: HashMap<Arc<str>, HashMap<PartitionIndex, ClaimId>>,
     /// Claims with something to hand out, in turn.
     ready: VecDeque<ClaimId>,
     /// Revoked claims that the application may still be working on.
@@ -169,7 +171,7 @@ impl Intake {
                 lane,
                 gate,
             };
-            state.claims.insert(id, claimed);
+            state.insert(id, claimed);
             restart.insert(lane);
         }
         self.restart_lanes(&mut state, restart);
@@ -483,9 +485,8 @@ impl Intake {
         id: ClaimId,
         restart: &mut HashSet<LaneId>,
     ) -> Option<Claimed> {
-        let mut claimed = state.claims.remove(&id)?;
+        let mut claimed = state.forget(id)?;
         claimed.discard_chunks();
-        state.ready.retain(|ready| *ready != id);
         if state.lanes.leave(claimed.lane, id) {
             restart.insert(claimed.lane);
         }
@@ -507,15 +508,31 @@ impl Intake {
 }
 
 impl State {
+    fn insert(&mut self, id: ClaimId, claimed: Claimed) {
+        let Claim {
+            topic, partition, ..
+        } = &*claimed.claim;
+        let partitions = self.names.entry(Arc::clone(topic)).or_default();
+        partitions.insert(*partition, id);
+        self.claims.insert(id, claimed);
+    }
+
+    /// A claim may stay among the ready ones: its number is not given again.
+    fn forget(&mut self, id: ClaimId) -> Option<Claimed> {
+        let claimed = self.claims.remove(&id)?;
+        if let Some(partitions) = self.names.get_mut(&claimed.claim.topic) {
+            partitions.remove(&claimed.claim.partition);
+        }
+        Some(claimed)
+    }
+
     fn find(&self, topic: &str, partition: PartitionIndex) -> Option<ClaimId> {
-        self.claims
-            .values()
-            .find(|claimed| claimed.claim.is(topic, partition))
-            .map(|claimed| claimed.claim.id)
+        self.names.get(topic)?.get(&partition).copied()
     }
 
     fn forget_claims(&mut self) {
         self.lanes.clear();
+        self.names.clear();
         self.claims
             .drain()
             .for_each(|(_, mut claimed)| claimed.discard_chunks());

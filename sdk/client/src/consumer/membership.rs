@@ -21,7 +21,7 @@ use super::intake::Intake;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result, StreamError};
 use crate::limits::OFFSETS_PER_COMMIT;
-use crate::stream::{receive, receive_answer};
+use crate::stream::receive;
 
 /// How a member behaves.
 #[derive(Clone, Debug)]
@@ -138,9 +138,9 @@ impl Membership {
         let client = self.intake.client.clone();
         let request = Request::OpenGroup(self.settings.open.clone());
         let joining = async move {
-            let (sender, mut receiver) = client.open_stream(request).await?;
+            let (first, sender, receiver) = client.open_answered(request).await?;
             sender.set_priority(Priority::Control);
-            match receive_answer::<CoordinatorMessage>(&mut receiver).await? {
+            match first {
                 CoordinatorMessage::Joined { generation, .. } => Ok(Joined {
                     generation,
                     sender,

@@ -136,9 +136,11 @@ impl SentBatch {
         self.ticket.settle(Err(error.clone()));
     }
 
-    /// Gives the batch a place in another producer's sequence.
+    /// Gives the batch a place in another producer's sequence, under which it has not been sent
+    /// yet. Only for a batch that is known not to be stored.
     pub(super) fn restamp(&mut self, stamp: ProducerStamp) -> Result<(), BatchError> {
         self.bytes = restamped(self.bytes.clone(), stamp)?;
+        self.streams = 0;
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::limits::{COMPRESS_ASIDE_BYTES, PRODUCE_STREAM_IDLE};
-use crate::stream::{receive, receive_answer};
+use crate::stream::receive;
 
 /// Sends one partition's batches until the producer is closed and everything is settled.
 pub(super) struct PartitionSender {
@@ -151,11 +151,10 @@ impl PartitionSender {
             topic_id: Some(self.topic_id),
             partition: self.queue.partition,
         };
-        let (sender, mut receiver) = self
+        let (opened, sender, receiver) = self
             .client
-            .open_stream(Request::OpenProduce(request))
+            .open_answered::<ProduceOpened>(Request::OpenProduce(request))
             .await?;
-        let opened: ProduceOpened = receive_answer(&mut receiver).await?;
         self.state
             .set_max_batch_bytes(opened.max_batch_bytes as usize);
         Ok((sender, receiver))

@@ -165,6 +165,21 @@ async fn a_refused_batch_fails_alone() {
 }
 
 #[tokio::test]
+async fn refusals_in_a_row_fail_one_batch_each() {
+    let broker = Broker::start().await;
+    let producer = producer(&broker).await;
+    let refusals = (0..3).map(|_| error(ErrorCode::InvalidRequest, "records need a key"));
+    broker.faults(|faults| faults.refuse_batches.extend(refusals));
+    let outcomes = send_numbers(&producer, 0..200).await;
+    let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+    assert!((3..=60).contains(&failed), "{failed} failed");
+    assert_eq!(
+        broker.partition("orders", 0).values(),
+        numbers(failed as u32..200)
+    );
+}
+
+#[tokio::test]
 async fn a_forgotten_producer_takes_a_new_identity() {
     let broker = Broker::start().await;
     let producer = producer(&broker).await;

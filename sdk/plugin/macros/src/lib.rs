@@ -9,7 +9,9 @@ use proc_macro2::TokenStream as Tokens;
 use quote::{quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, Ident, ItemFn, Path, ReturnType, Signature, Token, Type, parse_macro_input};
+use syn::{
+    Error, FnArg, Ident, ItemFn, Path, ReturnType, Signature, Token, Type, parse_macro_input,
+};
 
 /// Makes the function the record handler of this component.
 ///
@@ -39,7 +41,10 @@ impl Parse for Arguments {
         }
         let name: Ident = input.parse()?;
         if name != "init" {
-            return Err(Error::new(name.span(), "unknown argument: only `init = <function>` is known"));
+            return Err(Error::new(
+                name.span(),
+                "unknown argument: only `init = <function>` is known",
+            ));
         }
         input.parse::<Token![=]>()?;
         let init = input.parse()?;
@@ -55,9 +60,15 @@ fn expand(arguments: &Arguments, signature: &Signature) -> syn::Result<Tokens> {
     // Names that cannot hide the author's.
     let (plugin, init, call) = match (&arguments.init, state(signature)?) {
         (None, None) => {
-            let plugin = quote!(struct __MillstreamPlugin;);
+            let plugin = quote!(
+                struct __MillstreamPlugin;
+            );
             let init = quote!(::core::result::Result::Ok(Self));
-            (plugin, init, quote_spanned!(span=> #handle(__record, __out)))
+            (
+                plugin,
+                init,
+                quote_spanned!(span=> #handle(__record, __out)),
+            )
         }
         (Some(init), Some(state)) => {
             let plugin = quote!(struct __MillstreamPlugin(#state););
@@ -69,10 +80,15 @@ fn expand(arguments: &Arguments, signature: &Signature) -> syn::Result<Tokens> {
                     }
                 }
             };
-            (plugin, init, quote_spanned!(span=> #handle(&mut self.0, __record, __out)))
+            (
+                plugin,
+                init,
+                quote_spanned!(span=> #handle(&mut self.0, __record, __out)),
+            )
         }
         (None, Some(state)) => {
-            let message = "a handler with a state needs an init function: `#[handler(init = init)]`";
+            let message =
+                "a handler with a state needs an init function: `#[handler(init = init)]`";
             return Err(Error::new(state.span(), message));
         }
         (Some(init), None) => {
@@ -143,13 +159,22 @@ fn component() -> Tokens {
 /// Refuses what no handler can be.
 fn check_plain(signature: &Signature) -> syn::Result<()> {
     if let Some(asyncness) = &signature.asyncness {
-        return Err(Error::new(asyncness.span(), "a handler is synchronous: remove `async`"));
+        return Err(Error::new(
+            asyncness.span(),
+            "a handler is synchronous: remove `async`",
+        ));
     }
     if !signature.generics.params.is_empty() {
-        return Err(Error::new(signature.generics.span(), "a handler has no generic parameters"));
+        return Err(Error::new(
+            signature.generics.span(),
+            "a handler has no generic parameters",
+        ));
     }
     if let ReturnType::Default = signature.output {
-        return Err(Error::new(signature.ident.span(), "a handler returns `Result<(), Failure>`"));
+        return Err(Error::new(
+            signature.ident.span(),
+            "a handler returns `Result<(), Failure>`",
+        ));
     }
     Ok(())
 }
@@ -160,19 +185,111 @@ fn state(signature: &Signature) -> syn::Result<Option<&Type>> {
     for input in &signature.inputs {
         match input {
             FnArg::Receiver(receiver) => {
-                return Err(Error::new(receiver.span(), "a handler is a plain function, not a method"));
+                return Err(Error::new(
+                    receiver.span(),
+                    "a handler is a plain function, not a method",
+                ));
             }
             FnArg::Typed(argument) => types.push(argument.ty.as_ref()),
         }
     }
     match types[..] {
         [_record, _out] => Ok(None),
-        [Type::Reference(state), _record, _out] if state.mutability.is_some() => Ok(Some(&state.elem)),
-        [state, _record, _out] => Err(Error::new(state.span(), "the state is handed over as `&mut State`")),
+        [Type::Reference(state), _record, _out] if state.mutability.is_some() => {
+            Ok(Some(&state.elem))
+        }
+        [state, _record, _out] => Err(Error::new(
+            state.span(),
+            "the state is handed over as `&mut State`",
+        )),
         _ => {
             let message = "a handler is `fn(Record<'_>, &mut Outputs<'_>) -> Result<(), Failure>`, \
                            with `&mut State` in front where it has an init function";
             Err(Error::new(signature.ident.span(), message))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(arguments: &str, function: &str) -> syn::Result<String> {
+        let arguments: Arguments = syn::parse_str(arguments)?;
+        let function: ItemFn = syn::parse_str(&format!("{function} {{}}"))?;
+        expand(&arguments, &function.sig).map(|tokens| tokens.to_string())
+    }
+
+    fn check_refused(arguments: &str, function: &str, expect: &str) {
+        assert_eq!(
+            expanded(arguments, function).unwrap_err().to_string(),
+            expect
+        );
+    }
+
+    #[test]
+    fn a_handler_with_and_without_a_state_is_taken() {
+        expanded(
+            "",
+            "fn handle(record: Record<'_>, out: &mut Outputs<'_>) -> Result<(), Failure>",
+        )
+        .unwrap();
+        let with = expanded(
+            "init = worker::init",
+            "fn on(w: &mut Worker, r: Record<'_>, o: &mut Outputs<'_>) -> Done",
+        );
+        let with = with.unwrap();
+        assert!(with.contains("worker :: init (__context)"), "{with}");
+        assert!(
+            with.contains("on (& mut self . 0 , __record , __out)"),
+            "{with}"
+        );
+    }
+
+    #[test]
+    fn what_no_handler_can_be_is_told_in_its_own_words() {
+        let plain = "a handler is `fn(Record<'_>, &mut Outputs<'_>) -> Result<(), Failure>`, \
+                     with `&mut State` in front where it has an init function";
+        check_refused("", "fn handle() -> R", plain);
+        check_refused("", "fn handle(a: A, b: B, c: C, d: D) -> R", plain);
+        check_refused(
+            "",
+            "async fn handle(r: A, o: B) -> R",
+            "a handler is synchronous: remove `async`",
+        );
+        check_refused(
+            "",
+            "fn handle<T>(r: A, o: B) -> R",
+            "a handler has no generic parameters",
+        );
+        check_refused(
+            "",
+            "fn handle(r: A, o: B)",
+            "a handler returns `Result<(), Failure>`",
+        );
+        check_refused(
+            "",
+            "fn handle(&self, r: A, o: B) -> R",
+            "a handler is a plain function, not a method",
+        );
+    }
+
+    #[test]
+    fn a_state_and_its_init_belong_together() {
+        let needs_init = "a handler with a state needs an init function: `#[handler(init = init)]`";
+        check_refused("", "fn handle(s: &mut S, r: A, o: B) -> R", needs_init);
+        check_refused(
+            "init = init",
+            "fn handle(s: S, r: A, o: B) -> R",
+            "the state is handed over as `&mut State`",
+        );
+        let needs_state = "what init returns is the handler's first argument: \
+                           `fn(&mut State, Record<'_>, &mut Outputs<'_>) -> Result<(), Failure>`";
+        check_refused("init = init", "fn handle(r: A, o: B) -> R", needs_state);
+        check_refused(
+            "start = init",
+            "fn handle(r: A, o: B) -> R",
+            "unknown argument: only `init = <function>` is known",
+        );
     }
 }

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{Pair, within};
+use super::{Pair, Stream, within};
+use crate::config::DEFAULT_STREAM_RECEIVE_WINDOW_BYTES;
 use crate::receiver::FIRST_ALLOCATION_BYTES;
 
 #[tokio::test]
@@ -41,4 +42,52 @@ async fn a_claimed_payload_is_not_allocated_before_it_comes() {
     })
     .await;
     assert!(steps > 50, "the payload came in {steps} pieces");
+}
+
+/// A consumer that pauses leaves its fetch streams unread until they are full. What it asks on
+/// another stream must be answered all the same.
+#[tokio::test]
+async fn full_streams_do_not_hold_back_an_answer() {
+    let pair = Pair::connect().await;
+    let mut control = pair.stream().await;
+    let mut unread = Vec::new();
+    let batch = Bytes::from(vec![7; 256 * 1024]);
+    for _ in 0..12 {
+        let Stream {
+            mut server_sender,
+            client_receiver,
+            ..
+        } = pair.stream().await;
+        let batch = batch.clone();
+        let full = tokio::spawn(async move {
+            let mut sent = 0;
+            while sent < DEFAULT_STREAM_RECEIVE_WINDOW_BYTES as usize {
+                server_sender
+                    .send_with_payload(&(), Some(batch.clone()))
+                    .await
+                    .unwrap();
+                sent += batch.len();
+            }
+        });
+        unread.push((full, client_receiver));
+    }
+    control.sender.send(&"commit").await.unwrap();
+    let request = within(control.receiver.receive::<String>(0))
+        .await
+        .unwrap()
+        .unwrap();
+    // The streams fill up, and the last frame of each waits for a reader.
+    within(async {
+        while pair.server.bytes_sent() < 12 * u64::from(DEFAULT_STREAM_RECEIVE_WINDOW_BYTES) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(unread.iter().all(|(full, _)| !full.is_finished()));
+    control.server_sender.send(&request.body).await.unwrap();
+    let answer = within(control.client_receiver.receive::<String>(0))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(answer.body, "commit");
 }

@@ -113,8 +113,11 @@ impl Agent {
             partitions,
             durability,
         })?;
-        let outcome = work(self, &topic)?;
-        self.done(BrokerTask::DeleteTopic { topic })?;
+        let outcome = work(self, &topic);
+        let deleted = self.done(BrokerTask::DeleteTopic { topic });
+        // What failed first says why.
+        let outcome = outcome?;
+        deleted?;
         Ok(outcome)
     }
 

@@ -74,7 +74,7 @@ mod workload;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Subcommand;
 
 use crate::interrupt::Interrupts;
@@ -117,7 +117,7 @@ enum Role {
 ///
 /// # Errors
 ///
-/// With `--check`, the bars that were missed; otherwise what could not be measured.
+/// What could not be measured; with `--check`, the bars that were missed.
 pub(crate) async fn run(args: Args, output: OutputFormat) -> anyhow::Result<()> {
     match args.role {
         Some(Role::Broker(args)) => servers::broker(args).await,
@@ -156,8 +156,8 @@ async fn measure(args: RunArgs, output: Output) -> anyhow::Result<()> {
         let started = started.clone();
         move || run::measure(order, &started)
     });
-    let report = tokio::select! {
-        report = &mut work => report??,
+    let measured = tokio::select! {
+        measured = &mut work => measured??,
         interrupted = interrupts.next() => {
             started.interrupt();
             // It fails at the next word from a process that is gone, and removes its data.

@@ -34,17 +34,32 @@ pub(super) struct Order {
     pub(super) component: Option<PathBuf>,
 }
 
+/// What came of a run.
+pub(super) struct Measured {
+    /// What was measured.
+    pub(super) report: Report,
+    /// What could not be measured, and why.
+    pub(super) failures: Vec<anyhow::Error>,
+}
+
 /// Measures everything that is ordered. Blocks.
-pub(super) fn measure(order: Order, started: &Started) -> anyhow::Result<Report> {
+///
+/// # Errors
+///
+/// What kept all of it from being measured.
+pub(super) fn measure(order: Order, started: &Started) -> anyhow::Result<Measured> {
     let data = DataDir::create(&order.data_dir)?;
     let machine = Machine::look(data.path())?;
-    // Declared before the data's end: processes stop before their files go.
+    // Declared after the data, dropped before it: processes stop before their files go.
     let mut bench = Bench::start(order, &data, started)?;
-    scenario::measure(&mut bench)?;
+    let mut failures = scenario::measure(&mut bench);
     let rows = bench.results.rows(&bench.plan);
-    bench.stop()?;
+    failures.extend(bench.stop().err());
     data.close()?;
-    Ok(Report { machine, rows })
+    Ok(Measured {
+        report: Report { machine, rows },
+        failures,
+    })
 }
 
 /// A run's own folder. It goes when this is dropped.

@@ -118,7 +118,14 @@ fn a_bad_value_is_explained() {
 #[test]
 fn the_two_meanings_of_output_are_told_apart() {
     let refusal = refusal("millstream plugin deploy x.wasm --input a --output alerts=b");
-    insta::assert_snapshot!(with_tip(refusal), @"");
+    insta::assert_snapshot!(with_tip(refusal), @r"
+    error: invalid value 'alerts=b' for '--output <FORMAT>'
+      [possible values: table, json]
+
+      tip: the topic of a plugin's output is named by '--output-topic OUTPUT=TOPIC'
+
+    For more information, try '--help'.
+    ");
 }
 
 #[test]

@@ -189,12 +189,8 @@ mod tests {
 
     #[test]
     fn absent_and_binary_bytes_are_told_apart() {
-        insta::assert_snapshot!(written(RecordFormat::Json, None, None, &[]), @r#"
-        {"topic":"orders","partition":2,"offset":0,"timestamp_ms":1517270400000,"key":null,"value":null,"headers":[]}
-        "#);
-        insta::assert_snapshot!(written(RecordFormat::Json, Some(b""), Some(b"\x00\xff"), &[]), @r#"
-        {"topic":"orders","partition":2,"offset":0,"timestamp_ms":1517270400000,"key":"","value":null,"value_hex":"00ff","headers":[]}
-        "#);
+        insta::assert_snapshot!(written(RecordFormat::Json, None, None, &[]), @r#"{"topic":"orders","partition":2,"offset":0,"timestamp_ms":1517270400000,"key":null,"value":null,"headers":[]}"#);
+        insta::assert_snapshot!(written(RecordFormat::Json, Some(b""), Some(b"\x00\xff"), &[]), @r#"{"topic":"orders","partition":2,"offset":0,"timestamp_ms":1517270400000,"key":"","value":null,"value_hex":"00ff","headers":[]}"#);
         assert_eq!(
             written(RecordFormat::KeyValue, Some(b"k"), None, &[]),
             "k\t\n"

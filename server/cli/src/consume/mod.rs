@@ -82,7 +82,11 @@ async fn open(
                 goal.reach_by_group(&admin, group, &args.topic).await?;
                 Some(goal)
             };
-            let builder = builder.group(group).topics([&args.topic]).start(start);
+            let builder = builder
+                .group(group)
+                .member_name(format!("millstream-cli-{}", std::process::id()))
+                .topics([&args.topic])
+                .start(start);
             let builder = match Commit::of(args) {
                 Commit::ByItself => builder,
                 Commit::EachBatch => builder.manual_commit(),

@@ -86,7 +86,7 @@ pub(crate) async fn run(
     }
     let summary = outcome?;
     stopped?;
-    output.say("6. stopped the broker and removed its data");
+    output.say("6. stopped the broker and removed its data\n");
     output.print(&summary)
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Summary {
 impl View for Summary {
     fn text(&self) -> String {
         let time = |ms| elapsed(Duration::from_millis(ms));
-        let facts = Facts::default()
+        Facts::default()
             .fact(
                 "records in",
                 format!(
@@ -43,8 +43,8 @@ impl View for Summary {
             .fact(
                 "verified",
                 "each strong event once, none else, each keyed by its network",
-            );
-        format!("\n{}", facts.text())
+            )
+            .text()
     }
 }
 

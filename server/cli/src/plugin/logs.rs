@@ -115,8 +115,6 @@ mod tests {
             message: "no magnitude\u{1b}[31m".to_owned(),
         };
         insta::assert_snapshot!(text(&line, OutputFormat::Table).unwrap(), @r"2018-01-30T00:00:00.123Z WARN     earthquakes-2 quake-alert: no magnitude\u{1b}[31m");
-        insta::assert_snapshot!(text(&line, OutputFormat::Json).unwrap(), @r#"
-        {"at_ms":1517270400123,"level":"warn","topic":"earthquakes","partition":2,"context":"quake-alert","message":"no magnitude\u001b[31m"}
-        "#);
+        insta::assert_snapshot!(text(&line, OutputFormat::Json).unwrap(), @r#"{"at_ms":1517270400123,"level":"warn","topic":"earthquakes","partition":2,"context":"quake-alert","message":"no magnitude\u001b[31m"}"#);
     }
 }

@@ -21,10 +21,11 @@ const MAX_WORKER_THREADS: usize = 1024;
 /// A configuration file with every setting, its default and its meaning.
 pub(super) const DEFAULT_CONFIG: &str = include_str!("default.toml");
 
-/// What a server runs on.
+/// A configuration file that was read, and not checked yet.
+#[derive(Debug)]
 pub(super) struct ServerConfig {
-    pub(super) broker: BrokerConfig,
-    pub(super) log_level: LogLevel,
+    path: PathBuf,
+    file: ConfigFile,
 }
 
 /// The file as it is written.
@@ -130,23 +131,31 @@ impl TransportSection {
 }
 
 impl ServerConfig {
-    /// Reads and checks a configuration file, and loads the identity that it names.
-    pub(super) fn load(path: &Path) -> anyhow::Result<Self> {
-        let advice = "`millstream server --print-default-config` shows every setting";
-        let problem = || {
-            Problem::usage(format!(
-                "the configuration file {} cannot be used",
-                path.display()
-            ))
-            .advise(advice)
-        };
+    /// Reads a configuration file.
+    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = read(path)?;
-        let file: ConfigFile =
-            toml::from_str(&text).map_err(|error| anyhow::Error::from(error).context(problem()))?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        file.validate(folder)
-            .map_err(|error| error.context(problem()))
+        let file = toml::from_str(&text)
+            .map_err(|error| anyhow::Error::from(error).context(unusable(path)))?;
+        let path = path.to_owned();
+        Ok(Self { path, file })
     }
+
+    pub(super) fn log_level(&self) -> LogLevel {
+        self.file.log_level
+    }
+
+    /// Checks every value, and loads the identity that is named.
+    pub(super) fn check(self) -> anyhow::Result<BrokerConfig> {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let checked = self.file.check(folder);
+        checked.map_err(|error| error.context(unusable(&self.path)))
+    }
+}
+
+fn unusable(path: &Path) -> Problem {
+    let message = format!("the configuration file {} cannot be used", path.display());
+    Problem::usage(message)
+        .advise("`millstream server --print-default-config` shows every setting")
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
@@ -168,7 +177,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 }
 
 impl ConfigFile {
-    fn validate(self, folder: &Path) -> anyhow::Result<ServerConfig> {
+    fn check(self, folder: &Path) -> anyhow::Result<BrokerConfig> {
         if self.data_dir.as_os_str().is_empty() {
             return Err(Problem::usage("data_dir is empty").into());
         }
@@ -201,10 +210,7 @@ impl ConfigFile {
         broker.transport = transport;
         broker.tail_cache_bytes = self.tail_cache_bytes;
         broker.worker_threads = threads.unwrap_or(broker.worker_threads);
-        Ok(ServerConfig {
-            broker,
-            log_level: self.log_level,
-        })
+        Ok(broker)
     }
 }
 

@@ -47,12 +47,14 @@ pub(crate) async fn run(
     let path = args
         .config
         .ok_or_else(|| Problem::usage("no configuration file is named"))?;
-    let config = ServerConfig::load(&path)?;
+    let config = ServerConfig::read(&path)?;
+    // Before the check: it warns of what is usable and needs attention soon.
+    log.start(config.log_level())?;
+    let config = config.check()?;
     if args.check {
         return context.output.print(&Checked { config: path });
     }
-    log.start(config.log_level)?;
-    let broker = serving::start(config.broker, interrupts).await?;
+    let broker = serving::start(config, interrupts).await?;
     context.output.say(format_args!(
         "broker ready at {} (QUIC over UDP)",
         broker.address()

@@ -271,7 +271,7 @@ mod tests {
         id:              0189dcd0-11aa-7000-8000-000000000001
         durability:      sync
         cleanup:         delete
-        retention:       7d, no bound
+        retention:       7d, no bound on size
         segments:        512.0 MiB, 7d
         largest batch:   8.0 MiB
         tombstones kept: 1d

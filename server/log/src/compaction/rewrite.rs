@@ -64,6 +64,23 @@ struct Output {
     records_dropped: u64,
 }
 
+/// How far a source was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copied {
+    Whole,
+    /// The output would exceed the size of a segment.
+    TooLarge,
+}
+
+/// What an output holds between two sources, to go back to.
+struct Mark {
+    index: SparseIndex,
+    replaced: usize,
+    tombstones_since_ms: Option<TimestampMs>,
+    holds_tombstones: bool,
+    records_dropped: u64,
+}
+
 /// What is left of a batch.
 enum Left {
     All,
@@ -106,34 +123,38 @@ impl<'a> Rewrite<'a> {
             return self.finish_output();
         }
         let since_ms = self.tombstones_since(source, since_ms, expired);
-        if !self
-            .output
-            .as_ref()
-            .is_some_and(|output| self.fits(output, source, since_ms))
-        {
+        if let Some(mut output) = self.output.take() {
+            let appended = self.append(source, since_ms, expired, &mut output);
+            self.output = Some(output);
+            if appended? == Copied::Whole {
+                return Ok(());
+            }
             self.finish_output()?;
-            let interval_bytes = self.files.index_interval_bytes;
-            let waiting = waiting_path(self.files, source.base_offset());
-            self.output = Some(Output {
-                file: self.files.create(&waiting)?,
-                waiting,
-                replaced: Vec::new(),
-                index: SparseIndex::new(source.base_offset(), interval_bytes),
-                pending: Vec::new(),
-                pending_bytes: 0,
-                tombstones_since_ms: None,
-                holds_tombstones: false,
-                records_dropped: 0,
-            });
         }
-        let Some(mut output) = self.output.take() else {
-            return Ok(());
-        };
-        output.replaced.push(Arc::clone(source));
-        output.tombstones_since_ms = output.tombstones_since_ms.or(since_ms);
-        let copied = self.copy(source, expired, &mut output);
+        let mut output = Output::create(self.files, source.base_offset())?;
+        // On its own it fits, since it only shrinks.
+        let copied = self.copy(source, since_ms, expired, &mut output);
         self.output = Some(output);
-        copied
+        copied.map(|_| ())
+    }
+
+    /// Puts a source behind what is there, unless it does not fit.
+    fn append(
+        &self,
+        source: &Arc<Segment>,
+        since_ms: Option<TimestampMs>,
+        expired: bool,
+        output: &mut Output,
+    ) -> Result<Copied, CompactionError> {
+        if !self.may_fit(output, source, since_ms) {
+            return Ok(Copied::TooLarge);
+        }
+        let mark = output.mark()?;
+        let copied = self.copy(source, since_ms, expired, output)?;
+        if copied == Copied::TooLarge {
+            output.reset(mark)?;
+        }
+        Ok(copied)
     }
 
     /// Since when the tombstones that stay in the segment will be known.
@@ -152,24 +173,29 @@ impl<'a> Rewrite<'a> {
         }
     }
 
-    fn fits(&self, output: &Output, source: &Segment, since_ms: Option<TimestampMs>) -> bool {
+    /// Whether it is worth a try to put the source behind what is there.
+    fn may_fit(&self, output: &Output, source: &Segment, since_ms: Option<TimestampMs>) -> bool {
         let extent = source.extent();
         let same_time = match (output.tombstones_since_ms, since_ms) {
             (Some(a), Some(b)) => a == b,
             _ => true,
         };
-        // Positions and offsets within a segment are indexed in 32 bits.
+        // Offsets within a segment are indexed in 32 bits.
         let offsets = extent.end_offset - output.index.base_offset;
-        let bytes = output.index.end_position + extent.bytes;
-        same_time && bytes <= self.segment_bytes && u32::try_from(offsets).is_ok()
+        let bytes = output.index.end_position;
+        let likely = bytes <= self.segment_bytes / 2 || bytes + extent.bytes <= self.segment_bytes;
+        same_time && likely && u32::try_from(offsets).is_ok()
     }
 
     fn copy(
         &self,
-        source: &Segment,
+        source: &Arc<Segment>,
+        since_ms: Option<TimestampMs>,
         expired: bool,
         output: &mut Output,
-    ) -> Result<(), CompactionError> {
+    ) -> Result<Copied, CompactionError> {
+        output.replaced.push(Arc::clone(source));
+        output.tombstones_since_ms = output.tombstones_since_ms.or(since_ms);
         let (bytes, binding) = (source.bytes()?, self.files.binding());
         let start = (source.base_offset(), SEGMENT_HEADER_BYTES as u64);
         let density = source.header.density;
@@ -187,7 +213,7 @@ impl<'a> Rewrite<'a> {
                 Step::End if scanner.expected() < bytes.end_offset && density == Density::Dense => {
                     return Err(damaged(scanner.expected(), &"too few entries"));
                 }
-                Step::End => return Ok(()),
+                Step::End => return Ok(Copied::Whole),
                 Step::Fault(fault) => return Err(damaged(scanner.expected(), &fault)),
             };
             let batch = scanner
@@ -210,6 +236,9 @@ impl<'a> Rewrite<'a> {
                     output.push(&header, prefix, bytes)?;
                 }
                 Left::None { dropped } => output.records_dropped += u64::from(dropped),
+            }
+            if output.index.end_position > self.segment_bytes && output.replaced.len() > 1 {
+                return Ok(Copied::TooLarge);
             }
         }
     }
@@ -319,6 +348,44 @@ impl<'a> Rewrite<'a> {
 }
 
 impl Output {
+    fn create(files: &Files, base_offset: Offset) -> Result<Self, StorageFailure> {
+        let waiting = waiting_path(files, base_offset);
+        Ok(Self {
+            file: files.create(&waiting)?,
+            waiting,
+            replaced: Vec::new(),
+            index: SparseIndex::new(base_offset, files.index_interval_bytes),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            tombstones_since_ms: None,
+            holds_tombstones: false,
+            records_dropped: 0,
+        })
+    }
+
+    fn mark(&mut self) -> Result<Mark, StorageFailure> {
+        self.write_pending()?;
+        Ok(Mark {
+            index: self.index.clone(),
+            replaced: self.replaced.len(),
+            tombstones_since_ms: self.tombstones_since_ms,
+            holds_tombstones: self.holds_tombstones,
+            records_dropped: self.records_dropped,
+        })
+    }
+
+    fn reset(&mut self, mark: Mark) -> Result<(), StorageFailure> {
+        self.pending.clear();
+        self.pending_bytes = 0;
+        self.replaced.truncate(mark.replaced);
+        self.index = mark.index;
+        self.tombstones_since_ms = mark.tombstones_since_ms;
+        self.holds_tombstones = mark.holds_tombstones;
+        self.records_dropped = mark.records_dropped;
+        let cut = self.file.set_length(self.index.end_position);
+        cut.attempt("cut", &self.waiting)
+    }
+
     fn push(
         &mut self,
         header: &BatchHeader,

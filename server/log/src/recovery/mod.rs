@@ -97,13 +97,15 @@ pub(crate) fn open(setup: LogSetup, now_ms: TimestampMs) -> Result<(Log, Recover
         finish_truncation(&files, &mut listing, &mut segments, to)?;
         recovery.truncated = true;
     }
-    remove_leftovers(&files, &listing, &mut segments, checkpoint.log_start_offset)?;
+    let known = listing.snapshots.iter().copied();
+    let derived = Derived::from_snapshots(&files, known, Offset::MAX, config.max_producers)?;
+    // Segments below the log's start go once their producers are known without them.
+    let obsolete = checkpoint.log_start_offset.min(derived.snapshot_offset);
+    remove_leftovers(&files, &listing, &mut segments, obsolete)?;
     if segments.is_empty() {
         let start = checkpoint.log_start_offset;
         segments.push(new_segment(&files, &config, start, None, now_ms)?);
     }
-    let known = listing.snapshots.iter().copied();
-    let derived = Derived::from_snapshots(&files, known, Offset::MAX, config.max_producers)?;
     let damage = std::mem::take(&mut recovery.damage);
     let scan = Scan::new(&files, &config, &checkpoint, derived, damage, now_ms);
     let outcome = scan.run(&mut segments)?;
@@ -333,13 +335,13 @@ fn finish_truncation(
     files.sync_dir()
 }
 
-/// Removes what interrupted removals and compactions have left: segments that lie below the log's
-/// start, or within a compacted one; and indexes without a segment.
+/// Removes what interrupted removals and compactions have left: segments that lie below `obsolete`,
+/// or within a compacted one; and indexes without a segment.
 fn remove_leftovers(
     files: &Files,
     listing: &Listing,
     segments: &mut Vec<Found>,
-    log_start_offset: Offset,
+    obsolete: Offset,
 ) -> Result<(), StorageFailure> {
     let mut kept: Vec<Found> = Vec::with_capacity(segments.len());
     let mut replaced_below = 0;
@@ -354,7 +356,7 @@ fn remove_leftovers(
         kept.push(found);
     }
     let below = kept
-        .partition_point(|found| found.base_offset <= log_start_offset)
+        .partition_point(|found| found.base_offset <= obsolete)
         .saturating_sub(1);
     for found in kept.drain(..below) {
         files.remove(&found.path(files))?;

@@ -90,6 +90,27 @@ fn the_latest_record_of_each_key_stays_at_its_offset() {
 }
 
 #[test]
+fn small_segments_become_one() {
+    let storage = MemoryStorage::new();
+    let mut log = open_sound(&storage, &compact());
+    for i in 0..30 {
+        put(&mut log, &[&format!("a={i}")]);
+    }
+    flush(&mut log);
+    assert_eq!(files(&storage, ".log").len(), 10);
+    run_round(&mut log, NOW).expect("a round");
+    let names = files(&storage, ".log");
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert_eq!(below(&log, 27), "26:a=26");
+    // What one crash may have left of the old segments is removed.
+    let left = storage.kill();
+    let old = std::path::Path::new(crate::harness::DIR).join("00000000000000000003.log");
+    assert_eq!(storage.content(&old), None);
+    let log = open_sound(&left, &compact());
+    assert_eq!(below(&log, 27), "26:a=26");
+}
+
+#[test]
 fn tombstones_go_after_their_time() {
     let storage = MemoryStorage::new();
     let mut log = open_sound(&storage, &compact());
@@ -139,7 +160,7 @@ fn tombstones_of_different_rounds_keep_their_time() {
         for _ in 0..9 {
             put(&mut log, &["busy=x", &format!("t{i}")]);
         }
-        flush(&mut log);
+        roll_all(&mut log);
         run_round(&mut log, now_ms).expect("a round");
     }
     let has = |log: &Log, key: &str| contents(log).contains(&format!(":{key}=-"));

@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use millstream_log::storage::{MemoryStorage, SyncBehaviour};
-use millstream_log::{AppendOutcome, Cleanup, Log, LogConfig, Recovery};
+use millstream_log::{AppendOutcome, Cleanup, Log, LogConfig, Recovery, limits};
 use millstream_protocol::Offset;
 
 use crate::harness::{NOW, Read, Rec, batch, open, read_all, setup, small, stamp};
 
 /// What a workload does. Sizes are chosen so that segments hold a few batches.
 #[derive(Clone, Copy, Debug)]
-enum Step {
+pub(crate) enum Step {
     /// A batch of so many records of a producer.
     Append {
         producer: u64,
@@ -85,6 +85,14 @@ struct Model {
 impl Model {
     fn end(&self) -> Offset {
         self.sent.last().map_or(0, Sent::next_offset)
+    }
+
+    fn border_below(&self, to: Offset) -> Offset {
+        let borders = self.sent.iter().map(Sent::next_offset);
+        borders
+            .take_while(|border| *border <= to)
+            .last()
+            .unwrap_or(0)
     }
 
     fn next(&mut self, producer: u64, records: u32, keyed: bool) -> Sent {
@@ -166,7 +174,11 @@ fn run(log: &mut Log, model: &mut Model, steps: &[Step], keyed: bool) -> Result<
             Step::Truncate { back } => {
                 let to = model.end().saturating_sub(back).max(model.start.1);
                 model.truncating_to = Some(to);
+                // The start may lie within the batch that is cut off.
+                model.start.0 = model.start.0.min(model.border_below(to));
                 let end = log.truncate(to).map_err(|e| text(&e))?;
+                model.start.0 = log.log_start_offset();
+                model.start.1 = model.start.0;
                 model.truncated(end);
                 model.flushed(end);
             }
@@ -191,6 +203,11 @@ fn append(
     records: u32,
     keyed: bool,
 ) -> Result<(), String> {
+    // A producer has no more batches under way than the log remembers.
+    let of_producer = |sent: &&Sent| sent.producer == producer && !sent.acked;
+    if model.sent.iter().filter(of_producer).count() + 2 > limits::BATCHES_PER_PRODUCER {
+        flush(log, model)?;
+    }
     let sent = model.next(producer, records, keyed);
     model.in_doubt = Some(sent.clone());
     let outcome = sent.send(log)?;
@@ -374,7 +391,6 @@ fn crash_everywhere(
     faults: Faults,
     seeds: u64,
 ) -> Result<Exercised, String> {
-    let keyed = config.cleanup == Cleanup::Compact;
     let mut exercised = Exercised::default();
     for operation in 0.. {
         for seed in 0..seeds {
@@ -383,19 +399,49 @@ fn crash_everywhere(
             storage.set_sync(faults.sync);
             storage.set_dir_sync(faults.dir_sync);
             storage.crash_at(operation);
-            let mut model = Model::default();
-            let done = match Log::create_or_open(setup(&storage, config), NOW) {
-                Err(_) => false,
-                Ok((mut log, _)) => run(&mut log, &mut model, steps, keyed).is_ok(),
-            };
-            let context = |error| format!("operation {operation}, seed {seed}: {error}");
-            recover(&storage.crash(seed), config, &model, seed, &mut exercised).map_err(context)?;
+            let (model, done) = run_all(&storage, config, steps);
+            recover(&storage.crash(seed), config, &model, seed, &mut exercised)
+                .map_err(|error| format!("operation {operation}, seed {seed}: {error}"))?;
             if done {
                 return Ok(exercised);
             }
         }
     }
     Err("the workload has no end".to_owned())
+}
+
+/// Runs a workload on a new log. Says whether the power held until the end.
+fn run_all(storage: &MemoryStorage, config: &LogConfig, steps: &[Step]) -> (Model, bool) {
+    let keyed = config.cleanup == Cleanup::Compact;
+    let mut model = Model::default();
+    let done = match Log::create_or_open(setup(storage, config), NOW) {
+        Err(_) => false,
+        Ok((mut log, _)) => run(&mut log, &mut model, steps, keyed).is_ok(),
+    };
+    (model, done)
+}
+
+/// Cuts the power once, after so many 1000ths of the workload's operations.
+pub(crate) fn crash_at(
+    config: &LogConfig,
+    steps: &[Step],
+    at: u64,
+    seed: u64,
+) -> Result<(), String> {
+    let whole = MemoryStorage::new();
+    let (_, done) = run_all(&whole, config, steps);
+    assert!(done, "the workload fails without a crash");
+    let storage = MemoryStorage::new();
+    storage.crash_at(whole.operations() * at / 1000);
+    let (model, _) = run_all(&storage, config, steps);
+    let seed = seed % (1 << 40);
+    recover(
+        &storage.crash(seed),
+        config,
+        &model,
+        seed,
+        &mut Exercised::default(),
+    )
 }
 
 fn recover(

@@ -2,6 +2,7 @@
 
 mod compaction;
 mod crash;
+mod crash_random;
 mod damage;
 mod disk;
 mod faults;

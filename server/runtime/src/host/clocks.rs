@@ -13,7 +13,10 @@ const MS_PER_SECOND: u64 = 1_000;
 const NS_PER_MS: u64 = 1_000_000;
 
 /// Both clocks tell milliseconds.
-const RESOLUTION: Datetime = Datetime { seconds: 0, nanoseconds: NS_PER_MS as u32 };
+const RESOLUTION: Datetime = Datetime {
+    seconds: 0,
+    nanoseconds: NS_PER_MS as u32,
+};
 
 /// WASI's clocks begin at 1970; what is earlier is told as that.
 fn since_epoch_ms(time_ms: TimestampMs) -> u64 {
@@ -24,7 +27,10 @@ impl wall_clock::Host for HostState {
     fn now(&mut self) -> wasmtime::Result<Datetime> {
         let ms = since_epoch_ms(self.time_ms);
         let nanoseconds = (ms % MS_PER_SECOND * NS_PER_MS) as u32;
-        Ok(Datetime { seconds: ms / MS_PER_SECOND, nanoseconds })
+        Ok(Datetime {
+            seconds: ms / MS_PER_SECOND,
+            nanoseconds,
+        })
     }
 
     fn resolution(&mut self) -> wasmtime::Result<Datetime> {

@@ -25,7 +25,11 @@ impl logging::Host for HostState {
 
 impl store::Host for HostState {
     fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<String>, store::Error>> {
-        let value = self.config.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone());
+        let value = self
+            .config
+            .iter()
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| value.clone());
         Ok(Ok(value))
     }
 

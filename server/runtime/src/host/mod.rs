@@ -22,7 +22,9 @@ use millstream_protocol::{Offset, TimestampMs};
 use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliCtx, WasiCliCtxView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtx, WasiFilesystemCtxView};
-use wasmtime_wasi::p2::bindings::{cli, clocks as wasi_clocks, filesystem, random as wasi_random, sync};
+use wasmtime_wasi::p2::bindings::{
+    cli, clocks as wasi_clocks, filesystem, random as wasi_random, sync,
+};
 
 use self::random::RandomStream;
 use crate::bindings::wasi::config::store;
@@ -115,7 +117,10 @@ fn add_io(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
 
 fn add_command_line(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     fn view(state: &mut HostState) -> WasiCliCtxView<'_> {
-        WasiCliCtxView { ctx: &mut state.cli, table: &mut state.table }
+        WasiCliCtxView {
+            ctx: &mut state.cli,
+            table: &mut state.table,
+        }
     }
     cli::environment::add_to_linker::<_, WasiCli>(linker, view)?;
     cli::exit::add_to_linker::<_, WasiCli>(linker, view)?;
@@ -129,7 +134,10 @@ fn add_command_line(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
 
 fn add_files(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     fn view(state: &mut HostState) -> WasiFilesystemCtxView<'_> {
-        WasiFilesystemCtxView { ctx: &mut state.files, table: &mut state.table }
+        WasiFilesystemCtxView {
+            ctx: &mut state.files,
+            table: &mut state.table,
+        }
     }
     filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, view)?;
     sync::filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, view)

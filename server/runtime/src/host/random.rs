@@ -24,12 +24,22 @@ impl RandomStream {
     pub(super) fn new(deployment: &str, topic: &str, partition: PartitionIndex) -> Self {
         let mut worker = Sha256::new();
         // Lengths keep ("ab", "c") apart from ("a", "bc").
-        for part in [deployment.as_bytes(), topic.as_bytes(), &partition.to_be_bytes()] {
+        for part in [
+            deployment.as_bytes(),
+            topic.as_bytes(),
+            &partition.to_be_bytes(),
+        ] {
             worker.update((part.len() as u64).to_be_bytes());
             worker.update(part);
         }
         let block = [0; 32];
-        Self { worker, position: 0, counter: 0, block, used: block.len() }
+        Self {
+            worker,
+            position: 0,
+            counter: 0,
+            block,
+            used: block.len(),
+        }
     }
 
     /// Begins the stream of one position.
@@ -42,8 +52,14 @@ impl RandomStream {
     fn fill(&mut self, bytes: &mut [u8]) {
         for byte in bytes {
             if self.used == self.block.len() {
-                let block = self.worker.clone().chain_update(self.position.to_be_bytes());
-                self.block = block.chain_update(self.counter.to_be_bytes()).finalize().into();
+                let block = self
+                    .worker
+                    .clone()
+                    .chain_update(self.position.to_be_bytes());
+                self.block = block
+                    .chain_update(self.counter.to_be_bytes())
+                    .finalize()
+                    .into();
                 self.counter += 1;
                 self.used = 0;
             }

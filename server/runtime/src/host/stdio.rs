@@ -7,7 +7,7 @@ use bytes::Bytes;
 use wasmtime::component::Resource;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::bindings::cli::{stderr, stdout};
-use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 use super::HostState;
 use crate::logs::{Logs, Standard};
@@ -29,7 +29,10 @@ impl stderr::Host for HostState {
 
 impl HostState {
     fn log_stream(&mut self, stream: Standard) -> wasmtime::Result<Resource<DynOutputStream>> {
-        let stream: DynOutputStream = Box::new(LogStream { logs: Arc::clone(&self.logs), stream });
+        let stream: DynOutputStream = Box::new(LogStream {
+            logs: Arc::clone(&self.logs),
+            stream,
+        });
         Ok(self.table.push(stream)?)
     }
 }
@@ -42,6 +45,9 @@ struct LogStream {
 
 impl OutputStream for LogStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if bytes.len() > WRITE_BYTES {
+            return Err(StreamError::trap("more was written than is permitted"));
+        }
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         logs.text(self.stream, &bytes, Instant::now());
         Ok(())
@@ -59,4 +65,36 @@ impl OutputStream for LogStream {
 #[async_trait]
 impl Pollable for LogStream {
     async fn ready(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::{LogLine, LogSink};
+
+    struct Nowhere;
+
+    impl LogSink for Nowhere {
+        fn write(&self, _line: LogLine) {}
+    }
+
+    #[test]
+    fn a_guest_cannot_write_more_than_is_permitted() {
+        let logs = Arc::new(Mutex::new(Logs::new(Arc::new(Nowhere), 100)));
+        let mut stream = LogStream {
+            logs,
+            stream: Standard::Output,
+        };
+        let permitted = stream.check_write().unwrap();
+        assert!(stream.write(vec![b'x'; permitted].into()).is_ok());
+        assert!(stream.write_zeroes(permitted).is_ok());
+        assert!(matches!(
+            stream.write(vec![b'x'; permitted + 1].into()),
+            Err(StreamError::Trap(_))
+        ));
+        assert!(matches!(
+            stream.write_zeroes(usize::MAX),
+            Err(StreamError::Trap(_))
+        ));
+    }
 }

@@ -14,7 +14,15 @@ fn start(guest: &Guest<'_>, setup: WorkerSetup) -> Result<Instance, StartError> 
 fn fail(handle: &str, data: &str, limits: WorkerLimits) -> CallError {
     let (mut setup, _) = setup();
     setup.limits = limits;
-    let mut worker = start(&Guest { handle, data, ..Guest::default() }, setup).unwrap();
+    let mut worker = start(
+        &Guest {
+            handle,
+            data,
+            ..Guest::default()
+        },
+        setup,
+    )
+    .unwrap();
     let batch = batch(0, &[b"a", b"b"]);
     let error = worker.handle(&batch).unwrap_err();
     assert_eq!(worker.handle(&batch).unwrap_err(), CallError::Spent);
@@ -25,7 +33,10 @@ const ENDLESS: &str = "(loop $again (br $again)) (unreachable)";
 
 #[test]
 fn an_endless_call_is_stopped() {
-    let limits = WorkerLimits { deadline_ms: 30, ..WorkerLimits::default() };
+    let limits = WorkerLimits {
+        deadline_ms: 30,
+        ..WorkerLimits::default()
+    };
     let error = fail(ENDLESS, "", limits);
     assert_eq!(error, CallError::DeadlineExceeded { deadline_ms: 30 });
     assert_eq!(error.to_string(), "deadline of 30 ms exceeded");
@@ -35,15 +46,30 @@ fn an_endless_call_is_stopped() {
 fn an_endless_init_is_stopped() {
     let (mut setup, _) = setup();
     setup.limits.deadline_ms = 30;
-    let error = start(&Guest { init: ENDLESS, ..Guest::default() }, setup).unwrap_err();
+    let error = start(
+        &Guest {
+            init: ENDLESS,
+            ..Guest::default()
+        },
+        setup,
+    )
+    .unwrap_err();
     assert_eq!(error.to_string(), "init failed: deadline of 30 ms exceeded");
 }
 
 #[test]
 fn a_guest_that_takes_all_memory_is_stopped() {
     let bomb = "(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) (unreachable)";
-    let limits = WorkerLimits { memory_bytes: 4 << 20, ..WorkerLimits::default() };
-    assert_eq!(fail(bomb, "", limits), CallError::MemoryLimit { limit_bytes: 4 << 20 });
+    let limits = WorkerLimits {
+        memory_bytes: 4 << 20,
+        ..WorkerLimits::default()
+    };
+    assert_eq!(
+        fail(bomb, "", limits),
+        CallError::MemoryLimit {
+            limit_bytes: 4 << 20
+        }
+    );
 }
 
 #[test]
@@ -51,15 +77,28 @@ fn a_guest_that_begins_above_the_limit_does_not_start() {
     let (mut setup, _) = setup();
     setup.limits.memory_bytes = 64 << 10;
     let error = start(&Guest::default(), setup).unwrap_err();
-    assert_eq!(error, StartError::Failed(CallError::MemoryLimit { limit_bytes: 64 << 10 }));
+    assert_eq!(
+        error,
+        StartError::Failed(CallError::MemoryLimit {
+            limit_bytes: 64 << 10
+        })
+    );
 }
 
 #[test]
 fn a_guest_that_copes_with_less_memory_goes_on() {
     let (mut setup, _) = setup();
     setup.limits.memory_bytes = 1 << 20;
-    let grow = format!("(drop (memory.grow (i32.const 1000))) (drop (memory.grow (i32.const 1))) {EMPTY}");
-    let mut worker = start(&Guest { handle: &grow, ..Guest::default() }, setup).unwrap();
+    let grow =
+        format!("(drop (memory.grow (i32.const 1000))) (drop (memory.grow (i32.const 1))) {EMPTY}");
+    let mut worker = start(
+        &Guest {
+            handle: &grow,
+            ..Guest::default()
+        },
+        setup,
+    )
+    .unwrap();
     assert_eq!(worker.memory_bytes(), 2 << 16);
     worker.handle(&batch(0, &[b"a"])).unwrap();
     assert_eq!(worker.memory_bytes(), 3 << 16);
@@ -68,36 +107,62 @@ fn a_guest_that_copes_with_less_memory_goes_on() {
 #[test]
 fn a_trap_is_told_with_its_place() {
     let error = fail("(unreachable)", "", WorkerLimits::default());
-    let CallError::Trap { reason, backtrace } = error else { panic!("{error}") };
+    let CallError::Trap { reason, backtrace } = error else {
+        panic!("{error}")
+    };
     assert_eq!(reason, "wasm trap: wasm `unreachable` instruction executed");
     assert_eq!(backtrace, ["handle"]);
 }
 
 #[test]
 fn endless_recursion_is_a_trap() {
-    let error = fail("(call $handle (local.get $batches) (local.get $bytes))", "", WorkerLimits::default());
-    let CallError::Trap { reason, backtrace } = error else { panic!("{error}") };
+    let error = fail(
+        "(call $handle (local.get $batches) (local.get $bytes))",
+        "",
+        WorkerLimits::default(),
+    );
+    let CallError::Trap { reason, backtrace } = error else {
+        panic!("{error}")
+    };
     assert_eq!(reason, "wasm trap: call stack exhausted");
     assert!(backtrace.len() <= 8, "{backtrace:?}");
 }
 
 #[test]
 fn an_error_of_the_guest_is_told_in_its_words() {
-    let error = fail("(call $answer (i32.const 1) (i32.const 1024) (i32.const 7))", "no\\09way", WorkerLimits::default());
+    let error = fail(
+        "(call $answer (i32.const 1) (i32.const 1024) (i32.const 6))",
+        "no\\09way",
+        WorkerLimits::default(),
+    );
     assert_eq!(error, CallError::Guest("no\\tway".into()));
 }
 
 #[test]
 fn an_error_of_init_is_told_in_its_words() {
     let init = "(call $answer (i32.const 1) (i32.const 1024) (i32.const 4))";
-    let error = start(&Guest { init, data: "shan", ..Guest::default() }, setup().0).unwrap_err();
+    let error = start(
+        &Guest {
+            init,
+            data: "shan",
+            ..Guest::default()
+        },
+        setup().0,
+    )
+    .unwrap_err();
     assert_eq!(error.to_string(), "init refused: shan");
 }
 
 #[test]
 fn a_list_outside_memory_is_a_trap() {
-    let error = fail("(call $answer (i32.const 0) (i32.const 1024) (i32.const 0x7fffffff))", "", WorkerLimits::default());
-    let CallError::Trap { reason, .. } = error else { panic!("{error}") };
+    let error = fail(
+        "(call $answer (i32.const 0) (i32.const 1024) (i32.const 0x7fffffff))",
+        "",
+        WorkerLimits::default(),
+    );
+    let CallError::Trap { reason, .. } = error else {
+        panic!("{error}")
+    };
     assert!(reason.contains("list"), "{reason}");
 }
 
@@ -106,10 +171,20 @@ fn outcomes_that_lie_are_refused() {
     let check = |data: &str, bytes: usize, what: &str| {
         let handle = format!("(call $answer (i32.const 0) (i32.const 1024) (i32.const {bytes}))");
         let error = fail(&handle, data, WorkerLimits::default());
-        assert_eq!(error, CallError::BadOutput(BadOutput { at: 0, what: what.into() }));
+        assert_eq!(
+            error,
+            CallError::BadOutput(BadOutput {
+                at: 0,
+                what: what.into()
+            })
+        );
     };
     // An emit of input 0 to output 0, whose record claims 8 KiB.
-    check("\\00\\00\\00\\80\\80\\01", 6, "8192 bytes claimed, 0 are there");
+    check(
+        "\\00\\00\\00\\80\\80\\01",
+        6,
+        "8192 bytes claimed, 0 are there",
+    );
     check("\\00\\00\\02", 3, "the end is missing");
     check("\\04\\01\\00", 3, "input 2 of a call with 2 records");
 }
@@ -119,8 +194,14 @@ fn outputs_of_one_record_are_limited() {
     // A record of nothing at all, emitted twice for input 0.
     let data = "\\00\\00\\00\\0c\\00\\00\\00\\01\\01\\00".repeat(2);
     let handle = "(call $answer (i32.const 0) (i32.const 1024) (i32.const 20))";
-    let limits = WorkerLimits { outputs_per_record: 1, ..WorkerLimits::default() };
-    let expect = BadOutput { at: 10, what: "input 0 has more than 1 outputs".into() };
+    let limits = WorkerLimits {
+        outputs_per_record: 1,
+        ..WorkerLimits::default()
+    };
+    let expect = BadOutput {
+        at: 10,
+        what: "input 0 has more than 1 outputs".into(),
+    };
     assert_eq!(fail(handle, &data, limits), CallError::BadOutput(expect));
 }
 
@@ -132,7 +213,13 @@ fn what_are_no_batches_is_not_handed_over() {
     compressed[22] = 3;
     let mut control = good.clone();
     control[22] = 1 << 5;
-    for bad in [&b"nonsense"[..], &[], &good[..good.len() - 1], &compressed, &control] {
+    for bad in [
+        &b"nonsense"[..],
+        &[],
+        &good[..good.len() - 1],
+        &compressed,
+        &control,
+    ] {
         let error = worker.handle(bad).unwrap_err();
         assert!(matches!(error, CallError::BadInput(_)), "{error}");
     }
@@ -153,16 +240,34 @@ fn a_flood_of_log_lines_is_dropped_and_counted() {
     );
     let (mut setup, kept) = setup();
     setup.limits.log_lines_per_second = 10;
-    let mut worker = start(&Guest { handle: &flood, data: "loopa\\0dline", ..Guest::default() }, setup).unwrap();
+    let mut worker = start(
+        &Guest {
+            handle: &flood,
+            data: "loopa\\0dline",
+            ..Guest::default()
+        },
+        setup,
+    )
+    .unwrap();
     worker.handle(&batch(0, &[b"a"])).unwrap();
     let dropped = worker.log_lines_dropped();
     drop(worker);
 
     // The flood may last into further seconds of the clock, each with its own ten.
-    let (told, lines): (Vec<_>, Vec<_>) = kept.lines().into_iter().partition(|(_, context, _)| context == "millstream");
-    assert!(lines.iter().all(|line| *line == (LogLevel::Info, "loop".into(), "a\\rlin".into())), "{lines:?}");
+    let (told, lines): (Vec<_>, Vec<_>) = kept
+        .lines()
+        .into_iter()
+        .partition(|(_, context, _)| context == "millstream");
+    assert!(
+        lines
+            .iter()
+            .all(|line| *line == (LogLevel::Info, "loop".into(), "a\\rlin".into())),
+        "{lines:?}"
+    );
     assert!(lines.len() >= 10);
     assert_eq!(lines.len() as u64 + dropped, 1_000);
-    let counted = told.iter().map(|(_, _, line)| line.split(' ').next().unwrap().parse::<u64>().unwrap());
+    let counted = told
+        .iter()
+        .map(|(_, _, line)| line.split(' ').next().unwrap().parse::<u64>().unwrap());
     assert_eq!(counted.sum::<u64>(), dropped);
 }

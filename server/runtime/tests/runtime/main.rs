@@ -12,10 +12,23 @@ use std::sync::{Arc, LazyLock, Mutex};
 use bytes::Bytes;
 use millstream_protocol::api::plugin::{LogLevel, WorkerLimits};
 use millstream_protocol::batch::{BatchBuilder, Compression, Header, assign};
-use millstream_runtime::{LogLine, LogSink, Runtime, RuntimeConfig, WorkerSetup};
+use millstream_runtime::{
+    Instance, LogLine, LogSink, Outcomes, Plugin, Runtime, RuntimeConfig, WorkerSetup,
+};
 
 /// One engine for all tests: it is meant to be shared.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new(RuntimeConfig::default()).unwrap());
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Runtime::new(RuntimeConfig::default()).unwrap());
+
+/// A broker hands these from thread to thread.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<Runtime>();
+    is_shared::<Plugin>();
+    is_shared::<Outcomes>();
+    is_send::<Instance>();
+};
 
 /// Keeps log lines.
 #[derive(Default)]
@@ -31,7 +44,10 @@ impl Kept {
     /// Level, context and message of each line.
     fn lines(&self) -> Vec<(LogLevel, String, String)> {
         let lines = self.0.lock().unwrap();
-        lines.iter().map(|line| (line.level, line.context.clone(), line.message.clone())).collect()
+        lines
+            .iter()
+            .map(|line| (line.level, line.context.clone(), line.message.clone()))
+            .collect()
     }
 }
 
@@ -56,9 +72,19 @@ const BATCH_TIME_MS: i64 = 1_517_363_399_650;
 /// A batch of records that have these values, and a header, at an offset.
 fn batch(base_offset: u64, values: &[&[u8]]) -> Vec<u8> {
     let mut builder = BatchBuilder::new(Compression::None, 8 << 20);
-    let header = Header { name: Bytes::from_static(b"h"), value: Some(Bytes::from_static(b"v")) };
+    let header = Header {
+        name: Bytes::from_static(b"h"),
+        value: Some(Bytes::from_static(b"v")),
+    };
     for value in values {
-        builder.append(BATCH_TIME_MS, Some(b"key"), Some(value), std::slice::from_ref(&header)).unwrap();
+        builder
+            .append(
+                BATCH_TIME_MS,
+                Some(b"key"),
+                Some(value),
+                std::slice::from_ref(&header),
+            )
+            .unwrap();
     }
     let mut batch = builder.finish(None).unwrap().to_vec();
     assign(&mut batch, base_offset, 1).unwrap();

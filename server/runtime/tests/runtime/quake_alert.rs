@@ -10,9 +10,17 @@ use crate::{RUNTIME, batch, built, setup};
 fn a_week_of_earthquakes_gives_85_alerts() {
     let component = built::component("plugins/quake-alert", "quake_alert.wasm");
     let plugin = RUNTIME.compile(&component).unwrap();
-    assert!(plugin.imports().iter().any(|import| import == "wasi:config/store@0.2.0-rc.1"));
+    assert!(
+        plugin
+            .imports()
+            .iter()
+            .any(|import| import == "wasi:config/store@0.2.0-rc.1")
+    );
 
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/earthquakes.ndjson");
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/earthquakes.ndjson"
+    );
     let earthquakes = std::fs::read_to_string(path).unwrap();
     let values: Vec<_> = earthquakes.lines().map(str::as_bytes).collect();
     assert_eq!(values.len(), 1_707);
@@ -31,7 +39,9 @@ fn a_week_of_earthquakes_gives_85_alerts() {
         let outcomes = worker.handle(&batches).unwrap();
         assert_eq!(outcomes.records() as usize, values.len());
         for outcome in &outcomes {
-            let Outcome::Emit(emit) = outcome else { panic!("{outcome:?}") };
+            let Outcome::Emit(emit) = outcome else {
+                panic!("{outcome:?}")
+            };
             assert_eq!(emit.output, 1);
             inputs.insert(base + u64::from(emit.input));
             networks.insert(emit.key.unwrap().to_vec());
@@ -43,5 +53,8 @@ fn a_week_of_earthquakes_gives_85_alerts() {
 
     setup.config = vec![("min-mag".into(), "weak".into())];
     let refused = plugin.start(setup).unwrap_err();
-    assert_eq!(refused.to_string(), "init refused: min-mag must be a number, not `weak`");
+    assert_eq!(
+        refused.to_string(),
+        "init refused: min-mag must be a number, not `weak`"
+    );
 }

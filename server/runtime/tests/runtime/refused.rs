@@ -11,11 +11,25 @@ fn check(component: &[u8], expect: &str) {
 }
 
 fn check_import(imports: &str, expect: &str) {
-    check(&Guest { imports, ..Guest::default() }.component(), expect);
+    check(
+        &Guest {
+            imports,
+            ..Guest::default()
+        }
+        .component(),
+        expect,
+    );
 }
 
 fn check_exports(exports: &str, expect: &str) {
-    check(&Guest { exports, ..Guest::default() }.component(), expect);
+    check(
+        &Guest {
+            exports,
+            ..Guest::default()
+        }
+        .component(),
+        expect,
+    );
 }
 
 #[test]
@@ -36,9 +50,13 @@ fn a_digest_is_sha_256() {
 
 #[test]
 fn what_is_no_component_is_refused() {
-    check(b"garbage bytes", "not a WebAssembly component: the first bytes are not those of one");
+    check(
+        b"garbage bytes",
+        "not a WebAssembly component: the first bytes are not those of one",
+    );
     let module = wat::parse_str("(module)").unwrap();
-    let expect = "a core WebAssembly module, not a component (Rust: build for the target wasm32-wasip2)";
+    let expect =
+        "a core WebAssembly module, not a component (Rust: build for the target wasm32-wasip2)";
     check(&module, expect);
 }
 
@@ -52,9 +70,19 @@ fn a_broken_component_is_refused() {
 
 #[test]
 fn a_large_component_is_refused_unseen() {
-    let runtime = Runtime::new(RuntimeConfig { max_component_bytes: 10, ..RuntimeConfig::default() }).unwrap();
+    let runtime = Runtime::new(RuntimeConfig {
+        max_component_bytes: 10,
+        ..RuntimeConfig::default()
+    })
+    .unwrap();
     let error = runtime.compile(&[0; 11]).unwrap_err();
-    assert_eq!(error, RefusedError::TooLarge { bytes: 11, limit: 10 });
+    assert_eq!(
+        error,
+        RefusedError::TooLarge {
+            bytes: 11,
+            limit: 10
+        }
+    );
 }
 
 #[test]
@@ -67,7 +95,10 @@ fn an_import_that_is_not_granted_is_named() {
         r#"(import "wasi:http/outgoing-handler@0.2.0" (instance))"#,
         "the component imports `wasi:http/outgoing-handler@0.2.0`, which is not granted",
     );
-    check_import(r#"(import "help" (func))"#, "the component imports `help`, which is not granted");
+    check_import(
+        r#"(import "help" (func))"#,
+        "the component imports `help`, which is not granted",
+    );
 }
 
 #[test]
@@ -88,19 +119,29 @@ fn an_import_of_another_version_is_named_with_the_one_served() {
 fn an_import_of_another_type_is_named() {
     let imports = r#"(import "wasi:random/random@0.2.0" (instance
         (export "get-random-u64" (func (result string)))))"#;
-    let component = Guest { imports, ..Guest::default() }.component();
+    let component = Guest {
+        imports,
+        ..Guest::default()
+    }
+    .component();
     let error = RUNTIME.compile(&component).unwrap_err();
-    let RefusedError::Import { import, problem } = &error else { panic!("{error}") };
-    assert_eq!(import, "wasi:random/random@0.2.0");
-    assert!(problem.contains("get-random-u64"), "{problem}");
+    let expect = "the component imports `wasi:random/random@0.2.0`, which differs from what this broker serves: \
+                  instance export `get-random-u64` has the wrong type: ";
+    assert!(error.to_string().starts_with(expect), "{error}");
 }
 
 #[test]
 fn an_import_of_a_function_that_is_not_there_is_named() {
     let imports = r#"(import "wasi:random/random@0.2.0" (instance (export "roll-dice" (func (result u64)))))"#;
-    let component = Guest { imports, ..Guest::default() }.component();
+    let component = Guest {
+        imports,
+        ..Guest::default()
+    }
+    .component();
     let error = RUNTIME.compile(&component).unwrap_err();
-    let RefusedError::Import { import, problem } = &error else { panic!("{error}") };
+    let RefusedError::Import { import, problem } = &error else {
+        panic!("{error}")
+    };
     assert_eq!(import, "wasi:random/random@0.2.0");
     assert!(problem.contains("roll-dice"), "{problem}");
 }
@@ -132,14 +173,21 @@ fn an_export_of_another_version_is_named_with_the_one_called() {
 }
 
 #[test]
-fn an_export_of_another_type_is_named() {
-    let other = r#"
-        (export "millstream:plugin/lifecycle@0.1.0" (instance $lifecycle))
-        (instance $other (export "handle" (func $logging "log")))
-        (export "millstream:plugin/batch-handler@0.1.0" (instance $lifecycle))
+fn an_export_of_another_type_is_named_with_the_one_called() {
+    check_exports(
+        &EXPORTS.replace("$batch-handler)", "$lifecycle)"),
+        "the component exports `millstream:plugin/batch-handler@0.1.0`, which lacks the function `handle`",
+    );
+    let wrong = r#"
+        (func $wrong (param "batches" string) (result (result (list u8) (error string)))
+            (canon lift (core func $guest "handle")
+                (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+        (instance $other (export "handle" (func $wrong)))
     "#;
-    let component = Guest { exports: other, ..Guest::default() }.component();
-    let error = RUNTIME.compile(&component).unwrap_err();
-    let RefusedError::Export { export, .. } = &error else { panic!("{error}") };
-    assert_eq!(export, "millstream:plugin/batch-handler@0.1.0#handle");
+    check_exports(
+        &format!("{wrong} {}", EXPORTS.replace("$batch-handler)", "$other)")),
+        "the component exports `millstream:plugin/batch-handler@0.1.0`, whose `handle` is \
+         `func(string) -> result<list<u8>, string>`, but this broker calls \
+         `func(list<u8>) -> result<list<u8>, string>`",
+    );
 }

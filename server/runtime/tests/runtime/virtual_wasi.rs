@@ -20,10 +20,17 @@ fn start() -> (Instance, Arc<Kept>) {
 /// Tells a new worker one thing at an offset, and returns what it found.
 fn find_at(offset: u64, command: &str) -> String {
     let (mut worker, _) = start();
-    let outcomes = worker.handle(&batch(offset, &[command.as_bytes()])).unwrap();
+    let outcomes = worker
+        .handle(&batch(offset, &[command.as_bytes()]))
+        .unwrap();
     let found: Vec<_> = outcomes.iter().collect();
-    let [Outcome::Emit(emit)] = found[..] else { panic!("{found:?}") };
-    assert_eq!((emit.input, emit.output, emit.timestamp_ms), (0, 0, BATCH_TIME_MS));
+    let [Outcome::Emit(emit)] = found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!(
+        (emit.input, emit.output, emit.timestamp_ms),
+        (0, 0, BATCH_TIME_MS)
+    );
     String::from_utf8(emit.value.unwrap().to_vec()).unwrap()
 }
 
@@ -33,7 +40,10 @@ fn find(command: &str) -> String {
 
 #[test]
 fn a_worker_knows_itself() {
-    assert_eq!(find("context"), r#"probe-1 commands 7 ["found"] Some("blue")"#);
+    assert_eq!(
+        find("context"),
+        r#"probe-1 commands 7 ["found"] Some("blue")"#
+    );
 }
 
 #[test]
@@ -56,7 +66,10 @@ fn randomness_is_the_positions() {
 
 #[test]
 fn there_is_nothing_around() {
-    assert_eq!(find("surroundings"), "0 arguments, 0 variables, Err(NotFound), 0 from stdin");
+    assert_eq!(
+        find("surroundings"),
+        "0 arguments, 0 variables, Err(NotFound), 0 from stdin"
+    );
 }
 
 #[test]
@@ -64,8 +77,11 @@ fn what_is_printed_is_logged() {
     let (mut worker, kept) = start();
     worker.handle(&batch(0, &[b"print", b"log"])).unwrap();
     let lines = kept.lines();
-    let line = |level, context: &str, message: &str| (level, context.to_owned(), message.to_owned());
-    let (logged, printed): (Vec<_>, Vec<_>) = lines.into_iter().partition(|(_, _, message)| message == "logged");
+    let line =
+        |level, context: &str, message: &str| (level, context.to_owned(), message.to_owned());
+    let (logged, printed): (Vec<_>, Vec<_>) = lines
+        .into_iter()
+        .partition(|(_, _, message)| message == "logged");
     let expect = [
         line(LogLevel::Info, "stdout", "one"),
         line(LogLevel::Info, "stdout", "two"),
@@ -73,7 +89,9 @@ fn what_is_printed_is_logged() {
         line(LogLevel::Info, "stdout", "three"),
     ];
     assert_eq!(printed, expect);
-    let [(LogLevel::Warn, context, _)] = &logged[..] else { panic!("{logged:?}") };
+    let [(LogLevel::Warn, context, _)] = &logged[..] else {
+        panic!("{logged:?}")
+    };
     assert!(context.starts_with("src/lib.rs:"), "{context}");
 }
 
@@ -81,29 +99,61 @@ fn what_is_printed_is_logged() {
 fn a_panic_is_told_with_its_message() {
     let (mut worker, kept) = start();
     let error = worker.handle(&batch(0, &[b"panic"])).unwrap_err();
-    let CallError::Trap { reason, backtrace } = error else { panic!("{error}") };
-    assert!(reason.contains("`unreachable`") && reason.contains("as told"), "{reason}");
+    let CallError::Trap { reason, backtrace } = error else {
+        panic!("{error}")
+    };
+    assert!(
+        reason.contains("`unreachable`") && reason.contains("as told"),
+        "{reason}"
+    );
     assert!(!backtrace.is_empty());
-    assert!(kept.lines().iter().any(|(_, context, line)| context == "stderr" && line == "as told"));
+    assert!(
+        kept.lines()
+            .iter()
+            .any(|(_, context, line)| context == "stderr" && line == "as told")
+    );
 }
 
 #[test]
 fn an_exit_is_a_trap() {
     let error = start().0.handle(&batch(0, &[b"exit"])).unwrap_err();
-    let CallError::Trap { reason, .. } = error else { panic!("{error}") };
+    let CallError::Trap { reason, .. } = error else {
+        panic!("{error}")
+    };
     assert!(reason.starts_with("exited with status"), "{reason}");
 }
 
 #[test]
 fn a_handlers_failures_arrive() {
     let (mut worker, _) = start();
-    let outcomes = worker.handle(&batch(0, &[b"drop", b"reject", b"retry", b"forward"])).unwrap();
+    let outcomes = worker
+        .handle(&batch(0, &[b"drop", b"reject", b"retry", b"forward"]))
+        .unwrap();
     let outcomes: Vec<_> = outcomes.iter().collect();
-    let [first, second, Outcome::Emit(emit)] = outcomes[..] else { panic!("{outcomes:?}") };
-    assert_eq!(first, Outcome::Reject { input: 1, reason: "as told" });
-    assert_eq!(second, Outcome::Retry { input: 2, after_ms: 1_500, reason: "as told" });
-    assert_eq!((emit.input, emit.key, emit.value), (3, Some(&b"key"[..]), Some(&b"forward"[..])));
+    let [first, second, Outcome::Emit(emit)] = outcomes[..] else {
+        panic!("{outcomes:?}")
+    };
+    assert_eq!(
+        first,
+        Outcome::Reject {
+            input: 1,
+            reason: "as told"
+        }
+    );
+    assert_eq!(
+        second,
+        Outcome::Retry {
+            input: 2,
+            after_ms: 1_500,
+            reason: "as told"
+        }
+    );
+    assert_eq!(
+        (emit.input, emit.key, emit.value),
+        (3, Some(&b"key"[..]), Some(&b"forward"[..]))
+    );
     assert_eq!(emit.headers.collect::<Vec<_>>(), [("h", Some(&b"v"[..]))]);
+    assert_eq!(emit.to_headers()[0].name, "h");
 
     let error = worker.handle(&batch(4, &[b"drop", b"abort"])).unwrap_err();
     assert_eq!(error, CallError::Guest("as told".into()));
@@ -113,7 +163,10 @@ fn a_handlers_failures_arrive() {
 fn init_may_refuse() {
     let (mut setup, _) = setup();
     setup.config.push(("refuse".into(), "not today".into()));
-    assert_eq!(PROBE.start(setup).unwrap_err().to_string(), "init refused: not today");
+    assert_eq!(
+        PROBE.start(setup).unwrap_err().to_string(),
+        "init refused: not today"
+    );
     let (mut setup, _) = crate::setup();
     setup.outputs.clear();
     let expect = "init refused: the deployment declares no output `found` (it declares none)";

@@ -11,14 +11,8 @@ pub(super) const LATENCY_RECORD_BYTES: usize = 1024;
 /// Bytes of an acknowledgement on the wire, about.
 const ACK_BYTES: usize = 32;
 
-/// Measures latencies until the acknowledgement, and until a consumer has the record.
-pub(super) fn all(bench: &mut Bench) -> anyhow::Result<()> {
-    acknowledgements(bench)?;
-    bench.tell();
-    end_to_end(bench)
-}
-
-fn acknowledgements(bench: &mut Bench) -> anyhow::Result<()> {
+/// Measures latencies until the acknowledgement.
+pub(super) fn acknowledgements(bench: &mut Bench) -> anyhow::Result<()> {
     let wanted = DURABILITIES.map(|of| bench.plan.wants(&catalogue::ack_latency(of)));
     if !wanted.contains(&true) && !bench.plan.wants(ROUND_TRIP_ACK) {
         return Ok(());
@@ -54,7 +48,8 @@ fn acknowledgements(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn end_to_end(bench: &mut Bench) -> anyhow::Result<()> {
+/// Measures latencies until a consumer has the record.
+pub(super) fn end_to_end(bench: &mut Bench) -> anyhow::Result<()> {
     let wanted = DURABILITIES.map(|of| bench.plan.wants(&catalogue::end_to_end_latency(of)));
     if !wanted.contains(&true) && !bench.plan.wants(ROUND_TRIP_RECORD) {
         return Ok(());

@@ -10,21 +10,22 @@ mod worker;
 use super::catalogue::Shape;
 use super::run::Bench;
 
-/// Measures every row of the plan.
-pub(super) fn measure(bench: &mut Bench) -> anyhow::Result<()> {
-    broker::facts(bench)?;
-    bench.tell();
-    for shape in Shape::ALL {
-        throughput::shape(bench, shape)?;
+/// Measures every row of the plan. What fails is given back, and the others are measured all the
+/// same.
+pub(super) fn measure(bench: &mut Bench) -> Vec<anyhow::Error> {
+    let mut failures = Vec::new();
+    let mut attempt = |scenario: &dyn Fn(&mut Bench) -> anyhow::Result<()>| {
+        failures.extend(scenario(bench).err());
         bench.tell();
+    };
+    attempt(&broker::facts);
+    for shape in Shape::ALL {
+        attempt(&|bench| throughput::shape(bench, shape));
     }
-    latency::all(bench)?;
-    bench.tell();
-    worker::quake_alert(bench)?;
-    bench.tell();
-    ceilings::remaining(bench)?;
-    bench.tell();
-    broker::start_with_log(bench)?;
-    bench.tell();
-    Ok(())
+    attempt(&latency::acknowledgements);
+    attempt(&latency::end_to_end);
+    attempt(&worker::quake_alert);
+    attempt(&ceilings::remaining);
+    attempt(&broker::start_with_log);
+    failures
 }

@@ -53,46 +53,66 @@ pub(in crate::bench) async fn run(
         start: Position::Earliest,
         limits: WorkerLimits::default(),
     };
-    let first = Progress::of(&admin.deploy_plugin(component, spec).await?);
-    let begun = Instant::now();
-    let (last, elapsed) = loop {
-        let progress = Progress::of(&admin.describe_plugin(name).await?);
-        anyhow::ensure!(
-            progress.failures == 0,
-            "a worker failed {} times",
-            progress.failures
-        );
-        if progress.handled >= records {
-            break (progress, begun.elapsed());
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
+    let deployed = admin.deploy_plugin(component, spec).await?;
+    let rate = until_handled(&admin, &deployed, records).await;
+    let verified = if rate.is_ok() {
+        verify(&admin, output, strong(records)).await
+    } else {
+        Ok(())
     };
+    let removed = admin.remove_plugin(name).await;
+    // What failed first says why.
+    let rate = rate?;
+    verified?;
+    removed?;
+    Ok(rate)
+}
+
+/// The records handled in a second until all are.
+async fn until_handled(
+    admin: &Admin,
+    deployed: &DeploymentDescription,
+    records: u64,
+) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    let first = handled(deployed)?;
     anyhow::ensure!(
-        first.handled < records,
+        first < records,
         "{records} records are too few: all were handled at once"
     );
-    verify(&admin, output, strong(records)).await?;
-    admin.remove_plugin(name).await?;
-    Ok((last.handled - first.handled) as f64 / elapsed.as_secs_f64())
-}
-
-/// How far all workers of a deployment are together.
-struct Progress {
-    handled: u64,
-    failures: u64,
-}
-
-impl Progress {
-    fn of(deployment: &DeploymentDescription) -> Self {
-        let sum = |count: fn(&millstream::WorkerDescription) -> u64| {
-            deployment.workers.iter().map(count).sum()
-        };
-        // Handled is what is committed: outputs are in the log by then.
-        Self {
-            handled: sum(|worker| worker.committed_offset),
-            failures: sum(|worker| worker.failures),
+    loop {
+        let last = handled(&admin.describe_plugin(deployed.spec.name.as_str()).await?)?;
+        if last >= records {
+            return Ok((last - first) as f64 / begun.elapsed().as_secs_f64());
         }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// What all workers of a deployment have handled together: what is committed, so that the outputs
+/// are in the log. A worker that fails ends the run.
+fn handled(deployment: &DeploymentDescription) -> anyhow::Result<u64> {
+    for worker in &deployment.workers {
+        match &worker.state {
+            WorkerState::Running => {}
+            WorkerState::BackingOff { reason, .. } | WorkerState::Paused { reason } => {
+                bail!(
+                    "the worker failed at offset {}: {reason}",
+                    worker.committed_offset
+                )
+            }
+        }
+        anyhow::ensure!(
+            worker.failures == 0,
+            "the worker failed {} times",
+            worker.failures
+        );
+    }
+    Ok(deployment
+        .workers
+        .iter()
+        .map(|worker| worker.committed_offset)
+        .sum())
 }
 
 async fn verify(admin: &Admin, output: &str, expected: u64) -> anyhow::Result<()> {

@@ -115,7 +115,7 @@ fn every_refusal_has_an_exit_code_and_advice() {
     ShuttingDown: exit 5, try again in a moment
     TimedOut: exit 1, try again in a moment
     Internal: exit 1, this is a fault of the program's own: the broker's log says more
-    DeploymentExists: exit 5, deploy under another `--name`, or remove the old one with `millstream plugin remove`
+    DeploymentExists: exit 5, deploy under another `--name`, or in its place with `--replace`
     GroupOwnedByDeployment: exit 5, name another group: `millstream plugin list` shows the plugins, each has a group of its name
     ");
 }
@@ -149,8 +149,7 @@ fn no_connection() {
     exit 3
     ");
     insta::assert_snapshot!(shown(connect(CloseReason::Refused)), @r"
-    error: cannot connect to the broker at localhost:9092
-      cause: cannot connect to localhost:9092: the peer takes no further connections at the moment
+    error: cannot connect to localhost:9092: the peer takes no further connections at the moment
       try: try again in a moment
     exit 3
     ");
@@ -171,15 +170,13 @@ fn certificates_that_are_refused() {
     };
     let refused = CloseReason::CertificateRefused(fault(CertificateFaultKind::UnknownAuthority));
     insta::assert_snapshot!(shown(connect(refused)), @r"
-    error: cannot connect to the broker at localhost:9092
-      cause: cannot connect to localhost:9092: the peer refuses this side's certificate: it is not signed by this cluster's authority
+    error: cannot connect to localhost:9092: the peer refuses this side's certificate: it is not signed by this cluster's authority
       try: the profile belongs to another cluster, or the cluster's authority was made anew: take the profile that this broker's authority issued
     exit 6
     ");
     let expired = CloseReason::PeerNotTrusted(fault(CertificateFaultKind::Expired));
     insta::assert_snapshot!(shown(connect(expired)), @r"
-    error: cannot connect to the broker at localhost:9092
-      cause: cannot connect to localhost:9092: the peer's certificate is not trusted: it is expired or not valid yet
+    error: cannot connect to localhost:9092: the peer's certificate is not trusted: it is expired or not valid yet
       try: check the clocks of both machines, then issue a new certificate
     exit 6
     ");
@@ -214,7 +211,7 @@ fn brokers_that_do_not_start_or_stop_by_themselves() {
     };
     insta::assert_snapshot!(shown(StartError::DataDir(in_use)), @r"
     error: data directory /data is in use by process 4711
-      try: use the broker that runs there, stop it, or start this one on another data directory
+      try: use the broker that runs there, stop it, or start this one on another (`--data-dir`)
     exit 5
     ");
     let version = DataDirError::Version {
@@ -250,6 +247,7 @@ fn files_that_are_not_there() {
     insta::assert_snapshot!(shown(missing), @r"
     error: cannot read orders.ndjson
       cause: entity not found
+      try: check the path
     exit 4
     ");
 }
@@ -279,9 +277,7 @@ fn several_lines_stay_below_each_other_and_steer_no_terminal() {
 fn programs_get_json() {
     let error = broker(ErrorCode::UnknownTopic, "there is no topic orders")
         .context("cannot describe orders");
-    insta::assert_snapshot!(json(&error), @r#"
-    {"error":{"message":"cannot describe orders","causes":["there is no topic orders"],"try":"`millstream topic list` shows the topics; `millstream topic create` makes one","exit_code":4,"code":"UnknownTopic"}}
-    "#);
+    insta::assert_snapshot!(json(&error), @r#"{"error":{"message":"cannot describe orders","causes":["there is no topic orders"],"try":"`millstream topic list` shows the topics; `millstream topic create` makes one","exit_code":4,"code":"UnknownTopic"}}"#);
     insta::assert_snapshot!(json(&anyhow!("failed")), @r#"{"error":{"message":"failed","causes":[],"try":null,"exit_code":1,"code":null}}"#);
 }
 

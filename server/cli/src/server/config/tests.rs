@@ -40,7 +40,8 @@ fn fault(text: &str) -> String {
     let folder = folder();
     let path = folder.path().join("millstream.toml");
     fs::write(&path, text).unwrap();
-    let error = ServerConfig::load(&path).err().expect("a fault");
+    let config = ServerConfig::read(&path).and_then(ServerConfig::check);
+    let error = config.err().expect("a fault");
     format!("{error:#}").replace(&*folder.path().to_string_lossy(), "/etc/millstream")
 }
 
@@ -49,10 +50,11 @@ fn little_is_needed_and_paths_start_at_the_file() {
     let folder = folder();
     let path = folder.path().join("millstream.toml");
     fs::write(&path, MINIMAL).unwrap();
-    let config = ServerConfig::load(&path).unwrap();
-    assert_eq!(config.broker.data_dir, folder.path().join("data"));
-    assert_eq!(config.broker.transport, TransportConfig::server());
-    assert_eq!(config.log_level, LogLevel::Info);
+    let config = ServerConfig::read(&path).unwrap();
+    assert_eq!(config.log_level(), LogLevel::Info);
+    let config = config.check().unwrap();
+    assert_eq!(config.data_dir, folder.path().join("data"));
+    assert_eq!(config.transport, TransportConfig::server());
 }
 
 #[test]
@@ -94,18 +96,10 @@ fn what_is_wrong_is_named() {
       |          ^^^^^^^^^^^
     invalid socket address syntax
     "#);
-    insta::assert_snapshot!(fault(&MINIMAL.replace("\"server.", "\"client.")), @r"
-    the configuration file /etc/millstream/millstream.toml cannot be used: [identity] is millstream://client/client, which may not accept connections
-    ");
-    insta::assert_snapshot!(fault(&MINIMAL.replace("ca.pem", "none.pem")), @r"
-    the configuration file /etc/millstream/millstream.toml cannot be used: cannot read /etc/millstream/none.pem: No such file or directory (os error 2)
-    ");
-    insta::assert_snapshot!(fault(&format!("{MINIMAL}[workers]\nthreads = 0\n")), @r"
-    the configuration file /etc/millstream/millstream.toml cannot be used: [workers] threads is not between 1 and 1024
-    ");
-    insta::assert_snapshot!(fault(&format!("{MINIMAL}[transport]\nmtu_upper_bound = 9000\n")), @r"
-    the configuration file /etc/millstream/millstream.toml cannot be used: [transport]: mtu_upper_bound of 9000 bytes is not between 1200 and 6549: ten datagrams leave together, and more than 65507 bytes at once are lost without an error
-    ");
+    insta::assert_snapshot!(fault(&MINIMAL.replace("\"server.", "\"client.")), @"the configuration file /etc/millstream/millstream.toml cannot be used: [identity] is millstream://client/client, which may not accept connections");
+    insta::assert_snapshot!(fault(&MINIMAL.replace("ca.pem", "none.pem")), @"the configuration file /etc/millstream/millstream.toml cannot be used: cannot read /etc/millstream/none.pem: No such file or directory (os error 2)");
+    insta::assert_snapshot!(fault(&format!("{MINIMAL}[workers]\nthreads = 0\n")), @"the configuration file /etc/millstream/millstream.toml cannot be used: [workers] threads is not between 1 and 1024");
+    insta::assert_snapshot!(fault(&format!("{MINIMAL}[transport]\nmtu_upper_bound = 9000\n")), @"the configuration file /etc/millstream/millstream.toml cannot be used: [transport]: mtu_upper_bound of 9000 bytes is not between 1200 and 6549: ten datagrams leave together, and more than 65507 bytes at once are lost without an error");
     insta::assert_snapshot!(fault(&format!("{MINIMAL}[transport]\nmtu = 1400\n")), @r"
     the configuration file /etc/millstream/millstream.toml cannot be used: TOML parse error at line 9, column 1
       |

@@ -19,7 +19,10 @@ fn init(context: &Context) -> Result<Probe, String> {
         return Err(reason.to_owned());
     }
     let found = context.output("found").map_err(|error| error.to_string())?;
-    Ok(Probe { context: context.clone(), found })
+    Ok(Probe {
+        context: context.clone(),
+        found,
+    })
 }
 
 #[millstream_plugin::handler(init = init)]
@@ -34,7 +37,10 @@ fn handle(probe: &mut Probe, record: Record<'_>, out: &mut Outputs<'_>) -> Resul
             probe.context.outputs(),
             probe.context.config("color"),
         ),
-        "clock" => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis().to_string(),
+        "clock" => SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)?
+            .as_millis()
+            .to_string(),
         "sleep" => {
             thread::sleep(Duration::from_secs(3_600));
             "awake".to_owned()
@@ -44,7 +50,9 @@ fn handle(probe: &mut Probe, record: Record<'_>, out: &mut Outputs<'_>) -> Resul
             "{} arguments, {} variables, {:?}, {} from stdin",
             std::env::args().count(),
             std::env::vars().count(),
-            File::open("/etc/passwd").map(|_| ()).map_err(|error| error.kind()),
+            File::open("/etc/passwd")
+                .map(|_| ())
+                .map_err(|error| error.kind()),
             io::copy(&mut io::stdin(), &mut io::sink())?,
         ),
         "print" => {

@@ -1,0 +1,107 @@
+//! What is built once for all tests of a process: the program, and the example plugin.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::command::run;
+
+/// The environment variable that names a program to test in place of the one that is built here.
+pub const PROGRAM_VARIABLE: &str = "MILLSTREAM_E2E_PROGRAM";
+
+/// The workspace's root.
+pub fn workspace() -> &'static Path {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        root.canonicalize().expect("the workspace's root")
+    })
+}
+
+/// The program, up to date.
+pub fn millstream() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| match std::env::var_os(PROGRAM_VARIABLE) {
+        Some(path) => path.into(),
+        None => build_program(&Build::of_this_process()),
+    })
+}
+
+/// The component of `plugins/quake-alert`, built by the program itself.
+pub fn quake_alert() -> &'static Path {
+    static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
+    COMPONENT.get_or_init(|| {
+        let mut build = Command::new(millstream());
+        build
+            .args(["plugin", "build", "--output", "json", "--target-dir"])
+            .arg(plugins_target_dir())
+            .arg(workspace().join("plugins/quake-alert"));
+        let built = run(&mut build).success().json();
+        built["component"].as_str().expect("the component's path").into()
+    })
+}
+
+/// Where the example plugins are built for tests.
+pub fn plugins_target_dir() -> PathBuf {
+    Build::of_this_process().target_dir.join("tmp").join("plugins")
+}
+
+/// How this very test was built.
+struct Build {
+    target_dir: PathBuf,
+    /// The target's name, if one was asked for.
+    triple: Option<OsString>,
+    profile: OsString,
+}
+
+impl Build {
+    /// Reads it off the test's own path, `<target dir>/[<triple>/]<profile>/deps/<test>`. Cargo
+    /// marks the target directory with a tag.
+    fn of_this_process() -> Self {
+        let test = std::env::current_exe().expect("this test's own file");
+        let profile_dir = test.ancestors().nth(2).expect("a profile's directory");
+        let target_dir = profile_dir
+            .ancestors()
+            .skip(1)
+            .find(|folder| folder.join("CACHEDIR.TAG").exists())
+            .expect("cargo's target directory above this test");
+        let place = profile_dir.strip_prefix(target_dir).expect("a folder below it");
+        let names: Vec<OsString> = place.iter().map(ToOwned::to_owned).collect();
+        let (triple, profile) = match names.as_slice() {
+            [profile] => (None, profile),
+            [triple, profile] => (Some(triple.clone()), profile),
+            _ => panic!("{} is no profile's directory", profile_dir.display()),
+        };
+        // The profile `dev` is the only one whose directory has another name.
+        let profile = if profile == "debug" { "dev".into() } else { profile.clone() };
+        Self { target_dir: target_dir.to_owned(), triple, profile }
+    }
+}
+
+/// Builds the program as this test was built. The whole workspace is named, and its examples (it
+/// has none), so that cargo unites the same features as for `cargo test --workspace` and compiles
+/// nothing twice.
+fn build_program(build: &Build) -> PathBuf {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(workspace())
+        .args(["build", "--workspace", "--bin", "millstream", "--examples"])
+        .args(["--message-format", "json-render-diagnostics", "--profile"])
+        .arg(&build.profile)
+        .arg("--target-dir")
+        .arg(&build.target_dir);
+    if let Some(triple) = &build.triple {
+        cargo.arg("--target").arg(triple);
+    }
+    // What cargo says is seen when a test fails.
+    cargo.stdin(Stdio::null());
+    let built = run(&mut cargo).success();
+    built
+        .stdout
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find(|message| message["target"]["name"] == "millstream" && message["executable"].is_string())
+        .and_then(|message| Some(message["executable"].as_str()?.into()))
+        .expect("a program named millstream among what cargo built")
+}

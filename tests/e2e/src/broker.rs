@@ -1,0 +1,228 @@
+//! A broker: a child process with a folder, a profile and a port of its own.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use millstream::{Client, ClientBuilder, Profile, TransportConfig};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::artifacts::millstream;
+use crate::patience::within;
+use crate::port::Port;
+use crate::process::Process;
+
+/// A client that has not heard the broker for this long looks for it anew. The default is made for
+/// bad links; a test that kills brokers by the dozen has none.
+const SHORT_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Lines of the broker's log that a failing test shows.
+const LOG_LINES_SHOWN: usize = 60;
+
+/// `millstream dev` as a child process. Dropping it kills the process and removes its folder.
+#[derive(Debug)]
+pub struct Broker {
+    // Dropped in this order: the folder goes when nobody writes into it any more.
+    process: Option<Process>,
+    port: Port,
+    /// What stands in front of the program's name, if anything.
+    wrapper: Vec<OsString>,
+    folder: TempDir,
+}
+
+/// A broker that may not be ready yet.
+#[derive(Debug)]
+struct Starting {
+    process: Process,
+    stdout: ChildStdout,
+}
+
+impl Broker {
+    /// Starts a broker on an empty folder and waits until clients can connect.
+    pub fn start() -> Self {
+        Self::start_within(|_| Vec::new())
+    }
+
+    /// Starts it by another program, which is given the broker's command line behind its own:
+    /// `wrapper` makes that of the directory with the broker's own data.
+    pub fn start_within(wrapper: impl FnOnce(&Path) -> Vec<OsString>) -> Self {
+        let folder = tempfile::Builder::new().prefix("millstream-e2e-").tempdir().expect("a folder");
+        let mut broker =
+            Self { process: None, port: Port::reserve(), wrapper: Vec::new(), folder };
+        fs::create_dir_all(broker.broker_dir()).expect("a folder for the broker");
+        broker.wrapper = wrapper(&broker.broker_dir());
+        broker.restart();
+        broker
+    }
+
+    /// Starts it again, on the same folder and port, and waits until clients can connect.
+    pub fn restart(&mut self) {
+        let mut starting = self.launch();
+        let mut said = serde_json::Deserializer::from_reader(BufReader::new(&mut starting.stdout))
+            .into_iter::<serde_json::Value>();
+        let ready = said.next();
+        let is_ready = matches!(&ready, Some(Ok(ready)) if ready["address"] == self.address());
+        assert!(is_ready, "the broker is not ready: {ready:?}; its log:\n{}", self.log());
+        self.process = Some(starting.process);
+    }
+
+    /// Starts it again and kills it after a moment, ready or not.
+    pub fn restart_and_kill_after(&mut self, moment: Duration) {
+        let mut starting = self.launch();
+        // Any moment will do: this waits for nothing.
+        std::thread::sleep(moment);
+        starting.process.kill();
+    }
+
+    fn launch(&self) -> Starting {
+        assert!(self.process.is_none(), "the broker runs already");
+        let log = File::options().create(true).append(true).open(self.log_path());
+        let mut command = match self.wrapper.split_first() {
+            Some((wrapper, args)) => {
+                let mut command = Command::new(wrapper);
+                command.args(args).arg(millstream());
+                command
+            }
+            None => Command::new(millstream()),
+        };
+        self.apply_environment(&mut command);
+        command
+            .args(["dev", "--output", "json", "-v", "--data-dir"])
+            .arg(self.data_dir())
+            .args(["--listen", &self.address()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log.expect("a file for the broker's log"));
+        let mut process = Process::spawn(&mut command);
+        let stdout = process.child().stdout.take().expect("a pipe");
+        Starting { process, stdout }
+    }
+
+    fn running(&mut self) -> &mut Process {
+        self.process.as_mut().expect("a broker that runs")
+    }
+
+    /// Kills it (SIGKILL), at whatever it is doing.
+    pub fn kill(&mut self) {
+        assert!(self.running().is_running(), "the broker ended by itself; its log:\n{}", self.log());
+        self.running().kill();
+        self.process = None;
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&mut self, signal: Signal) {
+        self.running().signal(signal);
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let status = self.running().wait();
+        self.process = None;
+        status
+    }
+
+    /// Its process id.
+    pub fn process_id(&mut self) -> u32 {
+        self.running().id()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.running().is_running()
+    }
+
+    /// Where it listens, `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port.number())
+    }
+
+    /// The folder of everything that the test makes; it goes with the broker.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What it was told to keep its data in.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Where its logs and metadata lie.
+    pub fn broker_dir(&self) -> PathBuf {
+        self.data_dir().join("broker")
+    }
+
+    /// A file of the development authority: `authority.pem`, `client.key`, and so on.
+    pub fn identity_file(&self, name: &str) -> PathBuf {
+        self.data_dir().join("identity").join(name)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("broker.log")
+    }
+
+    /// What it has logged since it was started first.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// The client profile.
+    pub fn profile(&self) -> Profile {
+        Profile::load(&self.profile_path()).expect("the profile that the broker has written")
+    }
+
+    /// The file of the client profile.
+    pub fn profile_path(&self) -> PathBuf {
+        self.data_dir().join("profile.toml")
+    }
+
+    /// A client with the settings that an application has.
+    pub async fn client(&self) -> Client {
+        self.connect(Client::builder()).await
+    }
+
+    /// A client that notices sooner that the broker is gone.
+    pub async fn quick_client(&self) -> Client {
+        let transport =
+            TransportConfig { max_idle_timeout: SHORT_IDLE_TIMEOUT, ..TransportConfig::client() };
+        self.connect(Client::builder().transport(transport)).await
+    }
+
+    async fn connect(&self, builder: ClientBuilder) -> Client {
+        let builder = builder.profile(&self.profile()).expect("a profile with an identity");
+        let connected = within("connecting", builder.connect()).await;
+        connected.unwrap_or_else(|error| panic!("cannot connect: {error}; the log:\n{}", self.log()))
+    }
+
+    /// The program with the broker's profile: `broker.command(["topic", "list"])`.
+    pub fn command<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(millstream());
+        self.apply_environment(&mut command);
+        command.args(args);
+        command
+    }
+
+    /// The user's own profile, data and settings are neither used nor touched.
+    fn apply_environment(&self, command: &mut Command) {
+        command
+            .env("MILLSTREAM_PROFILE", self.profile_path())
+            .env("XDG_CONFIG_HOME", self.folder.path().join("config"))
+            .env("XDG_DATA_HOME", self.folder.path().join("share"))
+            .env_remove("MILLSTREAM_LOG")
+            .env_remove("RUST_LOG");
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let shown = lines.len().saturating_sub(LOG_LINES_SHOWN);
+            eprintln!("the end of the broker's log:\n{}", lines[shown..].join("\n"));
+        }
+    }
+}
