@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 
-use millstream_plugin::{Context, Failure, NewRecord, Output, Outputs, Record, log};
+use millstream_plugin::{Context, Failure, NewRecord, Output, Outputs, Record, json, log};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -20,12 +20,6 @@ pub struct QuakeAlert {
     alerts: Output,
     /// The alert being written; kept for its memory.
     json: Vec<u8>,
-}
-
-/// All that is looked at of a record that gives no alert: most of them.
-#[derive(Deserialize)]
-struct Magnitude {
-    mag: Option<f64>,
 }
 
 /// What is told of a strong earthquake: fields of the event, as they were written there.
@@ -79,7 +73,9 @@ pub fn handle(
     let value = record
         .value()
         .ok_or_else(|| Failure::reject("the record has no value"))?;
-    let Magnitude { mag } = serde_json::from_slice(value)?;
+    // All that is looked at of most records.
+    let [mag] = json::fields(value, ["mag"])?;
+    let mag: Option<f64> = mag.map_or(Ok(None), serde_json::from_str)?;
     if mag.is_none_or(|mag| mag < worker.min_mag) {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use millstream_transport::address::Address;
 use millstream_transport::{
     CloseCode, ConnectError, Connection, Connector, FrameReceiver, FrameSender,
 };
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -123,7 +124,7 @@ enum LinkState {
 pub(crate) struct Link {
     dialer: Arc<Dialer>,
     state: Arc<watch::Sender<LinkState>>,
-    backoff: Arc<parking_lot::Mutex<Backoff>>,
+    backoff: Arc<Mutex<Backoff>>,
     runtime: Handle,
 }
 
@@ -197,49 +198,15 @@ impl Link {
             }
             stale
         });
-        if !started {
-            return;
-        }
-        let (dialer, state, backoff) = (
-            Arc::clone(&self.dialer),
-            Arc::clone(&self.state),
-            Arc::clone(&self.backoff),
-        );
-        self.runtime.spawn(async move {
-            let outcome = dialer.dial().await;
-            match &outcome {
-                Ok(session) => {
-                    backoff.lock().reset();
-                    tracing::debug!(
-                        address = dialer.address,
-                        broker = session.hello.broker_id,
-                        "connected"
-                    );
-                }
-                Err(error) => {
-                    let pause = backoff.lock().after_failure();
-                    tracing::debug!(address = dialer.address, %error, ?pause, "could not connect");
-                    // Held back before the outcome is told: whoever tries again at once waits too.
-                    tokio::time::sleep(pause).await;
-                }
-            }
-            state.send_if_modified(|state| {
-                if matches!(state, LinkState::Closed) {
-                    return false;
-                }
-                *state = match outcome {
-                    Ok(session) => LinkState::Up {
-                        attempt: next,
-                        session: Arc::new(session),
-                    },
-                    Err(error) => LinkState::Down {
-                        attempt: next,
-                        error: Some(error),
-                    },
-                };
-                true
+        if started {
+            let (dialer, state) = (Arc::clone(&self.dialer), Arc::clone(&self.state));
+            let backoff = Arc::clone(&self.backoff);
+            self.runtime.spawn(async move {
+                let outcome = dialer.dial().await;
+                hold_back(&dialer, &outcome, &backoff).await;
+                tell(&state, next, outcome);
             });
-        });
+        }
     }
 
     /// Closes the connection for good, after everything sent before has arrived.
@@ -249,4 +216,39 @@ impl Link {
             session.connection.close(CloseCode::Done, "");
         }
     }
+}
+
+/// Pauses after a failure, before it is told: whoever tries again at once waits too.
+async fn hold_back(dialer: &Dialer, outcome: &Result<Session>, backoff: &Mutex<Backoff>) {
+    let address = &dialer.address;
+    match outcome {
+        Ok(session) => {
+            backoff.lock().reset();
+            tracing::debug!(address, broker = session.hello.broker_id, "connected");
+        }
+        Err(error) => {
+            let pause = backoff.lock().after_failure();
+            tracing::debug!(address, %error, ?pause, "could not connect");
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+fn tell(state: &watch::Sender<LinkState>, attempt: u64, outcome: Result<Session>) {
+    state.send_if_modified(|state| {
+        if matches!(state, LinkState::Closed) {
+            return false;
+        }
+        *state = match outcome {
+            Ok(session) => LinkState::Up {
+                attempt,
+                session: Arc::new(session),
+            },
+            Err(error) => LinkState::Down {
+                attempt,
+                error: Some(error),
+            },
+        };
+        true
+    });
 }

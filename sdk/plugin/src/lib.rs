@@ -55,6 +55,7 @@
 //! - [`Record`], [`Headers`]: what comes in, borrowed from the batch, without a copy
 //! - [`Outputs`], [`NewRecord`]: what goes out, written once
 //! - [`Failure`]: a record that is rejected, to be retried, or a call that fails
+//! - [`json`]: fields of a JSON object, fast
 //! - [`log`]: lines for the plugin's log
 //! - [`testing`]: run a handler in a test
 
@@ -65,6 +66,7 @@ mod context;
 mod failure;
 #[cfg(target_arch = "wasm32")]
 mod guest;
+pub mod json;
 pub mod log;
 mod outputs;
 mod process;

@@ -18,8 +18,9 @@ pub const MAX_WRITER_TURN_BYTES: usize = 32 << 20;
 /// silent.
 pub const MEMBER_SILENCE_LIMIT: Duration = Duration::from_millis(1_500);
 
-/// How often the silence of group members is looked at.
-pub const MEMBER_SILENCE_CHECK: Duration = Duration::from_millis(250);
+/// How often the silence of group members is looked at. What was heard counts from the look that
+/// noticed it, so a member is dead at most twice this after the limit: well within two seconds.
+pub const MEMBER_SILENCE_CHECK: Duration = Duration::from_millis(100);
 
 /// How often retention, compaction and checkpoints are considered.
 pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);

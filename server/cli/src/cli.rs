@@ -1,5 +1,7 @@
 //! The command line as it is typed, and the way from it to what runs.
 
+use std::time::Duration;
+
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -21,6 +23,9 @@ use crate::produce::ProduceArgs;
 use crate::server::ServerArgs;
 use crate::topic::TopicCommand;
 use crate::{bench, broker, consume, demo, dev, group, plugin, produce, server, topic};
+
+/// How long the connection's task has to say that it ends.
+const FAREWELL: Duration = Duration::from_millis(5);
 
 /// A streaming platform in one binary: topics over QUIC, consumer groups, and plugins that process
 /// records next to the data.
@@ -107,6 +112,15 @@ impl Context {
     pub(crate) async fn admin(&self) -> anyhow::Result<Admin> {
         Ok(self.client().await?.admin())
     }
+
+    /// Closes the connection, and gives its task the time to tell the broker. Nothing depends on
+    /// it: without a word, the broker counts the connection until it has been silent for too long.
+    async fn close(&self) {
+        if let Some(client) = self.client.get() {
+            client.close();
+            tokio::time::sleep(FAREWELL).await;
+        }
+    }
 }
 
 impl Cli {
@@ -141,9 +155,7 @@ impl Cli {
             client: OnceCell::new(),
         };
         let outcome = run(command, &context, log, &mut interrupts).await;
-        if let Some(client) = context.client.get() {
-            client.close();
-        }
+        context.close().await;
         outcome
     }
 }

@@ -7,12 +7,12 @@
 //!
 //! # Layout
 //!
-//! - [`dev`], [`server`]: a broker in this process ([`serving`])
-//! - [`demo`]: the main job, from real input to verified output, by processes of its own ([`child`])
-//! - [`topic`], [`group`], [`plugin`], [`broker`]: administration
-//! - [`produce`], [`consume`]: records in and out
-//! - [`bench`]: measurements
-//! - [`connect`], [`interrupt`], [`logging`], [`parse`]: what they have in common, each on its own
+//! - `dev`, `server`: a broker in this process (`serving`)
+//! - `demo`: the main job, from real input to verified output, by processes of its own (`child`)
+//! - `topic`, `group`, `plugin`, `broker`: administration
+//! - `produce`, `consume`: records in and out
+//! - `bench`: measurements
+//! - `connect`, `interrupt`, `logging`, `parse`: what they have in common, each on its own
 
 mod bench;
 mod broker;

@@ -168,8 +168,9 @@ impl Log {
             active: Arc::clone(&view.active),
         }));
         self.epochs.forget_before(start);
-        // What a crash brings back lies below the log's start, and is removed at the next opening.
-        self.remove_segments(&gone)
+        // What a crash in between brings back lies below the log's start, and is removed at the
+        // next opening.
+        self.remove_durably(&gone)
             .map_err(|failure| self.change_error(failure))?;
         Ok(start)
     }
@@ -190,6 +191,14 @@ impl Log {
         }
         self.unflushed.checkpoint = true;
         self.flush_now()
+    }
+
+    fn remove_durably(&self, gone: &[Arc<Segment>]) -> Result<(), StorageFailure> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.remove_segments(gone)?;
+        self.shared.files.sync_dir()
     }
 
     pub(crate) fn remove_segments(&self, gone: &[Arc<Segment>]) -> Result<(), StorageFailure> {

@@ -198,7 +198,9 @@ impl Log {
         Ok(())
     }
 
-    /// Producers and epochs are those of what is left.
+    /// Producers and epochs are those of what is left: of the newest snapshot that remains, and of
+    /// the batches behind it. A producer is forgotten if all that was left of it lies below the
+    /// log's start, and no snapshot is as old as that.
     fn derive_again(&mut self, snapshots: &[Offset], end: Offset) -> Result<(), StorageFailure> {
         let view = self.shared.view.load_full();
         let max_producers = self.config.max_producers;

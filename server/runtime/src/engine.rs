@@ -100,7 +100,7 @@ impl Runtime {
     /// Compiles a component and checks that it fits the world `millstream:plugin/plugin`: it may
     /// import only what is served, and must export what is called.
     ///
-    /// Takes a second of all cores for a megabyte or two; do it apart from what must be quick.
+    /// Takes about a second for a megabyte, on all cores: do it apart from what must be quick.
     ///
     /// # Errors
     ///

@@ -18,8 +18,9 @@
 //!
 //! # Threads
 //!
-//! Everything here blocks. Compile, start and call from plain threads, never from inside an
-//! asynchronous task: the virtual WASI may block on a run-time of its own, which panics there.
+//! Everything here blocks. Compile, start and call from plain threads (tokio's `spawn_blocking` is
+//! one), never from inside an asynchronous task: the virtual WASI may wait on a run-time of its
+//! own, which panics there.
 //!
 //! # Example
 //!

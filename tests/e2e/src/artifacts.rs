@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::command::run;
+use crate::command::{Finished, run};
 
 /// The environment variable that names a program to test in place of the one that is built here.
 pub const PROGRAM_VARIABLE: &str = "MILLSTREAM_E2E_PROGRAM";
@@ -21,25 +21,44 @@ pub fn workspace() -> &'static Path {
 
 /// The program, up to date.
 pub fn millstream() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| match std::env::var_os(PROGRAM_VARIABLE) {
-        Some(path) => path.into(),
+    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| match std::env::var_os(PROGRAM_VARIABLE) {
+        Some(path) => Ok(path.into()),
         None => build_program(&Build::of_this_process()),
-    })
+    });
+    built(program)
 }
 
 /// The component of `plugins/quake-alert`, built by the program itself.
 pub fn quake_alert() -> &'static Path {
-    static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
-    COMPONENT.get_or_init(|| {
+    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let component = COMPONENT.get_or_init(|| {
         let mut build = Command::new(millstream());
         build
             .args(["plugin", "build", "--output", "json", "--target-dir"])
             .arg(plugins_target_dir())
             .arg(workspace().join("plugins/quake-alert"));
-        let built = run(&mut build).success().json();
-        built["component"].as_str().expect("the component's path").into()
-    })
+        let built = succeeded(&mut build)?.json();
+        Ok(built["component"].as_str().expect("the component's path").into())
+    });
+    built(component)
+}
+
+/// What was built, or a failure of every test that needs it: nobody tries again.
+fn built(outcome: &'static Result<PathBuf, String>) -> &'static Path {
+    match outcome {
+        Ok(path) => path,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn succeeded(command: &mut Command) -> Result<Finished, String> {
+    let finished = run(command);
+    if finished.status.success() {
+        Ok(finished)
+    } else {
+        Err(format!("{}: {}\n{}", finished.command, finished.status, finished.stderr))
+    }
 }
 
 /// Where the example plugins are built for tests.
@@ -82,7 +101,7 @@ impl Build {
 /// Builds the program as this test was built. The whole workspace is named, and its examples (it
 /// has none), so that cargo unites the same features as for `cargo test --workspace` and compiles
 /// nothing twice.
-fn build_program(build: &Build) -> PathBuf {
+fn build_program(build: &Build) -> Result<PathBuf, String> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(workspace())
@@ -94,14 +113,12 @@ fn build_program(build: &Build) -> PathBuf {
     if let Some(triple) = &build.triple {
         cargo.arg("--target").arg(triple);
     }
-    // What cargo says is seen when a test fails.
-    cargo.stdin(Stdio::null());
-    let built = run(&mut cargo).success();
-    built
+    let executable = succeeded(&mut cargo)?
         .stdout
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .find(|message| message["target"]["name"] == "millstream" && message["executable"].is_string())
         .and_then(|message| Some(message["executable"].as_str()?.into()))
-        .expect("a program named millstream among what cargo built")
+        .expect("a program named millstream among what cargo built");
+    Ok(executable)
 }

@@ -14,12 +14,13 @@ use millstream_protocol::{Advice, ErrorCode, Offset, WireError};
 use super::OutOfRange;
 use super::claim::Claim;
 use super::gate::Gate;
-use super::intake::{Arrival, Intake, Wanted};
+use super::intake::{Arrival, Intake, Pushed, Wanted};
 use super::lanes::LaneRun;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result, StreamError};
 use crate::limits::{FRAME_OVERHEAD_BYTES, MIN_FETCH_FRAME_BYTES};
 use crate::stream::receive_with_payload;
+use millstream_transport::{FrameReceiver, FrameSender};
 
 /// Why a stream is not read any more.
 enum Stopped {
@@ -31,113 +32,124 @@ enum Stopped {
     Failed(Error),
 }
 
-impl From<Error> for Stopped {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
+/// One run of a lane.
+pub(super) struct Fetch {
+    pub(super) intake: Arc<Intake>,
+    pub(super) run: LaneRun,
+    pub(super) gate: Arc<Gate>,
 }
 
-/// Fetches for one run of a lane until there is nothing left to fetch or the run is stale.
-pub(super) async fn run(intake: Arc<Intake>, run: LaneRun, gate: Arc<Gate>) {
-    let mut backoff = Backoff::default();
-    while let Some(wanted) = intake.plan(run) {
-        let error = match read(&intake, run, &gate, &wanted, &mut backoff).await {
-            Stopped::Stale => return,
-            Stopped::Replan => continue,
-            Stopped::Failed(error) => error,
-        };
-        let outcome = match error {
-            Error::Broker(refusal) if refusal.code.advice() == Advice::GiveUp => {
-                diagnose(&intake, &wanted, refusal).await
-            }
-            error => Err(error),
-        };
-        match outcome {
-            Ok(()) => {}
-            Err(error) if error.advice() == Advice::GiveUp => {
-                intake.fail(error);
-                return;
-            }
-            Err(error) => {
-                tracing::debug!(%error, "fetch stream lost; opening another");
-                tokio::time::sleep(backoff.after_failure()).await;
+impl Fetch {
+    /// Fetches until there is nothing left to fetch or the run is stale.
+    pub(super) async fn run(self) {
+        let mut backoff = Backoff::default();
+        while let Some(wanted) = self.intake.plan(self.run) {
+            let error = match self.read(&wanted, &mut backoff).await {
+                Stopped::Stale => return,
+                Stopped::Replan => continue,
+                Stopped::Failed(error) => error,
+            };
+            let outcome = match error {
+                Error::Broker(refusal) if refusal.code.advice() == Advice::GiveUp => {
+                    diagnose(&self.intake, &wanted, refusal).await
+                }
+                error => Err(error),
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(error) if error.advice() == Advice::GiveUp => {
+                    self.intake.fail(error);
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "fetch stream lost; opening another");
+                    tokio::time::sleep(backoff.after_failure()).await;
+                }
             }
         }
     }
-}
 
-async fn read(
-    intake: &Intake,
-    run: LaneRun,
-    gate: &Gate,
-    wanted: &[Wanted],
-    backoff: &mut Backoff,
-) -> Stopped {
-    match try_read(intake, run, gate, wanted, backoff).await {
-        Ok(never) => match never {},
-        Err(stopped) => stopped,
+    /// Reads one stream until it stops.
+    async fn read(&self, wanted: &[Wanted], backoff: &mut Backoff) -> Stopped {
+        // The broker reads this side's end of the stream for as long as the stream lives.
+        let (_sender, mut receiver) = match self.open(wanted).await {
+            Ok(stream) => stream,
+            Err(error) => return Stopped::Failed(error),
+        };
+        let mut next: Vec<Offset> = wanted.iter().map(|wanted| wanted.offset).collect();
+        loop {
+            self.gate.below(|| self.intake.share_bytes()).await;
+            let frame = match receive_with_payload::<Fetched>(&mut receiver, MAX_FETCH_BYTES).await
+            {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Stopped::Failed(Error::ConnectionLost(StreamError::Ended)),
+                Err(error) => return Stopped::Failed(error),
+            };
+            backoff.reset();
+            let index = frame.0.index as usize;
+            let (Some(wanted), Some(next)) = (wanted.get(index), next.get_mut(index)) else {
+                let what = "records of a partition that was not asked for";
+                return Stopped::Failed(Error::unexpected(what));
+            };
+            if let Err(stopped) = self.take(&wanted.claim, next, frame) {
+                return stopped;
+            }
+        }
     }
-}
 
-async fn try_read(
-    intake: &Intake,
-    run: LaneRun,
-    gate: &Gate,
-    wanted: &[Wanted],
-    backoff: &mut Backoff,
-) -> Result<std::convert::Infallible, Stopped> {
-    // Two frames fill a share, so that one can be on its way while the other is being read.
-    let max_bytes = (intake.share_bytes() / 2).clamp(MIN_FETCH_FRAME_BYTES, DEFAULT_FETCH_BYTES);
-    let request = OpenFetch {
-        partitions: wanted.iter().map(Wanted::to_fetch).collect(),
-        max_bytes: max_bytes as u32,
-    };
-    // The broker reads this side's end of the stream for as long as the stream lives.
-    let (_, _sender, mut receiver) = intake
-        .client
-        .open_answered::<FetchOpened>(Request::OpenFetch(request))
-        .await?;
-    let mut next: Vec<Offset> = wanted.iter().map(|wanted| wanted.offset).collect();
-    loop {
-        gate.below(|| intake.share_bytes()).await;
-        let Some((fetched, payload)) =
-            receive_with_payload::<Fetched>(&mut receiver, MAX_FETCH_BYTES).await?
-        else {
-            return Err(Error::ConnectionLost(StreamError::Ended).into());
+    async fn open(&self, wanted: &[Wanted]) -> Result<(FrameSender, FrameReceiver)> {
+        // Two frames fill a share, so that one can be on its way while the other is being read.
+        let max_bytes = self.intake.share_bytes() / 2;
+        let request = OpenFetch {
+            partitions: wanted.iter().map(Wanted::to_fetch).collect(),
+            max_bytes: max_bytes.clamp(MIN_FETCH_FRAME_BYTES, DEFAULT_FETCH_BYTES) as u32,
         };
-        backoff.reset();
-        let index = fetched.index as usize;
-        let (Some(wanted), Some(next)) = (wanted.get(index), next.get_mut(index)) else {
-            return Err(Error::unexpected("records of a partition that was not asked for").into());
-        };
+        let request = Request::OpenFetch(request);
+        let (_, sender, receiver) = self
+            .intake
+            .client
+            .open_answered::<FetchOpened>(request)
+            .await?;
+        Ok((sender, receiver))
+    }
+
+    /// Takes one frame in, and moves `next` behind it.
+    fn take(
+        &self,
+        claim: &Claim,
+        next: &mut Offset,
+        frame: (Fetched, Bytes),
+    ) -> Result<(), Stopped> {
+        let (fetched, payload) = frame;
         let bytes = payload.len() + FRAME_OVERHEAD_BYTES;
         let (batches, fault) = batches(payload, next);
         if fault.is_none() {
-            *next = fetched.next_offset;
+            *next = fetched.next_offset.max(*next);
         }
+        let (next_offset, high_watermark) = (*next, fetched.high_watermark);
         let arrival = Arrival {
             batches,
-            next_offset: *next,
-            high_watermark: fetched.high_watermark,
+            next_offset,
+            high_watermark,
             bytes,
         };
-        if !intake.push(run, wanted.claim.id, arrival) {
-            return Err(Stopped::Stale);
+        match self.intake.push(self.run, claim.id, arrival) {
+            Pushed::Taken => {}
+            Pushed::Unwanted => return Err(Stopped::Replan),
+            Pushed::Stale => return Err(Stopped::Stale),
         }
-        if let Some(source) = fault {
-            let Claim {
-                topic, partition, ..
-            } = &*wanted.claim;
-            let (topic, partition) = (Arc::clone(topic), *partition);
-            let error = Error::Corrupt {
+        let Some(source) = fault else { return Ok(()) };
+        let (topic, partition) = (Arc::clone(&claim.topic), claim.partition);
+        self.intake.stall(
+            claim.id,
+            Error::Corrupt {
                 topic,
                 partition,
                 offset: *next,
                 source,
-            };
-            intake.stall(wanted.claim.id, error);
-            return Err(Stopped::Replan);
-        }
+            },
+        );
+        Err(Stopped::Replan)
     }
 }
 

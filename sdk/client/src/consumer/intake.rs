@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use super::OutOfRange;
 use super::claim::{Claim, ClaimId, ClaimTarget};
-use super::fetch;
+use super::fetch::Fetch;
 use super::gate::Gate;
 use super::lanes::{LaneId, LaneRun, Lanes};
 use crate::client::Client;
@@ -52,6 +52,17 @@ pub(super) struct Arrival {
     pub(super) next_offset: Offset,
     pub(super) high_watermark: Offset,
     pub(super) bytes: usize,
+}
+
+/// What became of an arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    /// It waits for the application.
+    Taken,
+    /// Its claim is not fetched any more; others of the lane are.
+    Unwanted,
+    /// The run that brought it is not the lane's latest.
+    Stale,
 }
 
 /// One partition that a fetch task is to fetch.
@@ -397,23 +408,17 @@ impl Intake {
         (!wanted.is_empty()).then_some(wanted)
     }
 
-    /// Takes what was fetched; false when the run is stale.
-    pub(super) fn push(&self, run: LaneRun, claim: ClaimId, arrival: Arrival) -> bool {
+    /// Takes what was fetched.
+    pub(super) fn push(&self, run: LaneRun, claim: ClaimId, arrival: Arrival) -> Pushed {
         let mut state = self.state.lock();
         let state = &mut *state;
-        if !state
-            .lanes
-            .members(run)
-            .is_some_and(|members| members.contains(&claim))
-        {
-            return false;
-        }
-        let Some(claimed) = state
-            .claims
-            .get_mut(&claim)
-            .filter(|claimed| !claimed.stalled)
-        else {
-            return false;
+        let Some(members) = state.lanes.members(run) else {
+            return Pushed::Stale;
+        };
+        let is_member = members.contains(&claim);
+        let claimed = state.claims.get_mut(&claim);
+        let Some(claimed) = claimed.filter(|claimed| is_member && !claimed.stalled) else {
+            return Pushed::Unwanted;
         };
         let Arrival {
             batches,
@@ -436,7 +441,7 @@ impl Intake {
             state.ready.push_back(claim);
             state.wake_reader();
         }
-        true
+        Pushed::Taken
     }
 
     /// Goes on fetching a claim from elsewhere.
@@ -499,9 +504,12 @@ impl Intake {
         self.share_bytes.store(share.max(1), Ordering::Relaxed);
         for lane in lanes {
             state.lanes.restart(lane, |run, gate| {
-                self.runtime
-                    .spawn(fetch::run(Arc::clone(self), run, gate))
-                    .abort_handle()
+                let fetch = Fetch {
+                    intake: Arc::clone(self),
+                    run,
+                    gate,
+                };
+                self.runtime.spawn(fetch.run()).abort_handle()
             });
         }
     }

@@ -20,7 +20,7 @@ use super::commit::{Command, CommitPart, Offsets, Settlement};
 use super::intake::Intake;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result, StreamError};
-use crate::limits::OFFSETS_PER_COMMIT;
+use crate::limits::{BACKOFF_MAX, OFFSETS_PER_COMMIT};
 use crate::stream::receive;
 
 /// How a member behaves.
@@ -100,13 +100,18 @@ impl Membership {
                     sender,
                     receiver,
                 })) => {
-                    backoff.reset();
                     if let Some(joined) = self.joined.take() {
                         let _ = joined.send(Ok(()));
                     }
-                    Session::new(&mut self, generation, sender)
+                    let joined_at = Instant::now();
+                    let ended = Session::new(&mut self, generation, sender)
                         .run(receiver)
-                        .await
+                        .await;
+                    // A membership that ends at once is a failed attempt to have one.
+                    if joined_at.elapsed() >= BACKOFF_MAX {
+                        backoff.reset();
+                    }
+                    ended
                 }
                 Ok(None) => Ended::Left,
                 Err(error) => Ended::Lost(error),
@@ -239,7 +244,9 @@ impl<'a> Session<'a> {
             tokio::select! {
                 message = receive::<CoordinatorMessage>(receiver) => self.handle(message??).await?,
                 command = self.member.commands.recv(), if self.leaving.is_none() => self.obey(command).await?,
-                () = next_tick(&mut ticks) => self.commit_returned(Settlement::new(None)).await?,
+                () = next_tick(&mut ticks), if self.pending.is_empty() => {
+                    self.commit_returned(Settlement::new(None)).await?;
+                }
                 () = intake.came_back(), if release_at.is_some() => {}
                 () = sleep_until(release_at.unwrap_or_else(Instant::now)), if release_at.is_some() => {}
             }

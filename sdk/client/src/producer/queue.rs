@@ -364,18 +364,21 @@ impl PartitionQueue {
         stamp.first_sequence
     }
 
-    /// The broker refused the oldest batch for good. Those behind it were not stored either,
-    /// unless an earlier stream carried them: of these nobody knows, and they fail with it.
-    pub(super) fn refuse_oldest(&self, error: &Error) {
+    /// The broker refused the oldest batch for good; `false` when there is none. Those behind it
+    /// were not stored either, unless an earlier stream carried them: of these nobody knows, and
+    /// they fail with it.
+    pub(super) fn refuse_oldest(&self, error: &Error) -> bool {
         let mut batches = self.batches.lock();
-        let mut failed: Vec<_> = batches.in_flight.pop_front().into_iter().collect();
-        let (unknown, unsent) = std::mem::take(&mut batches.in_flight)
-            .into_iter()
-            .partition(|batch| batch.streams > 1);
-        batches.in_flight = unsent;
-        failed.extend::<VecDeque<_>>(unknown);
+        let Some(oldest) = batches.in_flight.pop_front() else {
+            return false;
+        };
+        let behind = std::mem::take(&mut batches.in_flight).into_iter();
+        let (unknown, not_stored): (Vec<_>, Vec<_>) = behind.partition(|batch| batch.streams > 1);
+        batches.in_flight = not_stored.into();
         drop(batches);
-        failed.into_iter().for_each(|batch| batch.fail(error));
+        oldest.fail(error);
+        unknown.into_iter().for_each(|batch| batch.fail(error));
+        true
     }
 
     /// Fails everything.

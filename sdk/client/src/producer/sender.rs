@@ -186,8 +186,13 @@ impl PartitionSender {
             }
             Interruption::NotOpened(error) => self.queue.fail_all(&Error::Broker(error)),
             Interruption::Refused(error) => {
-                self.queue.refuse_oldest(&Error::Broker(error));
-                self.identity = None;
+                let error = Error::Broker(error);
+                if self.queue.refuse_oldest(&error) {
+                    self.identity = None;
+                } else {
+                    // It was not about a batch.
+                    self.queue.fail_all(&error);
+                }
             }
             Interruption::Expired => {
                 if self.queue.expire() {

@@ -702,3 +702,42 @@ async fn settings_that_make_no_sense_are_refused() {
         .unwrap_err();
     assert_eq!(unknown.code(), Some(ErrorCode::UnknownPartition));
 }
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_decoded_spares_the_others_on_its_stream() {
+    let broker = Broker::start().await;
+    broker.state().fetch_streams = 1;
+    broker.create_topic("wide", 2);
+    broker.append_raw("wide", 0, undecodable_batch());
+    let builder = broker.client().await.consumer().topics(["wide"]);
+    let mut consumer = builder.start(Position::Earliest).build().await.unwrap();
+    let told = tokio::time::timeout(PATIENCE, consumer.next())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert!(
+        matches!(
+            told,
+            Error::Corrupt {
+                partition: 0,
+                offset: 0,
+                ..
+            }
+        ),
+        "{told:?}"
+    );
+    for number in 0..3 {
+        broker.append("wide", 0, ["behind"]);
+        broker.append("wide", 1, [format!("{number}")]);
+        assert_eq!(values(&take(&mut consumer, 1).await), [format!("{number}")]);
+    }
+}
+
+/// A batch that says it is compressed and is not, its checksum right.
+fn undecodable_batch() -> Bytes {
+    let mut bytes = BytesMut::from(batch(["not zstd at all"]));
+    bytes[22] |= 4;
+    let crc = crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes.freeze()
+}

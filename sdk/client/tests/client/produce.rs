@@ -591,3 +591,40 @@ async fn settings_that_make_no_sense_are_refused() {
         ));
     }
 }
+
+#[tokio::test]
+async fn a_batch_fills_while_another_is_on_its_way() {
+    let broker = Broker::start().await;
+    broker.create_topic("orders", 1);
+    broker.faults(|faults| faults.deaf = true);
+    let producer = broker
+        .client()
+        .await
+        .producer("orders")
+        .build()
+        .await
+        .unwrap();
+    producer.send(ProduceRecord::new("first")).await.unwrap();
+    broker
+        .until("the stream is open", |state| {
+            (state.produce_streams == 1).then_some(())
+        })
+        .await;
+    for number in 0..200 {
+        producer
+            .send(ProduceRecord::new(format!("{number}")))
+            .await
+            .unwrap();
+        tokio::task::yield_now().await;
+    }
+    broker.faults(|faults| faults.deaf = false);
+    producer.flush().await.unwrap();
+    let partition = broker.partition("orders", 0);
+    assert_eq!(partition.end_offset, 201);
+    // The first record, and all that came while it was on its way.
+    assert!(
+        partition.batches.len() <= 2,
+        "{} batches",
+        partition.batches.len()
+    );
+}

@@ -165,9 +165,15 @@ async fn measure(args: RunArgs, output: Output) -> anyhow::Result<()> {
             return Err(interrupted.into());
         }
     };
-    output.print(&report)?;
+    output.print(&measured.report)?;
+    if let Some((first, others)) = measured.failures.split_first() {
+        for failure in others {
+            say(format_args!("not measured: {failure:#}"));
+        }
+        bail!("not everything was measured: {first:#}");
+    }
     if args.check {
-        bars::check(&report.rows)
+        bars::check(&measured.report.rows)
     } else {
         Ok(())
     }

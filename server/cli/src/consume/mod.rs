@@ -19,7 +19,7 @@ use goal::{Goal, locate};
 
 use crate::cli::Context;
 use crate::interrupt::Interrupts;
-use crate::output::{Stdout, count};
+use crate::output::{Stdout, counted};
 use crate::parse::now_ms;
 
 /// How often it is looked whether everything is read while no records come: the last offsets of a
@@ -60,7 +60,7 @@ pub(crate) async fn run(
     consumer.leave().await?;
     context
         .output
-        .say(format_args!("consumed {} records", count(sink.written)));
+        .say(format_args!("consumed {}", counted(sink.written, "record")));
     outcome
 }
 

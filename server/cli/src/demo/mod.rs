@@ -27,7 +27,7 @@ use clap::Args;
 use millstream::{Client, DeploymentSpec, OutputSpec, Position, WorkerLimits};
 
 use crate::cli::Context;
-use crate::interrupt::Interrupts;
+use crate::interrupt::{Interrupted, Interrupts};
 use crate::output::{bytes, elapsed};
 use crate::plugin::build::{BuildArgs, build};
 use crate::plugin::deploy;
@@ -81,7 +81,10 @@ pub(crate) async fn run(
         .unless(process(&node, component, &quakes, context))
         .await;
     let stopped = interrupts.unless(node.stop()).await;
-    if outcome.is_err() {
+    if outcome
+        .as_ref()
+        .is_err_and(|error| !error.is::<Interrupted>())
+    {
         node.show_log();
     }
     let summary = outcome?;

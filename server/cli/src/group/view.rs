@@ -334,9 +334,9 @@ mod tests {
         billing  billing-1  client  millstream://client/alice  orders-0 orders-1
         billing  billing-2  client  millstream://client/alice  nothing: it stands by
 
-        TOPIC   PARTITION  COMMITTED  HIGH WATERMARK    LAG  COMMITTED AT          OWNER
-        orders          0      1,490           1,500     10  2018-01-30T00:00:00Z  billing-1
-        orders          1          -           1,500  1,500  -                     -
+        TOPIC   PARTITION  COMMITTED  HIGH WATERMARK    LAG  COMMITTED AT              OWNER
+        orders          0      1,490           1,500     10  2018-01-30T00:00:00.000Z  billing-1
+        orders          1          -           1,500  1,500  -                         -
         ---
         {
           "group": "billing",

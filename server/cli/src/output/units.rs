@@ -37,6 +37,12 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// `1 record`, `1,707 records`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{s}", count(number))
+}
+
 /// A setting in its largest whole unit, as it can be typed again: `604800000` is `7d`.
 pub(crate) fn duration_ms(ms: u64) -> String {
     const UNITS: [(u64, &str); 4] = [
@@ -76,7 +82,7 @@ pub(crate) fn elapsed(time: Duration) -> String {
 
 /// A point in time (RFC 3339, UTC), or the number itself when no calendar reaches that far.
 pub(crate) fn time_ms(ms: TimestampMs) -> String {
-    Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string())
+    Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| format!("{time:.3}"))
 }
 
 #[cfg(test)]
@@ -102,6 +108,8 @@ mod tests {
         check(999, "999");
         check(1707, "1,707");
         check(12_345_678, "12,345,678");
+        assert_eq!(counted(1, "record"), "1 record");
+        assert_eq!(counted(1_707, "record"), "1,707 records");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 use super::build::{BuildArgs, build};
 use crate::cli::Context;
 use crate::errors::{Exit, Problem};
-use crate::output::bytes;
+use crate::output::{bytes, counted};
 use crate::parse::{Pair, PositionArg, now_ms, parse_bytes, parse_duration, parse_pair};
 
 /// How a component begins: the magic of WebAssembly, then version 13 of the component layer.
@@ -167,7 +167,8 @@ async fn create_missing(
     match admin.create_topic(topic).partitions(partitions).await {
         Ok(_) => {
             context.output.say(format_args!(
-                "made topic {topic} with {partitions} partitions"
+                "made topic {topic} with {}",
+                counted(partitions.into(), "partition")
             ));
             Ok(())
         }

@@ -361,7 +361,7 @@ mod tests {
         start:       earliest
         limits:      64.0 MiB of memory, 1s a call, 1,000 outputs a record, 100 log lines a second
         component:   120.6 KiB, sha256 3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a
-        deployed at: 2018-01-30T00:00:00Z
+        deployed at: 2018-01-30T00:00:00.000Z
         imports:     wasi:logging/logging@0.1.0-draft
         lag:         6
 

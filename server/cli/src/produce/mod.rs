@@ -18,7 +18,7 @@ use tally::Tally;
 use crate::cli::Context;
 use crate::errors::{Exit, Problem};
 use crate::interrupt::{Interrupted, Interrupts};
-use crate::output::{Progress, count, say};
+use crate::output::{Progress, counted, say};
 
 /// Produces every line and says what became of them.
 pub(crate) async fn run(
@@ -62,7 +62,7 @@ pub(crate) async fn run(
     let produced = summary.records;
     if context.output.is_json() {
         context.output.print(&summary)?;
-    } else {
+    } else if produced > 0 || outcome.is_ok() {
         context.output.say(summary);
     }
     outcome.map_err(|stopped| stopped.into_error(produced))
@@ -109,8 +109,8 @@ impl Stopped {
             } => {
                 let message = format!("line {number} of {source} is no record: {bad}");
                 let advice = format!(
-                    "{} records before it are stored; correct the line, or pass over such lines with `--skip-bad-lines`",
-                    count(produced)
+                    "{} before it went out; correct the line, or pass over such lines with `--skip-bad-lines`",
+                    counted(produced, "record")
                 );
                 Problem::new(Exit::Failure, message).advise(advice).into()
             }
@@ -170,7 +170,7 @@ impl Job {
         self.bytes_read += chunk.bytes_read;
         self.progress.position(self.bytes_read);
         self.progress
-            .message(|| format!("{} records", count(self.tally.records())));
+            .message(|| counted(self.tally.records(), "record"));
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use millstream::{Delivery, Offset, PartitionIndex};
 use serde::Serialize;
 
-use crate::output::{View, bytes, count, elapsed};
+use crate::output::{View, bytes, counted, elapsed};
 
 /// Counts while records are sent. Of each partition the first and last deliveries are kept: their
 /// offsets tell where the records lie.
@@ -106,30 +106,17 @@ struct PartitionSummary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            topic,
-            records,
-            partitions,
-            ..
-        } = self;
-        let took = elapsed(Duration::from_millis(self.elapsed_ms));
-        let partitions = partitions.len();
-        let s = |number: u64| if number == 1 { "" } else { "s" };
         write!(
             f,
-            "produced {} record{} ({}) to {topic}, {partitions} partition{}, in {took}",
-            count(*records),
-            s(*records),
+            "produced {} ({}) to {}, {}, in {}",
+            counted(self.records, "record"),
             bytes(self.bytes),
-            s(partitions as u64),
+            self.topic,
+            counted(self.partitions.len() as u64, "partition"),
+            elapsed(Duration::from_millis(self.elapsed_ms)),
         )?;
         if self.bad_lines > 0 {
-            write!(
-                f,
-                "; skipped {} bad line{}",
-                count(self.bad_lines),
-                s(self.bad_lines)
-            )?;
+            write!(f, "; skipped {}", counted(self.bad_lines, "bad line"))?;
         }
         Ok(())
     }

@@ -154,8 +154,7 @@ impl ServerConfig {
 
 fn unusable(path: &Path) -> Problem {
     let message = format!("the configuration file {} cannot be used", path.display());
-    Problem::usage(message)
-        .advise("`millstream server --print-default-config` shows every setting")
+    Problem::usage(message).advise("`millstream server --print-default-config` shows every setting")
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -283,9 +283,9 @@ fn check(
         model.truncated(end);
         let mut sent = vec![model.next(1, 2, false)];
         sent[0].base_offset = end;
-        return send_again(log, &sent, end, exercised);
+        return send_again(log, &sent, model.epoch, end, exercised);
     }
-    send_again(log, &expected, end, exercised)
+    send_again(log, &expected, model.epoch, end, exercised)
 }
 
 /// What was read is what was sent, from the start on, whole batches.
@@ -336,19 +336,30 @@ fn check_compacted(
 fn send_again(
     log: &mut Log,
     expected: &[Sent],
+    epoch: u16,
     end: Offset,
     exercised: &mut Exercised,
 ) -> Result<(), String> {
-    let newest_epoch = expected.iter().map(|sent| sent.epoch).max().unwrap_or(0);
+    let start = log.log_start_offset();
     let mut acked: BTreeMap<u64, &Sent> = BTreeMap::new();
     let mut again: VecDeque<&Sent> = VecDeque::new();
-    for sent in expected.iter().filter(|sent| sent.epoch == newest_epoch) {
+    for sent in expected.iter().filter(|sent| sent.epoch == epoch) {
+        // A truncation may forget producers of whom nothing else is left.
+        let forgotten = epoch > 0 && sent.base_offset < start;
+        if forgotten {
+            continue;
+        }
         if sent.acked {
             acked.insert(sent.producer, sent);
         } else {
             again.push_back(sent);
         }
     }
+    // The last acknowledged one is recognised if it is among the producer's last batches.
+    acked.retain(|producer, _| {
+        let behind = again.iter().filter(|sent| sent.producer == *producer);
+        behind.count() < limits::BATCHES_PER_PRODUCER
+    });
     let mut next = end;
     for sent in acked.values().copied().chain(again) {
         let is_there = sent.next_offset() <= end;

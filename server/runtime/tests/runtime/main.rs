@@ -1,5 +1,8 @@
 //! The runtime against whole components: written by hand to misbehave, and built from Rust.
 
+// What prepares a test fails it.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod built;
 mod handwritten;
 mod limits;

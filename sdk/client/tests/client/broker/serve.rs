@@ -132,26 +132,8 @@ async fn unary(mut reply: Reply, shared: &Shared, request: Request, payload: Byt
             });
             reply.send(created).await;
         }
-        Request::AlterTopic(request) => {
-            let altered = shared.change(|state| {
-                let topic = state.topic(&request.name)?;
-                let partitions = request.partitions.unwrap_or(0) as usize;
-                while topic.partitions.len() < partitions {
-                    topic.partitions.push(super::Partition::default());
-                }
-                topic.config.retention_ms =
-                    request.retention_ms.unwrap_or(topic.config.retention_ms);
-                Ok(topic.describe(&request.name))
-            });
-            reply.send(altered).await;
-        }
-        Request::DeleteTopic(request) => {
-            let deleted = shared.change(|state| {
-                state.topic(&request.name)?;
-                state.topics.remove(&request.name);
-                Ok(())
-            });
-            reply.send(deleted).await;
+        Request::AlterTopic(_) | Request::DeleteTopic(_) => {
+            unary_of_topics(reply, shared, request).await
         }
         Request::ListOffsets(request) => {
             let offsets = shared.change(|state| {
@@ -184,16 +166,38 @@ async fn unary(mut reply: Reply, shared: &Shared, request: Request, payload: Byt
                 }))
                 .await;
         }
-        request => unary_of_groups_and_plugins(reply, shared, request, payload).await,
+        request => unary_of_groups(reply, shared, request, payload).await,
     }
 }
 
-async fn unary_of_groups_and_plugins(
-    reply: Reply,
-    shared: &Shared,
-    request: Request,
-    payload: Bytes,
-) {
+async fn unary_of_topics(reply: Reply, shared: &Shared, request: Request) {
+    match request {
+        Request::AlterTopic(request) => {
+            let altered = shared.change(|state| {
+                let topic = state.topic(&request.name)?;
+                let partitions = request.partitions.unwrap_or(0) as usize;
+                while topic.partitions.len() < partitions {
+                    topic.partitions.push(super::Partition::default());
+                }
+                topic.config.retention_ms =
+                    request.retention_ms.unwrap_or(topic.config.retention_ms);
+                Ok(topic.describe(&request.name))
+            });
+            reply.send(altered).await;
+        }
+        Request::DeleteTopic(request) => {
+            let deleted = shared.change(|state| {
+                state.topic(&request.name)?;
+                state.topics.remove(&request.name);
+                Ok(())
+            });
+            reply.send(deleted).await;
+        }
+        other => unreachable!("{other:?}"),
+    }
+}
+
+async fn unary_of_groups(reply: Reply, shared: &Shared, request: Request, payload: Bytes) {
     match request {
         Request::ListGroups(_) => {
             let groups = shared.change(|state| {
@@ -250,6 +254,12 @@ async fn unary_of_groups_and_plugins(
                 )
                 .await;
         }
+        request => unary_of_plugins(reply, shared, request, payload).await,
+    }
+}
+
+async fn unary_of_plugins(reply: Reply, shared: &Shared, request: Request, payload: Bytes) {
+    match request {
         Request::DeployPlugin(request) => {
             let deployed = shared.change(|state| {
                 let name = request.spec.name.clone();

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use millstream::{
     Admin, Client, DeploymentDescription, DeploymentSpec, OutputSpec, Position, ProduceRecord,
-    WorkerLimits,
+    WorkerLimits, WorkerState,
 };
 
 use super::quakes::{MIN_MAGNITUDE, quake, strong};
