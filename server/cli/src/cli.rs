@@ -9,7 +9,7 @@ use millstream::{Admin, Client};
 use tokio::sync::OnceCell;
 
 use crate::broker::BrokerCommand;
-use crate::connect::ConnectArgs;
+use crate::connect::{ConnectArgs, GLOBAL};
 use crate::consume::ConsumeArgs;
 use crate::demo::DemoArgs;
 use crate::dev::DevArgs;
@@ -24,13 +24,19 @@ use crate::server::ServerArgs;
 use crate::topic::TopicCommand;
 use crate::{bench, broker, consume, demo, dev, group, plugin, produce, server, topic};
 
+/// The variables that every command looks at.
+const ENVIRONMENT: &str = "\
+Environment:
+  MILLSTREAM_PROFILE  the client profile's file
+  MILLSTREAM_LOG      what is logged, as a filter, for example millstream=debug";
+
 /// How long the connection's task has to say that it ends.
 const FAREWELL: Duration = Duration::from_millis(5);
 
 /// A streaming platform in one binary: topics over QUIC, consumer groups, and plugins that process
 /// records next to the data.
 #[derive(Parser, Debug)]
-#[command(name = "millstream", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "millstream", version, after_help = format!("{ENVIRONMENT}\n\n{EXIT_CODES}"), max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
@@ -44,7 +50,7 @@ struct GlobalArgs {
     #[command(flatten)]
     connect: ConnectArgs,
 
-    /// How results are written to standard output
+    /// How results are written to standard output: table, for people, or json, for programs
     #[arg(
         short,
         long,
@@ -52,7 +58,8 @@ struct GlobalArgs {
         value_enum,
         default_value_t,
         value_name = "FORMAT",
-        hide_possible_values = true
+        hide_possible_values = true,
+        help_heading = GLOBAL
     )]
     output: OutputFormat,
 

@@ -8,6 +8,9 @@ use millstream::{Client, Error};
 use millstream_transport::Profile;
 use millstream_transport::address::Address;
 
+/// The heading of options that every command takes, in its help.
+pub(crate) const GLOBAL: &str = "Global options";
+
 /// The name this program gives itself in the broker's logs and listings.
 const CLIENT_NAME: &str = "millstream-cli";
 
@@ -16,7 +19,7 @@ const CLIENT_NAME: &str = "millstream-cli";
 pub(crate) struct ConnectArgs {
     /// The client profile: the broker's address and the identity to connect with [default:
     /// $MILLSTREAM_PROFILE, or the one that `millstream dev` has written]
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     profile: Option<PathBuf>,
 
     /// The broker's address, in place of the profile's
@@ -24,7 +27,7 @@ pub(crate) struct ConnectArgs {
         long,
         global = true,
         value_name = "HOST:PORT",
-        help_heading = "Connection"
+        help_heading = GLOBAL
     )]
     address: Option<Address>,
 }

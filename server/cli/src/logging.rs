@@ -7,6 +7,7 @@ use clap::{ArgAction, Args};
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
+use crate::connect::GLOBAL;
 use crate::output::Prose;
 
 /// The environment variable with a filter of one's own, as the crate tracing-subscriber reads it.
@@ -16,11 +17,11 @@ pub(crate) const LOG_VARIABLE: &str = "MILLSTREAM_LOG";
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct LogArgs {
     /// Logs more: once for what happens, twice for how, three times for all of it
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = GLOBAL)]
     verbose: u8,
 
     /// Says less: once for errors and no remarks, twice for nothing but the error it fails with
-    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = GLOBAL, conflicts_with = "verbose")]
     quiet: u8,
 }
 

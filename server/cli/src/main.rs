@@ -38,6 +38,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+/// Batches are buffers of up to a megabyte that come and go with every frame. The system's
+/// allocator gives such memory back at once and takes page faults for it again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = cli::Cli::from_command_line();
     let format = cli.output();

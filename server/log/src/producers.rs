@@ -238,8 +238,11 @@ mod tests {
         Verdict::Rejected(RejectReason::OutOfOrder { expected, got })
     }
 
-    /// Judges batches of (producer, epoch, first sequence, records), appending what is new.
-    fn check(batches: &[((u64, u16, u32, u32), Verdict)]) {
+    /// Producer, epoch, first sequence, records.
+    type Batch = (u64, u16, u32, u32);
+
+    /// Judges batches one after the other, appending what is new.
+    fn check(batches: &[(Batch, Verdict)]) {
         let mut table = ProducerTable::default();
         let mut end_offset = 0;
         for (step, ((id, epoch, first, records), expected)) in batches.iter().enumerate() {

@@ -225,3 +225,114 @@ impl<'a> Scanner<'a> {
         (start.checked_add(bytes)? <= self.window.len()).then_some(start)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::path::Path;
+
+    use super::*;
+    use crate::format::segment::SEGMENT_HEADER_BYTES;
+    use crate::storage::{MemoryStorage, Storage};
+    use crate::testing::{batch_of, identity};
+
+    const START: u64 = SEGMENT_HEADER_BYTES as u64;
+
+    fn binding() -> Binding {
+        Binding::new(&identity(), 5)
+    }
+
+    /// A batch of one record at `base_offset`.
+    fn entry(base_offset: Offset, value: &str) -> Vec<u8> {
+        let mut batch = batch_of(&[value]).bytes;
+        millstream_protocol::batch::assign(&mut batch, base_offset, 0).expect("a place");
+        [&binding().prefix(0, &batch)[..], &batch[..]].concat()
+    }
+
+    fn segment(parts: &[&[u8]]) -> SegmentBytes {
+        let storage = MemoryStorage::new();
+        let file = storage.create(Path::new("/s")).expect("a file");
+        let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        file.write_vectored_at(&mut slices, START).expect("a write");
+        SegmentBytes {
+            end: file.length().expect("a length"),
+            end_offset: Offset::MAX,
+            access: Access::Read,
+            file,
+        }
+    }
+
+    /// The base offsets found and the faults met; behind a fault the walk goes on with the next
+    /// entry.
+    fn walk(bytes: &SegmentBytes, density: Density, chunk_bytes: usize) -> Vec<String> {
+        let binding = binding();
+        let mut scanner = Scanner::new(bytes, &binding, density, (0, START), chunk_bytes);
+        let mut seen = Vec::new();
+        loop {
+            match scanner.step_verified().expect("a read") {
+                Step::Entry(entry) => seen.push(entry.header.batch.base_offset.to_string()),
+                Step::End => return seen,
+                Step::Fault(fault) => {
+                    seen.push(fault.to_string());
+                    match scanner.resync().expect("a read") {
+                        Some(entry) => seen.push(entry.header.batch.base_offset.to_string()),
+                        None => return seen,
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn entries_are_walked_whatever_is_read_at_once() {
+        let entries = [entry(0, "a"), entry(1, &"b".repeat(300)), entry(2, "c")];
+        let bytes = segment(&[&entries[0], &entries[1], &entries[2]]);
+        for chunk_bytes in [0, 1, 100, 200, 1000] {
+            assert_eq!(walk(&bytes, Density::Dense, chunk_bytes), ["0", "1", "2"]);
+        }
+    }
+
+    #[test]
+    fn gaps_are_faults_unless_the_segment_is_sparse() {
+        let bytes = segment(&[&entry(0, "a"), &entry(5, "b"), &entry(3, "c")]);
+        let gap = "an entry at offset 5 where 1 was expected";
+        let back = "an entry at offset 3 where 6 was expected";
+        assert_eq!(walk(&bytes, Density::Dense, 0), ["0", gap, "3"]);
+        assert_eq!(walk(&bytes, Density::Sparse, 0), ["0", "5", back]);
+    }
+
+    #[test]
+    fn the_walk_goes_on_behind_a_fault() {
+        let (first, last) = (entry(0, "a"), entry(2, "c"));
+        let torn = &entry(1, "b")[..50];
+        let bytes = segment(&[&first, torn, &last]);
+        let fault = "a binding checksum that does not match";
+        assert_eq!(walk(&bytes, Density::Dense, 0), ["0", fault, "2"]);
+        // An entry of the past, and one whose body is broken, are passed over.
+        let mut broken = entry(1, "b");
+        *broken.last_mut().expect("a body") ^= 1;
+        let bytes = segment(&[&first, torn, &first, &broken, &last]);
+        assert_eq!(walk(&bytes, Density::Dense, 0), ["0", fault, "2"]);
+        let bytes = segment(&[&first, torn]);
+        assert_eq!(
+            walk(&bytes, Density::Dense, 0),
+            ["0", "an incomplete entry"]
+        );
+    }
+
+    #[test]
+    fn an_entry_across_the_border_of_two_chunks_is_found() {
+        let last = entry(1, "b");
+        for before_border in [0, 1, ENTRY_HEADER_BYTES - 1, ENTRY_HEADER_BYTES, last.len()] {
+            // The search begins one byte behind the fault.
+            let noise = vec![3; SCAN_CHUNK_BYTES + 1 - before_border];
+            let bytes = segment(&[&noise, &last]);
+            let fault = "a binding checksum that does not match";
+            assert_eq!(
+                walk(&bytes, Density::Dense, 0),
+                [fault, "1"],
+                "{before_border}"
+            );
+        }
+    }
+}

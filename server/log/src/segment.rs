@@ -195,6 +195,13 @@ impl Segment {
 
     /// Where to begin to look for `offset`: at a batch at or below it.
     pub(crate) fn by_offset(&self, offset: Offset) -> Result<Landing, StorageFailure> {
+        // Readers that come from the segment before need no index.
+        if offset <= self.base_offset() {
+            return Ok(Landing {
+                offset: self.base_offset(),
+                position: SEGMENT_HEADER_BYTES as u64,
+            });
+        }
         self.with_index(|index| index.by_offset(offset))
     }
 
@@ -238,7 +245,11 @@ impl Segment {
         let encoded = index_file::encode(&index, &self.files.identity, self.files.salt);
         let name = names::index(self.base_offset());
         atomic_file::write_cache(&self.files, &name, &encoded)?;
-        self.index_saved.store(sealed, Ordering::Relaxed);
+        if sealed {
+            self.index_saved.store(true, Ordering::Relaxed);
+            // Whoever needs it reads it again: most segments are never looked up in.
+            self.state.write().index = None;
+        }
         Ok(())
     }
 

@@ -68,14 +68,14 @@ impl Wire {
 
     /// One request and its answer.
     pub async fn ask<R: Unary>(&self, request: R) -> Result<R::Response, WireError> {
-        let mut stream = self.open(request).await;
+        let mut stream = self.open(request.into()).await;
         stream.sender.finish().await.expect("a stream to finish");
         stream.answer().await
     }
 
     /// Opens a stream with a request.
-    pub async fn open(&self, request: impl Into<Request>) -> WireStream {
-        self.open_with(&RequestFrame::from_client(request.into()), Bytes::new()).await
+    pub async fn open(&self, request: Request) -> WireStream {
+        self.open_with(&RequestFrame::from_client(request), Bytes::new()).await
     }
 
     /// Opens a stream with any body and payload.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use millstream::{Client, Error, ErrorCode, Identity, Profile};
+use millstream::{Client, Error, ErrorCode, Profile};
 use millstream_e2e::broker::Broker;
 use millstream_e2e::command::run;
 use millstream_e2e::patience::within;
@@ -12,9 +12,7 @@ use millstream_e2e::wire::{Wire, hello, hello_for};
 use millstream_protocol::api::hello::{DescribeBroker, HelloResponse};
 use millstream_protocol::api::{ALPN, PROTOCOL_VERSION};
 use millstream_transport::identity::{Authority, IssuedIdentity};
-use millstream_transport::{
-    CertificateFaultKind, CloseReason, ConnectError, Connector, Role, TransportConfig,
-};
+use millstream_transport::{CertificateFaultKind, CloseReason, ConnectError, Role};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -217,17 +215,4 @@ async fn nothing_is_answered_before_the_handshake() {
     assert_eq!(early.code, ErrorCode::HandshakeRequired);
     wire.ask(hello()).await.unwrap();
     wire.ask(DescribeBroker {}).await.unwrap();
-}
-
-#[tokio::test]
-async fn an_identity_without_its_key_does_not_connect() {
-    let broker = Broker::start();
-    let other = authority_of(&broker).issue(Role::Client, "mallory", &[]).unwrap();
-    let key = broker.folder().join("other.key");
-    std::fs::write(&key, &other.key_pem).unwrap();
-    let profile = broker.profile();
-    let mixed = Identity::load(&profile.certificate, &key, &profile.ca);
-    // Refused where it is loaded or, at the latest, where it is used.
-    let usable = mixed.is_ok_and(|mixed| Connector::new(&mixed, TransportConfig::client()).is_ok());
-    assert!(!usable, "a certificate was taken with another one's key");
 }

@@ -28,6 +28,7 @@ const NO_BROKER: &str = "is a broker running there? `millstream dev` starts one;
 const NO_PROFILE: &str =
     "`millstream dev` starts a broker and writes a profile; `--profile` names one that you have";
 const AGAIN: &str = "try again in a moment";
+const RIGHT_RELEASE: &str = "use the release of millstream that the broker runs";
 
 /// What follows from `error`: what the command itself says, or else what its class means.
 pub(super) fn explain(error: &anyhow::Error) -> Explanation {
@@ -168,103 +169,96 @@ fn of_io(error: &io::Error) -> (Exit, Advice) {
 
 /// What a broker's refusal means.
 fn of_code(code: ErrorCode) -> (Exit, Advice) {
-    let (exit, advice) = match code {
-        ErrorCode::NotAuthorized => (
-            Exit::NotAuthorized,
-            "connect with the profile of a principal that may do this",
-        ),
-        ErrorCode::InvalidRequest => (
-            Exit::Usage,
-            "`--help` behind the command shows what it takes",
-        ),
-        ErrorCode::UnsupportedVersion => (
-            Exit::Unreachable,
-            "use the release of millstream that the broker runs",
-        ),
-        ErrorCode::UnknownTopic => (
-            Exit::NotFound,
-            "`millstream topic list` shows the topics; `millstream topic create` makes one",
-        ),
-        ErrorCode::UnknownPartition => (
-            Exit::NotFound,
-            "`millstream topic describe` shows the topic's partitions",
-        ),
-        ErrorCode::UnknownGroup => (
-            Exit::NotFound,
-            "`millstream group list` shows the groups; a group is made by its first consumer",
-        ),
-        ErrorCode::UnknownDeployment => (
-            Exit::NotFound,
-            "`millstream plugin list` shows the deployments",
-        ),
-        ErrorCode::OffsetOutOfRange => (
-            Exit::NotFound,
-            "`millstream topic describe` shows the first and the next offset of each partition",
-        ),
-        ErrorCode::TopicExists => (
-            Exit::Refused,
-            "`millstream topic describe` shows it, `millstream topic alter` changes it",
-        ),
-        ErrorCode::DeploymentExists => (
-            Exit::Refused,
-            "deploy under another `--name`, or in its place with `--replace`",
-        ),
-        ErrorCode::GroupNotEmpty => (
-            Exit::Refused,
-            "stop the members that `millstream group describe` shows; `millstream group reset` works while they run",
-        ),
-        ErrorCode::GroupOwnedByDeployment => (
-            Exit::Refused,
-            "name another group: `millstream plugin list` shows the plugins, each has a group of its name",
-        ),
-        ErrorCode::RecordTooLarge => (
-            Exit::Refused,
-            "send smaller records, or raise `--max-batch-bytes` with `millstream topic alter`",
-        ),
-        ErrorCode::ComponentRefused => (
-            Exit::Refused,
-            "`millstream plugin build` builds a component for the world that `wit/` describes",
-        ),
-        ErrorCode::CompilationFailed => (
-            Exit::Refused,
-            "build the component again, smaller if it is large",
-        ),
-        ErrorCode::StorageFull => (
-            Exit::Refused,
-            "free space on the broker's disk, for example with `millstream topic delete-records`",
-        ),
-        ErrorCode::Busy | ErrorCode::NotReady | ErrorCode::NotLeader | ErrorCode::ShuttingDown => {
-            (Exit::Refused, AGAIN)
+    (exit_of(code), Some(advice_on(code).into()))
+}
+
+fn exit_of(code: ErrorCode) -> Exit {
+    match code {
+        ErrorCode::InvalidRequest => Exit::Usage,
+        ErrorCode::UnsupportedVersion => Exit::Unreachable,
+        ErrorCode::UnknownTopic
+        | ErrorCode::UnknownPartition
+        | ErrorCode::UnknownGroup
+        | ErrorCode::UnknownDeployment
+        | ErrorCode::OffsetOutOfRange => Exit::NotFound,
+        ErrorCode::TopicExists
+        | ErrorCode::DeploymentExists
+        | ErrorCode::GroupNotEmpty
+        | ErrorCode::GroupOwnedByDeployment
+        | ErrorCode::RecordTooLarge
+        | ErrorCode::ComponentRefused
+        | ErrorCode::CompilationFailed
+        | ErrorCode::StorageFull
+        | ErrorCode::Busy
+        | ErrorCode::NotReady
+        | ErrorCode::NotLeader
+        | ErrorCode::ShuttingDown => Exit::Refused,
+        ErrorCode::NotAuthorized => Exit::NotAuthorized,
+        ErrorCode::StorageFailed | ErrorCode::PartitionDamaged | ErrorCode::CorruptBatch => {
+            Exit::Damaged
         }
-        ErrorCode::TimedOut => (Exit::Failure, AGAIN),
-        ErrorCode::StorageFailed => (
-            Exit::Damaged,
-            "look at the broker's log and its disk, then start it again",
-        ),
-        ErrorCode::PartitionDamaged => (
-            Exit::Damaged,
-            "`millstream topic describe` says what is damaged; what lies before it can still be read",
-        ),
-        ErrorCode::CorruptBatch => (
-            Exit::Damaged,
-            "send it again; when it repeats, test this machine's memory",
-        ),
+        _ => Exit::Failure,
+    }
+}
+
+fn advice_on(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::NotAuthorized => "connect with the profile of a principal that may do this",
+        ErrorCode::UnsupportedVersion => RIGHT_RELEASE,
+        ErrorCode::InvalidRequest => "`--help` behind the command shows what it takes",
+        ErrorCode::UnknownTopic => {
+            "`millstream topic list` shows the topics; `millstream topic create` makes one"
+        }
+        ErrorCode::UnknownPartition => "`millstream topic describe` shows the topic's partitions",
+        ErrorCode::UnknownGroup => {
+            "`millstream group list` shows the groups; a group is made by its first consumer"
+        }
+        ErrorCode::UnknownDeployment => "`millstream plugin list` shows the deployments",
+        ErrorCode::OffsetOutOfRange => {
+            "`millstream topic describe` shows the first and the next offset of each partition"
+        }
+        ErrorCode::TopicExists => {
+            "`millstream topic describe` shows it, `millstream topic alter` changes it"
+        }
+        ErrorCode::DeploymentExists => {
+            "deploy under another `--name`, or in its place with `--replace`"
+        }
+        ErrorCode::GroupNotEmpty => {
+            "stop the members that `millstream group describe` shows; `millstream group reset` works while they run"
+        }
+        ErrorCode::GroupOwnedByDeployment => {
+            "name another group: `millstream plugin list` shows the plugins, each has a group of its name"
+        }
+        ErrorCode::RecordTooLarge => {
+            "send smaller records, or raise `--max-batch-bytes` with `millstream topic alter`"
+        }
+        ErrorCode::ComponentRefused => {
+            "`millstream plugin build` builds a component for the world that `wit/` describes"
+        }
+        ErrorCode::CompilationFailed => "build the component again, smaller if it is large",
+        ErrorCode::StorageFull => {
+            "free space on the broker's disk, for example with `millstream topic delete-records`"
+        }
+        ErrorCode::Busy
+        | ErrorCode::NotReady
+        | ErrorCode::NotLeader
+        | ErrorCode::ShuttingDown
+        | ErrorCode::TimedOut => AGAIN,
+        ErrorCode::StorageFailed => "look at the broker's log and its disk, then start it again",
+        ErrorCode::PartitionDamaged => {
+            "`millstream topic describe` says what is damaged; what lies before it can still be read"
+        }
+        ErrorCode::CorruptBatch => "send it again; when it repeats, test this machine's memory",
         ErrorCode::OutOfOrderSequence
         | ErrorCode::ProducerFenced
         | ErrorCode::UnknownProducer
         | ErrorCode::UnknownMember
-        | ErrorCode::StaleGeneration => (Exit::Failure, "run the command again"),
+        | ErrorCode::StaleGeneration => "run the command again",
         ErrorCode::MalformedFrame
         | ErrorCode::FrameTooLarge
         | ErrorCode::HandshakeRequired
-        | ErrorCode::Internal => (
-            Exit::Failure,
-            "this is a fault of the program's own: the broker's log says more",
-        ),
-        _ => (
-            Exit::Failure,
-            "use the release of millstream that the broker runs",
-        ),
-    };
-    (exit, Some(advice.into()))
+        | ErrorCode::Internal => "this is a fault of the program's own: the broker's log says more",
+        // A code that this release does not know.
+        _ => RIGHT_RELEASE,
+    }
 }

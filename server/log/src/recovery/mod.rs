@@ -21,6 +21,8 @@
 
 mod found;
 mod scan;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -344,10 +346,11 @@ fn remove_leftovers(
     obsolete: Offset,
 ) -> Result<(), StorageFailure> {
     let mut kept: Vec<Found> = Vec::with_capacity(segments.len());
+    let mut gone = Vec::new();
     let mut replaced_below = 0;
     for found in std::mem::take(segments) {
         if found.base_offset < replaced_below {
-            files.remove(&found.path(files))?;
+            gone.push(found);
             continue;
         }
         if let Some(part) = found.header.and_then(|header| header.compacted) {
@@ -358,7 +361,8 @@ fn remove_leftovers(
     let below = kept
         .partition_point(|found| found.base_offset <= obsolete)
         .saturating_sub(1);
-    for found in kept.drain(..below) {
+    gone.extend(kept.drain(..below));
+    for found in &gone {
         files.remove(&found.path(files))?;
     }
     let bases: BTreeSet<Offset> = kept.iter().map(|found| found.base_offset).collect();
@@ -366,7 +370,10 @@ fn remove_leftovers(
         files.remove(&files.path(&names::index(*base_offset)))?;
     }
     *segments = kept;
-    Ok(())
+    if gone.is_empty() {
+        return Ok(());
+    }
+    files.sync_dir()
 }
 
 /// A segment that can grow, for a log that has none.

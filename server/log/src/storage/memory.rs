@@ -599,3 +599,7 @@ impl Dice {
         self.next() % bound
     }
 }
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

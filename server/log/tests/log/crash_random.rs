@@ -42,7 +42,7 @@ fn check(config: &LogConfig, steps: &[Step], cuts: &[(u64, u64)]) -> Result<(), 
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 8000,
+        cases: 60,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -1,0 +1,130 @@
+use millstream::{DeploymentSpec, OutputSpec, WorkerLimits};
+
+use super::*;
+use crate::output::both_forms;
+
+fn deployment() -> DeploymentDescription {
+    let worker = |partition, state| WorkerDescription {
+        topic: "earthquakes".to_owned(),
+        partition,
+        state,
+        committed_offset: 430,
+        lag: 3,
+        records_in: 427,
+        records_out: 21,
+        failures: 0,
+        memory_bytes: 1_179_648,
+    };
+    let backing_off = WorkerState::BackingOff {
+        attempts: 2,
+        reason: "trap: unreachable".to_owned(),
+    };
+    DeploymentDescription {
+        spec: DeploymentSpec {
+            name: "quake-alert".to_owned(),
+            inputs: vec!["earthquakes".to_owned()],
+            outputs: vec![OutputSpec {
+                name: "alerts".to_owned(),
+                topic: "alerts".to_owned(),
+            }],
+            config: vec![("min-mag".to_owned(), "4.5".to_owned())],
+            start: Position::Earliest,
+            limits: WorkerLimits::default(),
+        },
+        digest: "3f2a".repeat(16),
+        component_bytes: 123_456,
+        deployed_at_ms: 1_517_270_400_000,
+        imports: vec!["wasi:logging/logging@0.1.0-draft".to_owned()],
+        workers: vec![worker(0, WorkerState::Running), worker(1, backing_off)],
+    }
+}
+
+#[test]
+fn a_deployment_in_full() {
+    insta::assert_snapshot!(both_forms(&DeploymentView::of(&deployment())), @r#"
+    deployment:  quake-alert
+    state:       1 of 2 backing off
+    reads:       earthquakes
+    emits:       alerts=alerts
+    config:      min-mag=4.5
+    start:       earliest
+    limits:      64.0 MiB of memory, 1s a call, 1,000 outputs a record, 100 log lines a second
+    component:   120.6 KiB, sha256 3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a
+    deployed at: 2018-01-30T00:00:00.000Z
+    imports:     wasi:logging/logging@0.1.0-draft
+    lag:         6
+
+    TOPIC        PARTITION  COMMITTED  LAG   IN  OUT  FAILURES   MEMORY  STATE
+    earthquakes          0        430    3  427   21         0  1.1 MiB  running
+    earthquakes          1        430    3  427   21         0  1.1 MiB  backing-off after 2 failures: trap: unreachable
+    ---
+    {
+      "name": "quake-alert",
+      "inputs": [
+        "earthquakes"
+      ],
+      "outputs": [
+        {
+          "name": "alerts",
+          "topic": "alerts"
+        }
+      ],
+      "config": [
+        {
+          "name": "min-mag",
+          "value": "4.5"
+        }
+      ],
+      "start": "earliest",
+      "limits": {
+        "memory_bytes": 67108864,
+        "deadline_ms": 1000,
+        "outputs_per_record": 1000,
+        "log_lines_per_second": 100
+      },
+      "digest": "3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a",
+      "component_bytes": 123456,
+      "deployed_at_ms": 1517270400000,
+      "imports": [
+        "wasi:logging/logging@0.1.0-draft"
+      ],
+      "lag": 6,
+      "workers": [
+        {
+          "topic": "earthquakes",
+          "partition": 0,
+          "state": "running",
+          "attempts": null,
+          "reason": null,
+          "committed_offset": 430,
+          "lag": 3,
+          "records_in": 427,
+          "records_out": 21,
+          "failures": 0,
+          "memory_bytes": 1179648
+        },
+        {
+          "topic": "earthquakes",
+          "partition": 1,
+          "state": "backing-off",
+          "attempts": 2,
+          "reason": "trap: unreachable",
+          "committed_offset": 430,
+          "lag": 3,
+          "records_in": 427,
+          "records_out": 21,
+          "failures": 0,
+          "memory_bytes": 1179648
+        }
+      ]
+    }
+    "#);
+}
+
+#[test]
+fn deployments_a_line_each() {
+    insta::assert_snapshot!(Deployments::of(&[deployment()]).text(), @r"
+    DEPLOYMENT   READS        EMITS          WORKERS  LAG   IN  OUT  FAILURES  STATE
+    quake-alert  earthquakes  alerts=alerts        2    6  854   42         0  1 of 2 backing off
+    ");
+}
