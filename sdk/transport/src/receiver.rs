@@ -14,8 +14,13 @@ use crate::close::{CloseReason, StreamCode};
 use crate::sender::early_data;
 
 /// What is allocated for a claimed length before any of it has come; from then on at most as much
-/// again as has come. A claim alone costs its sender nothing, so it buys no more than this.
-pub(crate) const FIRST_ALLOCATION_BYTES: usize = 1024 * 1024;
+/// again as has come. A claim alone costs its sender nothing, so it buys no more than this, times
+/// the streams of a connection.
+pub(crate) const FIRST_ALLOCATION_BYTES: usize = 16 * 1024;
+
+/// What a stream that has carried payloads as large is allocated at once: a stream of batches is
+/// received without copying what has come to a larger place.
+const MAX_EARNED_ALLOCATION_BYTES: usize = 1024 * 1024;
 
 /// A body buffer larger than this is not kept for the next frame.
 const KEPT_BODY_BYTES: usize = 64 * 1024;
@@ -26,8 +31,9 @@ const KEPT_BODY_BYTES: usize = 64 * 1024;
 ///
 /// # Memory
 ///
-/// A frame's payload is assembled in one contiguous buffer. At most 1 MiB is allocated on the
-/// word of the peer; beyond it, the buffer is never more than twice what has arrived.
+/// A frame's payload is assembled in one contiguous buffer. On the word of the peer 16 KiB are
+/// allocated, or as much as the largest payload that has come on this stream, at most 1 MiB;
+/// beyond it, the buffer is never more than twice what has arrived.
 ///
 /// # Cancellation
 ///
@@ -182,8 +188,10 @@ impl FrameReceiver {
 
     /// Reads up to `missing` bytes of the payload straight to their place: one copy.
     async fn read_payload(&mut self, missing: usize) -> Result<bool, ReceiveError> {
-        let payload = &mut self.frame.payload;
-        reserve(payload, missing);
+        let Partial {
+            payload, earned, ..
+        } = &mut self.frame;
+        reserve(payload, missing, *earned);
         let room = missing.min(payload.capacity() - payload.len());
         match self.stream.read_buf(&mut payload.limit(room)).await {
             Ok(read) => Ok(read > 0),
@@ -231,6 +239,8 @@ struct Partial {
     lengths: Option<FrameHeader>,
     body: BytesMut,
     payload: BytesMut,
+    /// The largest payload that has come on this stream, at most [`MAX_EARNED_ALLOCATION_BYTES`].
+    earned: usize,
 }
 
 enum Missing {
@@ -261,9 +271,9 @@ impl Partial {
                     .insert(FrameHeader::parse(self.header, payload_limit)?)
             }
         };
-        absorb_into(&mut self.body, lengths.body_bytes, chunk);
+        absorb_into(&mut self.body, lengths.body_bytes, 0, chunk);
         if self.body.len() == lengths.body_bytes {
-            absorb_into(&mut self.payload, lengths.payload_bytes, chunk);
+            absorb_into(&mut self.payload, lengths.payload_bytes, self.earned, chunk);
         }
         Ok(())
     }
@@ -291,23 +301,26 @@ impl Partial {
         if self.body.capacity() > KEPT_BODY_BYTES {
             self.body = BytesMut::new();
         }
+        let came = self.payload.len().min(MAX_EARNED_ALLOCATION_BYTES);
+        self.earned = self.earned.max(came);
         std::mem::take(&mut self.payload)
     }
 }
 
 /// Moves from `chunk` what `buffer` lacks of `total`.
-fn absorb_into(buffer: &mut BytesMut, total: usize, chunk: &mut Bytes) {
+fn absorb_into(buffer: &mut BytesMut, total: usize, earned: usize, chunk: &mut Bytes) {
     let missing = total - buffer.len();
     if missing > 0 && !chunk.is_empty() {
-        reserve(buffer, missing);
+        reserve(buffer, missing, earned);
         buffer.extend_from_slice(&chunk.split_to(missing.min(chunk.len())));
     }
 }
 
 /// Makes room for some of `missing` bytes, without trusting that all of them will come.
-fn reserve(buffer: &mut BytesMut, missing: usize) {
+fn reserve(buffer: &mut BytesMut, missing: usize, earned: usize) {
     if buffer.len() == buffer.capacity() {
-        buffer.reserve(missing.min(buffer.len().max(FIRST_ALLOCATION_BYTES)));
+        let trusted = earned.max(FIRST_ALLOCATION_BYTES);
+        buffer.reserve(missing.min(buffer.len().max(trusted)));
     }
 }
 

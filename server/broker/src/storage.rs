@@ -44,7 +44,11 @@ impl LogStore {
     }
 
     /// Opens or makes one partition's log. Blocks on the disk.
-    pub(crate) fn open(&self, id: TopicPartition, config: &TopicConfig) -> Result<(Log, Recovery), OpenLogError> {
+    pub(crate) fn open(
+        &self,
+        id: TopicPartition,
+        config: &TopicConfig,
+    ) -> Result<(Log, Recovery), OpenLogError> {
         self.ensure_topic_folder(id)?;
         let setup = LogSetup {
             storage: Arc::clone(&self.storage),
@@ -69,7 +73,10 @@ impl LogStore {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
         };
-        made.map_err(|source| OpenLogError::Folder { path: folder, source })
+        made.map_err(|source| OpenLogError::Folder {
+            path: folder,
+            source,
+        })
     }
 }
 

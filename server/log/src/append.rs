@@ -214,7 +214,8 @@ impl Log {
         let entry_bytes = (ENTRY_PREFIX_BYTES + first.bytes.len()) as u64;
         let too_large = extent.bytes + entry_bytes > self.config.segment_bytes;
         let too_old = self.active_since_ms.is_some_and(|since_ms| {
-            now_ms.saturating_sub(since_ms) as u64 >= self.config.segment_ms && now_ms > since_ms
+            let age_ms = u64::try_from(now_ms.saturating_sub(since_ms));
+            age_ms.is_ok_and(|age_ms| age_ms >= self.config.segment_ms)
         });
         let gap = matches!(place, Place::Given)
             && first.header.base_offset > extent.end_offset
@@ -326,9 +327,9 @@ impl Log {
             .iter()
             .flat_map(|entry| [IoSlice::new(&entry.prefix), IoSlice::new(&entry.batch)])
             .collect();
-        self.unflushed.note(path.clone(), &file);
+        self.unflushed.note(path, &file);
         let written = file.write_vectored_at(&mut slices, position);
-        if let Err(failure) = written.attempt("write", &path) {
+        if let Err(failure) = written.attempt("write", path) {
             return Err(self.undo_write(failure, position));
         }
         if active.is_empty() {
@@ -364,8 +365,8 @@ impl Log {
         let active = self.active();
         let path = active.path();
         let undone = active.file().and_then(|file| {
-            file.set_length(position).attempt("cut", &path)?;
-            file.sync_data().attempt("sync", &path)
+            file.set_length(position).attempt("cut", path)?;
+            file.sync_data().attempt("sync", path)
         });
         match undone {
             Ok(()) => AppendError::StorageFull,

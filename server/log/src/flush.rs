@@ -9,7 +9,7 @@
 //! changes files itself (truncation, closing), it cancels the ticket first, which waits for one
 //! that runs, and takes over its work.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millstream_protocol::Offset;
@@ -47,14 +47,14 @@ impl Unflushed {
     }
 
     /// Notes that a segment's file was written to.
-    pub(crate) fn note(&mut self, path: PathBuf, file: &Arc<dyn StorageFile>) {
+    pub(crate) fn note(&mut self, path: &Path, file: &Arc<dyn StorageFile>) {
         // The file written last is the active one.
         let known = self
             .files
             .last()
             .is_some_and(|(_, last)| Arc::ptr_eq(last, file));
         if !known {
-            self.files.push((path, Arc::clone(file)));
+            self.files.push((path.to_owned(), Arc::clone(file)));
         }
     }
 

@@ -252,7 +252,7 @@ pub(crate) fn find_landing(
     }
     let start = (landing.offset, landing.position);
     let mut scanner = Scanner::new(bytes, &shared.binding, segment.header.density, start, 0);
-    let found = scanner.step().attempt("read", &segment.path())?;
+    let found = scanner.step().attempt("read", segment.path())?;
     if matches!(found, Step::Entry(entry) if entry.header.batch.base_offset == landing.offset) {
         return Ok(landing);
     }
@@ -303,7 +303,7 @@ impl<'a> Collect<'a> {
     fn run(&mut self) -> Result<Option<ReadBatches>, ReadError> {
         let path = self.segment.path();
         loop {
-            let entry = match self.scanner.step().attempt("read", &path)? {
+            let entry = match self.scanner.step().attempt("read", path)? {
                 Step::Entry(entry) => entry,
                 Step::End => return self.end(),
                 Step::Fault(fault) => match self.skip_fault(&fault)? {
@@ -321,7 +321,7 @@ impl<'a> Collect<'a> {
             if batch.next_offset() > self.wanted.up_to || !fits || !at_hand {
                 return Ok(Some(self.take()));
             }
-            match self.scanner.batch(&entry).attempt("read", &path)? {
+            match self.scanner.batch(&entry).attempt("read", path)? {
                 Ok(bytes) => self.push(&entry, bytes),
                 Err(_) if !self.read.batches.is_empty() => return Ok(Some(self.take())),
                 Err(fault) => return Err(self.damaged(entry.position, &fault)),
@@ -360,7 +360,7 @@ impl<'a> Collect<'a> {
         }
         let position = self.scanner.position();
         let path = self.segment.path();
-        match self.scanner.resync().attempt("read", &path)? {
+        match self.scanner.resync().attempt("read", path)? {
             Some(entry) if entry.header.batch.base_offset <= self.wanted.offset => Ok(Some(entry)),
             _ => Err(self.damaged(position, fault)),
         }
@@ -380,3 +380,7 @@ impl<'a> Collect<'a> {
         std::mem::replace(&mut self.read, ReadBatches::none_at(self.wanted.offset))
     }
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

@@ -204,7 +204,7 @@ impl Log {
     pub(crate) fn remove_segments(&self, gone: &[Arc<Segment>]) -> Result<(), StorageFailure> {
         let files = &self.shared.files;
         for segment in gone {
-            files.remove(&segment.path())?;
+            files.remove(segment.path())?;
             files.remove(&files.path(&names::index(segment.base_offset())))?;
         }
         Ok(())

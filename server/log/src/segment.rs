@@ -1,7 +1,7 @@
 //! One segment: a file of entries and its index. The last one of a log is active and grows; the
 //! others are sealed and never change.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -26,6 +26,7 @@ use crate::storage::StorageFile;
 pub(crate) struct Segment {
     pub(crate) header: SegmentHeader,
     files: Arc<Files>,
+    path: PathBuf,
     file: OnceLock<Arc<dyn StorageFile>>,
     state: RwLock<State>,
     /// The index file holds what the index in memory holds.
@@ -99,6 +100,7 @@ impl Segment {
         index: Option<SparseIndex>,
     ) -> Self {
         Self {
+            path: files.path(&names::segment(header.base_offset)),
             header,
             files,
             file: OnceLock::new(),
@@ -139,8 +141,8 @@ impl Segment {
         self.broken.as_ref()
     }
 
-    pub(crate) fn path(&self) -> PathBuf {
-        self.files.path(&names::segment(self.base_offset()))
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The open file.
@@ -148,8 +150,8 @@ impl Segment {
         if let Some(file) = self.file.get() {
             return Ok(Arc::clone(file));
         }
-        let path = self.path();
-        let file = self.files.storage.open(&path).attempt("open", &path)?;
+        let file = self.files.storage.open(&self.path);
+        let file = file.attempt("open", &self.path)?;
         // Another reader may have opened it meanwhile: then that one is used.
         Ok(Arc::clone(self.file.get_or_init(|| file)))
     }
@@ -284,10 +286,10 @@ impl Segment {
         );
         let path = self.path();
         loop {
-            let entry = match scanner.step().attempt("read", &path)? {
+            let entry = match scanner.step().attempt("read", path)? {
                 Step::Entry(entry) => entry,
                 Step::End => return Ok(index),
-                Step::Fault(_) => match scanner.resync().attempt("read", &path)? {
+                Step::Fault(_) => match scanner.resync().attempt("read", path)? {
                     Some(entry) => entry,
                     None => return Ok(index),
                 },

@@ -77,7 +77,7 @@ impl Search<'_> {
         let mut scanner = Scanner::new(&bytes, &shared.binding, density, start, HEADER_CHUNK_BYTES);
         let path = segment.path();
         loop {
-            let entry = match scanner.step().attempt("read", &path)? {
+            let entry = match scanner.step().attempt("read", path)? {
                 Step::Entry(entry) => entry,
                 Step::End => return Ok(None),
                 Step::Fault(fault) => {
@@ -95,7 +95,7 @@ impl Search<'_> {
             if !self.may_hold(&entry) {
                 continue;
             }
-            match scanner.batch(&entry).attempt("read", &path)? {
+            match scanner.batch(&entry).attempt("read", path)? {
                 Ok(batch) => {
                     if let Some(found) = RecordBatch::parse(batch)
                         .ok()

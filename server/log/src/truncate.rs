@@ -158,7 +158,8 @@ impl Log {
             file,
             waiting,
         } = replacement;
-        let (path, Extent { bytes, end_offset }) = (active.path(), active.extent());
+        let path = active.path().to_owned();
+        let Extent { bytes, end_offset } = active.extent();
         self.checkpoint.update(|checkpoint| {
             checkpoint.truncating_to = Some(end_offset);
             // Within a batch, the start may lie above the border that it is cut at.
@@ -214,7 +215,7 @@ impl Log {
             let density = segment.header.density;
             let binding = &self.shared.binding;
             let mut scanner = Scanner::new(&bytes, binding, density, start, HEADER_CHUNK_BYTES);
-            while let Step::Entry(entry) = scanner.step().attempt("read", &segment.path())? {
+            while let Step::Entry(entry) = scanner.step().attempt("read", segment.path())? {
                 derived.note(&entry.header.batch, max_producers);
             }
         }
@@ -250,7 +251,7 @@ pub(crate) fn find_cut(
     let density = cut.header.density;
     let mut scanner = Scanner::new(&bytes, &binding, density, start, HEADER_CHUNK_BYTES);
     // Ends at a fault too: there is none below `to`.
-    while let Step::Entry(entry) = scanner.step().attempt("read", &cut.path())? {
+    while let Step::Entry(entry) = scanner.step().attempt("read", cut.path())? {
         if entry.header.batch.next_offset() > to {
             break;
         }

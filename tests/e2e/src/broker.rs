@@ -94,7 +94,9 @@ impl Broker {
             .args(["dev", "--output", "json", "-v", "--data-dir"])
             .arg(self.data_dir())
             .args(["--listen", &self.address()])
-            .stdin(Stdio::null())
+            // It ends with this process, however that ends.
+            .arg("--until-stdin-closes")
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log.expect("a file for the broker's log"));
         let mut process = Process::spawn(&mut command);

@@ -75,7 +75,7 @@ impl LatestKeys {
         let mut scanner = Scanner::new(&bytes, &binding, density, start, HEADER_CHUNK_BYTES);
         let path = source.path();
         loop {
-            let entry = match scanner.step().attempt("read", &path)? {
+            let entry = match scanner.step().attempt("read", path)? {
                 Step::Entry(entry) => entry,
                 Step::End => return Ok(()),
                 Step::Fault(fault) => {
@@ -90,7 +90,7 @@ impl LatestKeys {
                 continue;
             }
             if !header.control {
-                let batch = scanner.batch(&entry).attempt("read", &path)?;
+                let batch = scanner.batch(&entry).attempt("read", path)?;
                 let batch = batch.map_err(|fault| {
                     CompactionError::Damaged(Damage {
                         offset: header.base_offset,

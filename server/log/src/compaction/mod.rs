@@ -308,8 +308,8 @@ impl Log {
         }));
         for rewritten in &compacted.rewritten {
             let path = rewritten.segment.path();
-            let renamed = files.storage.rename(&rewritten.waiting, &path);
-            renamed.attempt("rename", &path)?;
+            let renamed = files.storage.rename(&rewritten.waiting, path);
+            renamed.attempt("rename", path)?;
         }
         // Nothing may be removed before what stands for it is there to stay.
         files.sync_dir()?;

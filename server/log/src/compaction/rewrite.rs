@@ -208,7 +208,7 @@ impl<'a> Rewrite<'a> {
             })
         };
         loop {
-            let entry = match scanner.step().attempt("read", &path)? {
+            let entry = match scanner.step().attempt("read", path)? {
                 Step::Entry(entry) => entry,
                 Step::End if scanner.expected() < bytes.end_offset && density == Density::Dense => {
                     return Err(damaged(scanner.expected(), &"too few entries"));
@@ -218,7 +218,7 @@ impl<'a> Rewrite<'a> {
             };
             let batch = scanner
                 .batch(&entry)
-                .attempt("read", &path)?
+                .attempt("read", path)?
                 .map_err(|fault| damaged(entry.header.batch.base_offset, &fault))?;
             let flushed_offset = entry.header.flushed_offset;
             match self.left_of(&entry, &batch, expired, output) {

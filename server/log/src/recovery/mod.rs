@@ -134,8 +134,7 @@ pub(crate) fn open(setup: LogSetup, now_ms: TimestampMs) -> Result<(Log, Recover
         checkpoint_file.update(|checkpoint| checkpoint.truncating_to = None)?;
     }
     let cache = TailCache::new(setup.tail_budget);
-    let mut derived = outcome.derived;
-    derived.epochs.forget_before(checkpoint.log_start_offset);
+    let derived = outcome.derived;
     let view = view(&files, checkpoint.log_start_offset, segments, outcome.end)?;
     let log = assemble(
         files,
@@ -155,9 +154,10 @@ fn assemble(
     cache: Arc<TailCache>,
     checkpoint: CheckpointFile,
     view: View,
-    derived: Derived,
+    mut derived: Derived,
     recovery: &Recovery,
 ) -> Log {
+    derived.epochs.forget_before(view.log_start_offset);
     for damage in &recovery.damage {
         tracing::error!(
             dir = %files.dir.display(),

@@ -45,7 +45,7 @@ fn a_producer_cannot_forge_evidence() {
             .expect("an append");
         let ticket = log.flush_ticket().expect("something to flush");
         log.flushed(ticket.run()).expect("a flush");
-        let path = log.active().path();
+        let path = log.active().path().to_owned();
         let torn_at = log.active().extent().bytes;
         log.append(vec![forged(salt)], 0, 0, &mut Vec::new())
             .expect("an append");

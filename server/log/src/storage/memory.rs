@@ -77,6 +77,8 @@ struct Inode {
     /// Sectors that a sync has still to write.
     dirty: BTreeSet<usize>,
     length_dirty: bool,
+    /// The content before the first cut since the last sync: the disk may have got so far.
+    uncut: Option<Vec<u8>>,
 }
 
 impl Default for Disk {
@@ -348,6 +350,18 @@ impl Inode {
             self.durable[start..end].copy_from_slice(&self.live[start..end]);
         }
         self.length_dirty = false;
+        self.uncut = None;
+    }
+
+    fn set_length(&mut self, bytes: usize) {
+        if bytes < self.live.len() && self.uncut.is_none() {
+            self.uncut = Some(self.live.clone());
+        }
+        self.live.resize(bytes, 0);
+        self.length_dirty = true;
+        // What is cut off and grows again reads as zeros, which a sync has to write.
+        let sectors = self.durable.len().div_ceil(SECTOR_BYTES);
+        self.dirty.extend(bytes / SECTOR_BYTES..sectors);
     }
 
     /// Reads show the disk again wherever nothing waits to be written.
@@ -363,7 +377,11 @@ impl Inode {
     }
 
     fn crash(&self, dice: &mut Dice) -> Self {
-        let (written, durable) = (self.live.len(), self.durable.len());
+        let live = match &self.uncut {
+            Some(uncut) if dice.even() => uncut,
+            _ => &self.live,
+        };
+        let (written, durable) = (live.len(), self.durable.len());
         let length = match (self.length_dirty, dice.below(3)) {
             (false, _) | (true, 0) => durable,
             (true, 1) => written,
@@ -377,14 +395,13 @@ impl Inode {
             let start = sector * SECTOR_BYTES;
             if start < length && dice.even() {
                 let end = (start + SECTOR_BYTES).min(length);
-                copy_padded(&mut content[start..end], &self.live, start);
+                copy_padded(&mut content[start..end], live, start);
             }
         }
         Self {
             live: content.clone(),
             durable: content,
-            dirty: BTreeSet::new(),
-            length_dirty: false,
+            ..Self::default()
         }
     }
 }
@@ -542,13 +559,7 @@ impl StorageFile for MemoryFile {
     fn set_length(&self, bytes: u64) -> io::Result<()> {
         let mut disk = self.disk.lock();
         disk.alive()?;
-        let mut inode = self.inode.lock();
-        inode.live.resize(bytes as usize, 0);
-        inode.length_dirty = true;
-        // What is cut off and grows again reads as zeros, which a sync has to write.
-        let sectors = inode.durable.len().div_ceil(SECTOR_BYTES);
-        inode.dirty.extend(bytes as usize / SECTOR_BYTES..sectors);
-        drop(inode);
+        self.inode.lock().set_length(bytes as usize);
         disk.count()
     }
 

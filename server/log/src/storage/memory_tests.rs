@@ -65,6 +65,19 @@ fn a_length_may_go_without_its_content_and_the_other_way_round() {
 }
 
 #[test]
+fn a_cut_may_be_lost_with_what_was_written_before_it() {
+    let (storage, file) = with_ones();
+    write(&file, &[2; 512], 1024).expect("a write");
+    file.set_length(700).expect("a cut");
+    let lengths: BTreeSet<_> = crashes(&storage).iter().flatten().map(Vec::len).collect();
+    for length in [700, 1024, 1536] {
+        assert!(lengths.contains(&length), "{lengths:?}");
+    }
+    file.sync_data().expect("a sync");
+    assert_eq!(crashes(&storage), BTreeSet::from([Some(vec![1; 700])]));
+}
+
+#[test]
 fn names_go_each_on_its_own() {
     let (storage, _) = with_ones();
     let (a, b) = (Path::new("/a"), Path::new("/b"));
@@ -156,7 +169,7 @@ fn nothing_works_after_the_crash() {
     assert!(file.read_at(0, 1).is_err());
     assert!(storage.open(Path::new(FILE)).is_err());
     assert!(storage.create(Path::new("/other")).is_err());
-    // The write at that very moment may have reached the disk, or the one before, or none.
+    // The write at that very moment may have reached the disk, or none.
     let first: BTreeSet<_> = crashes(&storage)
         .into_iter()
         .flatten()

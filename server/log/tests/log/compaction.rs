@@ -1,15 +1,16 @@
 //! Compaction by key.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use bytes::BytesMut;
-use millstream_log::storage::MemoryStorage;
+use millstream_log::storage::{MemoryStorage, Storage};
 use millstream_log::{AppendOutcome, Cleanup, CompactionReport, Log, LogConfig, ProducedBatch};
 use millstream_protocol::Offset;
 use millstream_protocol::batch::{BatchBuilder, BatchHeader, Compression};
 
 use crate::harness::{
-    NOW, Rec, append, batch, contents, files, flush, open_sound, read_from, show, small, stamp,
+    DIR, NOW, Rec, append, batch, contents, files, flush, open_sound, read_from, show, small, stamp,
 };
 
 fn compact() -> LogConfig {
@@ -90,6 +91,26 @@ fn the_latest_record_of_each_key_stays_at_its_offset() {
 }
 
 #[test]
+fn what_may_be_cut_off_supersedes_nothing() {
+    let storage = MemoryStorage::new();
+    let mut log = open_sound(&storage, &compact());
+    for i in 0..9 {
+        put(&mut log, &[&format!("a={i}")]);
+    }
+    // Nor is anything compacted before it is flushed.
+    assert_eq!(log.plan_compaction(9, NOW), None);
+    flush(&mut log);
+    assert_eq!(log.plan_compaction(2, NOW), None);
+    let plan = log.plan_compaction(5, NOW).expect("a plan");
+    assert_eq!((plan.dirty_from, plan.up_to), (0, 3));
+    let task = log.compaction_task(plan, NOW).expect("a task");
+    log.install_compaction(task.run()).expect("a round");
+    assert_eq!(below(&log, 9), "2:a=2 3:a=3 4:a=4 5:a=5 6:a=6 7:a=7 8:a=8");
+    assert_eq!(log.truncate(3).expect("a truncation"), 3);
+    assert_eq!(below(&log, 9), "2:a=2");
+}
+
+#[test]
 fn small_segments_become_one() {
     let storage = MemoryStorage::new();
     let mut log = open_sound(&storage, &compact());
@@ -104,7 +125,7 @@ fn small_segments_become_one() {
     assert_eq!(below(&log, 27), "26:a=26");
     // What one crash may have left of the old segments is removed.
     let left = storage.kill();
-    let old = std::path::Path::new(crate::harness::DIR).join("00000000000000000003.log");
+    let old = Path::new(DIR).join("00000000000000000003.log");
     assert_eq!(storage.content(&old), None);
     let log = open_sound(&left, &compact());
     assert_eq!(below(&log, 27), "26:a=26");
@@ -326,4 +347,29 @@ fn compressed_batches_are_compacted_too() {
         });
         assert_eq!(only.count(), 20, "{compression}");
     }
+}
+
+#[test]
+fn an_empty_active_segment_that_is_lost_is_made_again() {
+    let storage = MemoryStorage::new();
+    let mut log = open_sound(&storage, &compact());
+    for i in 0..9 {
+        put(&mut log, &[&format!("a={i}")]);
+    }
+    flush(&mut log);
+    run_round(&mut log, NOW).expect("a round");
+    assert_eq!(log.truncate(6).expect("a truncation"), 6);
+    let expected = contents(&log);
+    log.close().expect("a clean stop");
+    let active = files(&storage, ".log").pop().expect("an active segment");
+    storage
+        .remove(&Path::new(DIR).join(active))
+        .expect("a segment");
+    // The one before it was compacted, and cannot grow.
+    let mut log = open_sound(&storage, &compact());
+    assert_eq!(contents(&log), expected);
+    put(&mut log, &["b=1"]);
+    flush(&mut log);
+    let log = open_sound(&storage.crash(1), &compact());
+    assert_eq!(log.log_end_offset(), 7);
 }

@@ -411,7 +411,7 @@ fn crash_everywhere(
             storage.set_dir_sync(faults.dir_sync);
             storage.crash_at(operation);
             let (model, done) = run_all(&storage, config, steps);
-            recover(&storage.crash(seed), config, &model, seed, &mut exercised)
+            recover(&storage, config, &model, seed, &mut exercised)
                 .map_err(|error| format!("operation {operation}, seed {seed}: {error}"))?;
             if done {
                 return Ok(exercised);
@@ -446,13 +446,7 @@ pub(crate) fn crash_at(
     storage.crash_at(whole.operations() * at / 1000);
     let (model, _) = run_all(&storage, config, steps);
     let seed = seed % (1 << 40);
-    recover(
-        &storage.crash(seed),
-        config,
-        &model,
-        seed,
-        &mut Exercised::default(),
-    )
+    recover(&storage, config, &model, seed, &mut Exercised::default())
 }
 
 fn recover(
@@ -463,12 +457,15 @@ fn recover(
     exercised: &mut Exercised,
 ) -> Result<(), String> {
     exercised.crashes += 1;
+    let crashed = storage.crash(seed);
     // A second power cut, while the log recovers from the first.
-    let during = storage.kill();
+    let during = crashed.kill();
     during.crash_at(seed % 13);
     let _ = Log::create_or_open(setup(&during, config), NOW);
-    let again = during.crash(seed + 1);
-    for storage in [storage, &again] {
+    let twice = during.crash(seed + 1);
+    // The end of the process alone: the page cache is there, and not all of it durable.
+    let killed = storage.kill();
+    for storage in [&crashed, &twice, &killed] {
         let (log, recovery) =
             Log::create_or_open(setup(storage, config), NOW).map_err(|error| error.to_string())?;
         exercised.torn_tails += u64::from(recovery.cut_bytes > 0);

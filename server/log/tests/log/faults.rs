@@ -281,3 +281,44 @@ fn a_deleted_log_leaves_nothing() {
     assert!(recovery.created);
     assert_eq!(log.log_end_offset(), 0);
 }
+
+#[test]
+fn producers_that_are_nowhere_else_keep_their_segments_on_a_full_disk() {
+    let storage = MemoryStorage::new();
+    let mut log = open_sound(&storage, &small());
+    let of_producer = |id: u64| {
+        let record = Rec::value(format!("{id}{}", "v".repeat(300)));
+        batch(&[record], NOW, Some(stamp(id, 0, 0)))
+    };
+    for id in 0..6 {
+        append(&mut log, of_producer(id)).expect("an append");
+    }
+    // Room for a checkpoint, but not for a snapshot of six producers.
+    storage.set_capacity(Some(storage.used_bytes() + 80));
+    flush(&mut log);
+    assert_eq!(files(&storage, ".snapshot"), [""; 0]);
+    assert_eq!(files(&storage, ".log").len(), 3);
+    assert_eq!(log.delete_records(6).expect("room"), 6);
+    assert_eq!(files(&storage, ".log").len(), 3);
+    let killed = storage.kill();
+    let mut again = open_sound(&killed, &small());
+    assert_eq!(again.log_start_offset(), 6);
+    for id in 0..6 {
+        assert_eq!(
+            append(&mut again, of_producer(id)).expect("an answer"),
+            AppendOutcome::Duplicate {
+                base_offset: id,
+                next_offset: id + 1
+            }
+        );
+    }
+    // With room for a snapshot they go.
+    storage.set_capacity(None);
+    assert_eq!(log.delete_records(6).expect("room"), 6);
+    assert_eq!(files(&storage, ".log").len(), 1);
+    let mut log = open_sound(&storage.crash(1), &small());
+    assert!(matches!(
+        append(&mut log, of_producer(0)),
+        Ok(AppendOutcome::Duplicate { .. })
+    ));
+}

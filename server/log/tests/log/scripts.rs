@@ -37,6 +37,7 @@ impl Script {
     /// - `append [ID.EPOCH@SEQUENCE] VALUE…`: one batch; a value may be `KEY=VALUE`
     /// - `replicate OFFSET EPOCH VALUE…`: one batch, as a follower
     /// - `epoch N`, `wait MS`: set the leader epoch, let time pass
+    /// - `compacted`: from now on, the log is one
     /// - `flush`, `all`, `read OFFSET [UP_TO]`, `time TIMESTAMP`, `epochs EPOCH`
     /// - `delete OFFSET`, `truncate OFFSET`, `retain`, `segments`
     /// - `close`, `crash SEED`: and open again
@@ -53,6 +54,12 @@ impl Script {
             }
             "wait" => {
                 self.now_ms += offset as i64;
+                String::new()
+            }
+            "compacted" => {
+                self.config.cleanup = Cleanup::Compact;
+                let config = self.config.clone();
+                self.log().set_config(config);
                 String::new()
             }
             "flush" => {
@@ -535,6 +542,33 @@ fn a_follower_of_a_compacted_log_takes_gaps() {
         flush -> flushed 10
         crash 1 -> unclean 0..10
         all -> 5:k=a 9:k=b
+        ",
+    );
+}
+
+#[test]
+fn a_log_that_becomes_a_compacted_one_takes_gaps() {
+    check(
+        "
+        compacted
+        replicate 5 1 k=a -> end 6
+        all -> 5:k=a
+        crash 1 -> unclean 0..0
+        ",
+    );
+    check(
+        "
+        replicate 0 1 k=a -> end 1
+        replicate 5 1 k=b -> a batch at offset 5 does not follow the log's end, 1
+        compacted
+        replicate 5 1 k=b -> end 6
+        segments -> 0 1
+        replicate 6 1 k=c -> end 7
+        replicate 9 1 k=d -> end 10
+        all -> 0:k=a 5:k=b 6:k=c 9:k=d
+        flush -> flushed 10
+        crash 1 -> unclean 0..10
+        all -> 0:k=a 5:k=b 6:k=c 9:k=d
         ",
     );
 }

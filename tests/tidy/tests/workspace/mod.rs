@@ -51,9 +51,8 @@ pub(crate) struct Source {
 
 fn manifest(folder: &Path) -> Manifest {
     let path = folder.join("Cargo.toml");
-    let text =
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    let text = fs::read_to_string(&path).expect("a manifest in every member's folder");
+    toml::from_str(&text).expect("a manifest that cargo has read")
 }
 
 /// The members of the workspace.

@@ -22,7 +22,7 @@ pub(in crate::bench) async fn fill(
 ) -> millstream::Result<()> {
     let producer = client.producer(topic).build().await?;
     for index in 0..records {
-        producer.send(ProduceRecord::new(&quake(index))).await?;
+        producer.send(ProduceRecord::new(quake(index))).await?;
     }
     producer.close().await
 }

@@ -1,0 +1,208 @@
+//! Disks that are full, fail, are in use, or hold something else.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use millstream::ErrorCode;
+use millstream_e2e::broker::Broker;
+use millstream_e2e::command::{Finished, run};
+use millstream_e2e::history::History;
+use millstream_e2e::load::Load;
+use millstream_e2e::wire::{Wire, WireStream};
+use millstream_protocol::WireError;
+use millstream_protocol::api::Request;
+use millstream_protocol::api::produce::{OpenProduce, ProduceAck, ProduceBatch, ProduceOpened};
+use millstream_protocol::batch::{BatchBuilder, Compression};
+use millstream_protocol::limits::MAX_BATCH_BYTES;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+/// The topic of the load, and the one that fills the disk.
+const ORDERS: &str = "orders";
+const BALLAST: &str = "ballast";
+
+/// The small disk, bytes.
+const DISK_BYTES: u64 = 24 << 20;
+
+/// Programs in front of which a process has mounts of its own: by a user of its own, or as root.
+const NAMESPACES: [&[&str]; 2] =
+    [&["unshare", "--user", "--map-root-user", "--mount"], &["unshare", "--mount"]];
+
+/// A command line that runs what follows with a small disk mounted on a directory.
+fn on_small_disk(namespace: &[&str], directory: &Path) -> Vec<OsString> {
+    let mount = format!("mount -t tmpfs -o size={DISK_BYTES} tmpfs \"$0\" && exec \"$@\"");
+    let words = namespace.iter().copied().chain(["sh", "-c", &mount]);
+    words.map(OsString::from).chain([directory.into()]).collect()
+}
+
+/// The namespace that this machine grants, if any.
+fn namespace() -> Option<&'static [&'static str]> {
+    let folder = tempfile::tempdir().expect("a folder");
+    NAMESPACES.into_iter().find(|namespace| {
+        let command = on_small_disk(namespace, folder.path());
+        let mut probe = std::process::Command::new(&command[0]);
+        probe.args(&command[1..]).arg("true");
+        probe.output().is_ok_and(|output| output.status.success())
+    })
+}
+
+fn batch(bytes: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None, MAX_BATCH_BYTES);
+    builder.append(0, None, Some(&vec![b'x'; bytes]), &[]).expect("room");
+    builder.finish(None).expect("a batch")
+}
+
+async fn open_produce(wire: &Wire, topic: &str) -> WireStream {
+    let open = OpenProduce { topic: topic.to_owned(), topic_id: None, partition: 0 };
+    let mut stream = wire.open(Request::OpenProduce(open)).await;
+    let _: ProduceOpened = stream.answer().await.expect("an open produce stream");
+    stream
+}
+
+/// Produces ballast until the broker refuses even a small batch. Gives what it stored, bytes.
+async fn fill(wire: &Wire) -> u64 {
+    let mut stored = 0;
+    for bytes in [1 << 20, 64 << 10, 4 << 10] {
+        let mut stream = open_produce(wire, BALLAST).await;
+        loop {
+            stream.send(&ProduceBatch {}, batch(bytes)).await;
+            match stream.answer::<ProduceAck>().await {
+                Ok(_) => stored += bytes as u64,
+                Err(WireError { code: ErrorCode::StorageFull, message }) => {
+                    assert!(message.contains("ballast-0: the disk is full"), "{message}");
+                    break;
+                }
+                Err(error) => panic!("not for want of space: {error:?}"),
+            }
+            assert!(stored <= DISK_BYTES, "more was stored than fits");
+        }
+    }
+    stored
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_told_and_waited_out() {
+    let Some(namespace) = namespace() else {
+        eprintln!("not tested: this machine lets no process mount a small disk for itself");
+        return;
+    };
+    let mut broker = Broker::start_within(|directory| on_small_disk(namespace, directory));
+    let client = broker.client().await;
+    let admin = client.admin();
+    admin.create_topic(ORDERS).partitions(2).await.unwrap();
+    admin.create_topic(BALLAST).await.unwrap();
+    let mut load = Load::start(&broker, ORDERS, 2).await;
+    load.advance(200).await;
+    let acked_before = load.acked();
+
+    let wire = Wire::greeted(&broker).await;
+    let ballast = fill(&wire).await;
+    assert!(ballast > DISK_BYTES / 2, "only {ballast} bytes filled the disk");
+    assert!(broker.is_running());
+    // What is there can be read.
+    let orders = History::read(&client, ORDERS).await;
+    assert!(orders.len() as u64 >= acked_before);
+    let full = History::read(&client, BALLAST).await;
+    let kept: usize = full.records().map(|record| record.value.as_ref().map_or(0, Bytes::len)).sum();
+    assert_eq!(kept as u64, ballast, "a refused batch was kept, or an acknowledged one lost");
+
+    // Space is freed by the means of the broker itself, and the producers go on by themselves.
+    admin.delete_topic(BALLAST).await.unwrap();
+    load.advance(200).await;
+    let acked = load.finish().await;
+    let history = History::read(&client, ORDERS).await;
+    let verdict = history.judge(&acked);
+    println!("{ballast} bytes filled the disk; {verdict:?}");
+    assert!(verdict.is_clean() && history.len() == acked.len(), "{verdict:?}");
+    assert!(orders.is_part_of(&history));
+}
+
+/// Lets files of a process grow to this many bytes.
+fn limit_files(broker: &mut Broker, bytes: u64) {
+    let pid = i32::try_from(broker.process_id()).ok().and_then(Pid::from_raw);
+    let limit = Rlimit { current: Some(bytes), maximum: None };
+    prlimit(pid, Resource::Fsize, limit).expect("a limit for a process of ours");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_fails_stops_the_broker_and_costs_nothing_acknowledged() {
+    // The signal that goes with the limit is ignored, so that the write itself fails.
+    let ignoring = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"];
+    let mut broker = Broker::start_within(|_| ignoring.map(OsString::from).to_vec());
+    let admin = broker.quick_client().await.admin();
+    admin.create_topic(ORDERS).partitions(2).await.unwrap();
+    let mut load = Load::start(&broker, ORDERS, 2).await;
+    load.advance(200).await;
+    let described = admin.describe_topic(ORDERS).await.unwrap();
+    limit_files(&mut broker, described.partitions[0].size_bytes + 2_000);
+
+    // It stops by itself: nothing that it could still say would be certain.
+    let status = broker.wait();
+    assert_eq!(status.code(), Some(7), "{status}; the log:\n{}", broker.log());
+    let log = broker.log();
+    assert!(log.contains("storage of partition orders-"), "{log}");
+    assert!(log.contains("it recovers what was acknowledged"), "no advice in:\n{log}");
+
+    broker.restart();
+    load.advance(200).await;
+    let acked = load.finish().await;
+    let history = History::read(&broker.client().await, ORDERS).await;
+    let verdict = history.judge(&acked);
+    assert!(verdict.is_clean() && history.len() == acked.len(), "{verdict:?}");
+}
+
+/// Starts a broker on a directory where it cannot.
+fn start_on(broker: &Broker, data_dir: &Path, listen: &str) -> Finished {
+    let mut command = broker.command(["dev", "--output", "json", "--listen", listen, "--data-dir"]);
+    run(command.arg(data_dir))
+}
+
+#[test]
+fn a_data_directory_in_use_is_refused() {
+    let mut broker = Broker::start();
+    let (data_dir, process_id) = (broker.data_dir(), broker.process_id());
+    let profile = fs::read(broker.profile_path()).unwrap();
+    let refused = start_on(&broker, &data_dir, "127.0.0.1:0").exited(5);
+    let error = refused.json_error();
+    let message = error["message"].as_str().unwrap();
+    assert!(message.ends_with(&format!("is in use by process {process_id}")), "{message}");
+    assert!(error["try"].as_str().unwrap().contains("--data-dir"), "{error}");
+    assert!(refused.stdout.is_empty(), "{refused:#?}");
+    // The one that runs is as it was.
+    assert_eq!(fs::read(broker.profile_path()).unwrap(), profile);
+    run(&mut broker.command(["topic", "list"])).success();
+
+    let elsewhere = broker.folder().join("elsewhere");
+    let error = start_on(&broker, &elsewhere, &broker.address()).exited(5).json_error();
+    assert!(error["message"].as_str().unwrap().contains("cannot listen on"), "{error}");
+    assert!(error["try"].as_str().unwrap().contains("--listen"), "{error}");
+}
+
+#[test]
+fn a_data_directory_of_another_version_or_owner_is_refused_and_left_alone() {
+    let mut broker = Broker::start();
+    broker.kill();
+    let identity_file = broker.broker_dir().join("broker.toml");
+    let written = fs::read_to_string(&identity_file).unwrap();
+    let newer = written.replace("format_version = 1", "format_version = 2");
+    assert_ne!(newer, written);
+    let cases = [
+        (newer.as_str(), 5, "has format version 2, this broker reads version 1"),
+        ("nonsense", 7, "is not a broker's identity"),
+    ];
+    for (content, code, message) in cases {
+        fs::write(&identity_file, content).unwrap();
+        let error = start_on(&broker, &broker.data_dir(), "127.0.0.1:0").exited(code).json_error();
+        assert!(error["message"].as_str().unwrap().contains(message), "{error}");
+        assert!(error["try"].is_string(), "{error}");
+        assert_eq!(fs::read_to_string(&identity_file).unwrap(), content);
+    }
+    // Without its identity, what lies there is not taken for a new directory.
+    fs::remove_file(&identity_file).unwrap();
+    let error = start_on(&broker, &broker.data_dir(), "127.0.0.1:0").exited(5).json_error();
+    assert!(error["message"].as_str().unwrap().contains("holds no broker's data"), "{error}");
+
+    fs::write(&identity_file, written).unwrap();
+    broker.restart();
+}
