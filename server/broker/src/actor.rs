@@ -92,7 +92,8 @@ impl Actor {
             &mut outcomes,
         );
         let mut acks = acks.into_iter();
-        for (ack, outcome) in acks.by_ref().zip(outcomes) {
+        // The outcomes lead: they are fewer after an error, and no sink may be taken without one.
+        for (outcome, ack) in outcomes.into_iter().zip(acks.by_ref()) {
             self.settle(ack, outcome, now_ms);
         }
         let fault = match result {

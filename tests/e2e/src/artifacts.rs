@@ -39,7 +39,10 @@ pub fn quake_alert() -> &'static Path {
             .arg(plugins_target_dir())
             .arg(workspace().join("plugins/quake-alert"));
         let built = succeeded(&mut build)?.json();
-        Ok(built["component"].as_str().expect("the component's path").into())
+        Ok(built["component"]
+            .as_str()
+            .expect("the component's path")
+            .into())
     });
     built(component)
 }
@@ -57,13 +60,19 @@ fn succeeded(command: &mut Command) -> Result<Finished, String> {
     if finished.status.success() {
         Ok(finished)
     } else {
-        Err(format!("{}: {}\n{}", finished.command, finished.status, finished.stderr))
+        Err(format!(
+            "{}: {}\n{}",
+            finished.command, finished.status, finished.stderr
+        ))
     }
 }
 
 /// Where the example plugins are built for tests.
 pub fn plugins_target_dir() -> PathBuf {
-    Build::of_this_process().target_dir.join("tmp").join("plugins")
+    Build::of_this_process()
+        .target_dir
+        .join("tmp")
+        .join("plugins")
 }
 
 /// How this very test was built.
@@ -85,7 +94,9 @@ impl Build {
             .skip(1)
             .find(|folder| folder.join("CACHEDIR.TAG").exists())
             .expect("cargo's target directory above this test");
-        let place = profile_dir.strip_prefix(target_dir).expect("a folder below it");
+        let place = profile_dir
+            .strip_prefix(target_dir)
+            .expect("a folder below it");
         let names: Vec<OsString> = place.iter().map(ToOwned::to_owned).collect();
         let (triple, profile) = match names.as_slice() {
             [profile] => (None, profile),
@@ -93,8 +104,16 @@ impl Build {
             _ => panic!("{} is no profile's directory", profile_dir.display()),
         };
         // The profile `dev` is the only one whose directory has another name.
-        let profile = if profile == "debug" { "dev".into() } else { profile.clone() };
-        Self { target_dir: target_dir.to_owned(), triple, profile }
+        let profile = if profile == "debug" {
+            "dev".into()
+        } else {
+            profile.clone()
+        };
+        Self {
+            target_dir: target_dir.to_owned(),
+            triple,
+            profile,
+        }
     }
 }
 
@@ -117,7 +136,9 @@ fn build_program(build: &Build) -> Result<PathBuf, String> {
         .stdout
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find(|message| message["target"]["name"] == "millstream" && message["executable"].is_string())
+        .find(|message| {
+            message["target"]["name"] == "millstream" && message["executable"].is_string()
+        })
         .and_then(|message| Some(message["executable"].as_str()?.into()))
         .expect("a program named millstream among what cargo built");
     Ok(executable)

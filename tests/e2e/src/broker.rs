@@ -50,9 +50,16 @@ impl Broker {
     /// Starts it by another program, which is given the broker's command line behind its own:
     /// `wrapper` makes that of the directory with the broker's own data.
     pub fn start_within(wrapper: impl FnOnce(&Path) -> Vec<OsString>) -> Self {
-        let folder = tempfile::Builder::new().prefix("millstream-e2e-").tempdir().expect("a folder");
-        let mut broker =
-            Self { process: None, port: Port::reserve(), wrapper: Vec::new(), folder };
+        let folder = tempfile::Builder::new()
+            .prefix("millstream-e2e-")
+            .tempdir()
+            .expect("a folder");
+        let mut broker = Self {
+            process: None,
+            port: Port::reserve(),
+            wrapper: Vec::new(),
+            folder,
+        };
         fs::create_dir_all(broker.broker_dir()).expect("a folder for the broker");
         broker.wrapper = wrapper(&broker.broker_dir());
         broker.restart();
@@ -66,7 +73,11 @@ impl Broker {
             .into_iter::<serde_json::Value>();
         let ready = said.next();
         let is_ready = matches!(&ready, Some(Ok(ready)) if ready["address"] == self.address());
-        assert!(is_ready, "the broker is not ready: {ready:?}; its log:\n{}", self.log());
+        assert!(
+            is_ready,
+            "the broker is not ready: {ready:?}; its log:\n{}",
+            self.log()
+        );
         self.process = Some(starting.process);
     }
 
@@ -80,7 +91,10 @@ impl Broker {
 
     fn launch(&self) -> Starting {
         assert!(self.process.is_none(), "the broker runs already");
-        let log = File::options().create(true).append(true).open(self.log_path());
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path());
         let mut command = match self.wrapper.split_first() {
             Some((wrapper, args)) => {
                 let mut command = Command::new(wrapper);
@@ -110,7 +124,11 @@ impl Broker {
 
     /// Kills it (SIGKILL), at whatever it is doing.
     pub fn kill(&mut self) {
-        assert!(self.running().is_running(), "the broker ended by itself; its log:\n{}", self.log());
+        assert!(
+            self.running().is_running(),
+            "the broker ended by itself; its log:\n{}",
+            self.log()
+        );
         self.running().kill();
         self.process = None;
     }
@@ -188,15 +206,20 @@ impl Broker {
 
     /// A client that notices sooner that the broker is gone.
     pub async fn quick_client(&self) -> Client {
-        let transport =
-            TransportConfig { max_idle_timeout: SHORT_IDLE_TIMEOUT, ..TransportConfig::client() };
+        let transport = TransportConfig {
+            max_idle_timeout: SHORT_IDLE_TIMEOUT,
+            ..TransportConfig::client()
+        };
         self.connect(Client::builder().transport(transport)).await
     }
 
     async fn connect(&self, builder: ClientBuilder) -> Client {
-        let builder = builder.profile(&self.profile()).expect("a profile with an identity");
+        let builder = builder
+            .profile(&self.profile())
+            .expect("a profile with an identity");
         let connected = within("connecting", builder.connect()).await;
-        connected.unwrap_or_else(|error| panic!("cannot connect: {error}; the log:\n{}", self.log()))
+        connected
+            .unwrap_or_else(|error| panic!("cannot connect: {error}; the log:\n{}", self.log()))
     }
 
     /// The program with the broker's profile: `broker.command(["topic", "list"])`.
@@ -224,7 +247,10 @@ impl Drop for Broker {
             let log = self.log();
             let lines: Vec<_> = log.lines().collect();
             let shown = lines.len().saturating_sub(LOG_LINES_SHOWN);
-            eprintln!("the end of the broker's log:\n{}", lines[shown..].join("\n"));
+            eprintln!(
+                "the end of the broker's log:\n{}",
+                lines[shown..].join("\n")
+            );
         }
     }
 }

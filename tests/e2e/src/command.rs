@@ -19,12 +19,18 @@ pub struct Finished {
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> Finished {
     let output = command.output();
-    finished(command, output.unwrap_or_else(|error| panic!("cannot run {command:?}: {error}")))
+    finished(
+        command,
+        output.unwrap_or_else(|error| panic!("cannot run {command:?}: {error}")),
+    )
 }
 
 /// Runs a command that reads this.
 pub fn run_with_input(command: &mut Command, input: &str) -> Finished {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("a program to run");
     let mut stdin = child.stdin.take().expect("a pipe");
     let input = input.to_owned();

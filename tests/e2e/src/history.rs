@@ -37,7 +37,11 @@ impl History {
             .sum();
         let builder = client.consumer().topics([topic]).start(Position::Earliest);
         let mut consumer = builder.build().await.expect("a consumer");
-        Self::take(&mut consumer, usize::try_from(expected).expect("a small topic")).await
+        Self::take(
+            &mut consumer,
+            usize::try_from(expected).expect("a small topic"),
+        )
+        .await
     }
 
     /// Takes this many records from a consumer.
@@ -54,7 +58,12 @@ impl History {
     pub fn add(&mut self, record: ConsumedRecord) {
         let place = (record.partition, record.offset);
         let before = self.0.insert(place, record);
-        assert!(before.is_none(), "partition {} offset {} was consumed twice", place.0, place.1);
+        assert!(
+            before.is_none(),
+            "partition {} offset {} was consumed twice",
+            place.0,
+            place.1
+        );
     }
 
     /// How many records there are.
@@ -74,12 +83,17 @@ impl History {
 
     /// Whether everything in here is in `other` too, at the same place.
     pub fn is_part_of(&self, other: &Self) -> bool {
-        self.0.iter().all(|(place, record)| other.0.get(place) == Some(record))
+        self.0
+            .iter()
+            .all(|(place, record)| other.0.get(place) == Some(record))
     }
 
     /// Compares numbered records with what their producers were told.
     pub fn judge(&self, acked: &[Acked]) -> Verdict {
-        let mut verdict = Verdict { acked: acked.len(), ..Verdict::default() };
+        let mut verdict = Verdict {
+            acked: acked.len(),
+            ..Verdict::default()
+        };
         let mut places: HashMap<Number, Vec<(PartitionIndex, Offset)>> = HashMap::new();
         let mut last: HashMap<(PartitionIndex, u32), u64> = HashMap::new();
         for (place, record) in &self.0 {
@@ -89,7 +103,12 @@ impl History {
             verdict.disordered += usize::from(before.is_some_and(|before| before >= number.index));
         }
         verdict.duplicates = places.values().map(|places| places.len() - 1).sum();
-        for Acked { number, partition, offset } in acked {
+        for Acked {
+            number,
+            partition,
+            offset,
+        } in acked
+        {
             match places.get(number) {
                 None => verdict.losses += 1,
                 Some(places) if !places.contains(&(*partition, *offset)) => verdict.misplaced += 1,
@@ -103,7 +122,13 @@ impl History {
 impl Verdict {
     /// Whether nothing is amiss.
     pub fn is_clean(&self) -> bool {
-        let Self { acked: _, losses, duplicates, misplaced, disordered } = *self;
+        let Self {
+            acked: _,
+            losses,
+            duplicates,
+            misplaced,
+            disordered,
+        } = *self;
         losses + duplicates + misplaced + disordered == 0
     }
 }
@@ -131,8 +156,13 @@ mod tests {
         }
         let acked: Vec<_> = acked
             .iter()
-            .map(|(offset, index)| {
-                Acked { number: Number { producer: 1, index: *index }, partition: 0, offset: *offset }
+            .map(|(offset, index)| Acked {
+                number: Number {
+                    producer: 1,
+                    index: *index,
+                },
+                partition: 0,
+                offset: *offset,
             })
             .collect();
         history.judge(&acked)
@@ -143,7 +173,10 @@ mod tests {
         let clean = judge(&[(0, 7), (1, 8)], &[(0, 7), (1, 8)]);
         assert!(clean.is_clean() && clean.acked == 2);
         assert_eq!(judge(&[(0, 7)], &[(0, 7), (1, 8)]).losses, 1);
-        assert_eq!(judge(&[(0, 7), (1, 8), (2, 8)], &[(0, 7), (1, 8)]).duplicates, 1);
+        assert_eq!(
+            judge(&[(0, 7), (1, 8), (2, 8)], &[(0, 7), (1, 8)]).duplicates,
+            1
+        );
         assert_eq!(judge(&[(0, 7), (3, 8)], &[(0, 7), (1, 8)]).misplaced, 1);
         assert_eq!(judge(&[(0, 8), (1, 7)], &[(0, 8), (1, 7)]).disordered, 1);
     }

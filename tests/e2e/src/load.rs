@@ -26,7 +26,10 @@ impl Number {
     /// Reads a record's number.
     pub fn of(record: &ConsumedRecord) -> Self {
         let text = std::str::from_utf8(record.value.as_deref().unwrap_or_default());
-        let (producer, index) = text.ok().and_then(|text| text.split_once('/')).expect("a number");
+        let (producer, index) = text
+            .ok()
+            .and_then(|text| text.split_once('/'))
+            .expect("a number");
         Self {
             producer: producer.parse().expect("a producer"),
             index: index.parse().expect("an index"),
@@ -75,7 +78,11 @@ impl Load {
             };
             tasks.spawn(task.run(client, topic.to_owned(), stopped.clone()));
         }
-        Self { stop, acked, producers: tasks }
+        Self {
+            stop,
+            acked,
+            producers: tasks,
+        }
     }
 
     /// Records acknowledged so far.
@@ -86,16 +93,20 @@ impl Load {
     /// Waits until so many more records are acknowledged.
     pub async fn advance(&mut self, records: u64) {
         let goal = self.acked() + records;
-        within("more acknowledgements", self.acked.wait_for(|acked| *acked >= goal))
-            .await
-            .expect("producers that run");
+        within(
+            "more acknowledgements",
+            self.acked.wait_for(|acked| *acked >= goal),
+        )
+        .await
+        .expect("producers that run");
     }
 
     /// Sends no more, and waits until everything sent is acknowledged.
     pub async fn finish(mut self) -> Vec<Acked> {
         self.stop.send_replace(true);
         let mut acked = Vec::new();
-        while let Some(done) = within("the last acknowledgements", self.producers.join_next()).await {
+        while let Some(done) = within("the last acknowledgements", self.producers.join_next()).await
+        {
             acked.extend(done.expect("a producer without a failure"));
         }
         acked
@@ -110,11 +121,19 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, client: Client, topic: String, stopped: watch::Receiver<bool>) -> Vec<Acked> {
+    async fn run(
+        mut self,
+        client: Client,
+        topic: String,
+        stopped: watch::Receiver<bool>,
+    ) -> Vec<Acked> {
         let producer = client.producer(&topic).build().await.expect("a producer");
         let mut index = 0;
         while !*stopped.borrow() {
-            let number = Number { producer: self.producer, index };
+            let number = Number {
+                producer: self.producer,
+                index,
+            };
             let partition = (index % u64::from(producer.partitions())) as PartitionIndex;
             let record = ProduceRecord::new(number.to_string()).partition(partition);
             let delivery = producer.send(record).await.expect("a record that is taken");
@@ -133,10 +152,17 @@ impl Task {
     }
 
     async fn take_oldest(&mut self) {
-        let Some((number, delivery)) = self.in_flight.pop_front() else { return };
+        let Some((number, delivery)) = self.in_flight.pop_front() else {
+            return;
+        };
         let stored = delivery.await;
-        let stored = stored.unwrap_or_else(|error| panic!("record {number} was not stored: {error}"));
-        self.acked.push(Acked { number, partition: stored.partition, offset: stored.offset });
+        let stored =
+            stored.unwrap_or_else(|error| panic!("record {number} was not stored: {error}"));
+        self.acked.push(Acked {
+            number,
+            partition: stored.partition,
+            offset: stored.offset,
+        });
         self.count.send_modify(|count| *count += 1);
     }
 }

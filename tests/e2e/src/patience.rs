@@ -34,7 +34,10 @@ pub fn until_blocking<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -
         if let Some(found) = condition() {
             return found;
         }
-        assert!(started.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        assert!(
+            started.elapsed() < PATIENCE,
+            "{what}: not within {PATIENCE:?}"
+        );
         std::thread::sleep(LOOK_AGAIN);
     }
 }

@@ -41,7 +41,10 @@ impl Port {
     fn claim(number: u16) -> Option<Self> {
         let claim = TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
         UdpSocket::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
-        Some(Self { number, _claim: claim })
+        Some(Self {
+            number,
+            _claim: claim,
+        })
     }
 
     /// Its number.

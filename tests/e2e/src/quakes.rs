@@ -49,7 +49,10 @@ pub fn events() -> Vec<Quake> {
         .lines()
         .map(|line| {
             let quake: Quake = serde_json::from_str(line).expect("an event");
-            Quake { line: line.to_owned(), ..quake }
+            Quake {
+                line: line.to_owned(),
+                ..quake
+            }
         })
         .collect();
     assert_eq!(events.len(), EVENTS);

@@ -2,9 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use millstream::Identity;
+use millstream_protocol::WireError;
 use millstream_protocol::api::hello::{Hello, HelloResponse};
 use millstream_protocol::api::{PROTOCOL_VERSION, Request, RequestFrame, Unary};
-use millstream_protocol::WireError;
 use millstream_protocol::frame::{self, FrameHeader};
 use millstream_transport::{Connection, Connector, FrameReceiver, FrameSender, TransportConfig};
 use serde::Serialize;
@@ -75,13 +75,17 @@ impl Wire {
 
     /// Opens a stream with a request.
     pub async fn open(&self, request: Request) -> WireStream {
-        self.open_with(&RequestFrame::from_client(request), Bytes::new()).await
+        self.open_with(&RequestFrame::from_client(request), Bytes::new())
+            .await
     }
 
     /// Opens a stream with any body and payload.
     pub async fn open_with<T: Serialize>(&self, body: &T, payload: Bytes) -> WireStream {
         let (mut sender, receiver) = self.0.open_stream().await.expect("a stream");
-        sender.send_with_payload(body, [payload]).await.expect("a frame to send");
+        sender
+            .send_with_payload(body, [payload])
+            .await
+            .expect("a frame to send");
         WireStream { sender, receiver }
     }
 
@@ -94,7 +98,10 @@ impl Wire {
             let _ = sender.finish();
         }
         let mut answer = Vec::new();
-        while let Some(bytes) = within("a refusal", receiver.read()).await.expect("an answer") {
+        while let Some(bytes) = within("a refusal", receiver.read())
+            .await
+            .expect("an answer")
+        {
             answer.extend_from_slice(&bytes);
         }
         last_error(&answer)
@@ -104,13 +111,17 @@ impl Wire {
 impl WireStream {
     /// The answer to a request.
     pub async fn answer<T: DeserializeOwned>(&mut self) -> Result<T, WireError> {
-        self.next().await.expect("an answer before the stream's end")
+        self.next()
+            .await
+            .expect("an answer before the stream's end")
     }
 
     /// The next frame's body; `None` at the stream's end.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Option<Result<T, WireError>> {
         let frame = within("a frame", self.receiver.receive(PAYLOAD_LIMIT)).await;
-        frame.expect("a frame, or the stream's end").map(|frame| frame.body)
+        frame
+            .expect("a frame, or the stream's end")
+            .map(|frame| frame.body)
     }
 
     /// Sends a frame.
@@ -143,7 +154,13 @@ pub enum StreamEnd {
 
 /// A frame with these lengths in its header, whatever follows.
 pub fn frame_claiming(body_bytes: u32, payload_bytes: u32, rest: &[u8]) -> Bytes {
-    [&body_bytes.to_be_bytes()[..], &payload_bytes.to_be_bytes(), rest].concat().into()
+    [
+        &body_bytes.to_be_bytes()[..],
+        &payload_bytes.to_be_bytes(),
+        rest,
+    ]
+    .concat()
+    .into()
 }
 
 /// A whole frame.
@@ -162,11 +179,16 @@ fn last_error(mut bytes: &[u8]) -> WireError {
         body = &rest[..header.body_bytes];
         bytes = &rest[header.body_bytes + header.payload_bytes..];
     }
-    assert!(bytes.is_empty(), "the broker ended its stream within a frame");
+    assert!(
+        bytes.is_empty(),
+        "the broker ended its stream within a frame"
+    );
     error_in(body)
 }
 
 fn error_in(body: &[u8]) -> WireError {
     let answer: Result<Result<(), WireError>, _> = frame::decode_body(body);
-    answer.expect("an error as the last answer").expect_err("an error as the last answer")
+    answer
+        .expect("an error as the last answer")
+        .expect_err("an error as the last answer")
 }

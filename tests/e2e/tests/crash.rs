@@ -55,7 +55,9 @@ impl Follower {
 
     async fn finish(self) -> History {
         self.stop.send_replace(true);
-        within("the follower", self.task).await.expect("a follower without a failure")
+        within("the follower", self.task)
+            .await
+            .expect("a follower without a failure")
     }
 }
 
@@ -65,7 +67,11 @@ async fn every_acknowledged_record_is_there_once_after_twenty_kills_under_load()
     let mut broker = Broker::start();
     let admin = broker.quick_client().await.admin();
     // Durability is the default: an acknowledgement means that an fdatasync covered it.
-    admin.create_topic(TOPIC).partitions(PARTITIONS).await.unwrap();
+    admin
+        .create_topic(TOPIC)
+        .partitions(PARTITIONS)
+        .await
+        .unwrap();
     let follower = Follower::start(broker.quick_client().await).await;
     let mut load = Load::start(&broker, TOPIC, PRODUCERS).await;
 
@@ -93,7 +99,13 @@ async fn every_acknowledged_record_is_there_once_after_twenty_kills_under_load()
     let client = broker.client().await;
     let history = History::read(&client, TOPIC).await;
     let verdict = history.judge(&acked);
-    let Verdict { acked, losses, duplicates, misplaced, disordered } = verdict;
+    let Verdict {
+        acked,
+        losses,
+        duplicates,
+        misplaced,
+        disordered,
+    } = verdict;
     println!(
         "kills {}, acked {acked}, duplicates {duplicates}, losses {losses}, misplaced {misplaced}, \
          out of order {disordered}, read along {}",
@@ -101,8 +113,15 @@ async fn every_acknowledged_record_is_there_once_after_twenty_kills_under_load()
         seen.len(),
     );
     assert!(verdict.is_clean(), "{verdict:?}");
-    assert_eq!(history.len(), acked, "there are records that nobody has sent");
-    assert!(seen.is_part_of(&history), "a crash took back what a consumer had seen");
+    assert_eq!(
+        history.len(),
+        acked,
+        "there are records that nobody has sent"
+    );
+    assert!(
+        seen.is_part_of(&history),
+        "a crash took back what a consumer had seen"
+    );
     assert!(
         kills >= 20 && least_acked_between >= ACKED_BETWEEN_KILLS.start && seen.len() * 2 > acked,
         "the run exercised too little: {kills} kills, {least_acked_between} acked between two, \

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use millstream::ErrorCode;
@@ -26,14 +27,19 @@ const BALLAST: &str = "ballast";
 const DISK_BYTES: u64 = 24 << 20;
 
 /// Programs in front of which a process has mounts of its own: by a user of its own, or as root.
-const NAMESPACES: [&[&str]; 2] =
-    [&["unshare", "--user", "--map-root-user", "--mount"], &["unshare", "--mount"]];
+const NAMESPACES: [&[&str]; 2] = [
+    &["unshare", "--user", "--map-root-user", "--mount"],
+    &["unshare", "--mount"],
+];
 
 /// A command line that runs what follows with a small disk mounted on a directory.
 fn on_small_disk(namespace: &[&str], directory: &Path) -> Vec<OsString> {
     let mount = format!("mount -t tmpfs -o size={DISK_BYTES} tmpfs \"$0\" && exec \"$@\"");
     let words = namespace.iter().copied().chain(["sh", "-c", &mount]);
-    words.map(OsString::from).chain([directory.into()]).collect()
+    words
+        .map(OsString::from)
+        .chain([directory.into()])
+        .collect()
 }
 
 /// The namespace that this machine grants, if any.
@@ -47,14 +53,27 @@ fn namespace() -> Option<&'static [&'static str]> {
     })
 }
 
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock after 1970");
+    i64::try_from(since.as_millis()).expect("a clock before the far future")
+}
+
 fn batch(bytes: usize) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None, MAX_BATCH_BYTES);
-    builder.append(0, None, Some(&vec![b'x'; bytes]), &[]).expect("room");
+    builder
+        .append(now_ms(), None, Some(&vec![b'x'; bytes]), &[])
+        .expect("room");
     builder.finish(None).expect("a batch")
 }
 
 async fn open_produce(wire: &Wire, topic: &str) -> WireStream {
-    let open = OpenProduce { topic: topic.to_owned(), topic_id: None, partition: 0 };
+    let open = OpenProduce {
+        topic: topic.to_owned(),
+        topic_id: None,
+        partition: 0,
+    };
     let mut stream = wire.open(Request::OpenProduce(open)).await;
     let _: ProduceOpened = stream.answer().await.expect("an open produce stream");
     stream
@@ -67,9 +86,17 @@ async fn fill(wire: &Wire) -> u64 {
         let mut stream = open_produce(wire, BALLAST).await;
         loop {
             stream.send(&ProduceBatch {}, batch(bytes)).await;
-            match stream.answer::<ProduceAck>().await {
+            let a = stream.answer::<ProduceAck>().await;
+            eprintln!(
+                "DBG {bytes} {stored} {:?}",
+                a.as_ref().map(|a| a.base_offset)
+            );
+            match a {
                 Ok(_) => stored += bytes as u64,
-                Err(WireError { code: ErrorCode::StorageFull, message }) => {
+                Err(WireError {
+                    code: ErrorCode::StorageFull,
+                    message,
+                }) => {
                     assert!(message.contains("ballast-0: the disk is full"), "{message}");
                     break;
                 }
@@ -98,14 +125,23 @@ async fn a_full_disk_is_told_and_waited_out() {
 
     let wire = Wire::greeted(&broker).await;
     let ballast = fill(&wire).await;
-    assert!(ballast > DISK_BYTES / 2, "only {ballast} bytes filled the disk");
+    assert!(
+        ballast > DISK_BYTES / 2,
+        "only {ballast} bytes filled the disk"
+    );
     assert!(broker.is_running());
     // What is there can be read.
     let orders = History::read(&client, ORDERS).await;
     assert!(orders.len() as u64 >= acked_before);
     let full = History::read(&client, BALLAST).await;
-    let kept: usize = full.records().map(|record| record.value.as_ref().map_or(0, Bytes::len)).sum();
-    assert_eq!(kept as u64, ballast, "a refused batch was kept, or an acknowledged one lost");
+    let kept: usize = full
+        .records()
+        .map(|record| record.value.as_ref().map_or(0, Bytes::len))
+        .sum();
+    assert_eq!(
+        kept as u64, ballast,
+        "a refused batch was kept, or an acknowledged one lost"
+    );
 
     // Space is freed by the means of the broker itself, and the producers go on by themselves.
     admin.delete_topic(BALLAST).await.unwrap();
@@ -114,14 +150,22 @@ async fn a_full_disk_is_told_and_waited_out() {
     let history = History::read(&client, ORDERS).await;
     let verdict = history.judge(&acked);
     println!("{ballast} bytes filled the disk; {verdict:?}");
-    assert!(verdict.is_clean() && history.len() == acked.len(), "{verdict:?}");
+    assert!(
+        verdict.is_clean() && history.len() == acked.len(),
+        "{verdict:?}"
+    );
     assert!(orders.is_part_of(&history));
 }
 
 /// Lets files of a process grow to this many bytes.
 fn limit_files(broker: &mut Broker, bytes: u64) {
-    let pid = i32::try_from(broker.process_id()).ok().and_then(Pid::from_raw);
-    let limit = Rlimit { current: Some(bytes), maximum: None };
+    let pid = i32::try_from(broker.process_id())
+        .ok()
+        .and_then(Pid::from_raw);
+    let limit = Rlimit {
+        current: Some(bytes),
+        maximum: None,
+    };
     prlimit(pid, Resource::Fsize, limit).expect("a limit for a process of ours");
 }
 
@@ -139,17 +183,28 @@ async fn a_write_that_fails_stops_the_broker_and_costs_nothing_acknowledged() {
 
     // It stops by itself: nothing that it could still say would be certain.
     let status = broker.wait();
-    assert_eq!(status.code(), Some(7), "{status}; the log:\n{}", broker.log());
+    assert_eq!(
+        status.code(),
+        Some(7),
+        "{status}; the log:\n{}",
+        broker.log()
+    );
     let log = broker.log();
     assert!(log.contains("storage of partition orders-"), "{log}");
-    assert!(log.contains("it recovers what was acknowledged"), "no advice in:\n{log}");
+    assert!(
+        log.contains("it recovers what was acknowledged"),
+        "no advice in:\n{log}"
+    );
 
     broker.restart();
     load.advance(200).await;
     let acked = load.finish().await;
     let history = History::read(&broker.client().await, ORDERS).await;
     let verdict = history.judge(&acked);
-    assert!(verdict.is_clean() && history.len() == acked.len(), "{verdict:?}");
+    assert!(
+        verdict.is_clean() && history.len() == acked.len(),
+        "{verdict:?}"
+    );
 }
 
 /// Starts a broker on a directory where it cannot.
@@ -166,17 +221,34 @@ fn a_data_directory_in_use_is_refused() {
     let refused = start_on(&broker, &data_dir, "127.0.0.1:0").exited(5);
     let error = refused.json_error();
     let message = error["message"].as_str().unwrap();
-    assert!(message.ends_with(&format!("is in use by process {process_id}")), "{message}");
-    assert!(error["try"].as_str().unwrap().contains("--data-dir"), "{error}");
+    assert!(
+        message.ends_with(&format!("is in use by process {process_id}")),
+        "{message}"
+    );
+    assert!(
+        error["try"].as_str().unwrap().contains("--data-dir"),
+        "{error}"
+    );
     assert!(refused.stdout.is_empty(), "{refused:#?}");
     // The one that runs is as it was.
     assert_eq!(fs::read(broker.profile_path()).unwrap(), profile);
     run(&mut broker.command(["topic", "list"])).success();
 
     let elsewhere = broker.folder().join("elsewhere");
-    let error = start_on(&broker, &elsewhere, &broker.address()).exited(5).json_error();
-    assert!(error["message"].as_str().unwrap().contains("cannot listen on"), "{error}");
-    assert!(error["try"].as_str().unwrap().contains("--listen"), "{error}");
+    let error = start_on(&broker, &elsewhere, &broker.address())
+        .exited(5)
+        .json_error();
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("cannot listen on"),
+        "{error}"
+    );
+    assert!(
+        error["try"].as_str().unwrap().contains("--listen"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -188,20 +260,37 @@ fn a_data_directory_of_another_version_or_owner_is_refused_and_left_alone() {
     let newer = written.replace("format_version = 1", "format_version = 2");
     assert_ne!(newer, written);
     let cases = [
-        (newer.as_str(), 5, "has format version 2, this broker reads version 1"),
+        (
+            newer.as_str(),
+            5,
+            "has format version 2, this broker reads version 1",
+        ),
         ("nonsense", 7, "is not a broker's identity"),
     ];
     for (content, code, message) in cases {
         fs::write(&identity_file, content).unwrap();
-        let error = start_on(&broker, &broker.data_dir(), "127.0.0.1:0").exited(code).json_error();
-        assert!(error["message"].as_str().unwrap().contains(message), "{error}");
+        let error = start_on(&broker, &broker.data_dir(), "127.0.0.1:0")
+            .exited(code)
+            .json_error();
+        assert!(
+            error["message"].as_str().unwrap().contains(message),
+            "{error}"
+        );
         assert!(error["try"].is_string(), "{error}");
         assert_eq!(fs::read_to_string(&identity_file).unwrap(), content);
     }
     // Without its identity, what lies there is not taken for a new directory.
     fs::remove_file(&identity_file).unwrap();
-    let error = start_on(&broker, &broker.data_dir(), "127.0.0.1:0").exited(5).json_error();
-    assert!(error["message"].as_str().unwrap().contains("holds no broker's data"), "{error}");
+    let error = start_on(&broker, &broker.data_dir(), "127.0.0.1:0")
+        .exited(5)
+        .json_error();
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("holds no broker's data"),
+        "{error}"
+    );
 
     fs::write(&identity_file, written).unwrap();
     broker.restart();

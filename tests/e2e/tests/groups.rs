@@ -32,8 +32,16 @@ impl Stage {
         let broker = Broker::start();
         let client = broker.quick_client().await;
         let admin = client.admin();
-        admin.create_topic(TOPIC).partitions(partitions).await.unwrap();
-        Self { broker, client, admin }
+        admin
+            .create_topic(TOPIC)
+            .partitions(partitions)
+            .await
+            .unwrap();
+        Self {
+            broker,
+            client,
+            admin,
+        }
     }
 
     /// Produces records `from..to` in turn to all partitions: the value is the record's number.
@@ -51,14 +59,30 @@ impl Stage {
     /// A member on a connection of its own, which commits only when told.
     async fn member(&self, group: &str, name: &str) -> Consumer {
         let client = self.broker.quick_client().await;
-        let builder = client.consumer().group(group).member_name(name).topics([TOPIC]);
-        builder.start(Position::Earliest).manual_commit().build().await.unwrap()
+        let builder = client
+            .consumer()
+            .group(group)
+            .member_name(name)
+            .topics([TOPIC]);
+        builder
+            .start(Position::Earliest)
+            .manual_commit()
+            .build()
+            .await
+            .unwrap()
     }
 
     /// A member in a process of its own.
     fn member_process(&self, group: &str) -> Process {
-        let mut command = self.broker.command(["consume", TOPIC, "--group", group, "--follow"]);
-        Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+        let mut command = self
+            .broker
+            .command(["consume", TOPIC, "--group", group, "--follow"]);
+        Process::spawn(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        )
     }
 
     async fn describe(&self, group: &str) -> GroupDescription {
@@ -70,8 +94,11 @@ impl Stage {
         owned.sort_unstable();
         until(&format!("group {group} shared as {owned:?}"), async || {
             let described = self.describe(group).await;
-            let mut now: Vec<_> =
-                described.members.iter().map(|member| member.owned.len()).collect();
+            let mut now: Vec<_> = described
+                .members
+                .iter()
+                .map(|member| member.owned.len())
+                .collect();
             now.sort_unstable();
             (described.state == GroupState::Stable && now == owned).then_some(described)
         })
@@ -111,11 +138,17 @@ async fn one_group_shares_the_records_and_each_group_sees_them_all() {
     stage.shared_as("audit", vec![4]).await;
     stage.produce(0, 1_000).await;
 
-    let (by_one, by_two, by_auditor) =
-        tokio::join!(take(&mut one, 500), take(&mut two, 500), take(&mut auditor, 1_000));
+    let (by_one, by_two, by_auditor) = tokio::join!(
+        take(&mut one, 500),
+        take(&mut two, 500),
+        take(&mut auditor, 1_000)
+    );
     let all: BTreeSet<u32> = (0..1_000).collect();
     assert_eq!(&by_one | &by_two, all, "the group missed records");
-    assert!(by_one.is_disjoint(&by_two), "both members got the same records");
+    assert!(
+        by_one.is_disjoint(&by_two),
+        "both members got the same records"
+    );
     assert_eq!(by_auditor, all, "the other group missed records");
 }
 
@@ -132,7 +165,10 @@ async fn a_killed_members_partitions_move_within_two_seconds() {
         stage.shared_as("billing", vec![4]).await;
         let took = killed.elapsed();
         println!("round {round}: taken over within {took:?}");
-        assert!(took < TAKE_OVER_LIMIT, "round {round}: taken over only after {took:?}");
+        assert!(
+            took < TAKE_OVER_LIMIT,
+            "round {round}: taken over only after {took:?}"
+        );
     }
     stage.produce(0, 100).await;
     assert_eq!(take(&mut survivor, 100).await, (0..100).collect());
@@ -156,9 +192,16 @@ async fn a_slow_handler_costs_no_partition() {
         stage.shared_as("others", vec![2]).await;
     }
 
-    assert_eq!(stage.describe("slow").await, before, "the group moved while its member worked");
+    assert_eq!(
+        stage.describe("slow").await,
+        before,
+        "the group moved while its member worked"
+    );
     let mut taken = take(&mut slow, 9).await;
-    assert!(taken.insert(number(&first)), "the record was handed out again");
+    assert!(
+        taken.insert(number(&first)),
+        "the record was handed out again"
+    );
     slow.commit().await.unwrap();
     assert_eq!(lag(&stage.describe("slow").await), 0);
 }
@@ -171,7 +214,10 @@ async fn a_standby_takes_over_where_the_owner_stopped() {
     stage.shared_as("one", vec![1]).await;
     let mut standby = stage.member("one", "standby").await;
     stage.shared_as("one", vec![0, 1]).await;
-    assert!(standby.assignment().is_empty(), "the standby owns something");
+    assert!(
+        standby.assignment().is_empty(),
+        "the standby owns something"
+    );
 
     assert_eq!(take(&mut owner, 4).await, (0..4).collect());
     owner.commit().await.unwrap();
@@ -192,14 +238,23 @@ async fn a_group_resumes_at_its_offsets_after_the_broker_was_killed() {
 
     stage.broker.kill();
     stage.broker.restart();
-    assert_eq!(stage.admin.group_offsets("resume").await.unwrap(), committed);
+    assert_eq!(
+        stage.admin.group_offsets("resume").await.unwrap(),
+        committed
+    );
 
     // The same consumer goes on by itself, with what was not committed and nothing else.
     let after = take(&mut member, 40).await;
-    assert!(before.is_disjoint(&after), "committed records were handed out again");
+    assert!(
+        before.is_disjoint(&after),
+        "committed records were handed out again"
+    );
     assert_eq!(&before | &after, (0..100).collect());
     let described = stage.shared_as("resume", vec![2]).await;
-    assert!(described.generation > generation, "a generation was used twice");
+    assert!(
+        described.generation > generation,
+        "a generation was used twice"
+    );
     member.commit().await.unwrap();
     within("leaving", member.leave()).await.unwrap();
 
@@ -215,16 +270,31 @@ async fn a_group_resumes_at_its_offsets_after_the_broker_was_killed() {
 async fn a_client_with_default_settings_finds_a_restarted_broker() {
     let mut stage = Stage::with_partitions(1).await;
     let client = stage.broker.client().await;
-    let mut consumer =
-        client.consumer().topics([TOPIC]).start(Position::Earliest).build().await.unwrap();
+    let mut consumer = client
+        .consumer()
+        .topics([TOPIC])
+        .start(Position::Earliest)
+        .build()
+        .await
+        .unwrap();
     let producer = client.producer(TOPIC).build().await.unwrap();
-    producer.send(ProduceRecord::new("0")).await.unwrap().await.unwrap();
+    producer
+        .send(ProduceRecord::new("0"))
+        .await
+        .unwrap()
+        .await
+        .unwrap();
     assert_eq!(number(&next(&mut consumer).await), 0);
 
     stage.broker.kill();
     stage.broker.restart();
     let restarted = Instant::now();
-    producer.send(ProduceRecord::new("1")).await.unwrap().await.unwrap();
+    producer
+        .send(ProduceRecord::new("1"))
+        .await
+        .unwrap()
+        .await
+        .unwrap();
     println!("stored {:?} after the restart", restarted.elapsed());
     assert_eq!(number(&next(&mut consumer).await), 1);
 }
@@ -244,16 +314,29 @@ async fn a_live_group_is_reset_to_every_kind_of_position() {
         (Position::Time(FIRST_MS + 12_500), 13),
     ];
     for (position, expected) in positions {
-        let reset = stage.admin.reset_group("reset", TOPIC, [], position).await.unwrap();
-        assert!(reset.generation > generation, "{position:?}: no new generation");
+        let reset = stage
+            .admin
+            .reset_group("reset", TOPIC, [], position)
+            .await
+            .unwrap();
+        assert!(
+            reset.generation > generation,
+            "{position:?}: no new generation"
+        );
         generation = reset.generation;
         assert_eq!(reset.offsets.len(), 1, "{position:?}");
         assert_eq!(reset.offsets[0].offset, u64::from(expected), "{position:?}");
-        let taken: Vec<u32> =
-            [next(&mut member).await, next(&mut member).await].iter().map(number).collect();
+        let taken: Vec<u32> = [next(&mut member).await, next(&mut member).await]
+            .iter()
+            .map(number)
+            .collect();
         assert_eq!(taken, [expected, expected + 1], "{position:?}");
     }
-    let reset = stage.admin.reset_group("reset", TOPIC, [0], Position::Latest).await.unwrap();
+    let reset = stage
+        .admin
+        .reset_group("reset", TOPIC, [0], Position::Latest)
+        .await
+        .unwrap();
     assert!(reset.generation > generation && reset.offsets[0].offset == 20);
     stage.produce(20, 21).await;
     assert_eq!(number(&next(&mut member).await), 20);
@@ -273,10 +356,15 @@ async fn a_consumer_seeks_by_offset_and_by_time() {
         (Position::Earliest, 0),
     ];
     for (position, expected) in seeks {
-        within("seeking", member.seek(TOPIC, 0, position)).await.unwrap();
+        within("seeking", member.seek(TOPIC, 0, position))
+            .await
+            .unwrap();
         assert_eq!(number(&next(&mut member).await), expected, "{position:?}");
     }
-    assert!(member.seek(TOPIC, 7, Position::Earliest).await.is_err(), "it does not read partition 7");
+    assert!(
+        member.seek(TOPIC, 7, Position::Earliest).await.is_err(),
+        "it does not read partition 7"
+    );
 }
 
 #[tokio::test]
@@ -285,7 +373,11 @@ async fn describe_shows_the_lag() {
     stage.produce(0, 100).await;
     let mut member = stage.member("lag", "member").await;
     stage.shared_as("lag", vec![2]).await;
-    assert_eq!(lag(&stage.describe("lag").await), 100, "nothing is committed yet");
+    assert_eq!(
+        lag(&stage.describe("lag").await),
+        100,
+        "nothing is committed yet"
+    );
     take(&mut member, 30).await;
     member.commit().await.unwrap();
     assert_eq!(lag(&stage.describe("lag").await), 70);
@@ -294,8 +386,14 @@ async fn describe_shows_the_lag() {
     let described = stage.describe("lag").await;
     assert_eq!(lag(&described), 0);
     for partition in &described.partitions {
-        assert_eq!((partition.committed_offset, partition.high_watermark), (Some(50), 50));
-        assert_eq!(partition.owner.as_deref(), Some(described.members[0].member_id.as_str()));
+        assert_eq!(
+            (partition.committed_offset, partition.high_watermark),
+            (Some(50), 50)
+        );
+        assert_eq!(
+            partition.owner.as_deref(),
+            Some(described.members[0].member_id.as_str())
+        );
     }
     stage.produce(100, 101).await;
     assert_eq!(lag(&stage.describe("lag").await), 1);
@@ -313,20 +411,41 @@ async fn a_group_with_members_is_neither_deleted_nor_committed_for() {
         offset: 0,
         metadata: "by hand".to_owned(),
     };
-    assert_eq!(code(stage.admin.delete_group("kept").await), Some(ErrorCode::GroupNotEmpty));
-    let committed = stage.admin.commit_group_offsets("kept", vec![commit()]).await;
+    assert_eq!(
+        code(stage.admin.delete_group("kept").await),
+        Some(ErrorCode::GroupNotEmpty)
+    );
+    let committed = stage
+        .admin
+        .commit_group_offsets("kept", vec![commit()])
+        .await;
     assert_eq!(code(committed), Some(ErrorCode::GroupNotEmpty));
-    assert_eq!(code(stage.admin.delete_group("other").await), Some(ErrorCode::UnknownGroup));
+    assert_eq!(
+        code(stage.admin.delete_group("other").await),
+        Some(ErrorCode::UnknownGroup)
+    );
 
     within("leaving", member.leave()).await.unwrap();
     until("an empty group", async || {
         (stage.describe("kept").await.state == GroupState::Empty).then_some(())
     })
     .await;
-    stage.admin.commit_group_offsets("kept", vec![commit()]).await.unwrap();
+    stage
+        .admin
+        .commit_group_offsets("kept", vec![commit()])
+        .await
+        .unwrap();
     assert_eq!(stage.admin.group_offsets("kept").await.unwrap(), [commit()]);
     stage.admin.delete_group("kept").await.unwrap();
     let gone = stage.admin.describe_group("kept").await.unwrap_err();
     assert_eq!(gone.code(), Some(ErrorCode::UnknownGroup));
-    assert!(stage.admin.list_groups().await.unwrap().iter().all(|group| group.group != "kept"));
+    assert!(
+        stage
+            .admin
+            .list_groups()
+            .await
+            .unwrap()
+            .iter()
+            .all(|group| group.group != "kept")
+    );
 }

@@ -55,7 +55,13 @@ impl Siege {
         load.advance(100).await;
         let resident_bytes = admin.describe_broker().await.unwrap().resident_bytes;
         let process_id = broker.process_id();
-        Self { broker, client, load, process_id, resident_bytes }
+        Self {
+            broker,
+            client,
+            load,
+            process_id,
+            resident_bytes,
+        }
     }
 
     async fn wire(&self) -> Wire {
@@ -64,7 +70,11 @@ impl Siege {
 
     /// The end of what is visible of the target.
     async fn high_watermark(&self) -> u64 {
-        let latest = self.client.admin().offset(TARGET, 0, Position::Latest).await;
+        let latest = self
+            .client
+            .admin()
+            .offset(TARGET, 0, Position::Latest)
+            .await;
         latest.expect("an offset").offset
     }
 
@@ -74,12 +84,28 @@ impl Siege {
         let acked = self.load.finish().await;
         let history = History::read(&self.client, HEALTHY).await;
         let verdict = history.judge(&acked);
-        assert!(verdict.is_clean() && history.len() == acked.len(), "{verdict:?}");
+        assert!(
+            verdict.is_clean() && history.len() == acked.len(),
+            "{verdict:?}"
+        );
         assert!(self.broker.is_running() && self.broker.process_id() == self.process_id);
-        let resident_bytes = self.client.admin().describe_broker().await.unwrap().resident_bytes;
+        let resident_bytes = self
+            .client
+            .admin()
+            .describe_broker()
+            .await
+            .unwrap()
+            .resident_bytes;
         let grown = resident_bytes.saturating_sub(self.resident_bytes);
-        assert!(grown < MEMORY_ALLOWANCE_BYTES, "the broker has grown by {grown} bytes");
-        assert!(!self.broker.log().contains("panicked"), "{}", self.broker.log());
+        assert!(
+            grown < MEMORY_ALLOWANCE_BYTES,
+            "the broker has grown by {grown} bytes"
+        );
+        assert!(
+            !self.broker.log().contains("panicked"),
+            "{}",
+            self.broker.log()
+        );
     }
 }
 
@@ -87,7 +113,9 @@ impl Siege {
 fn good_batch(stamp: Option<ProducerStamp>) -> Vec<u8> {
     let mut builder = BatchBuilder::new(Compression::None, MAX_BATCH_BYTES);
     for value in [&b"a"[..], b"bb", b"ccc"] {
-        builder.append(1_700_000_000_000, Some(b"key"), Some(value), &[]).expect("room");
+        builder
+            .append(1_700_000_000_000, Some(b"key"), Some(value), &[])
+            .expect("room");
     }
     builder.finish(stamp).expect("a batch").to_vec()
 }
@@ -107,14 +135,23 @@ fn with(at: usize, bytes: &[u8]) -> Vec<u8> {
 }
 
 async fn produce_stream(wire: &Wire) -> WireStream {
-    let open = OpenProduce { topic: TARGET.to_owned(), topic_id: None, partition: 0 };
+    let open = OpenProduce {
+        topic: TARGET.to_owned(),
+        topic_id: None,
+        partition: 0,
+    };
     let mut stream = wire.open(Request::OpenProduce(open)).await;
     let _: ProduceOpened = stream.answer().await.expect("an open produce stream");
     stream
 }
 
 fn from(topic: &str, partition: u32, offset: u64) -> FetchPartition {
-    FetchPartition { topic: topic.to_owned(), topic_id: None, partition, offset }
+    FetchPartition {
+        topic: topic.to_owned(),
+        topic_id: None,
+        partition,
+        offset,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,23 +161,94 @@ async fn malformed_frames_are_refused_by_name() {
     let too_large = u32::try_from(MAX_BODY_BYTES + 1).unwrap();
     let request = RequestFrame::from_client(DescribeBroker {}.into());
     let whole = frame_of(&request, &[]);
-    let hops = RequestFrame { hops: MAX_HOPS + 1, request: request.request.clone() };
-    let topics: Request = DescribeTopics { topics: TopicSelection::All }.into();
+    let hops = RequestFrame {
+        hops: MAX_HOPS + 1,
+        request: request.request.clone(),
+    };
+    let topics: Request = DescribeTopics {
+        topics: TopicSelection::All,
+    }
+    .into();
     let cases: Vec<(&str, Bytes, StreamEnd, ErrorCode)> = vec![
         // A claim is refused as it is read: nobody waits for what it announces.
-        ("body of 4 GiB", frame_claiming(u32::MAX, 0, b""), StreamEnd::Open, ErrorCode::FrameTooLarge),
-        ("body above the limit", frame_claiming(too_large, 0, b""), StreamEnd::Open, ErrorCode::FrameTooLarge),
-        ("payload of 4 GiB", frame_claiming(1, u32::MAX, b""), StreamEnd::Open, ErrorCode::FrameTooLarge),
-        ("half a header", Bytes::from_static(&[0, 0, 0]), StreamEnd::Finished, ErrorCode::MalformedFrame),
-        ("half a body", whole.slice(..whole.len() - 1), StreamEnd::Finished, ErrorCode::MalformedFrame),
-        ("half a payload", frame_claiming(2, 5, b"\x00\x01abc"), StreamEnd::Finished, ErrorCode::MalformedFrame),
-        ("no body", frame_claiming(0, 0, b""), StreamEnd::Open, ErrorCode::MalformedFrame),
-        ("noise", frame_claiming(4, 0, b"\xff\xff\xff\xff"), StreamEnd::Open, ErrorCode::MalformedFrame),
-        ("an unknown request", frame_of(&(0_u8, 999_u32), &[]), StreamEnd::Open, ErrorCode::MalformedFrame),
-        ("bytes behind the body", frame_of(&(&request, 0_u8), &[]), StreamEnd::Open, ErrorCode::MalformedFrame),
-        ("a string of 2^60 bytes", frame_of(&(0_u8, 3_u32, 1_u64 << 60), &[]), StreamEnd::Open, ErrorCode::MalformedFrame),
-        ("an unwanted payload", frame_of(&RequestFrame::from_client(topics), b"extra"), StreamEnd::Open, ErrorCode::MalformedFrame),
-        ("too many hops", frame_of(&hops, &[]), StreamEnd::Open, ErrorCode::NotLeader),
+        (
+            "body of 4 GiB",
+            frame_claiming(u32::MAX, 0, b""),
+            StreamEnd::Open,
+            ErrorCode::FrameTooLarge,
+        ),
+        (
+            "body above the limit",
+            frame_claiming(too_large, 0, b""),
+            StreamEnd::Open,
+            ErrorCode::FrameTooLarge,
+        ),
+        (
+            "payload of 4 GiB",
+            frame_claiming(1, u32::MAX, b""),
+            StreamEnd::Open,
+            ErrorCode::FrameTooLarge,
+        ),
+        (
+            "half a header",
+            Bytes::from_static(&[0, 0, 0]),
+            StreamEnd::Finished,
+            ErrorCode::MalformedFrame,
+        ),
+        (
+            "half a body",
+            whole.slice(..whole.len() - 1),
+            StreamEnd::Finished,
+            ErrorCode::MalformedFrame,
+        ),
+        (
+            "half a payload",
+            frame_claiming(2, 5, b"\x00\x01abc"),
+            StreamEnd::Finished,
+            ErrorCode::MalformedFrame,
+        ),
+        (
+            "no body",
+            frame_claiming(0, 0, b""),
+            StreamEnd::Open,
+            ErrorCode::MalformedFrame,
+        ),
+        (
+            "noise",
+            frame_claiming(4, 0, b"\xff\xff\xff\xff"),
+            StreamEnd::Open,
+            ErrorCode::MalformedFrame,
+        ),
+        (
+            "an unknown request",
+            frame_of(&(0_u8, 999_u32), &[]),
+            StreamEnd::Open,
+            ErrorCode::MalformedFrame,
+        ),
+        (
+            "bytes behind the body",
+            frame_of(&(&request, 0_u8), &[]),
+            StreamEnd::Open,
+            ErrorCode::MalformedFrame,
+        ),
+        (
+            "a string of 2^60 bytes",
+            frame_of(&(0_u8, 3_u32, 1_u64 << 60), &[]),
+            StreamEnd::Open,
+            ErrorCode::MalformedFrame,
+        ),
+        (
+            "an unwanted payload",
+            frame_of(&RequestFrame::from_client(topics), b"extra"),
+            StreamEnd::Open,
+            ErrorCode::MalformedFrame,
+        ),
+        (
+            "too many hops",
+            frame_of(&hops, &[]),
+            StreamEnd::Open,
+            ErrorCode::NotLeader,
+        ),
     ];
     for (what, bytes, end, expected) in cases {
         let refusal = wire.refusal_of(bytes, end).await;
@@ -166,24 +274,64 @@ async fn garbage_batches_are_refused_and_nothing_of_them_is_kept() {
     let cases: Vec<(&str, Vec<u8>, ErrorCode)> = vec![
         ("nothing", Vec::new(), corrupt),
         ("half a header", good_batch(None)[..40].to_vec(), corrupt),
-        ("half of its records", good_batch(None)[..70].to_vec(), corrupt),
+        (
+            "half of its records",
+            good_batch(None)[..70].to_vec(),
+            corrupt,
+        ),
         ("noise", Random::seeded(1).bytes(500), corrupt),
         ("a bad checksum", bad_crc, corrupt),
         ("two batches", two, corrupt),
         ("another magic", with(16, &[1]), corrupt),
-        ("a length beyond its end", with(8, &1_000_i32.to_be_bytes()), corrupt),
-        ("a length of 2 GiB", with(8, &i32::MAX.to_be_bytes()), ErrorCode::RecordTooLarge),
-        ("a negative length", with(8, &(-1_i32).to_be_bytes()), corrupt),
+        (
+            "a length beyond its end",
+            with(8, &1_000_i32.to_be_bytes()),
+            corrupt,
+        ),
+        (
+            "a length of 2 GiB",
+            with(8, &i32::MAX.to_be_bytes()),
+            ErrorCode::RecordTooLarge,
+        ),
+        (
+            "a negative length",
+            with(8, &(-1_i32).to_be_bytes()),
+            corrupt,
+        ),
         ("an unknown codec", with(21, &[0, 7]), corrupt),
         ("a reserved attribute", with(21, &[0x80, 0]), corrupt),
-        ("the control bit", with(21, &[0, 0x20]), ErrorCode::InvalidRequest),
-        ("the transactional bit", with(21, &[0, 0x10]), ErrorCode::InvalidRequest),
+        (
+            "the control bit",
+            with(21, &[0, 0x20]),
+            ErrorCode::InvalidRequest,
+        ),
+        (
+            "the transactional bit",
+            with(21, &[0, 0x10]),
+            ErrorCode::InvalidRequest,
+        ),
         ("two billion records", sealed(claims_billions), corrupt),
-        ("a count of its own", with(57, &2_i32.to_be_bytes()), corrupt),
+        (
+            "a count of its own",
+            with(57, &2_i32.to_be_bytes()),
+            corrupt,
+        ),
         ("no record", with(57, &0_i32.to_be_bytes()), corrupt),
-        ("a negative count", with(57, &(-3_i32).to_be_bytes()), corrupt),
-        ("a negative offset", with(0, &(-5_i64).to_be_bytes()), corrupt),
-        ("the newest timestamp of a year to come", with(35, &i64::MAX.to_be_bytes()), corrupt),
+        (
+            "a negative count",
+            with(57, &(-3_i32).to_be_bytes()),
+            corrupt,
+        ),
+        (
+            "a negative offset",
+            with(0, &(-5_i64).to_be_bytes()),
+            corrupt,
+        ),
+        (
+            "the newest timestamp of a year to come",
+            with(35, &i64::MAX.to_be_bytes()),
+            corrupt,
+        ),
         ("a record longer than the batch", with(61, &[0xfe]), corrupt),
         ("a record of negative length", with(61, &[0x01]), corrupt),
     ];
@@ -195,7 +343,9 @@ async fn garbage_batches_are_refused_and_nothing_of_them_is_kept() {
         assert!(refusal.message.contains("target-0"), "{what}: {refusal}");
     }
     let mut stream = produce_stream(&wire).await;
-    stream.send(&ProduceBatch {}, vec![0; MAX_BATCH_BYTES + 1]).await;
+    stream
+        .send(&ProduceBatch {}, vec![0; MAX_BATCH_BYTES + 1])
+        .await;
     assert_eq!(stream.refusal().await.code, ErrorCode::FrameTooLarge);
     assert_eq!(siege.high_watermark().await, 0, "something of it was kept");
     siege.end().await;
@@ -236,15 +386,27 @@ async fn sequences_that_do_not_follow_are_refused() {
         ("the next", stamped(0, 3), Ok(3)),
         ("the first again", stamped(0, 0), Ok(0)),
         ("a gap", stamped(0, 9), Err(ErrorCode::OutOfOrderSequence)),
-        ("a part of one before", stamped(0, 4), Err(ErrorCode::OutOfOrderSequence)),
+        (
+            "a part of one before",
+            stamped(0, 4),
+            Err(ErrorCode::OutOfOrderSequence),
+        ),
         ("the next epoch", stamped(1, 0), Ok(6)),
-        ("the epoch before", stamped(0, 6), Err(ErrorCode::ProducerFenced)),
+        (
+            "the epoch before",
+            stamped(0, 6),
+            Err(ErrorCode::ProducerFenced),
+        ),
     ];
     for (what, batch, expected) in cases {
         let mut stream = produce_stream(&wire).await;
         stream.send(&ProduceBatch {}, batch).await;
         let acked: Result<ProduceAck, WireError> = stream.answer().await;
-        assert_eq!(acked.map(|ack| ack.base_offset).map_err(|error| error.code), expected, "{what}");
+        assert_eq!(
+            acked.map(|ack| ack.base_offset).map_err(|error| error.code),
+            expected,
+            "{what}"
+        );
     }
     assert_eq!(siege.high_watermark().await, 9);
     siege.end().await;
@@ -259,15 +421,30 @@ async fn a_compressed_batch_that_lies_costs_its_readers_one_error() {
     stream.send(&ProduceBatch {}, with(21, &[0, 3])).await;
     let _: ProduceAck = stream.answer().await.unwrap();
     let producer = siege.client.producer(TARGET).build().await.unwrap();
-    producer.send(ProduceRecord::new("behind")).await.unwrap().await.unwrap();
+    producer
+        .send(ProduceRecord::new("behind"))
+        .await
+        .unwrap()
+        .await
+        .unwrap();
 
-    let builder = siege.client.consumer().topics([TARGET]).start(Position::Earliest);
+    let builder = siege
+        .client
+        .consumer()
+        .topics([TARGET])
+        .start(Position::Earliest);
     let mut consumer = builder.build().await.unwrap();
     let error = within("an error", consumer.next()).await.unwrap_err();
-    assert!(matches!(error, Error::Corrupt { offset: 0, .. }), "{error:?}");
+    assert!(
+        matches!(error, Error::Corrupt { offset: 0, .. }),
+        "{error:?}"
+    );
     consumer.seek(TARGET, 0, Position::Offset(3)).await.unwrap();
     let record = within("a record", consumer.next()).await.unwrap();
-    assert_eq!((record.offset, record.value.as_deref()), (3, Some(&b"behind"[..])));
+    assert_eq!(
+        (record.offset, record.value.as_deref()),
+        (3, Some(&b"behind"[..]))
+    );
     siege.end().await;
 }
 
@@ -276,20 +453,42 @@ async fn requests_for_what_is_not_there_are_refused_by_name() {
     let siege = Siege::begin().await;
     let wire = siege.wire().await;
     let many = |count: usize| vec![from(TARGET, 0, 0); count];
-    let open = |partitions, max_bytes| OpenFetch { partitions, max_bytes };
+    let open = |partitions, max_bytes| OpenFetch {
+        partitions,
+        max_bytes,
+    };
     let beyond_fetch = u32::try_from(MAX_FETCH_BYTES + 1).unwrap();
     let fetches = [
-        (open(vec![from("nowhere", 0, 0)], 1), ErrorCode::UnknownTopic),
-        (open(vec![from(TARGET, 7, 0)], 1), ErrorCode::UnknownPartition),
-        (open(vec![from(TARGET, 0, 1)], 1), ErrorCode::OffsetOutOfRange),
-        (open(vec![from(TARGET, 0, u64::MAX)], 1), ErrorCode::OffsetOutOfRange),
+        (
+            open(vec![from("nowhere", 0, 0)], 1),
+            ErrorCode::UnknownTopic,
+        ),
+        (
+            open(vec![from(TARGET, 7, 0)], 1),
+            ErrorCode::UnknownPartition,
+        ),
+        (
+            open(vec![from(TARGET, 0, 1)], 1),
+            ErrorCode::OffsetOutOfRange,
+        ),
+        (
+            open(vec![from(TARGET, 0, u64::MAX)], 1),
+            ErrorCode::OffsetOutOfRange,
+        ),
         (open(Vec::new(), 1), ErrorCode::InvalidRequest),
-        (open(many(MAX_PARTITIONS_PER_FETCH_STREAM + 1), 1), ErrorCode::InvalidRequest),
+        (
+            open(many(MAX_PARTITIONS_PER_FETCH_STREAM + 1), 1),
+            ErrorCode::InvalidRequest,
+        ),
         (open(many(1), 0), ErrorCode::InvalidRequest),
         (open(many(1), beyond_fetch), ErrorCode::InvalidRequest),
     ];
     for (request, expected) in fetches {
-        let what = format!("{} partitions, {} bytes", request.partitions.len(), request.max_bytes);
+        let what = format!(
+            "{} partitions, {} bytes",
+            request.partitions.len(),
+            request.max_bytes
+        );
         let refusal = wire.open(Request::OpenFetch(request)).await.refusal().await;
         assert_eq!(refusal.code, expected, "{what}: {refusal}");
     }
@@ -299,21 +498,45 @@ async fn requests_for_what_is_not_there_are_refused_by_name() {
         max_bytes: 1,
         max_wait_ms: MAX_FETCH_WAIT_MS + 1,
     };
-    assert_eq!(wire.ask(long).await.unwrap_err().code, ErrorCode::InvalidRequest);
+    assert_eq!(
+        wire.ask(long).await.unwrap_err().code,
+        ErrorCode::InvalidRequest
+    );
     let names = vec!["x".to_owned(); MAX_ITEMS_PER_REQUEST + 1];
-    let describe = DescribeTopics { topics: TopicSelection::Named(names) };
-    assert_eq!(wire.ask(describe).await.unwrap_err().code, ErrorCode::InvalidRequest);
+    let describe = DescribeTopics {
+        topics: TopicSelection::Named(names),
+    };
+    assert_eq!(
+        wire.ask(describe).await.unwrap_err().code,
+        ErrorCode::InvalidRequest
+    );
     let huge = CreateTopic {
         name: "huge".to_owned(),
         partitions: u32::MAX,
         config: TopicConfig::default(),
     };
-    assert_eq!(wire.ask(huge).await.unwrap_err().code, ErrorCode::InvalidRequest);
-    for (topic, partition, expected) in
-        [("nowhere", 0, ErrorCode::UnknownTopic), (TARGET, 7, ErrorCode::UnknownPartition)]
-    {
-        let open = OpenProduce { topic: topic.to_owned(), topic_id: None, partition };
-        assert_eq!(wire.open(Request::OpenProduce(open)).await.refusal().await.code, expected, "{topic}-{partition}");
+    assert_eq!(
+        wire.ask(huge).await.unwrap_err().code,
+        ErrorCode::InvalidRequest
+    );
+    for (topic, partition, expected) in [
+        ("nowhere", 0, ErrorCode::UnknownTopic),
+        (TARGET, 7, ErrorCode::UnknownPartition),
+    ] {
+        let open = OpenProduce {
+            topic: topic.to_owned(),
+            topic_id: None,
+            partition,
+        };
+        assert_eq!(
+            wire.open(Request::OpenProduce(open))
+                .await
+                .refusal()
+                .await
+                .code,
+            expected,
+            "{topic}-{partition}"
+        );
     }
     siege.end().await;
 }
@@ -340,14 +563,21 @@ async fn a_member_that_breaks_the_rules_loses_its_membership_alone() {
         };
         let mut stream = wire.open(Request::OpenGroup(open)).await;
         let joined: CoordinatorMessage = stream.answer().await.expect("a member");
-        assert!(matches!(joined, CoordinatorMessage::Joined { .. }), "{joined:?}");
+        assert!(
+            matches!(joined, CoordinatorMessage::Joined { .. }),
+            "{joined:?}"
+        );
         stream
     };
     // What it does not own is refused in the answer, and it stays.
     let mut stream = member().await;
     stream.send(&commit(0, 7), Bytes::new()).await;
     loop {
-        match stream.answer::<CoordinatorMessage>().await.expect("a message") {
+        match stream
+            .answer::<CoordinatorMessage>()
+            .await
+            .expect("a message")
+        {
             CoordinatorMessage::Committed(outcome) => break assert!(outcome.is_err()),
             _ => continue,
         }
@@ -359,7 +589,12 @@ async fn a_member_that_breaks_the_rules_loses_its_membership_alone() {
     stream.send(&(9_u32, 9_u32), Bytes::new()).await;
     assert_eq!(stream.refusal().await.code, ErrorCode::MalformedFrame);
     until("a group without members", async || {
-        let group = siege.client.admin().describe_group("hostile").await.expect("a group");
+        let group = siege
+            .client
+            .admin()
+            .describe_group("hostile")
+            .await
+            .expect("a group");
         group.members.is_empty().then_some(())
     })
     .await;
@@ -389,14 +624,23 @@ async fn thousands_of_streams_cost_one_connection_its_own() {
     while let Some((mut sender, receiver)) = open_unless_held_back(&wire, &other).await {
         sender.write(claim.clone()).await.unwrap();
         held.push((sender, receiver));
-        assert!(held.len() <= MAX_STREAMS_PER_CONNECTION as usize, "there is no limit");
+        assert!(
+            held.len() <= MAX_STREAMS_PER_CONNECTION as usize,
+            "there is no limit"
+        );
     }
-    assert!(held.len() > MAX_STREAMS_PER_CONNECTION as usize / 2, "only {} streams", held.len());
+    assert!(
+        held.len() > MAX_STREAMS_PER_CONNECTION as usize / 2,
+        "only {} streams",
+        held.len()
+    );
     // What ends makes room.
     drop(held);
     // And thousands that come and go.
     for _ in 0..3_000 {
-        let refusal = wire.refusal_of(frame_claiming(u32::MAX, 0, b""), StreamEnd::Open).await;
+        let refusal = wire
+            .refusal_of(frame_claiming(u32::MAX, 0, b""), StreamEnd::Open)
+            .await;
         assert_eq!(refusal.code, ErrorCode::FrameTooLarge);
     }
     siege.end().await;
@@ -409,23 +653,40 @@ async fn damaged_requests_never_reach_beyond_their_stream() {
     let mut random = Random::seeded(7);
     let requests: Vec<Request> = vec![
         hello().into(),
-        DescribeTopics { topics: TopicSelection::AllWithInternal }.into(),
-        Request::OpenProduce(OpenProduce { topic: TARGET.to_owned(), topic_id: None, partition: 0 }),
-        Request::OpenFetch(OpenFetch { partitions: vec![from(TARGET, 0, 0)], max_bytes: 1 }),
-        Fetch { partitions: vec![from(TARGET, 0, 0)], min_bytes: 0, max_bytes: 1, max_wait_ms: 0 }
-            .into(),
+        DescribeTopics {
+            topics: TopicSelection::AllWithInternal,
+        }
+        .into(),
+        Request::OpenProduce(OpenProduce {
+            topic: TARGET.to_owned(),
+            topic_id: None,
+            partition: 0,
+        }),
+        Request::OpenFetch(OpenFetch {
+            partitions: vec![from(TARGET, 0, 0)],
+            max_bytes: 1,
+        }),
+        Fetch {
+            partitions: vec![from(TARGET, 0, 0)],
+            min_bytes: 0,
+            max_bytes: 1,
+            max_wait_ms: 0,
+        }
+        .into(),
     ];
     for _ in 0..1_000 {
         let request = &requests[random.between(0..requests.len() as u64) as usize];
         let mut bytes = frame_of(&RequestFrame::from_client(request.clone()), &[]).to_vec();
         // The lengths stay: what is damaged is what they frame.
         let at = random.between(8..bytes.len() as u64) as usize;
-        bytes[at] = random.next() as u8;
+        bytes[at] = random.number() as u8;
         let (mut sender, mut receiver) = wire.0.open_raw().await.unwrap();
         // Whatever the broker makes of it, it answers or ends the stream.
         let _ = sender.write(bytes.into()).await;
         let _ = sender.finish();
-        let _ = within("an answer or an end", receiver.read()).await.expect("a connection");
+        let _ = within("an answer or an end", receiver.read())
+            .await
+            .expect("a connection");
     }
     siege.end().await;
 }
@@ -457,24 +718,55 @@ async fn datagrams_that_are_no_quic_and_silent_connections_do_no_harm() {
 async fn the_sdk_names_what_is_too_large_out_of_range_or_not_there() {
     let siege = Siege::begin().await;
     let admin = siege.client.admin();
-    admin.create_topic("small").max_batch_bytes(1_024).await.unwrap();
+    admin
+        .create_topic("small")
+        .max_batch_bytes(1_024)
+        .await
+        .unwrap();
     let producer = siege.client.producer("small").build().await.unwrap();
-    let error = producer.send(ProduceRecord::new(vec![0; 2_000])).await.unwrap_err();
-    assert!(matches!(error, Error::RecordTooLarge { limit: 1_024, .. }), "{error:?}");
-    producer.send(ProduceRecord::new("fits")).await.unwrap().await.unwrap();
+    let error = producer
+        .send(ProduceRecord::new(vec![0; 2_000]))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::RecordTooLarge { limit: 1_024, .. }),
+        "{error:?}"
+    );
+    producer
+        .send(ProduceRecord::new("fits"))
+        .await
+        .unwrap()
+        .await
+        .unwrap();
 
     let unknown = siege.client.producer("nowhere").build().await.unwrap_err();
     assert_eq!(unknown.code(), Some(ErrorCode::UnknownTopic));
     assert!(unknown.to_string().contains("nowhere"), "{unknown}");
-    let beyond = siege.client.consumer().assign([("small", 0, Position::Offset(2))]).build().await;
+    let beyond = siege
+        .client
+        .consumer()
+        .assign([("small", 0, Position::Offset(2))])
+        .build()
+        .await;
     let beyond = beyond.unwrap_err();
     assert_eq!(beyond.code(), Some(ErrorCode::OffsetOutOfRange), "{beyond}");
-    let partition = siege.client.consumer().assign([("small", 3, Position::Earliest)]).build().await;
-    assert_eq!(partition.unwrap_err().code(), Some(ErrorCode::UnknownPartition));
+    let partition = siege
+        .client
+        .consumer()
+        .assign([("small", 3, Position::Earliest)])
+        .build()
+        .await;
+    assert_eq!(
+        partition.unwrap_err().code(),
+        Some(ErrorCode::UnknownPartition)
+    );
 
     // A stream that the broker has no use for is closed by it, and the connection is not.
     let wire = siege.wire().await;
-    let fetch = OpenFetch { partitions: vec![from("small", 0, 0)], max_bytes: 1 };
+    let fetch = OpenFetch {
+        partitions: vec![from("small", 0, 0)],
+        max_bytes: 1,
+    };
     let mut stream = wire.open(Request::OpenFetch(fetch)).await;
     let _: FetchOpened = stream.answer().await.unwrap();
     admin.delete_topic("small").await.unwrap();

@@ -18,8 +18,17 @@ async fn stops_cleanly_under_load(signal: Signal) {
     load.advance(ACKED).await;
     broker.signal(signal);
     let status = broker.wait();
-    assert_eq!(status.code(), Some(0), "{status}; the log:\n{}", broker.log());
-    assert!(broker.log().contains("stopping: what is under way is being finished"));
+    assert_eq!(
+        status.code(),
+        Some(0),
+        "{status}; the log:\n{}",
+        broker.log()
+    );
+    assert!(
+        broker
+            .log()
+            .contains("stopping: what is under way is being finished")
+    );
 
     // The producers go on where they were, and nothing of it all is missing or there twice.
     broker.restart();
@@ -29,7 +38,10 @@ async fn stops_cleanly_under_load(signal: Signal) {
     let verdict = history.judge(&acked);
     assert!(verdict.is_clean(), "{verdict:?}");
     assert_eq!(history.len(), acked.len());
-    assert!(!broker.log().contains("cut a torn tail"), "a clean stop leaves nothing to recover");
+    assert!(
+        !broker.log().contains("cut a torn tail"),
+        "a clean stop leaves nothing to recover"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
