@@ -1,28 +1,34 @@
 //! A child process that does not outlive the test.
 
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ChildStdin, Command, ExitStatus};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A running child process. Dropping it kills it.
 #[derive(Debug)]
-pub struct Process(Child);
+pub struct Process {
+    child: Child,
+    /// Held open, if it is a pipe: waiting for a child closes the one that the child still has.
+    _stdin: Option<ChildStdin>,
+}
 
 impl Process {
     /// Starts it.
     pub fn spawn(command: &mut Command) -> Self {
-        let child = command.spawn();
-        Self(child.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
+        let spawned = command.spawn();
+        let mut child = spawned.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let _stdin = child.stdin.take();
+        Self { child, _stdin }
     }
 
     /// Its process id.
     pub fn id(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
-        matches!(self.0.try_wait(), Ok(None))
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Sends it a signal.
@@ -35,19 +41,19 @@ impl Process {
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
-        self.0.wait().expect("a process to wait for")
+        self.child.wait().expect("a process to wait for")
     }
 
     /// Kills it (SIGKILL) and waits until it is gone.
     pub fn kill(&mut self) {
         // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// The child itself, for its pipes.
     pub fn child(&mut self) -> &mut Child {
-        &mut self.0
+        &mut self.child
     }
 }
 

@@ -86,12 +86,7 @@ async fn fill(wire: &Wire) -> u64 {
         let mut stream = open_produce(wire, BALLAST).await;
         loop {
             stream.send(&ProduceBatch {}, batch(bytes)).await;
-            let a = stream.answer::<ProduceAck>().await;
-            eprintln!(
-                "DBG {bytes} {stored} {:?}",
-                a.as_ref().map(|a| a.base_offset)
-            );
-            match a {
+            match stream.answer::<ProduceAck>().await {
                 Ok(_) => stored += bytes as u64,
                 Err(WireError {
                     code: ErrorCode::StorageFull,

@@ -48,7 +48,10 @@ async fn a_topic_is_made_shown_changed_and_deleted() {
         .unwrap();
     assert_eq!(made.partitions.len(), 2);
     assert_eq!(made.config.durability, Durability::Relaxed);
-    assert_eq!(admin.list_topics().await.unwrap(), std::slice::from_ref(&made));
+    assert_eq!(
+        admin.list_topics().await.unwrap(),
+        std::slice::from_ref(&made)
+    );
     assert_eq!(admin.describe_topic(TOPIC).await.unwrap(), made);
     assert_eq!(
         code(admin.create_topic(TOPIC).await),

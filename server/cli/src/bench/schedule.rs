@@ -28,6 +28,11 @@ impl Schedule {
         self.warm_up + self.counted
     }
 
+    /// How long the counted requests take.
+    pub(super) fn counted_for(&self) -> Duration {
+        self.due(self.total()) - self.due(self.warm_up)
+    }
+
     /// When a request is due, from the start.
     pub(super) fn due(&self, index: u64) -> Duration {
         let per_second = u64::from(self.per_second.max(1));
@@ -89,6 +94,7 @@ mod tests {
         };
         assert_eq!(thirds.due(3), Duration::from_secs(1));
         assert_eq!(thirds.due(2), Duration::from_nanos(666_666_666));
+        assert_eq!(SCHEDULE.counted_for(), Duration::from_millis(5));
     }
 
     #[test]
@@ -98,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn no_request_is_early_and_a_late_one_delays_no_other() {
+    fn no_request_is_early_and_none_is_left_out_after_a_stall() {
         let start = Instant::now();
         let mut made = Vec::new();
         let outcome: Result<(), ()> = SCHEDULE.pace(start, |index| {

@@ -125,7 +125,7 @@ fn disk_sync_record(bench: &mut Bench) -> anyhow::Result<()> {
         let task = DiskTask::Sync {
             folder: bench.folder.clone(),
             record_bytes: LATENCY_RECORD_BYTES,
-            duration: bench.settings.transfer,
+            duration: bench.settings.latency.counted_for(),
         };
         let figures = bench.agent.latency(task)?;
         bench
