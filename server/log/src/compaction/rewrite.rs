@@ -166,10 +166,11 @@ impl<'a> Rewrite<'a> {
     ) -> Option<TimestampMs> {
         let is_clean = source.extent().end_offset <= self.rule.compacted_until;
         match since_ms {
+            // Some of them are met for the first time.
+            _ if !is_clean => Some(self.rule.now_ms),
             Some(since_ms) if !expired => Some(since_ms),
             // All of them go, or there are none.
-            _ if is_clean => None,
-            _ => Some(self.rule.now_ms),
+            _ => None,
         }
     }
 
@@ -253,7 +254,6 @@ impl<'a> Rewrite<'a> {
         };
         if header.base_offset >= self.keys.until {
             // It comes in a later round.
-            output.holds_tombstones = true;
             return Left::All;
         }
         let stays = |record: &RecordView<'_>| {

@@ -130,7 +130,7 @@ impl Found {
             end_offset: compacted_end.unwrap_or(end_offset),
         };
         match self.scanned {
-            // A damaged log takes no appends, and its last segment is not to grow.
+            // If the end of the log is missing, what is there is not to grow.
             Some(index)
                 if is_active && index.end_offset == end_offset && compacted_end.is_none() =>
             {

@@ -109,7 +109,9 @@ impl<'a> Scan<'a> {
         }
         if self.found.end < self.flushed {
             let end = self.found.end;
-            self.damaged(end, "the end of the log is missing".to_owned());
+            if self.found.damage.iter().all(|damage| damage.offset != end) {
+                self.damaged(end, "the end of the log is missing".to_owned());
+            }
             self.found.end = self.flushed;
         }
         Ok(self.found)

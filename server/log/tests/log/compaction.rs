@@ -173,23 +173,46 @@ fn a_tombstone_goes_only_after_what_it_supersedes() {
 fn tombstones_of_different_rounds_keep_their_time() {
     let storage = MemoryStorage::new();
     let mut log = open_sound(&storage, &compact());
-    put(&mut log, &["a=1", "a"]);
-    roll_all(&mut log);
-    run_round(&mut log, NOW).expect("a round");
-    // Much more comes and is compacted, again and again, before the first tombstone's time.
-    for (i, now_ms) in [(0, NOW + 40), (1, NOW + 80)] {
-        for _ in 0..9 {
-            put(&mut log, &["busy=x", &format!("t{i}")]);
+    // Three rounds, before the first one's tombstone may go. What is left of each is small.
+    for (i, now_ms) in [(0, NOW), (1, NOW + 40), (2, NOW + 80)] {
+        put(&mut log, &["busy=x", &format!("t{i}")]);
+        for _ in 0..8 {
+            put(&mut log, &["busy=x"]);
         }
-        roll_all(&mut log);
+        flush(&mut log);
         run_round(&mut log, now_ms).expect("a round");
     }
-    let has = |log: &Log, key: &str| contents(log).contains(&format!(":{key}=-"));
-    assert!(has(&log, "a") && has(&log, "t0") && has(&log, "t1"));
-    run_round(&mut log, NOW + 100).expect("a round");
-    assert!(!has(&log, "a") && has(&log, "t0") && has(&log, "t1"));
-    run_round(&mut log, NOW + 140).expect("a round");
-    assert!(!has(&log, "t0") && has(&log, "t1"));
+    let tombstones = |log: &Log| -> Vec<bool> {
+        let all = contents(log);
+        let has = |key: &str| all.contains(&format!(":{key}=-"));
+        ["t0", "t1", "t2"].map(has).to_vec()
+    };
+    assert_eq!(tombstones(&log), [true, true, true]);
+    for (after_ms, left) in [
+        (100, [false, true, true]),
+        (140, [false, false, true]),
+        (180, [false, false, false]),
+    ] {
+        assert_eq!(run_round(&mut log, NOW + after_ms - 1), None);
+        run_round(&mut log, NOW + after_ms).expect("a round");
+        assert_eq!(tombstones(&log), left, "after {after_ms}");
+    }
+    // Now that no time keeps them apart, the next round may put them together.
+    assert_eq!(run_round(&mut log, NOW + 1000), None);
+}
+
+#[test]
+fn what_loses_nothing_is_not_rewritten() {
+    let storage = MemoryStorage::new();
+    let mut log = open_sound(&storage, &compact());
+    for i in 0..9 {
+        put(&mut log, &[&format!("a{i}=1")]);
+    }
+    flush(&mut log);
+    let report = run_round(&mut log, NOW).expect("a round");
+    assert!(report.installed);
+    assert_eq!((report.compacted_until, report.bytes_before), (6, 0));
+    assert_eq!(run_round(&mut log, NOW), None);
 }
 
 #[test]

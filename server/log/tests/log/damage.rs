@@ -2,10 +2,13 @@
 //! damage, and no read returns what was not written.
 
 use std::collections::BTreeMap;
+use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 
 use millstream_log::storage::{MemoryStorage, Storage};
-use millstream_log::{AppendError, AppendOutcome, ChangeError, Log, OpenError, ReadError};
+use millstream_log::{
+    AppendError, AppendOutcome, ChangeError, Cleanup, Log, LogConfig, OpenError, ReadError,
+};
 use millstream_protocol::Offset;
 
 use crate::harness::{
@@ -168,6 +171,29 @@ fn a_flush_recorded_in_a_later_segment_is_evidence() {
 }
 
 #[test]
+fn a_snapshot_is_evidence() {
+    let storage = MemoryStorage::new();
+    let mut log = open_sound(&storage, &small());
+    let early = storage.content(&path("checkpoint")).expect("a checkpoint");
+    append_values(&mut log, &["a"]);
+    log.request_checkpoint();
+    flush(&mut log);
+    drop(log);
+    // The power went between the snapshot and the checkpoint.
+    storage.remove(&path("checkpoint")).expect("a checkpoint");
+    let file = storage.create(&path("checkpoint")).expect("a file");
+    file.write_vectored_at(&mut [IoSlice::new(&early)], 0)
+        .expect("a write");
+    assert_eq!(open(&storage, &small()).1.damage, []);
+    storage.flip_bit(&path(&files(&storage, ".log")[0]), 100, 0);
+    // Without an index, all of the segment is scanned.
+    storage
+        .remove(&path(&files(&storage, ".index")[0]))
+        .expect("an index");
+    assert_eq!(open(&storage, &small()).1.damage.len(), 1);
+}
+
+#[test]
 fn a_missing_segment_is_damage() {
     let (pristine, right) = three_segments();
     let names = files(&pristine, ".log");
@@ -193,6 +219,39 @@ fn a_missing_segment_is_damage() {
     let (mut log, recovery) = open(&pristine, &small());
     assert!(!recovery.damage.is_empty());
     assert_eq!(read_each(&log, &right).len(), right.len());
+    assert!(is_refused(&mut log));
+}
+
+#[test]
+fn a_compacted_segment_says_how_long_it_is() {
+    let storage = MemoryStorage::new();
+    let config = LogConfig {
+        cleanup: Cleanup::Compact,
+        ..small()
+    };
+    let mut log = open_sound(&storage, &config);
+    let put = |log: &mut Log, key: &str| {
+        let record = Rec::keyed(key, Some("v".repeat(220)));
+        append(log, batch(&[record], NOW, None)).expect("an append")
+    };
+    for key in ["a", "b", "a", "c", "d", "e"] {
+        put(&mut log, key);
+    }
+    put(&mut log, "f");
+    flush(&mut log);
+    let plan = log.plan_compaction(Offset::MAX, NOW).expect("a plan");
+    let task = log.compaction_task(plan, NOW).expect("a task");
+    let report = log.install_compaction(task.run()).expect("a round");
+    assert_eq!(report.records_dropped, 1);
+    drop(log);
+    // Its last entry is gone, and what is left looks whole.
+    let first = path(&files(&storage, ".log")[0]);
+    let length = storage.content(&first).expect("a segment").len() as u64;
+    let file = storage.open(&first).expect("a segment");
+    file.set_length(88 + (length - 88) / 2).expect("a cut");
+    let (mut log, recovery) = open(&storage, &config);
+    assert_eq!(recovery.damage.len(), 1);
+    assert!(recovery.damage[0].what.contains("wrong length"));
     assert!(is_refused(&mut log));
 }
 
@@ -279,6 +338,7 @@ fn an_index_of_another_time_does_not_mislead() {
     let mut log = open_sound(&storage, &small());
     // The same segment, cut and written differently, and the old index back in its place.
     log.truncate(2).expect("a truncation");
+    assert_eq!(storage.content(&path(&name)), None);
     for _ in 0..5 {
         append_values(&mut log, &[&"w".repeat(100), &"w".repeat(10)]);
     }
@@ -289,7 +349,7 @@ fn an_index_of_another_time_does_not_mislead() {
         storage.remove(&path(&name)).expect("the new index");
     }
     let file = storage.create(&path(&name)).expect("no index");
-    file.write_vectored_at(&mut [std::io::IoSlice::new(&stale)], 0)
+    file.write_vectored_at(&mut [IoSlice::new(&stale)], 0)
         .expect("a write");
     let log = open_sound(&storage, &small());
     assert_eq!(contents(&log), expected);
@@ -354,7 +414,7 @@ fn a_lying_disk_is_found_out() {
         let storage = storage.kill();
         let file = storage.open(&path(&name)).expect("a segment");
         let zeros = [0; 512];
-        file.write_vectored_at(&mut [std::io::IoSlice::new(&zeros)], 512 * sector as u64)
+        file.write_vectored_at(&mut [IoSlice::new(&zeros)], 512 * sector as u64)
             .expect("a write");
         let (log, _) = open(&storage, &small());
         assert!(!read_each(&log, &right).is_empty());

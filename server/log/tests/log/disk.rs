@@ -187,6 +187,34 @@ fn truncation_spares_what_is_mapped() {
 }
 
 #[test]
+fn mending_spares_what_is_mapped() {
+    let root = TempDir::new().expect("a directory");
+    let dir = root.path().join("l");
+    let (mut log, _) = open_at(&dir, &small());
+    for value in ["a", "b", "c"] {
+        append_values(&mut log, &[value]);
+    }
+    log.request_checkpoint();
+    flush(&mut log);
+    drop(log);
+    let segment = dir.join(format!("{:020}.log", 0));
+    let mut content = std::fs::read(&segment).expect("a segment");
+    let last = content.len() - 1;
+    content[last] ^= 1;
+    std::fs::write(&segment, content).expect("a write");
+    std::fs::remove_file(segment.with_extension("index")).expect("an index");
+    // The end of the log is missing, so the last segment does not grow, and is mapped.
+    let (mut log, recovery) = open_at(&dir, &small());
+    assert_eq!(recovery.damage[0].offset, 2);
+    let held = log.reader().read(1, 2, 1).expect("what lies before");
+    let shown = records(&held.batches, 1);
+    assert_eq!(log.truncate(1).expect("a truncation"), 1);
+    append_values(&mut log, &["d"]);
+    assert_eq!(records(&held.batches, 1), shown);
+    assert_eq!(contents(&log), "0:a 1:d");
+}
+
+#[test]
 fn a_batch_of_megabytes_goes_through() {
     let root = TempDir::new().expect("a directory");
     let config = LogConfig {

@@ -1,6 +1,7 @@
 //! Random operations, and a model that says what the log must hold after each.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use millstream_log::storage::{MemoryStorage, Storage};
 use millstream_log::{AppendOutcome, Cleanup, Log, LogConfig, ReadError};
@@ -168,7 +169,7 @@ impl World {
                 self.log = None;
                 for name in files(&self.storage, ".index") {
                     self.storage
-                        .remove(&std::path::Path::new(DIR).join(name))
+                        .remove(&Path::new(DIR).join(name))
                         .expect("a cache");
                 }
                 self.kill();
@@ -366,6 +367,11 @@ impl World {
         let report = self.log().install_compaction(task.run()).expect("a round");
         assert!(report.installed && report.compacted_until >= self.compacted_until);
         self.compacted_until = report.compacted_until;
+        for name in files(&self.storage, ".log") {
+            let content = self.storage.content(&Path::new(DIR).join(name));
+            let bytes = content.map_or(0, |content| content.len() as u64);
+            assert!(bytes <= self.config.segment_bytes);
+        }
     }
 
     fn kill(&mut self) {
