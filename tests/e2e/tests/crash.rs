@@ -1,8 +1,11 @@
 //! What was acknowledged is there after `kill -9`, at whatever moment.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use millstream::{Client, Durability, Position};
+use millstream::{
+    Admin, Client, Durability, OffsetCommit, Position, TopicDescription, TopicSelection,
+};
 use millstream_e2e::broker::Broker;
 use millstream_e2e::history::History;
 use millstream_e2e::load::Load;
@@ -26,6 +29,9 @@ const SEED: u64 = 0x5eed_0001;
 
 /// A start of a debug build takes longer than this: it is killed before it is ready, or just after.
 const START_KILLED_WITHIN_MS: u64 = 150;
+
+/// Topics that are there at the same time before the oldest is deleted.
+const KEPT_TOPICS: u64 = 3;
 
 /// Somebody who reads along, through every crash.
 struct Follower {
@@ -122,4 +128,87 @@ async fn every_acknowledged_record_is_there_once_after_twenty_kills_under_load()
 async fn a_relaxed_topic_survives_the_death_of_the_process_too() {
     let kills = survives(Durability::Relaxed, 6).await;
     assert!(kills >= 6, "only {kills} kills");
+}
+
+/// Makes topics, commits a group's offset and deletes older topics, over and over, until told to
+/// stop. Gives how many rounds were acknowledged.
+async fn administer(admin: Admin, rounds: watch::Sender<u64>, stop: watch::Receiver<bool>) -> u64 {
+    let mut round = 0;
+    while !*stop.borrow() {
+        let made = admin.create_topic(format!("t-{round}")).partitions(2).await;
+        made.unwrap_or_else(|error| panic!("topic {round} was not made: {error}"));
+        let commit = OffsetCommit {
+            topic: TOPIC.to_owned(),
+            partition: 0,
+            offset: round,
+            metadata: format!("round {round}"),
+        };
+        let committed = admin.commit_group_offsets("clerk", vec![commit]).await;
+        committed.unwrap_or_else(|error| panic!("offset {round} was not committed: {error}"));
+        if let Some(old) = round.checked_sub(KEPT_TOPICS) {
+            let deleted = admin.delete_topic(format!("t-{old}")).await;
+            deleted.unwrap_or_else(|error| panic!("topic {old} was not deleted: {error}"));
+        }
+        round += 1;
+        rounds.send_replace(round);
+    }
+    round
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_and_offsets_are_what_was_acknowledged_after_kills() {
+    const KILLS: u32 = 8;
+    let mut random = Random::seeded(SEED);
+    let mut broker = Broker::start();
+    let client = broker.quick_client().await;
+    client.admin().create_topic(TOPIC).await.unwrap();
+    let (count, mut counted) = watch::channel(0);
+    let (stop, stopped) = watch::channel(false);
+    let clerk = tokio::spawn(administer(client.admin(), count, stopped));
+    for _ in 0..KILLS {
+        let goal = *counted.borrow() + random.between(1..8);
+        within("more rounds", counted.wait_for(|count| *count >= goal))
+            .await
+            .expect("a clerk at work");
+        // At any moment of a round, not just at its end.
+        tokio::time::sleep(Duration::from_millis(random.between(0..20))).await;
+        broker.kill();
+        broker.restart();
+    }
+    stop.send_replace(true);
+    let rounds = within("the clerk", clerk)
+        .await
+        .expect("a clerk without a failure");
+    broker.kill();
+    broker.restart();
+
+    let admin = broker.client().await.admin();
+    let names = |topics: Vec<TopicDescription>| -> BTreeSet<String> {
+        topics.into_iter().map(|topic| topic.name).collect()
+    };
+    let kept = rounds.saturating_sub(KEPT_TOPICS)..rounds;
+    let mut expected: BTreeSet<String> = kept.map(|round| format!("t-{round}")).collect();
+    expected.insert(TOPIC.to_owned());
+    assert_eq!(names(admin.list_topics().await.unwrap()), expected);
+    let offsets = admin.group_offsets("clerk").await.unwrap();
+    assert_eq!((offsets.len(), offsets[0].offset), (1, rounds - 1));
+    // Of what was deleted, nothing lies around.
+    let all = admin
+        .select_topics(TopicSelection::AllWithInternal)
+        .await
+        .unwrap();
+    let known: BTreeSet<String> = all.iter().map(|topic| topic.topic_id.to_string()).collect();
+    let folders = std::fs::read_dir(broker.broker_dir().join("topics")).unwrap();
+    let unknown: Vec<_> = folders
+        .map(|folder| folder.unwrap().file_name().into_string().unwrap())
+        .filter(|folder| !known.contains(folder))
+        .collect();
+    println!(
+        "{rounds} rounds, {} kills, folders that no topic lists: {unknown:?}",
+        KILLS + 1
+    );
+    assert!(
+        unknown.len() <= 1,
+        "only the metadata's own log is in no listing: {unknown:?}"
+    );
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use millstream::{
@@ -11,6 +12,7 @@ use millstream::{
 use millstream_e2e::broker::Broker;
 use millstream_e2e::patience::{until, within};
 use millstream_e2e::process::Process;
+use millstream_e2e::random::Random;
 
 const TOPIC: &str = "work";
 
@@ -264,6 +266,53 @@ async fn a_group_resumes_at_its_offsets_after_the_broker_was_killed() {
     stage.produce(100, 110).await;
     let mut successor = stage.member("resume", "successor").await;
     assert_eq!(take(&mut successor, 10).await, (100..110).collect());
+}
+
+/// A member that handles a few records, leaves and comes back, until everything is handled. It
+/// commits each record before it asks for the next.
+async fn come_and_go(stage: &Stage, name: &str, handled: &Mutex<Vec<u32>>, records: usize) -> u32 {
+    let mut random = Random::seeded(name.len() as u64);
+    let mut stays = 0;
+    let left = || records - handled.lock().expect("a lock").len();
+    while left() > 0 {
+        let mut member = stage.member("churn", name).await;
+        stays += 1;
+        for _ in 0..random.between(5..60) {
+            let record = tokio::select! {
+                record = member.next() => record.expect("a record"),
+                () = until("everything handled", async || (left() == 0).then_some(())) => break,
+            };
+            handled.lock().expect("a lock").push(number(&record));
+            member.commit().await.expect("a commit");
+        }
+        within("leaving", member.leave())
+            .await
+            .expect("a member that leaves");
+    }
+    stays
+}
+
+#[tokio::test]
+async fn members_that_come_and_go_handle_every_record_once() {
+    const RECORDS: u32 = 1_000;
+    let stage = Stage::with_partitions(5).await;
+    stage.produce(0, RECORDS).await;
+    let handled = Mutex::new(Vec::new());
+    let records = RECORDS as usize;
+    let (one, two, three) = tokio::join!(
+        come_and_go(&stage, "a", &handled, records),
+        come_and_go(&stage, "bb", &handled, records),
+        come_and_go(&stage, "ccc", &handled, records),
+    );
+    let mut handled = handled.into_inner().unwrap();
+    handled.sort_unstable();
+    println!("{} stays of three members", one + two + three);
+    assert_eq!(
+        handled,
+        (0..RECORDS).collect::<Vec<_>>(),
+        "some came twice or not at all"
+    );
+    assert!(one + two + three >= 12, "nobody came and went");
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! Ctrl-C and SIGTERM: what is under way is finished, and the program ends with success.
 
+use std::collections::BTreeSet;
+
+use millstream::{Consumer, Position};
 use millstream_e2e::broker::Broker;
 use millstream_e2e::history::History;
 use millstream_e2e::load::Load;
+use millstream_e2e::patience::within;
 use rustix::process::Signal;
 
 const TOPIC: &str = "orders";
@@ -10,36 +14,64 @@ const TOPIC: &str = "orders";
 /// Acknowledgements before and after the stop.
 const ACKED: u64 = 500;
 
+/// Places of records that a group was given, some perhaps more than once.
+type Places = BTreeSet<(u32, u64)>;
+
+async fn take(member: &mut Consumer, records: usize, places: &mut Places) {
+    while places.len() < records {
+        let record = within("a record", member.next()).await.expect("a record");
+        places.insert((record.partition, record.offset));
+    }
+}
+
 async fn stops_cleanly_under_load(signal: Signal) {
     let mut broker = Broker::start();
-    let admin = broker.quick_client().await.admin();
-    admin.create_topic(TOPIC).partitions(3).await.unwrap();
+    let client = broker.quick_client().await;
+    client
+        .admin()
+        .create_topic(TOPIC)
+        .partitions(3)
+        .await
+        .unwrap();
+    let group = client.consumer().group("readers").topics([TOPIC]);
+    let mut member = group.start(Position::Earliest).build().await.unwrap();
     let mut load = Load::start(&broker, TOPIC, 3).await;
     load.advance(ACKED).await;
+    let mut places = Places::new();
+    take(&mut member, 100, &mut places).await;
+
+    // With produce, fetch and group streams open, none of which ends by itself.
     broker.signal(signal);
     let status = broker.wait();
-    assert_eq!(
-        status.code(),
-        Some(0),
-        "{status}; the log:\n{}",
-        broker.log()
+    let log = broker.log();
+    assert_eq!(status.code(), Some(0), "{status}; the log:\n{log}");
+    assert!(
+        log.contains("stopping: what is under way is being finished"),
+        "{log}"
     );
     assert!(
-        broker
-            .log()
-            .contains("stopping: what is under way is being finished")
+        !log.contains("they are cut"),
+        "somebody had to be cut off:\n{log}"
     );
 
-    // The producers go on where they were, and nothing of it all is missing or there twice.
+    // Everybody goes on where they were, and nothing of it all is missing or there twice.
     broker.restart();
     load.advance(ACKED).await;
     let acked = load.finish().await;
-    let history = History::read(&broker.client().await, TOPIC).await;
+    let history = History::read(&client, TOPIC).await;
     let verdict = history.judge(&acked);
-    assert!(verdict.is_clean(), "{verdict:?}");
-    assert_eq!(history.len(), acked.len());
     assert!(
-        !broker.log().contains("cut a torn tail"),
+        verdict.is_clean() && history.len() == acked.len(),
+        "{verdict:?}"
+    );
+    take(&mut member, history.len(), &mut places).await;
+    let all: Places = history
+        .records()
+        .map(|record| (record.partition, record.offset))
+        .collect();
+    assert_eq!(places, all);
+    assert!(
+        !broker.log().contains("torn tail"),
         "a clean stop leaves nothing to recover"
     );
 }

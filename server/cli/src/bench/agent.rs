@@ -98,6 +98,14 @@ impl Agent {
         }
     }
 
+    /// Has something counted.
+    pub(super) fn count(&mut self, task: impl Into<Task>) -> anyhow::Result<u64> {
+        match self.perform(task.into())? {
+            Outcome::Count(count) => Ok(count),
+            other => unexpected(other),
+        }
+    }
+
     /// Makes a topic of a name of its own, works with it and deletes it, so that the disk does not
     /// fill up.
     pub(super) fn with_topic<T>(

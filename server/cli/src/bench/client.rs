@@ -172,6 +172,9 @@ impl Hands {
                 consume::end_to_end(producing, consuming, payload, &topic, record_bytes, records)
                     .await?,
             ),
+            BrokerTask::Count { topic } => {
+                Outcome::Count(consume::count(&consuming.admin(), &topic).await?)
+            }
             BrokerTask::AckLatency {
                 topic,
                 schedule,

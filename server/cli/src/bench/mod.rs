@@ -31,7 +31,7 @@
 //! | `broker/memory/idle` | MiB | resident memory of a broker that has just started | |
 //! | `broker/start/empty` | ms | from the process's start until it is ready, on an empty directory | |
 //! | `broker/start/<n>GiB` | ms | the same on a log of so many GiB, after a stop | |
-//! | `broker/start/<n>GiB/after-kill` | ms | the same after the broker was killed | |
+//! | `broker/start/<n>GiB/after-kill` | ms | the same after it was killed while idle | |
 //! | `broker/cpu/produce/relaxed/<s>` | s/GiB | processor time of the broker for each GiB produced (`1KiB/1p`, `100B/1p`) | |
 //!
 //! # Method

@@ -88,6 +88,8 @@ pub(super) enum BrokerTask {
         record_bytes: usize,
         records: u64,
     },
+    /// Count the records of a topic.
+    Count { topic: String },
     /// Produce by a schedule; the latency of acknowledgements.
     AckLatency {
         topic: String,
@@ -142,6 +144,8 @@ pub(super) enum Outcome {
     Latency(LatencyFigures),
     /// So many in a second.
     PerSecond(f64),
+    /// So many.
+    Count(u64),
 }
 
 /// The client process's answer: the outcome, or what went wrong.

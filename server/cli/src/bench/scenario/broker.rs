@@ -66,7 +66,8 @@ pub(super) fn start_with_log(bench: &mut Bench) -> anyhow::Result<()> {
     let start = |bench: &Bench| BrokerProcess::start(&bench.started, &bench.identities, &data_dir);
 
     let mut broker = start(bench)?;
-    fill(bench, &broker, log_bytes)?;
+    let records = log_bytes / LOG_RECORD_BYTES as u64;
+    fill(bench, &broker, records)?;
     // Every start takes over from a stop and, the next, from a kill.
     for repetition in bench.repetitions() {
         broker.stop()?;
@@ -83,12 +84,13 @@ pub(super) fn start_with_log(bench: &mut Bench) -> anyhow::Result<()> {
             .results
             .record(repetition, &killed, milliseconds(broker.ready_after), None);
     }
+    verify(bench, &broker, records)?;
     broker.stop()?;
     fs::remove_dir_all(&data_dir)?;
     Ok(())
 }
 
-fn fill(bench: &Bench, broker: &BrokerProcess, log_bytes: u64) -> anyhow::Result<()> {
+fn fill(bench: &Bench, broker: &BrokerProcess, records: u64) -> anyhow::Result<()> {
     let mut agent = Agent::start(&bench.started, &bench.identities, &broker.address, None)?;
     let topic = LOG_TOPIC.to_owned();
     agent.done(BrokerTask::CreateTopic {
@@ -96,12 +98,24 @@ fn fill(bench: &Bench, broker: &BrokerProcess, log_bytes: u64) -> anyhow::Result
         partitions: LOG_PARTITIONS,
         durability: Durability::Relaxed,
     })?;
-    let records = log_bytes / LOG_RECORD_BYTES as u64;
     agent.seconds(BrokerTask::Produce {
         topic,
         record_bytes: LOG_RECORD_BYTES,
         records,
     })?;
+    agent.stop()
+}
+
+/// A start that loses records is no fast start.
+fn verify(bench: &Bench, broker: &BrokerProcess, records: u64) -> anyhow::Result<()> {
+    let mut agent = Agent::start(&bench.started, &bench.identities, &broker.address, None)?;
+    let found = agent.count(BrokerTask::Count {
+        topic: LOG_TOPIC.to_owned(),
+    })?;
+    anyhow::ensure!(
+        found == records,
+        "{found} of {records} records are there after the last start"
+    );
     agent.stop()
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use millstream::{Client, Consumer, Position};
+use millstream::{Admin, Client, Consumer, PartitionDescription, Position};
 
 use super::produce;
 use crate::bench::payload::Payload;
@@ -45,6 +45,14 @@ pub(in crate::bench) async fn end_to_end(
     let elapsed = begun.elapsed();
     produced.await??;
     Ok(elapsed.as_secs_f64())
+}
+
+/// The records of a topic that are visible.
+pub(in crate::bench) async fn count(admin: &Admin, topic: &str) -> millstream::Result<u64> {
+    let partitions = admin.describe_topic(topic).await?.partitions;
+    let records =
+        |partition: &PartitionDescription| partition.high_watermark - partition.log_start_offset;
+    Ok(partitions.iter().map(records).sum())
 }
 
 /// A consumer of all partitions of a topic, from their start.

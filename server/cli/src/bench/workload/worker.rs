@@ -9,6 +9,7 @@ use millstream::{
     WorkerLimits, WorkerState,
 };
 
+use super::consume::count;
 use super::quakes::{MIN_MAGNITUDE, quake, strong};
 
 /// How often a worker's progress is looked at.
@@ -55,16 +56,16 @@ pub(in crate::bench) async fn run(
     };
     let deployed = admin.deploy_plugin(component, spec).await?;
     let rate = until_handled(&admin, &deployed, records).await;
-    let verified = if rate.is_ok() {
-        verify(&admin, output, strong(records)).await
-    } else {
-        Ok(())
-    };
+    let found = count(&admin, output).await;
     let removed = admin.remove_plugin(name).await;
     // What failed first says why.
-    let rate = rate?;
-    verified?;
+    let (rate, found) = (rate?, found?);
     removed?;
+    let expected = strong(records);
+    anyhow::ensure!(
+        found == expected,
+        "{found} records came out of the worker, not {expected}"
+    );
     Ok(rate)
 }
 
@@ -113,18 +114,4 @@ fn handled(deployment: &DeploymentDescription) -> anyhow::Result<u64> {
         .iter()
         .map(|worker| worker.committed_offset)
         .sum())
-}
-
-async fn verify(admin: &Admin, output: &str, expected: u64) -> anyhow::Result<()> {
-    let topic = admin.describe_topic(output).await?;
-    let found: u64 = topic
-        .partitions
-        .iter()
-        .map(|partition| partition.high_watermark)
-        .sum();
-    anyhow::ensure!(
-        found == expected,
-        "{found} records came out of the worker, not {expected}"
-    );
-    Ok(())
 }
