@@ -31,6 +31,10 @@ pub const DEFAULT_IN_FLIGHT_BYTES: usize = 32 * MIB;
 /// The least bound on what a producer buffers, bytes.
 pub const MIN_IN_FLIGHT_BYTES: usize = 2 * RESERVATION_BYTES;
 
+/// A producer keeps the memory of acknowledged batches for new ones, up to this part of what it may
+/// hold in flight.
+pub(crate) const SPARE_BUFFERS_DIVISOR: usize = 4;
+
 /// The step in which an open batch takes its share of the producer's bound, bytes: the bound costs
 /// nothing per record.
 pub(crate) const RESERVATION_BYTES: usize = 32 * KIB;

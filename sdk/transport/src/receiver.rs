@@ -120,12 +120,40 @@ impl FrameReceiver {
         &mut self,
         payload_limit: usize,
     ) -> Result<Option<Frame<T>>, ReceiveError> {
-        if !self.assemble(payload_limit).await? {
+        if !self.assemble(payload_limit, Part::Whole).await? {
             return Ok(None);
         }
         let body = decode_body(&self.frame.body).map_err(|error| self.fail(error.into()))?;
         let payload = self.frame.take_payload();
         Ok(Some(Frame { body, payload }))
+    }
+
+    /// Receives and decodes the next frame's body alone, for a caller whose readiness to hold a
+    /// payload depends on it; `None` when the peer has finished the stream after a whole frame.
+    /// With it come the bytes of payload that follow, at most `payload_limit`; they are received
+    /// by [`FrameReceiver::receive_payload`], which has to be called, also for none.
+    pub async fn receive_body<T: DeserializeOwned>(
+        &mut self,
+        payload_limit: usize,
+    ) -> Result<Option<(T, usize)>, ReceiveError> {
+        if !self.assemble(payload_limit, Part::Body).await? {
+            return Ok(None);
+        }
+        let body = decode_body(&self.frame.body).map_err(|error| self.fail(error.into()))?;
+        let payload_bytes = self
+            .frame
+            .lengths
+            .map_or(0, |lengths| lengths.payload_bytes);
+        Ok(Some((body, payload_bytes)))
+    }
+
+    /// Receives the payload of the frame whose body [`FrameReceiver::receive_body`] has given.
+    pub async fn receive_payload(&mut self) -> Result<BytesMut, ReceiveError> {
+        // The limit was checked with the body.
+        match self.assemble(usize::MAX, Part::Whole).await? {
+            true => Ok(self.frame.take_payload()),
+            false => Err(self.fail(ReceiveError::Truncated)),
+        }
     }
 
     /// Like [`FrameReceiver::receive`], but leaves the body as it came, for a caller that decides
@@ -134,7 +162,7 @@ impl FrameReceiver {
         &mut self,
         payload_limit: usize,
     ) -> Result<Option<UndecodedFrame>, ReceiveError> {
-        if !self.assemble(payload_limit).await? {
+        if !self.assemble(payload_limit, Part::Whole).await? {
             return Ok(None);
         }
         let body = self.frame.body.split().freeze();
@@ -150,17 +178,18 @@ impl FrameReceiver {
         self.failed.get_or_insert(ReceiveError::Stopped);
     }
 
-    /// Reads until the frame is complete; false at a clean end of the stream.
-    async fn assemble(&mut self, payload_limit: usize) -> Result<bool, ReceiveError> {
+    /// Reads until that part of the frame is complete; false at a clean end of the stream.
+    async fn assemble(&mut self, payload_limit: usize, part: Part) -> Result<bool, ReceiveError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
         loop {
-            if let Err(error) = self.frame.absorb(&mut self.chunk, payload_limit) {
+            if let Err(error) = self.frame.absorb(&mut self.chunk, payload_limit, part) {
                 return Err(self.fail(error.into()));
             }
             let more = match self.frame.missing() {
                 Missing::Nothing => return Ok(true),
+                Missing::Payload { .. } if part == Part::Body => return Ok(true),
                 Missing::Payload { bytes } => self.read_payload(bytes).await?,
                 Missing::Head => self.read_chunk().await?,
             };
@@ -243,6 +272,15 @@ struct Partial {
     earned: usize,
 }
 
+/// What of a frame is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Its header and body.
+    Body,
+    /// Its payload too.
+    Whole,
+}
+
 enum Missing {
     Nothing,
     /// Some of the header or body.
@@ -255,7 +293,12 @@ enum Missing {
 
 impl Partial {
     /// Takes from `chunk` what belongs to this frame.
-    fn absorb(&mut self, chunk: &mut Bytes, payload_limit: usize) -> Result<(), FrameError> {
+    fn absorb(
+        &mut self,
+        chunk: &mut Bytes,
+        payload_limit: usize,
+        part: Part,
+    ) -> Result<(), FrameError> {
         let lengths = match self.lengths {
             Some(lengths) => lengths,
             None => {
@@ -272,7 +315,7 @@ impl Partial {
             }
         };
         absorb_into(&mut self.body, lengths.body_bytes, 0, chunk);
-        if self.body.len() == lengths.body_bytes {
+        if self.body.len() == lengths.body_bytes && part == Part::Whole {
             absorb_into(&mut self.payload, lengths.payload_bytes, self.earned, chunk);
         }
         Ok(())

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use millstream_transport::{Identity, TransportConfig};
 
-/// Frames of fetch and produce streams that wait in one writer's queue before produce streams
-/// pause, in bytes over all connections.
+/// Produced batches of all connections that wait for their acknowledgement, bytes. Beyond it,
+/// produce streams wait with the batch that they have received.
 pub const MAX_STAGED_PRODUCE_BYTES: usize = 256 << 20;
+
+/// Components that are received at the same time; a further deployment waits.
+pub const MAX_UPLOADS: usize = 4;
 
 /// What one turn of the writer takes from its queue before it writes, bytes.
 pub const MAX_WRITER_TURN_BYTES: usize = 32 << 20;
@@ -22,20 +25,15 @@ pub const MEMBER_SILENCE_LIMIT: Duration = Duration::from_millis(1_500);
 /// noticed it, so a member is dead at most twice this after the limit: well within two seconds.
 pub const MEMBER_SILENCE_CHECK: Duration = Duration::from_millis(100);
 
-/// How often retention, compaction and checkpoints are considered.
+/// How often retention, compaction and checkpoints are considered, and the unflushed tail of
+/// `relaxed` partitions is flushed.
 pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How often the unflushed tail of `relaxed` partitions is flushed in the background.
-pub const RELAXED_FLUSH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a stopping broker waits for requests under way.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a client may take for the version handshake.
 pub const HELLO_LIMIT: Duration = Duration::from_secs(5);
-
-/// How long an internal append (metadata, group, worker output) may take before it is reported.
-pub const INTERNAL_APPEND_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a broker is told at its start.
 pub struct BrokerConfig {

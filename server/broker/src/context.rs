@@ -8,6 +8,8 @@ use std::time::Instant;
 use millstream_metadata::topic::Topic;
 use millstream_protocol::{ErrorCode, PartitionIndex, TopicId, TopicPartition, WireError};
 
+use tokio::sync::Semaphore;
+
 use crate::controller::Controller;
 use crate::data_dir::DataDir;
 use crate::errors;
@@ -25,6 +27,10 @@ pub(crate) struct Context {
     pub(crate) controller: Arc<Controller>,
     pub(crate) groups: Arc<Groups>,
     pub(crate) deployments: Arc<Deployments>,
+    /// Components that may be received at once.
+    pub(crate) uploads: Semaphore,
+    /// Bytes of produced batches that may wait for their acknowledgement.
+    pub(crate) staged_bytes: Arc<Semaphore>,
 }
 
 impl Context {

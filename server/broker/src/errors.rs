@@ -155,6 +155,11 @@ pub(crate) fn from_refused(error: &RefusedError) -> WireError {
 }
 
 /// A task of the broker's own was cut off or failed.
+/// A part of the broker is closed already.
+pub(crate) fn stopping(_: tokio::sync::AcquireError) -> WireError {
+    shutting_down()
+}
+
 pub(crate) fn from_join(error: JoinError) -> WireError {
     WireError::new(ErrorCode::Internal, error.to_string())
 }

@@ -327,7 +327,7 @@ async fn resolve_all(
             }
         };
         if let Some(partition) = partition {
-            let offset = resolve_within(&partition, wanted.position);
+            let offset = resolve_within(&partition, wanted.position).await;
             resolved.push(wanted.at(offset));
         }
     }
@@ -339,7 +339,7 @@ fn not_loaded() -> WireError {
 }
 
 /// The offset of a position, moved into the log where it lies outside.
-pub(crate) fn resolve_within(partition: &Partition, position: Position) -> Offset {
+pub(crate) async fn resolve_within(partition: &Partition, position: Position) -> Offset {
     let Visible {
         high_watermark,
         log_start_offset,
@@ -348,6 +348,6 @@ pub(crate) fn resolve_within(partition: &Partition, position: Position) -> Offse
     match position {
         Position::Offset(offset) => offset.clamp(log_start_offset, high_watermark),
         // What cannot be found by its time is not skipped.
-        other => partition.resolve(other).unwrap_or(log_start_offset),
+        other => partition.resolve(other).await.unwrap_or(log_start_offset),
     }
 }

@@ -87,9 +87,10 @@ pub(crate) fn replay<E: From<WireError>>(
     mut each: impl FnMut(Option<&[u8]>, Option<&[u8]>) -> Result<(), E>,
 ) -> Result<(), E> {
     let visible = partition.visible();
+    let reader = partition.reader();
     let mut offset = visible.log_start_offset;
     while offset < visible.high_watermark {
-        let read = partition.read(offset, REPLAY_BYTES)?;
+        let read = reader.read_blocking(offset, REPLAY_BYTES)?;
         for bytes in read.batches {
             let batch = RecordBatch::parse(bytes).map_err(|e| E::from(errors::from_batch(e)))?;
             let records = batch

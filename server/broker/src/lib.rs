@@ -48,7 +48,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use millstream_transport::{BindError, Listener};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use config::BrokerConfig;
@@ -143,6 +143,8 @@ impl Broker {
             controller,
             groups,
             deployments,
+            uploads: Semaphore::new(config::MAX_UPLOADS),
+            staged_bytes: Arc::new(Semaphore::new(config::MAX_STAGED_PRODUCE_BYTES)),
         });
         let run = tokio::spawn(run(listener, context, writer, faulty, phases));
         tracing::info!(%address, elapsed_ms = started.elapsed().as_millis() as u64, "ready");

@@ -11,7 +11,7 @@ use millstream_protocol::api::topic::TopicConfig;
 use millstream_protocol::batch::{self, BatchHeader};
 use millstream_protocol::{ErrorCode, LeaderEpoch, Offset, TimestampMs, TopicPartition, WireError};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use crate::errors;
 use crate::writer::{Writer, WriterCommand};
@@ -72,6 +72,8 @@ pub(crate) type AppendResult = Result<Appended, WireError>;
 pub(crate) struct AckSink {
     results: mpsc::UnboundedSender<AppendResult>,
     failed: Arc<AtomicBool>,
+    /// Of one batch: its share of the memory that batches may take until they are acknowledged.
+    share: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl AckSink {
@@ -83,6 +85,7 @@ impl AckSink {
             Self {
                 results,
                 failed: Arc::new(AtomicBool::new(false)),
+                share: None,
             },
             outcomes,
         )
@@ -91,6 +94,11 @@ impl AckSink {
     pub(crate) fn send(&self, result: AppendResult) {
         // A stream that is gone wants no acknowledgement.
         let _ = self.results.send(result);
+    }
+
+    /// Keeps a batch's share until its outcome is told.
+    pub(crate) fn hold(&mut self, share: OwnedSemaphorePermit) {
+        self.share = Some(Arc::new(share));
     }
 
     pub(crate) fn mark_failed(&self) {
@@ -119,6 +127,44 @@ impl StagedBatch {
         let header =
             batch::validate_produced(&bytes, max_batch_bytes).map_err(errors::from_batch)?;
         Ok(Self { bytes, header, ack })
+    }
+}
+
+/// Reads a partition in order. It goes on where it stopped without a search.
+#[derive(Clone)]
+pub(crate) struct PartitionReader {
+    partition: Partition,
+    log: Arc<LogReader>,
+}
+
+impl PartitionReader {
+    /// Whole batches from the one that contains `offset`, visible ones only. It may block on the
+    /// disk.
+    pub(crate) fn read_blocking(
+        &self,
+        offset: Offset,
+        max_bytes: usize,
+    ) -> Result<ReadBatches, WireError> {
+        let up_to = self.partition.visible().high_watermark;
+        self.log
+            .read(offset, up_to, max_bytes)
+            .map_err(|error| errors::from_read(&self.partition, &error))
+    }
+
+    /// The same. What is in memory comes at once; for the rest a thread waits that may.
+    pub(crate) async fn read(
+        &self,
+        offset: Offset,
+        max_bytes: usize,
+    ) -> Result<ReadBatches, WireError> {
+        let up_to = self.partition.visible().high_watermark;
+        if let Some(read) = self.log.read_cached(offset, up_to, max_bytes) {
+            return Ok(read);
+        }
+        let reader = self.clone();
+        tokio::task::spawn_blocking(move || reader.read_blocking(offset, max_bytes))
+            .await
+            .map_err(errors::from_join)?
     }
 }
 
@@ -153,17 +199,16 @@ impl Partition {
         format!("{}-{}", self.shared.topic, self.shared.id.partition)
     }
 
-    /// Whole batches from the one that contains `offset`, visible ones only.
-    pub(crate) fn read(&self, offset: Offset, max_bytes: usize) -> Result<ReadBatches, WireError> {
-        let up_to = self.visible().high_watermark;
-        self.shared
-            .reader
-            .read(offset, up_to, max_bytes)
-            .map_err(|error| errors::from_read(self, &error))
+    /// A reader of its own for whoever follows the partition.
+    pub(crate) fn reader(&self) -> PartitionReader {
+        PartitionReader {
+            partition: self.clone(),
+            log: Arc::new(self.shared.reader.clone()),
+        }
     }
 
     /// The offset of a position, within what is there and visible.
-    pub(crate) fn resolve(&self, position: Position) -> Result<Offset, WireError> {
+    pub(crate) async fn resolve(&self, position: Position) -> Result<Offset, WireError> {
         let Visible {
             high_watermark,
             log_start_offset,
@@ -177,11 +222,12 @@ impl Partition {
                 offset
             }
             Position::Time(timestamp_ms) => {
-                let found = self
-                    .shared
-                    .reader
-                    .offset_for_time(timestamp_ms, high_watermark);
-                let found = found.map_err(|error| errors::from_read(self, &error))?;
+                let reader = self.shared.reader.clone();
+                let look_up = move || reader.offset_for_time(timestamp_ms, high_watermark);
+                let found = tokio::task::spawn_blocking(look_up).await;
+                let found = found
+                    .map_err(errors::from_join)?
+                    .map_err(|error| errors::from_read(self, &error))?;
                 found.map_or(high_watermark, |(offset, _)| offset.max(log_start_offset))
             }
         })

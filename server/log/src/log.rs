@@ -136,6 +136,7 @@ impl Log {
         if self.clean_stop || self.damaged.is_some() {
             return Ok(());
         }
+        self.active().trim();
         self.flush_and_stop()
     }
 

@@ -121,6 +121,27 @@ impl LogReader {
         self.in_view(|view| self.read_in(view, offset, up_to, max_bytes))
     }
 
+    /// The same, if that needs no look at the disk: when the log's tail in memory holds it, or there
+    /// is nothing to read. Otherwise, an error among it, `None`.
+    pub fn read_cached(
+        &self,
+        offset: Offset,
+        up_to: Offset,
+        max_bytes: usize,
+    ) -> Option<ReadBatches> {
+        let view = self.shared.view.load();
+        let end = view.end_offset();
+        if !(view.log_start_offset..=end).contains(&offset) {
+            return None;
+        }
+        let up_to = up_to.min(end);
+        if offset >= up_to {
+            return Some(ReadBatches::none_at(offset));
+        }
+        let max_bytes = max_bytes.min(MAX_FETCH_BYTES);
+        self.shared.cache.read(offset, up_to, max_bytes)
+    }
+
     /// The first offset still there.
     pub fn log_start_offset(&self) -> Offset {
         self.shared.view.load().log_start_offset
@@ -166,6 +187,9 @@ impl LogReader {
         up_to: Offset,
         max_bytes: usize,
     ) -> Result<ReadBatches, ReadError> {
+        if let Some(read) = self.read_cached(offset, up_to, max_bytes) {
+            return Ok(read);
+        }
         let (start, end) = (view.log_start_offset, view.end_offset());
         if offset < start || offset > end {
             return Err(ReadError::OutOfRange { offset, start, end });
@@ -175,9 +199,6 @@ impl LogReader {
             return Ok(ReadBatches::none_at(offset));
         }
         let max_bytes = max_bytes.min(MAX_FETCH_BYTES);
-        if let Some(read) = self.shared.cache.read(offset, up_to, max_bytes) {
-            return Ok(read);
-        }
         let wanted = Wanted {
             offset,
             up_to,

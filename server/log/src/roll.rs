@@ -41,6 +41,7 @@ impl Log {
         } else {
             let file = create_file(files, &header)?;
             old.seal();
+            old.trim();
             sealed.push(Arc::clone(old));
             file
         };

@@ -195,6 +195,15 @@ impl Segment {
         self.state.write().sealed = true;
     }
 
+    /// Gives back what was set aside for it to grow into. Nothing depends on that it works.
+    pub(crate) fn trim(&self) {
+        if let Some(file) = self.file.get()
+            && let Err(error) = file.trim()
+        {
+            tracing::warn!(path = %self.path.display(), %error, "cannot give back unused space");
+        }
+    }
+
     /// Where to begin to look for `offset`: at a batch at or below it.
     pub(crate) fn by_offset(&self, offset: Offset) -> Result<Landing, StorageFailure> {
         // Readers that come from the segment before need no index.

@@ -68,7 +68,11 @@ pub(super) struct PendingBatch {
 impl PendingBatch {
     pub(super) fn open(state: &Arc<ProducerState>, partition: PartitionIndex) -> Self {
         Self {
-            builder: BatchBuilder::new(state.batches.compression, state.max_batch_bytes()),
+            builder: BatchBuilder::with_buffer(
+                state.buffers.take(),
+                state.batches.compression,
+                state.max_batch_bytes(),
+            ),
             ticket: Ticket::new(state, partition),
         }
     }
@@ -130,6 +134,7 @@ pub(super) struct SentBatch {
 impl SentBatch {
     pub(super) fn acknowledge(mut self, base_offset: Offset) {
         self.ticket.settle(Ok(base_offset));
+        self.ticket.state.buffers.give_back(self.bytes);
     }
 
     pub(super) fn fail(mut self, error: &Error) {

@@ -8,6 +8,7 @@
 
 mod batch;
 mod budget;
+mod buffers;
 mod builder;
 mod delivery;
 mod partitioner;

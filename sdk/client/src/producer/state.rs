@@ -9,7 +9,9 @@ use millstream_protocol::batch::Compression;
 use parking_lot::Mutex;
 
 use super::budget::Budget;
+use super::buffers::BatchBuffers;
 use crate::error::Error;
+use crate::limits::SPARE_BUFFERS_DIVISOR;
 
 /// How batches are filled and when they are sent.
 #[derive(Clone, Debug)]
@@ -26,6 +28,7 @@ pub(super) struct ProducerState {
     pub(super) topic: Arc<str>,
     pub(super) batches: BatchSettings,
     pub(super) budget: Budget,
+    pub(super) buffers: BatchBuffers,
     /// The largest batch the topic takes, bytes. Follows the topic's settings.
     max_batch_bytes: AtomicUsize,
     /// The partition whose turn it is to take records without a key.
@@ -43,6 +46,7 @@ impl ProducerState {
         partitions: u32,
     ) -> Arc<Self> {
         Arc::new(Self {
+            buffers: BatchBuffers::new(in_flight_bytes / SPARE_BUFFERS_DIVISOR),
             topic,
             batches,
             budget: Budget::new(in_flight_bytes),

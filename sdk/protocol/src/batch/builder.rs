@@ -55,8 +55,19 @@ impl BatchBuilder {
     /// An empty batch of at most `max_batch_bytes` before compression, and never more than
     /// [`MAX_BATCH_BYTES`].
     pub fn new(compression: Compression, max_batch_bytes: usize) -> Self {
+        Self::with_buffer(Vec::new(), compression, max_batch_bytes)
+    }
+
+    /// The same, in memory that is there already: that of an earlier batch, which has grown to the
+    /// size that batches have. Its content does not matter.
+    pub fn with_buffer(
+        mut buffer: Vec<u8>,
+        compression: Compression,
+        max_batch_bytes: usize,
+    ) -> Self {
         let max_batch_bytes = max_batch_bytes.clamp(BATCH_HEADER_BYTES, MAX_BATCH_BYTES);
-        let mut buffer = Vec::with_capacity(FIRST_CAPACITY_BYTES.min(max_batch_bytes));
+        buffer.clear();
+        buffer.reserve_exact(FIRST_CAPACITY_BYTES.min(max_batch_bytes));
         buffer.resize(BATCH_HEADER_BYTES, 0);
         Self {
             buffer,

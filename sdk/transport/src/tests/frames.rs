@@ -132,6 +132,50 @@ async fn claims_beyond_a_limit_are_refused_unseen() {
 }
 
 #[tokio::test]
+async fn a_body_can_be_looked_at_before_its_payload_is_received() {
+    let pair = Pair::connect().await;
+    let mut stream = pair.stream().await;
+    let large = pattern(100_000);
+    let sent = large.clone();
+    let sending = async {
+        let sender = &mut stream.sender;
+        sender.send_with_payload(&"large", [sent]).await.unwrap();
+        sender.send(&"none").await.unwrap();
+        sender
+            .send_with_payload(&"too large", [pattern(10)])
+            .await
+            .unwrap();
+    };
+    let receiving = async {
+        let receiver = &mut stream.receiver;
+        let (body, bytes) = receiver
+            .receive_body::<String>(100_000)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!((body.as_str(), bytes), ("large", 100_000));
+        assert_eq!(
+            receiver.payload_progress(),
+            (0, 0),
+            "nothing is held for it yet"
+        );
+        assert_eq!(receiver.receive_payload().await.unwrap(), large);
+        let (body, bytes) = receiver.receive_body::<String>(0).await.unwrap().unwrap();
+        assert_eq!((body.as_str(), bytes), ("none", 0));
+        assert_eq!(receiver.receive_payload().await.unwrap().len(), 0);
+        let refused = receiver.receive_body::<String>(9).await.unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                ReceiveError::Frame(FrameError::PayloadTooLarge { .. })
+            ),
+            "{refused}"
+        );
+    };
+    within(async { tokio::join!(sending, receiving) }).await;
+}
+
+#[tokio::test]
 async fn a_stream_that_ends_within_a_frame_is_truncated() {
     let pair = Pair::connect().await;
     let whole = encoded("a body", &pattern(100));

@@ -18,11 +18,12 @@ use tokio::time::Instant;
 use crate::context::Context;
 use crate::errors;
 use crate::handlers::{StreamEnd, check_items};
-use crate::partition::{Partition, Visible};
+use crate::partition::{Partition, PartitionReader, Visible};
 
 /// A reader's place in one partition.
 struct Cursor {
     partition: Partition,
+    reader: PartitionReader,
     offset: Offset,
     changes: watch::Receiver<Visible>,
 }
@@ -40,6 +41,7 @@ impl Cursor {
         partition.check_offset(asked.offset)?;
         let changes = partition.watch();
         Ok(Self {
+            reader: partition.reader(),
             partition,
             offset: asked.offset,
             changes,
@@ -47,7 +49,7 @@ impl Cursor {
     }
 
     /// Reads what is visible from here, and moves on. `None`: nothing yet.
-    fn read(&mut self, max_bytes: usize) -> Result<Option<Push>, WireError> {
+    async fn read(&mut self, max_bytes: usize) -> Result<Option<Push>, WireError> {
         let visible = *self.changes.borrow_and_update();
         if visible.closed {
             return Err(errors::partition_gone(self.partition.id()));
@@ -55,7 +57,7 @@ impl Cursor {
         if self.offset >= visible.high_watermark {
             return Ok(None);
         }
-        let read = self.partition.read(self.offset, max_bytes)?;
+        let read = self.reader.read(self.offset, max_bytes).await?;
         self.offset = read.next_offset;
         Ok(Some(Push {
             batches: read.batches,
@@ -104,7 +106,7 @@ pub(crate) async fn open(
     loop {
         let mut idle = true;
         for (index, cursor) in cursors.iter_mut().enumerate() {
-            let Some(push) = cursor.read(max_bytes)? else {
+            let Some(push) = cursor.read(max_bytes).await? else {
                 continue;
             };
             idle = false;
@@ -158,7 +160,7 @@ pub(crate) async fn fetch(
     let mut bytes = 0;
     loop {
         for answer in &mut answers {
-            bytes += answer.fill(max_bytes.saturating_sub(bytes));
+            bytes += answer.fill(max_bytes.saturating_sub(bytes)).await;
         }
         let failed = answers.iter().any(|answer| answer.result.is_err());
         if failed || bytes >= request.min_bytes as usize || bytes >= max_bytes {
@@ -201,14 +203,14 @@ impl Answer {
     }
 
     /// Adds what is visible, up to `room` bytes (a single larger batch only as the first).
-    fn fill(&mut self, room: usize) -> usize {
+    async fn fill(&mut self, room: usize) -> usize {
         let Ok(cursor) = &mut self.result else {
             return 0;
         };
         if room == 0 {
             return 0;
         }
-        match cursor.read(room) {
+        match cursor.read(room).await {
             Ok(Some(push)) => {
                 let bytes = push.batches.iter().map(Bytes::len).sum();
                 self.payload_bytes += bytes;

@@ -277,7 +277,7 @@ pub(crate) async fn reset(
     let mut offsets = BTreeMap::new();
     for number in partitions {
         let partition = context.partition(&request.topic, Some(topic.topic_id), number)?;
-        offsets.insert(number, partition.resolve(request.to)?);
+        offsets.insert(number, partition.resolve(request.to).await?);
     }
     let reset = Reset {
         group: request.group,

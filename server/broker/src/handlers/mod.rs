@@ -17,6 +17,7 @@ use millstream_transport::{FrameReceiver, FrameSender, ReceiveError, SendError};
 use serde::Serialize;
 
 use crate::context::Context;
+use crate::errors;
 use crate::session::Session;
 
 /// Why a stream ended before its time.
@@ -78,15 +79,21 @@ async fn answer(
     sender: &mut FrameSender,
     receiver: &mut FrameReceiver,
 ) -> Result<(), StreamEnd> {
-    let Some(frame) = receiver
-        .receive::<RequestFrame>(MAX_COMPONENT_BYTES)
+    let Some((frame, payload_bytes)) = receiver
+        .receive_body::<RequestFrame>(MAX_COMPONENT_BYTES)
         .await?
     else {
         return Ok(());
     };
-    let RequestFrame { hops, request } = frame.body;
+    let RequestFrame { hops, request } = frame;
     check_order(session, hops, &request)?;
-    check_payload(&request, frame.payload.len())?;
+    check_payload(&request, payload_bytes)?;
+    // A component is large: no more are received at once than can be worked on soon.
+    let _upload = match payload_bytes {
+        0 => None,
+        _ => Some(context.uploads.acquire().await.map_err(errors::stopping)?),
+    };
+    let payload = receiver.receive_payload().await?;
     let reply = &mut Reply(sender);
     match request {
         Request::Hello(request) => reply.with(hello::hello(context, session, request)).await,
@@ -95,7 +102,7 @@ async fn answer(
         Request::CreateTopic(request) => reply.with(topic::create(context, request).await).await,
         Request::AlterTopic(request) => reply.with(topic::alter(context, request).await).await,
         Request::DeleteTopic(request) => reply.with(topic::delete(context, request).await).await,
-        Request::ListOffsets(request) => reply.with(offsets::list(context, request)).await,
+        Request::ListOffsets(request) => reply.with(offsets::list(context, request).await).await,
         Request::DeleteRecords(request) => {
             reply
                 .with(offsets::delete_records(context, request).await)
@@ -120,7 +127,7 @@ async fn answer(
         Request::ResetGroup(request) => reply.with(group::reset(context, request).await).await,
         Request::DeleteGroup(request) => reply.with(group::delete(context, request).await).await,
         Request::DeployPlugin(request) => {
-            let component = frame.payload.freeze();
+            let component = payload.freeze();
             reply
                 .with(plugin::deploy(context, request, component).await)
                 .await

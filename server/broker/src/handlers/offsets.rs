@@ -9,7 +9,7 @@ use millstream_protocol::limits::MAX_ITEMS_PER_REQUEST;
 use crate::context::Context;
 use crate::handlers::check_items;
 
-pub(crate) fn list(
+pub(crate) async fn list(
     context: &Context,
     request: ListOffsets,
 ) -> Result<ListOffsetsResponse, WireError> {
@@ -17,9 +17,9 @@ pub(crate) fn list(
     context.topic(&request.topic)?;
     let mut offsets = Vec::with_capacity(request.positions.len());
     for (number, position) in request.positions {
-        let listed = || {
+        let listed = async {
             let partition = context.partition(&request.topic, None, number)?;
-            let offset = partition.resolve(position)?;
+            let offset = partition.resolve(position).await?;
             let visible = partition.visible();
             Ok(ListedOffset {
                 partition: number,
@@ -28,7 +28,7 @@ pub(crate) fn list(
                 high_watermark: visible.high_watermark,
             })
         };
-        offsets.push(listed());
+        offsets.push(listed.await);
     }
     Ok(ListOffsetsResponse { offsets })
 }

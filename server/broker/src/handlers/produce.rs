@@ -5,6 +5,7 @@
 //! acknowledgement; from there on QUIC's flow control holds the producer.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use millstream_protocol::WireError;
 use millstream_protocol::api::produce::{
@@ -12,7 +13,7 @@ use millstream_protocol::api::produce::{
 };
 use millstream_protocol::limits::PRODUCE_BYTES_IN_FLIGHT;
 use millstream_transport::{Frame, FrameReceiver, FrameSender, ReceiveError};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::context::Context;
 use crate::errors;
@@ -48,13 +49,17 @@ pub(crate) async fn open(
             max_batch_bytes: partition.config().max_batch_bytes,
         }))
         .await?;
-    ProduceStream::new(partition).run(sender, receiver).await
+    let staged_bytes = Arc::clone(&context.staged_bytes);
+    ProduceStream::new(partition, staged_bytes)
+        .run(sender, receiver)
+        .await
 }
 
 struct ProduceStream {
     partition: Partition,
     ack: AckSink,
     outcomes: mpsc::UnboundedReceiver<AppendResult>,
+    staged_bytes: Arc<Semaphore>,
     /// Sizes of the batches that wait for their acknowledgement, oldest first.
     in_flight: VecDeque<usize>,
     bytes_in_flight: usize,
@@ -66,12 +71,13 @@ enum Event {
 }
 
 impl ProduceStream {
-    fn new(partition: Partition) -> Self {
+    fn new(partition: Partition, staged_bytes: Arc<Semaphore>) -> Self {
         let (ack, outcomes) = AckSink::new();
         Self {
             partition,
             ack,
             outcomes,
+            staged_bytes,
             in_flight: VecDeque::new(),
             bytes_in_flight: 0,
         }
@@ -90,7 +96,7 @@ impl ProduceStream {
                 Event::Frame(Ok(None)) => open = false,
                 // What was taken before a fault is still answered, then the fault is told.
                 Event::Frame(Ok(Some(frame))) => {
-                    if let Err(error) = self.accept(frame) {
+                    if let Err(error) = self.accept(frame).await {
                         open = false;
                         end = Err(StreamEnd::Refused(errors::for_partition(
                             &self.partition,
@@ -125,10 +131,16 @@ impl ProduceStream {
         acks
     }
 
-    fn accept(&mut self, frame: Frame<ProduceBatch>) -> Result<(), WireError> {
+    async fn accept(&mut self, frame: Frame<ProduceBatch>) -> Result<(), WireError> {
         let limit = self.partition.config().max_batch_bytes as usize;
         let bytes = frame.payload.len();
-        let batch = StagedBatch::validate(frame.payload, limit, self.ack.clone())?;
+        let mut batch = StagedBatch::validate(frame.payload, limit, self.ack.clone())?;
+        // The writer gives the shares back, so that they come free whatever other clients do.
+        let share = Arc::clone(&self.staged_bytes)
+            .acquire_many_owned(bytes as u32)
+            .await
+            .map_err(errors::stopping)?;
+        batch.ack.hold(share);
         self.in_flight.push_back(bytes);
         self.bytes_in_flight += bytes;
         self.partition.append(batch);

@@ -8,11 +8,11 @@ use millstream_protocol::batch::{
     self, AppendError, BatchBuilder, Compression, Header, RecordBatch,
 };
 use millstream_protocol::partitioner::Partitioner;
-use millstream_protocol::{Offset, WireError};
+use millstream_protocol::{Offset, PartitionIndex, WireError};
 use millstream_runtime::{CallError, Emit, Instance, Outcome};
 
 use crate::errors;
-use crate::partition::Partition;
+use crate::partition::{Partition, PartitionReader};
 
 /// Bytes of input that one call of a guest works on, unless a single batch is larger.
 pub(crate) const TURN_BYTES: usize = 1 << 20;
@@ -68,8 +68,8 @@ struct Input {
 }
 
 impl Input {
-    fn read(partition: &Partition, offset: Offset) -> Result<Self, WireError> {
-        let read = partition.read(offset, TURN_BYTES)?;
+    fn read(reader: &PartitionReader, offset: Offset) -> Result<Self, WireError> {
+        let read = reader.read_blocking(offset, TURN_BYTES)?;
         let mut batches = Vec::with_capacity(read.batches.len());
         for bytes in read.batches {
             let batch = RecordBatch::parse(bytes).map_err(errors::from_batch)?;
@@ -141,7 +141,8 @@ fn rest_of(batch: &RecordBatch, offset: Offset) -> Result<Option<RecordBatch>, W
 /// Runs one turn from `offset` on.
 pub(crate) fn run(
     instance: &mut Instance,
-    input: &Partition,
+    input: &PartitionReader,
+    input_partition: PartitionIndex,
     offset: Offset,
     outputs: &[Output],
 ) -> Result<Turn, TurnError> {
@@ -166,7 +167,7 @@ pub(crate) fn run(
         })?;
     let mut gathered = Gathered {
         outputs,
-        input_partition: input.id().partition,
+        input_partition,
         open: BTreeMap::new(),
         full: Vec::new(),
     };

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::errors;
-use crate::partition::{AckSink, Partition, StagedBatch};
+use crate::partition::{AckSink, Partition, PartitionReader, StagedBatch};
 use crate::workers::deployment::Shared;
 use crate::workers::logs::WorkerLog;
 use crate::workers::turn::{self, Turn, TurnError};
@@ -61,6 +61,7 @@ impl RunningWorker {
         }));
         let worker = Worker {
             shared,
+            reader: input.reader(),
             input: input.clone(),
             next_offset: offset,
             instance: None,
@@ -107,6 +108,7 @@ impl RunningWorker {
 struct Worker {
     shared: Arc<Shared>,
     input: Partition,
+    reader: PartitionReader,
     next_offset: Offset,
     instance: Option<Instance>,
     attempts: u32,
@@ -163,7 +165,6 @@ impl Worker {
             progress.next_offset = self.next_offset;
             progress.records_in += turn.records_in;
             progress.records_out += turn.records_out;
-            progress.failures += turn.rejects.len() as u64;
         }
         match turn.retry {
             None => Ok(()),
@@ -181,11 +182,9 @@ impl Worker {
             .acquire_owned()
             .await
             .map_err(|_| Failure::new("stopping"))?;
-        let (shared, input, offset) = (
-            Arc::clone(&self.shared),
-            self.input.clone(),
-            self.next_offset,
-        );
+        let shared = Arc::clone(&self.shared);
+        let (input, reader) = (self.input.clone(), self.reader.clone());
+        let offset = self.next_offset;
         let instance = self.instance.take();
         let run = move || {
             let _permit = permit;
@@ -193,7 +192,13 @@ impl Worker {
                 Some(instance) => instance,
                 None => start(&shared, &input)?,
             };
-            let turn = turn::run(&mut instance, &input, offset, &shared.outputs);
+            let turn = turn::run(
+                &mut instance,
+                &reader,
+                input.id().partition,
+                offset,
+                &shared.outputs,
+            );
             Ok::<_, String>((turn, instance))
         };
         match tokio::task::spawn_blocking(run).await {

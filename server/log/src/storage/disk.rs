@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -14,6 +15,14 @@ use crate::mmap::FileMapping;
 
 /// Slices that one `pwritev` takes (`IOV_MAX` of Linux, macOS and the BSDs).
 const MAX_SLICES: usize = 1024;
+
+/// A file of this size is about to grow further: blocks are set aside ahead of its end, which takes
+/// a third off the processor time of a write. Smaller files are left alone, so that a thousand
+/// quiet partitions take no more room than they need.
+const GROWING_FILE_BYTES: u64 = 1 << 20;
+
+/// What is set aside at once: as much as the file holds already, and no more than this.
+const MAX_AHEAD_BYTES: u64 = 16 << 20;
 
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,6 +79,8 @@ impl Storage for DiskStorage {
 #[derive(Debug)]
 struct DiskFile {
     file: File,
+    /// Blocks are there, or were asked for in vain, for what is written up to here.
+    allocated: AtomicU64,
     /// The whole file, mapped when it is first asked for.
     mapping: OnceLock<FileMapping>,
 }
@@ -78,7 +89,25 @@ impl DiskFile {
     fn new(file: File) -> Self {
         Self {
             file,
+            allocated: AtomicU64::new(0),
             mapping: OnceLock::new(),
+        }
+    }
+
+    /// Sets blocks aside for a write and for what will follow it. The file's length stays. Best
+    /// effort: a file system that cannot, or is full, says so when it is written to.
+    fn allocate_ahead(&self, position: u64, end: u64) {
+        let allocated = self.allocated.load(Ordering::Relaxed);
+        if end <= allocated || end < GROWING_FILE_BYTES {
+            return;
+        }
+        let target = end + end.min(MAX_AHEAD_BYTES);
+        self.allocated.store(target, Ordering::Relaxed);
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{FallocateFlags, fallocate};
+            let (from, keep) = (allocated.max(position), FallocateFlags::KEEP_SIZE);
+            let _ = fallocate(&self.file, keep, from, target - from);
         }
     }
 }
@@ -111,6 +140,8 @@ impl StorageFile for DiskFile {
         let mut rest = slices;
         // Takes empty slices off the front, so that a write of nothing means a full disk.
         IoSlice::advance_slices(&mut rest, 0);
+        let bytes: usize = rest.iter().map(|slice| slice.len()).sum();
+        self.allocate_ahead(position, position + bytes as u64);
         while !rest.is_empty() {
             let now = &rest[..rest.len().min(MAX_SLICES)];
             let written =
@@ -125,7 +156,13 @@ impl StorageFile for DiskFile {
     }
 
     fn set_length(&self, bytes: u64) -> io::Result<()> {
+        // Cutting gives back what was set aside, too.
+        self.allocated.store(0, Ordering::Relaxed);
         self.file.set_len(bytes)
+    }
+
+    fn trim(&self) -> io::Result<()> {
+        self.set_length(self.length()?)
     }
 
     fn sync_data(&self) -> io::Result<()> {

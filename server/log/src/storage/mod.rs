@@ -69,6 +69,10 @@ pub trait StorageFile: Debug + Send + Sync + 'static {
     /// Cuts the file, or extends it with zeros.
     fn set_length(&self, bytes: u64) -> io::Result<()>;
 
+    /// Gives back what the storage has set aside for a file to grow into. The file may grow all the
+    /// same.
+    fn trim(&self) -> io::Result<()>;
+
     /// Makes content and length durable. After a failure nothing is known about what was written
     /// since the last success; a second attempt proves nothing.
     fn sync_data(&self) -> io::Result<()>;

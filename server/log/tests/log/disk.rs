@@ -236,3 +236,42 @@ fn a_batch_of_megabytes_goes_through() {
         Some(big.as_str())
     );
 }
+
+/// Space is set aside only while a log grows, and none of it counts as content.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_set_aside_is_given_back() {
+    use std::os::unix::fs::MetadataExt;
+
+    let root = TempDir::new().expect("a directory");
+    let path = root.path().join("f");
+    let file = DiskStorage.create(&path).expect("a file");
+    let taken = || {
+        let metadata = path.metadata().expect("the file");
+        (metadata.len(), metadata.blocks() * 512)
+    };
+    let piece = vec![7; 256 << 10];
+    let write = |position: u64| {
+        let mut slices = [IoSlice::new(&piece)];
+        file.write_vectored_at(&mut slices, position)
+            .expect("a write");
+        file.sync_data().expect("a sync");
+    };
+    write(0);
+    assert_eq!(
+        taken(),
+        (256 << 10, 256 << 10),
+        "a small file is left alone"
+    );
+    for quarter in 1..4 {
+        write(quarter << 18);
+    }
+    let (length, bytes) = taken();
+    assert_eq!(length, 1 << 20);
+    assert!(bytes > length, "nothing is set aside: {bytes}");
+    file.trim().expect("a cut");
+    assert_eq!(taken(), (1 << 20, 1 << 20));
+    write(1 << 20);
+    assert_eq!(file.length().expect("a length"), 5 << 18);
+    assert_eq!(file.read_at(5 << 18, 1).expect("a read").len(), 0);
+}
