@@ -13,6 +13,9 @@ pub const MAX_STAGED_PRODUCE_BYTES: usize = 256 << 20;
 /// Components that are received at the same time; a further deployment waits.
 pub const MAX_UPLOADS: usize = 4;
 
+/// How long the bytes of a component may take to arrive.
+pub const UPLOAD_LIMIT: Duration = Duration::from_secs(120);
+
 /// What one turn of the writer takes from its queue before it writes, bytes.
 pub const MAX_WRITER_TURN_BYTES: usize = 32 << 20;
 

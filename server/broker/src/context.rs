@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use millstream_metadata::topic::Topic;
 use millstream_protocol::{ErrorCode, PartitionIndex, TopicId, TopicPartition, WireError};
-
 use tokio::sync::Semaphore;
 
 use crate::controller::Controller;

@@ -6,10 +6,10 @@ use millstream_metadata::error::DeployError;
 use millstream_metadata::{CommandError, SpecError};
 use millstream_protocol::batch::BatchError;
 use millstream_protocol::{ErrorCode, Offset, PartitionIndex, TopicPartition, WireError};
-
 use millstream_runtime::RefusedError;
 use tokio::task::JoinError;
 
+use crate::config::UPLOAD_LIMIT;
 use crate::partition::Partition;
 
 pub(crate) fn shutting_down() -> WireError {
@@ -154,12 +154,20 @@ pub(crate) fn from_refused(error: &RefusedError) -> WireError {
     WireError::new(code, error.to_string())
 }
 
-/// A task of the broker's own was cut off or failed.
 /// A part of the broker is closed already.
 pub(crate) fn stopping(_: tokio::sync::AcquireError) -> WireError {
     shutting_down()
 }
 
+/// A component's bytes took too long to arrive.
+pub(crate) fn too_slow(bytes: usize) -> WireError {
+    WireError::new(
+        ErrorCode::TimedOut,
+        format!("the {bytes} bytes behind the request took longer than {UPLOAD_LIMIT:?} to arrive"),
+    )
+}
+
+/// A task of the broker's own was cut off or failed.
 pub(crate) fn from_join(error: JoinError) -> WireError {
     WireError::new(ErrorCode::Internal, error.to_string())
 }

@@ -15,7 +15,9 @@ use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 use millstream_protocol::{ErrorCode, WireError};
 use millstream_transport::{FrameReceiver, FrameSender, ReceiveError, SendError};
 use serde::Serialize;
+use tokio::time::timeout;
 
+use crate::config::UPLOAD_LIMIT;
 use crate::context::Context;
 use crate::errors;
 use crate::session::Session;
@@ -79,13 +81,10 @@ async fn answer(
     sender: &mut FrameSender,
     receiver: &mut FrameReceiver,
 ) -> Result<(), StreamEnd> {
-    let Some((frame, payload_bytes)) = receiver
-        .receive_body::<RequestFrame>(MAX_COMPONENT_BYTES)
-        .await?
-    else {
+    let received = receiver.receive_body(MAX_COMPONENT_BYTES).await?;
+    let Some((RequestFrame { hops, request }, payload_bytes)) = received else {
         return Ok(());
     };
-    let RequestFrame { hops, request } = frame;
     check_order(session, hops, &request)?;
     check_payload(&request, payload_bytes)?;
     // A component is large: no more are received at once than can be worked on soon.
@@ -93,7 +92,9 @@ async fn answer(
         0 => None,
         _ => Some(context.uploads.acquire().await.map_err(errors::stopping)?),
     };
-    let payload = receiver.receive_payload().await?;
+    let payload = timeout(UPLOAD_LIMIT, receiver.receive_payload())
+        .await
+        .map_err(|_| errors::too_slow(payload_bytes))??;
     let reply = &mut Reply(sender);
     match request {
         Request::Hello(request) => reply.with(hello::hello(context, session, request)).await,
