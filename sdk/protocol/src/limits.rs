@@ -45,6 +45,13 @@ pub const MAX_NAME_BYTES: usize = 249;
 /// Partitions of one topic.
 pub const MAX_PARTITIONS_PER_TOPIC: u32 = 10_000;
 
+/// A listing of topics goes on in a further response when it has this many partitions: more would
+/// not fit into one.
+pub const PARTITIONS_PER_LISTING: usize = MAX_PARTITIONS_PER_TOPIC as usize;
+
+/// A listing of groups goes on in a further response after this many.
+pub const GROUPS_PER_LISTING: usize = 2_000;
+
 /// Items of one kind in one request (topics to describe, partitions to list, offsets to commit).
 pub const MAX_ITEMS_PER_REQUEST: usize = 10_000;
 

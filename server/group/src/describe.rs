@@ -1,11 +1,13 @@
 //! The reads: groups, members, offsets and lag.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use millstream_protocol::api::group::{
     FetchOffsetsResponse, GroupDescription, GroupPartition, ListGroupsResponse, ListedGroup,
     NamedPartition, OffsetCommit,
 };
+use millstream_protocol::limits::GROUPS_PER_LISTING;
 use millstream_protocol::{Offset, TopicPartition};
 
 use crate::coordinator::Coordinator;
@@ -23,16 +25,22 @@ pub struct PartitionEnds {
 }
 
 impl Coordinator {
-    /// All groups, in name order.
-    pub fn list(&self) -> ListGroupsResponse {
-        let groups = self.groups.values().map(|group| ListedGroup {
-            group: group.name.clone(),
-            state: group.state(),
-            members: group.members.len().try_into().unwrap_or(u32::MAX),
-            generation: group.durable.generation(),
-        });
+    /// The groups behind the name `after`, in name order, as many as go into one response.
+    pub fn list(&self, after: Option<&str>) -> ListGroupsResponse {
+        let behind = (after.map_or(Unbounded, Excluded), Unbounded);
+        let mut groups = self.groups.range::<str, _>(behind);
+        let listed = groups
+            .by_ref()
+            .take(GROUPS_PER_LISTING)
+            .map(|(_, group)| ListedGroup {
+                group: group.name.clone(),
+                state: group.state(),
+                members: group.members.len().try_into().unwrap_or(u32::MAX),
+                generation: group.durable.generation(),
+            });
         ListGroupsResponse {
-            groups: groups.collect(),
+            groups: listed.collect(),
+            more: groups.next().is_some(),
         }
     }
 

@@ -9,13 +9,24 @@ use millstream_protocol::{ErrorCode, PartitionIndex};
 
 use super::Admin;
 use super::topics::gone;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::OFFSETS_PER_COMMIT;
 
 impl Admin {
     /// All groups, in name order.
     pub async fn list_groups(&self) -> Result<Vec<ListedGroup>> {
-        Ok(self.client.call(ListGroups {}).await?.groups)
+        let mut groups: Vec<ListedGroup> = Vec::new();
+        loop {
+            let after = groups.last().map(|group| group.group.clone());
+            let listed = self.client.call(ListGroups { after }).await?;
+            if listed.more && listed.groups.is_empty() {
+                return Err(Error::unexpected("a part of a listing with nothing in it"));
+            }
+            groups.extend(listed.groups);
+            if !listed.more {
+                return Ok(groups);
+            }
+        }
     }
 
     /// One group: its members, what they own, committed offsets and lag.

@@ -100,7 +100,21 @@ impl Admin {
 
     /// The topics selected, in name order.
     pub async fn select_topics(&self, topics: TopicSelection) -> Result<Vec<TopicDescription>> {
-        Ok(self.client.call(DescribeTopics { topics }).await?.topics)
+        let mut described: Vec<TopicDescription> = Vec::new();
+        loop {
+            let request = DescribeTopics {
+                topics: topics.clone(),
+                after: described.last().map(|topic| topic.name.clone()),
+            };
+            let part = self.client.call(request).await?;
+            if part.more && part.topics.is_empty() {
+                return Err(Error::unexpected("a part of a listing with nothing in it"));
+            }
+            described.extend(part.topics);
+            if !part.more {
+                return Ok(described);
+            }
+        }
     }
 
     /// Where positions of a topic's partitions are, in the order asked. The broker answers each

@@ -12,6 +12,35 @@ use millstream_protocol::api::Request;
 use crate::broker::{Broker, error};
 
 #[tokio::test]
+async fn listings_in_several_parts_are_put_together() {
+    let broker = Broker::start().await;
+    let admin = broker.client().await.admin();
+    let names = ["a", "b", "c", "d", "e"];
+    for name in names {
+        admin.create_topic(name).await.unwrap();
+        let commit = OffsetCommit {
+            topic: name.to_owned(),
+            partition: 0,
+            offset: 1,
+            metadata: String::new(),
+        };
+        admin
+            .commit_group_offsets(name, vec![commit])
+            .await
+            .unwrap();
+    }
+    let topics = admin.list_topics().await.unwrap();
+    let listed: Vec<_> = topics.iter().map(|topic| topic.name.as_str()).collect();
+    assert_eq!(listed, names);
+    let groups = admin.list_groups().await.unwrap();
+    let listed: Vec<_> = groups.iter().map(|group| group.group.as_str()).collect();
+    assert_eq!(listed, names);
+    let named = admin.describe_topics(["e", "c", "a"]).await.unwrap();
+    let listed: Vec<_> = named.iter().map(|topic| topic.name.as_str()).collect();
+    assert_eq!(listed, ["a", "c", "e"]);
+}
+
+#[tokio::test]
 async fn topics_come_and_go() {
     let broker = Broker::start().await;
     let admin = broker.client().await.admin();

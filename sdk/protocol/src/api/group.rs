@@ -134,13 +134,18 @@ pub struct AssignedPartition {
 
 /// Asks for all groups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListGroups {}
+pub struct ListGroups {
+    /// Only the ones behind this name: where an earlier response ended.
+    pub after: Option<String>,
+}
 
 /// The answer to [`ListGroups`], in name order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListGroupsResponse {
     /// The groups.
     pub groups: Vec<ListedGroup>,
+    /// There are more behind the last one.
+    pub more: bool,
 }
 
 /// What a group is doing.

@@ -122,6 +122,8 @@ pub enum TopicSelection {
 pub struct DescribeTopics {
     /// Which topics.
     pub topics: TopicSelection,
+    /// Of these, only the ones behind this name: where an earlier response ended.
+    pub after: Option<String>,
 }
 
 /// The answer to [`DescribeTopics`], in name order.
@@ -129,6 +131,8 @@ pub struct DescribeTopics {
 pub struct DescribeTopicsResponse {
     /// The topics.
     pub topics: Vec<TopicDescription>,
+    /// There are more behind the last one.
+    pub more: bool,
 }
 
 /// One topic.

@@ -96,6 +96,7 @@ fn topic_requests() -> Vec<Case> {
             "request/describe-topics",
             DescribeTopics {
                 topics: TopicSelection::Named(vec![text("orders")]),
+                after: Some(text("audits")),
             },
         ),
         request(
@@ -192,7 +193,7 @@ fn group_requests() -> Vec<Case> {
             "request/open-group",
             RequestFrame::from_client(Request::OpenGroup(open)),
         ),
-        request("request/list-groups", ListGroups {}),
+        request("request/list-groups", ListGroups { after: None }),
         request(
             "request/describe-group",
             DescribeGroup {
@@ -368,6 +369,7 @@ fn responses() -> Vec<Case> {
             "response/describe-topics",
             DescribeTopicsResponse {
                 topics: vec![topic()],
+                more: true,
             },
         ),
         case("response/topic", topic()),
@@ -466,6 +468,7 @@ fn group_responses() -> Vec<Case> {
             "response/list-groups",
             ListGroupsResponse {
                 groups: vec![listed],
+                more: false,
             },
         ),
         case("response/describe-group", group),

@@ -8,8 +8,8 @@ use millstream_group::error::Coded;
 use millstream_group::{Join, MemberHandle, PartitionEnds, Reset};
 use millstream_protocol::api::group::{
     CommitOffsets, CoordinatorMessage, DeleteGroup, DescribeGroup, FetchOffsets,
-    FetchOffsetsResponse, GroupDescription, ListGroupsResponse, MemberKind, MemberMessage,
-    OpenGroup, ResetGroup, ResetGroupResponse,
+    FetchOffsetsResponse, GroupDescription, ListGroups, ListGroupsResponse, MemberKind,
+    MemberMessage, OpenGroup, ResetGroup, ResetGroupResponse,
 };
 use millstream_protocol::limits::MAX_ITEMS_PER_REQUEST;
 use millstream_protocol::{ErrorCode, WireError};
@@ -214,8 +214,14 @@ impl<'a> Silence<'a> {
     }
 }
 
-pub(crate) async fn list(context: &Context) -> Result<ListGroupsResponse, WireError> {
-    context.groups.read(|coordinator| coordinator.list()).await
+pub(crate) async fn list(
+    context: &Context,
+    request: ListGroups,
+) -> Result<ListGroupsResponse, WireError> {
+    context
+        .groups
+        .read(move |coordinator| coordinator.list(request.after.as_deref()))
+        .await
 }
 
 pub(crate) async fn describe(

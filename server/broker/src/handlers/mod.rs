@@ -119,7 +119,7 @@ async fn answer(
         Request::OpenGroup(request) => {
             group::open(context, session, request, reply.0, receiver).await
         }
-        Request::ListGroups(_) => reply.with(group::list(context).await).await,
+        Request::ListGroups(request) => reply.with(group::list(context, request).await).await,
         Request::DescribeGroup(request) => {
             reply.with(group::describe(context, request).await).await
         }

@@ -6,7 +6,7 @@ use millstream_protocol::api::topic::{
     AlterTopic, CreateTopic, DeleteTopic, DescribeTopics, DescribeTopicsResponse,
     PartitionDescription, TopicDescription, TopicSelection,
 };
-use millstream_protocol::limits::MAX_ITEMS_PER_REQUEST;
+use millstream_protocol::limits::{MAX_ITEMS_PER_REQUEST, PARTITIONS_PER_LISTING};
 use millstream_protocol::{TopicId, TopicPartition, WireError};
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ pub(crate) fn describe(
     request: DescribeTopics,
 ) -> Result<DescribeTopicsResponse, WireError> {
     let image = context.controller.image();
-    let chosen: Vec<&Topic> = match request.topics {
+    let mut chosen: Vec<&Topic> = match request.topics {
         TopicSelection::AllWithInternal => image.topics().collect(),
         TopicSelection::All => image
             .topics()
@@ -35,12 +35,33 @@ pub(crate) fn describe(
             found.collect::<Result<_, _>>()?
         }
     };
+    chosen.sort_by(|a, b| a.name.cmp(&b.name));
+    let (page, more) = page(&chosen, request.after.as_deref(), PARTITIONS_PER_LISTING);
+    let topics = page.iter().map(|topic| description(context, topic));
     Ok(DescribeTopicsResponse {
-        topics: chosen
-            .into_iter()
-            .map(|topic| description(context, topic))
-            .collect(),
+        topics: topics.collect(),
+        more,
     })
+}
+
+/// Of topics in name order, the ones behind `after` that go into one response, and whether there
+/// are more: at least one, and further ones as long as they have no more than `max_partitions`.
+fn page<'a, 'b>(
+    topics: &'a [&'b Topic],
+    after: Option<&str>,
+    max_partitions: usize,
+) -> (&'a [&'b Topic], bool) {
+    let start = after.map_or(0, |after| {
+        topics.partition_point(|topic| topic.name.as_str() <= after)
+    });
+    let rest = &topics[start..];
+    let mut partitions = 0;
+    let fit = rest.iter().take_while(|topic| {
+        partitions += topic.partitions.len();
+        partitions <= max_partitions
+    });
+    let count = fit.count().max(1).min(rest.len());
+    (&rest[..count], count < rest.len())
 }
 
 pub(crate) async fn create(
@@ -121,5 +142,44 @@ fn description(context: &Context, topic: &Topic) -> TopicDescription {
         topic_id: topic.topic_id,
         config: topic.config.clone(),
         partitions: partitions.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_metadata::topic::Partition;
+    use millstream_protocol::api::topic::TopicConfig;
+
+    use super::*;
+
+    fn topic(name: &str, partitions: usize) -> Topic {
+        let partition = Partition {
+            leader: 1,
+            leader_epoch: 1,
+            replicas: vec![1],
+        };
+        Topic {
+            topic_id: TopicId(Uuid::nil()),
+            name: name.to_owned(),
+            config: TopicConfig::default(),
+            partitions: vec![partition; partitions],
+        }
+    }
+
+    #[test]
+    fn listings_go_on_where_they_ended() {
+        let topics = [topic("a", 3), topic("b", 4), topic("c", 9), topic("d", 1)];
+        let all: Vec<&Topic> = topics.iter().collect();
+        let check = |after: Option<&str>, max_partitions, expected: &[&str], more| {
+            let (part, found_more) = page(&all, after, max_partitions);
+            let names: Vec<_> = part.iter().map(|topic| topic.name.as_str()).collect();
+            assert_eq!((names.as_slice(), found_more), (expected, more));
+        };
+        check(None, 100, &["a", "b", "c", "d"], false);
+        check(None, 7, &["a", "b"], true);
+        check(Some("b"), 7, &["c"], true);
+        check(Some("c"), 7, &["d"], false);
+        check(Some("bb"), 10, &["c", "d"], false);
+        check(Some("d"), 7, &[], false);
     }
 }

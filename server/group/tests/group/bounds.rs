@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use millstream_group::error::{Coded, JoinError};
 use millstream_group::limits::PARTITIONS_PER_MESSAGE;
-use millstream_group::{Coordinator, Effect, Join, Limits, MemberHandle, Outcome, Reset, Topic};
+
+use millstream_group::{
+    Coordinator, Effect, Join, Limits, MemberHandle, Outcome, Record, Reset, Topic,
+};
 use millstream_protocol::api::group::{CoordinatorMessage, Generation, MemberKind};
 use millstream_protocol::api::offsets::Position;
-use millstream_protocol::limits::{MAX_BODY_BYTES, MAX_NAME_BYTES};
+use millstream_protocol::limits::{GROUPS_PER_LISTING, MAX_BODY_BYTES, MAX_NAME_BYTES};
 use millstream_protocol::{ErrorCode, TopicId};
 use uuid::Uuid;
 
@@ -126,7 +129,31 @@ fn names_are_bounded_and_fit_for_a_listing() {
         );
         assert!(outcome.records.is_empty() && outcome.effects.is_empty());
     }
-    assert!(coordinator.list().groups.is_empty());
+    assert!(coordinator.list(None).groups.is_empty());
     let fits = coordinator.join(join(&long[1..], &long[1..], "t"));
     assert_eq!(fits.response, Ok(()));
+}
+
+#[test]
+fn a_listing_goes_on_where_it_ended() {
+    let mut coordinator = Coordinator::new(Limits::default(), []);
+    let groups = GROUPS_PER_LISTING + 1;
+    for number in 0..groups {
+        coordinator.replay(&Record::Group {
+            group: format!("g{number:05}"),
+            generation: Some(1),
+        });
+    }
+    let first = coordinator.list(None);
+    assert_eq!((first.groups.len(), first.more), (GROUPS_PER_LISTING, true));
+    let last = &first.groups[GROUPS_PER_LISTING - 1].group;
+    let second = coordinator.list(Some(last));
+    assert_eq!((second.groups.len(), second.more), (1, false));
+    assert_eq!(second.groups[0].group, format!("g{:05}", groups - 1));
+    assert!(
+        coordinator
+            .list(Some(&second.groups[0].group))
+            .groups
+            .is_empty()
+    );
 }

@@ -145,7 +145,7 @@ impl Script {
             ["restart"] => self.restart(),
             ["describe", group] => self.describe(group),
             ["list"] => {
-                for group in self.coordinator.list().groups {
+                for group in self.coordinator.list(None).groups {
                     let (members, generation) = (group.members, group.generation);
                     self.line(format!(
                         "{} {:?} members={members} g{generation}",

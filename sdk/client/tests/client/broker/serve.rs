@@ -13,7 +13,7 @@ use millstream_protocol::api::plugin::{
     DeploymentDescription, Follow, ListDeploymentsResponse, LogLevel, OpenPluginLogs, PluginLogLine,
 };
 use millstream_protocol::api::produce::ProducerIdentity;
-use millstream_protocol::api::topic::{DescribeTopicsResponse, TopicSelection};
+use millstream_protocol::api::topic::{DescribeTopics, DescribeTopicsResponse, TopicSelection};
 use millstream_protocol::api::{PROTOCOL_VERSION, Request, RequestFrame};
 use millstream_protocol::limits::{MAX_BATCH_BYTES, MAX_COMPONENT_BYTES};
 use millstream_transport::{CloseCode, Connection, FrameReceiver, FrameSender, Listener};
@@ -117,7 +117,7 @@ async fn unary(mut reply: Reply, shared: &Shared, request: Request, payload: Byt
         Request::DescribeBroker(_) => reply.send(Ok(describe_broker())).await,
         Request::DescribeTopics(request) => {
             reply
-                .send(shared.change(|state| describe_topics(state, request.topics)))
+                .send(shared.change(|state| describe_topics(state, request)))
                 .await;
         }
         Request::CreateTopic(request) => {
@@ -199,15 +199,23 @@ async fn unary_of_topics(reply: Reply, shared: &Shared, request: Request) {
 
 async fn unary_of_groups(reply: Reply, shared: &Shared, request: Request, payload: Bytes) {
     match request {
-        Request::ListGroups(_) => {
-            let groups = shared.change(|state| {
-                state
+        Request::ListGroups(request) => {
+            // One at a time, so that every listing has several parts.
+            let listed = shared.change(|state| {
+                let mut behind = state
                     .groups
                     .iter()
-                    .map(|(name, group)| group.listed(name))
-                    .collect()
+                    .filter(|(name, _)| request.after.as_ref().is_none_or(|after| *name > after));
+                ListGroupsResponse {
+                    groups: behind
+                        .next()
+                        .map(|(name, group)| group.listed(name))
+                        .into_iter()
+                        .collect(),
+                    more: behind.next().is_some(),
+                }
             });
-            reply.send(Ok(ListGroupsResponse { groups })).await;
+            reply.send(Ok(listed)).await;
         }
         Request::DescribeGroup(request) => {
             let described = shared.change(|state| {
@@ -339,19 +347,26 @@ fn describe_broker() -> BrokerDescription {
 
 fn describe_topics(
     state: &mut State,
-    topics: TopicSelection,
+    request: DescribeTopics,
 ) -> Result<DescribeTopicsResponse, WireError> {
-    let names = match topics {
+    let mut names: Vec<_> = match request.topics {
         TopicSelection::Named(names) => names,
         TopicSelection::All | TopicSelection::AllWithInternal => {
             state.topics.keys().cloned().collect()
         }
     };
+    names.sort();
+    names.retain(|name| request.after.as_ref().is_none_or(|after| name > after));
+    // Two at a time, so that a longer listing has several parts.
     let topics: Result<_, _> = names
         .iter()
+        .take(2)
         .map(|name| Ok(state.topic(name)?.describe(name)))
         .collect();
-    Ok(DescribeTopicsResponse { topics: topics? })
+    Ok(DescribeTopicsResponse {
+        topics: topics?,
+        more: names.len() > 2,
+    })
 }
 
 fn listed(

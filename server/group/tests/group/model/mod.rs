@@ -459,7 +459,7 @@ impl<'a> World<'a> {
 
     fn exists(&self, group: &str) -> bool {
         self.coordinator
-            .list()
+            .list(None)
             .groups
             .iter()
             .any(|listed| listed.group == group)
@@ -701,7 +701,7 @@ impl<'a> World<'a> {
             }
             self.check();
         }
-        for group in self.coordinator.list().groups {
+        for group in self.coordinator.list(None).groups {
             let members: Vec<_> = self
                 .clients
                 .values()
