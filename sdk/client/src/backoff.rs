@@ -21,6 +21,11 @@ impl Backoff {
         pause
     }
 
+    /// Whether the last attempt failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
     /// It worked: the next failure is the first again.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;

@@ -43,6 +43,8 @@ pub(crate) struct Actor {
     pending: VecDeque<Pending>,
     /// The storage failed for good; every write is refused.
     failed: bool,
+    /// The last write found the disk full.
+    full: bool,
 }
 
 impl Actor {
@@ -55,6 +57,7 @@ impl Actor {
             staged: Vec::new(),
             pending: VecDeque::new(),
             failed: false,
+            full: false,
         };
         actor.publish();
         actor
@@ -95,6 +98,16 @@ impl Actor {
         // The outcomes lead: they are fewer after an error, and no sink may be taken without one.
         for (outcome, ack) in outcomes.into_iter().zip(acks.by_ref()) {
             self.settle(ack, outcome, now_ms);
+        }
+        let full = matches!(result, Err(AppendError::StorageFull));
+        if full != std::mem::replace(&mut self.full, full) {
+            match full {
+                true => tracing::error!(
+                    partition = self.name(),
+                    "the disk is full; writes are refused"
+                ),
+                false => tracing::info!(partition = self.name(), "there is room on the disk again"),
+            }
         }
         let fault = match result {
             Ok(()) => None,
@@ -241,7 +254,7 @@ impl Actor {
 
     /// Deletes the files. Readers are told that nothing more will come.
     pub(crate) fn remove(mut self) {
-        let gone = errors::partition_gone(self.id());
+        let gone = errors::topic_deleted(&self.name());
         for pending in self.pending.drain(..) {
             pending.ack.send(Err(gone.clone()));
         }

@@ -33,6 +33,7 @@ pub(crate) struct Controller {
     write: Mutex<Partition>,
     topics: Topics,
     producer_ids: Mutex<Range<ProducerId>>,
+    limits: Limits,
 }
 
 impl Controller {
@@ -42,6 +43,7 @@ impl Controller {
         topics: Topics,
         identity: &BrokerIdentity,
         address: String,
+        limits: Limits,
     ) -> Result<Arc<Self>, StartError> {
         let failed = |error: WireError| StartError::Load {
             what: "the metadata".to_owned(),
@@ -70,6 +72,7 @@ impl Controller {
             write: Mutex::new(log),
             topics,
             producer_ids: Mutex::new(0..0),
+            limits,
         };
         controller
             .register(identity, address)
@@ -134,7 +137,7 @@ impl Controller {
         let log = self.write.lock().await;
         let before = self.image();
         let record = before
-            .validate(&command, &Limits::default())
+            .validate(&command, &self.limits)
             .map_err(|error| error.to_wire())?;
         let Some(record) = record else {
             return Ok(None);

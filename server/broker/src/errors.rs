@@ -16,6 +16,15 @@ pub(crate) fn shutting_down() -> WireError {
     WireError::new(ErrorCode::ShuttingDown, "the broker is shutting down")
 }
 
+/// The topic of a partition was deleted while it was in use.
+pub(crate) fn topic_deleted(partition: &str) -> WireError {
+    WireError::new(
+        ErrorCode::UnknownTopic,
+        format!("the topic of partition {partition} was deleted"),
+    )
+}
+
+/// The same, where nothing but its identity is known any more.
 pub(crate) fn partition_gone(id: TopicPartition) -> WireError {
     WireError::new(
         ErrorCode::UnknownTopic,

@@ -12,6 +12,7 @@
 //! - `listener`, `session`, `handlers`: connections, and one file per API family
 //! - `writer`, `flusher`, `actor`, `partition`, `registry`: the way of a batch to the log, and back
 //! - `controller`, `topics`: the metadata image and what follows from a change of it
+//! - `descriptors`: the files that may be open, which bound the partitions
 //! - `groups`: the shell around the group coordinator
 //! - `workers`: deployments and the workers they run
 //! - `errors`: every error's code on the wire
@@ -29,6 +30,7 @@ pub mod config;
 mod context;
 mod controller;
 pub mod data_dir;
+mod descriptors;
 mod errors;
 mod flusher;
 mod groups;
@@ -123,7 +125,9 @@ impl Broker {
             writer.clone(),
             Arc::clone(&partitions),
         );
-        let controller = Controller::load(topics, data_dir.identity(), address.to_string()).await?;
+        let limits = descriptors::limits();
+        let controller =
+            Controller::load(topics, data_dir.identity(), address.to_string(), limits).await?;
         let groups = Groups::load(Arc::clone(&controller), Arc::clone(&partitions)).await?;
         let deployments = Deployments::load(
             &config,

@@ -187,7 +187,11 @@ impl Partition {
     }
 
     pub(crate) fn status(&self) -> LogStatus {
-        self.shared.status.lock().clone()
+        let mut status = self.shared.status.lock().clone();
+        // A read may have met damage since the last write.
+        let damage = || self.shared.reader.damage();
+        status.damage = status.damage.or_else(|| damage().map(|it| it.to_string()));
+        status
     }
 
     pub(crate) fn config(&self) -> TopicConfig {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use millstream_metadata::topic::Topic;
+use millstream_metadata::topic::{FIRST_LEADER_EPOCH, Topic};
 use millstream_protocol::api::topic::TopicConfig;
 use millstream_protocol::{ErrorCode, LeaderEpoch, PartitionIndex, TopicPartition, WireError};
 use parking_lot::Mutex;
@@ -61,7 +61,7 @@ impl Topics {
         topic: &str,
         config: TopicConfig,
     ) -> Result<Partition, WireError> {
-        let leader_epoch = millstream_metadata::topic::FIRST_LEADER_EPOCH;
+        let leader_epoch = FIRST_LEADER_EPOCH;
         open(
             &self.store,
             &self.writer,
@@ -214,11 +214,15 @@ async fn open(
     for damage in &recovery.damage {
         tracing::error!(partition = %format!("{topic}-{}", id.partition), %damage, "damaged: it takes no writes");
     }
+    // A new topic's partitions are opened in the first epoch; every start takes another one.
+    if recovery.created && leader_epoch > FIRST_LEADER_EPOCH {
+        tracing::error!(partition = %format!("{topic}-{}", id.partition), "its files are gone: it begins anew, without its records");
+    }
     if recovery.cut_bytes > 0 {
         tracing::warn!(
             partition = %format!("{topic}-{}", id.partition),
             bytes = recovery.cut_bytes,
-            "cut a torn tail that was never acknowledged"
+            "cut a tail that was not whole: the last writes before the broker was killed"
         );
     }
     let visible = Visible {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_protocol::batch::{AppendError, BATCH_HEADER_BYTES, ProducerStamp, sequence_after};
-use millstream_protocol::{Offset, PartitionIndex, TimestampMs};
+use millstream_protocol::{Offset, PartitionIndex, TimestampMs, WireError};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -408,12 +408,15 @@ impl PartitionQueue {
 
     /// Fails what has waited too long, and says whether batches in flight were among it. They fail
     /// together: nobody knows which of them were stored, so none may be sent under a new sequence.
-    pub(super) fn expire(&self) -> bool {
+    ///
+    /// They fail with what the broker has refused them with all the time, if it has.
+    pub(super) fn expire(&self, refusal: Option<WireError>) -> bool {
         let timeout = self.state.batches.delivery_timeout;
-        let error = Error::Timeout {
+        let too_late = Error::Timeout {
             what: "the delivery of a record",
             after: timeout,
         };
+        let error = refusal.map_or(too_late, Error::Broker);
         let now = Instant::now();
         let expired = |opened_at: Instant| opened_at + timeout <= now;
 

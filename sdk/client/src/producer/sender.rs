@@ -32,6 +32,8 @@ pub(super) struct PartitionSender {
     identity: Option<ProducerIdentity>,
     next_sequence: u32,
     backoff: Backoff,
+    /// What the broker last refused with, as long as it may mend itself.
+    refusal: Option<WireError>,
 }
 
 /// Why a stream ended before its work did.
@@ -72,6 +74,7 @@ impl PartitionSender {
             identity: Some(identity),
             next_sequence: 0,
             backoff: Backoff::default(),
+            refusal: None,
         }
     }
 
@@ -168,7 +171,12 @@ impl PartitionSender {
                 self.queue.fail_all(&error)
             }
             Interruption::Lost(error) => {
-                tracing::debug!(%topic, partition, %error, "produce stream lost; opening another");
+                if self.backoff.is_failing() {
+                    tracing::debug!(%topic, partition, %error, "produce stream lost; trying again");
+                } else {
+                    tracing::info!(%topic, partition, %error, "produce stream lost; opening another");
+                }
+                self.refusal = None;
                 self.pause().await;
             }
             Interruption::NotOpened(error) | Interruption::Refused(error)
@@ -181,7 +189,16 @@ impl PartitionSender {
             Interruption::NotOpened(error) | Interruption::Refused(error)
                 if error.code.advice() != Advice::GiveUp =>
             {
-                tracing::debug!(%topic, partition, %error, "produce stream interrupted; opening another");
+                if self
+                    .refusal
+                    .as_ref()
+                    .is_some_and(|last| last.code == error.code)
+                {
+                    tracing::debug!(%topic, partition, %error, "refused once more; trying again");
+                } else {
+                    tracing::warn!(%topic, partition, %error, "records wait; trying again");
+                }
+                self.refusal = Some(error);
                 self.pause().await;
             }
             Interruption::NotOpened(error) => self.queue.fail_all(&Error::Broker(error)),
@@ -195,7 +212,8 @@ impl PartitionSender {
                 }
             }
             Interruption::Expired => {
-                if self.queue.expire() {
+                let refusal = self.refusal.take().filter(|_| self.backoff.is_failing());
+                if self.queue.expire(refusal) {
                     self.identity = None;
                 }
             }

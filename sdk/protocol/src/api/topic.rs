@@ -167,6 +167,7 @@ pub struct PartitionDescription {
     pub flushed_offset: Offset,
     /// Bytes on disk.
     pub size_bytes: u64,
-    /// Why the partition takes no writes, if it does not.
+    /// The first damage that was found in it, if any. Where it leaves in doubt where the log ends, the
+    /// partition takes no writes.
     pub damage: Option<String>,
 }

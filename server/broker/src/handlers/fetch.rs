@@ -52,7 +52,7 @@ impl Cursor {
     async fn read(&mut self, max_bytes: usize) -> Result<Option<Push>, WireError> {
         let visible = *self.changes.borrow_and_update();
         if visible.closed {
-            return Err(errors::partition_gone(self.partition.id()));
+            return Err(errors::topic_deleted(&self.partition.name()));
         }
         if self.offset >= visible.high_watermark {
             return Ok(None);

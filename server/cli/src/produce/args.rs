@@ -69,9 +69,9 @@ pub(crate) struct ProduceArgs {
 /// How a record's partition is picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum PartitionerArg {
-    /// By the key, as Kafka's clients do; records without a key in turn
+    /// By the key, as Kafka's clients do; records without a key in turn, a batch at a time
     KeyHash,
-    /// All records in turn, whatever their key
+    /// In turn, a batch at a time, whatever the key
     RoundRobin,
 }
 
