@@ -2,15 +2,17 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use millstream::ErrorCode;
+use millstream::{ErrorCode, Position, ProduceRecord};
 use millstream_e2e::broker::Broker;
 use millstream_e2e::command::{Finished, run};
 use millstream_e2e::history::History;
 use millstream_e2e::load::Load;
+use millstream_e2e::patience::within;
 use millstream_e2e::wire::{Wire, WireStream};
 use millstream_protocol::WireError;
 use millstream_protocol::api::Request;
@@ -137,6 +139,15 @@ async fn a_full_disk_is_told_and_waited_out() {
         kept as u64, ballast,
         "a refused batch was kept, or an acknowledged one lost"
     );
+
+    // A producer that does not wait for ever is told why its record went nowhere.
+    let impatient = client
+        .producer(BALLAST)
+        .delivery_timeout(Duration::from_secs(1));
+    let impatient = impatient.build().await.unwrap();
+    let record = ProduceRecord::new(vec![7; 1 << 20]);
+    let refused = impatient.send(record).await.unwrap().await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::StorageFull), "{refused}");
 
     // Space is freed by the means of the broker itself, and the producers go on by themselves.
     admin.delete_topic(BALLAST).await.unwrap();
@@ -289,4 +300,54 @@ fn a_data_directory_of_another_version_or_owner_is_refused_and_left_alone() {
 
     fs::write(&identity_file, written).unwrap();
     broker.restart();
+}
+
+#[tokio::test]
+async fn more_partitions_than_files_may_be_open_are_refused_before_anything_is_made() {
+    let few = ["sh", "-c", "ulimit -n 512; exec \"$@\"", "sh"];
+    let broker = Broker::start_within(|_| few.map(OsString::from).to_vec());
+    let admin = broker.client().await.admin();
+    let refused = admin
+        .create_topic(ORDERS)
+        .partitions(600)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::InvalidRequest), "{refused}");
+    let message = refused.to_string();
+    assert!(message.contains("partitions in the cluster"), "{message}");
+    assert!(admin.list_topics().await.unwrap().is_empty());
+    admin.create_topic(ORDERS).partitions(200).await.unwrap();
+}
+
+#[tokio::test]
+async fn damage_that_a_read_has_met_is_described() {
+    let broker = Broker::start();
+    let client = broker.client().await;
+    client.admin().create_topic(ORDERS).await.unwrap();
+    let producer = client.producer(ORDERS).build().await.unwrap();
+    // More than is kept in memory.
+    for _ in 0..10 {
+        let sent = producer.send(ProduceRecord::new(vec![7; 1 << 20])).await;
+        sent.unwrap().await.unwrap();
+    }
+    let described = client.admin().describe_topic(ORDERS).await.unwrap();
+    assert_eq!(described.partitions[0].damage, None);
+    let partition = described.topic_id.to_string();
+    let folder = broker.broker_dir().join("topics").join(partition).join("0");
+    let segment = folder.join(format!("{:020}.log", 0));
+    let file = fs::OpenOptions::new().write(true).open(segment);
+    file.expect("the segment")
+        .write_all_at(&[8], 500_000)
+        .expect("a flipped bit");
+
+    let mut consumer = client
+        .consumer()
+        .assign([(ORDERS, 0, Position::Earliest)])
+        .build()
+        .await
+        .unwrap();
+    let error = within("an error", consumer.next()).await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::PartitionDamaged), "{error}");
+    let described = client.admin().describe_topic(ORDERS).await.unwrap();
+    assert!(described.partitions[0].damage.is_some());
 }
