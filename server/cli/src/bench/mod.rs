@@ -38,8 +38,9 @@
 //!
 //! The first repetition is discarded. Transfers are sized so that the ceiling itself lasts a second
 //! (less with `--quick`), and a row moves as many bytes as its ceiling. Payloads are in memory
-//! before anything is timed; connections are open. Latencies count from the time at which a request
-//! is due by an open-loop schedule. Every topic is deleted after its measurement.
+//! before anything is timed, and so is the page cache that a log will take; connections are open.
+//! Latencies count from the time at which a request is due by an open-loop schedule. Every topic is
+//! deleted after its measurement.
 //!
 //! # Layout
 //!

@@ -3,7 +3,7 @@
 
 use millstream::Durability::{self, Relaxed, Sync};
 
-use super::ceilings::{disk_bytes, disk_sync, quic, quic_bytes};
+use super::ceilings::{disk_bytes, disk_sync, quic, quic_bytes, touch_page_cache};
 use crate::bench::catalogue::{self, QUIC_BOTH, QUIC_DOWN, QUIC_UP, Shape};
 use crate::bench::procfs;
 use crate::bench::results::Repetition;
@@ -76,6 +76,13 @@ struct Load {
     records: u64,
     /// Bytes of their values.
     bytes: u64,
+}
+
+impl Load {
+    /// Bytes of the log that they make, with a margin.
+    fn log_bytes(self) -> u64 {
+        self.bytes + self.bytes / 4
+    }
 }
 
 impl Load {
@@ -161,6 +168,7 @@ fn produce(
         records,
         bytes,
     } = load;
+    touch_page_cache(bench, load.log_bytes())?;
     let broker = bench.broker.id();
     let (produced, consumed, cpu) =
         bench
@@ -240,6 +248,7 @@ fn end_to_end(bench: &mut Bench, durability: Durability, load: Load) -> anyhow::
         records,
         bytes,
     } = load;
+    touch_page_cache(bench, load.log_bytes())?;
     bench
         .agent
         .with_topic(partitions, durability, |agent, topic| {
