@@ -167,6 +167,7 @@ async fn malformed_frames_are_refused_by_name() {
     };
     let topics: Request = DescribeTopics {
         topics: TopicSelection::All,
+        after: None,
     }
     .into();
     let cases: Vec<(&str, Bytes, StreamEnd, ErrorCode)> = vec![
@@ -505,6 +506,7 @@ async fn requests_for_what_is_not_there_are_refused_by_name() {
     let names = vec!["x".to_owned(); MAX_ITEMS_PER_REQUEST + 1];
     let describe = DescribeTopics {
         topics: TopicSelection::Named(names),
+        after: None,
     };
     assert_eq!(
         wire.ask(describe).await.unwrap_err().code,
@@ -655,6 +657,7 @@ async fn damaged_requests_never_reach_beyond_their_stream() {
         hello().into(),
         DescribeTopics {
             topics: TopicSelection::AllWithInternal,
+            after: None,
         }
         .into(),
         Request::OpenProduce(OpenProduce {
