@@ -141,7 +141,7 @@ pub struct WorkerDescription {
     pub records_in: u64,
     /// Records emitted since it started.
     pub records_out: u64,
-    /// Failed attempts since it started.
+    /// Failed attempts and records that the guest refused for good, since it started.
     pub failures: u64,
     /// The guest's linear memory now, bytes.
     pub memory_bytes: u64,

@@ -165,6 +165,7 @@ impl Worker {
             progress.next_offset = self.next_offset;
             progress.records_in += turn.records_in;
             progress.records_out += turn.records_out;
+            progress.failures += turn.rejects.len() as u64;
         }
         match turn.retry {
             None => Ok(()),
