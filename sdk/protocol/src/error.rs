@@ -74,6 +74,8 @@ pub enum ErrorCode {
     DeploymentExists,
     /// This group belongs to a deployed plugin.
     GroupOwnedByDeployment,
+    /// A deployed plugin reads or writes this topic.
+    TopicInUse,
 }
 
 /// What a client does about an [`ErrorCode`].
@@ -118,6 +120,7 @@ impl ErrorCode {
             | Self::UnknownDeployment
             | Self::DeploymentExists
             | Self::GroupOwnedByDeployment
+            | Self::TopicInUse
             | Self::ComponentRefused
             | Self::CompilationFailed
             | Self::Internal => Advice::GiveUp,

@@ -64,7 +64,8 @@ impl DeleteTopicError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownTopic(_) => ErrorCode::UnknownTopic,
-            Self::Name(_) | Self::InUse { .. } => ErrorCode::InvalidRequest,
+            Self::Name(_) => ErrorCode::InvalidRequest,
+            Self::InUse { .. } => ErrorCode::TopicInUse,
         }
     }
 }

@@ -572,6 +572,7 @@ fn errors() -> Vec<Case> {
         case("error/internal", Internal),
         case("error/deployment-exists", DeploymentExists),
         case("error/group-owned-by-deployment", GroupOwnedByDeployment),
+        case("error/topic-in-use", TopicInUse),
     ]
 }
 

@@ -22,6 +22,8 @@ pub(super) enum Overwrite {
 pub(super) enum Placement {
     /// Clients find it by themselves.
     Written(PathBuf),
+    /// The same; until now they found another development broker, at this address.
+    Replaced { path: PathBuf, address: String },
     /// There is another one, which was left alone.
     OtherKept(PathBuf),
     /// There is no home directory.
@@ -40,8 +42,15 @@ pub(super) fn place(
     if overwrite == Overwrite::OwnKind && !may_be_replaced(&path) {
         return Ok(Placement::OtherKept(path));
     }
+    let before = Profile::load(&path).ok();
     profile.save(&path)?;
-    Ok(Placement::Written(path))
+    Ok(match before {
+        Some(before) if before.ca != profile.ca && before.ca.exists() => Placement::Replaced {
+            path,
+            address: before.address,
+        },
+        _ => Placement::Written(path),
+    })
 }
 
 /// May what lies at `path` be replaced: nothing, or the profile of a development broker, be it this
@@ -74,6 +83,11 @@ impl Placement {
         match self {
             Self::Written(path) => format!(
                 "  profile: {} (clients find it by themselves)",
+                path.display()
+            ),
+            Self::Replaced { path, address } => format!(
+                "  profile: {} (clients find it by themselves)\n  note: until now it led to the broker at {address}; \
+                 to use that one,\n    export {PROFILE_VARIABLE} with the profile.toml in its data directory",
                 path.display()
             ),
             Self::OtherKept(path) => format!(
@@ -111,14 +125,23 @@ mod tests {
         let (one, two) = (folder.path().join("one"), folder.path().join("two"));
         DevIdentity::prepare(&one).unwrap();
         DevIdentity::prepare(&two).unwrap();
-        for identity in [&one, &two, &one] {
+        let replaced = Placement::Replaced {
+            path: place_at.clone(),
+            address: profile_in(&one).address,
+        };
+        for (identity, expected) in [
+            (&one, Placement::Written(place_at.clone())),
+            (&one, Placement::Written(place_at.clone())),
+            (&two, replaced.clone()),
+            (&one, replaced.clone()),
+        ] {
             let placement = place(
                 &profile_in(identity),
                 Some(place_at.clone()),
                 Overwrite::OwnKind,
             )
             .unwrap();
-            assert_eq!(placement, Placement::Written(place_at.clone()));
+            assert_eq!(placement, expected);
             assert_eq!(Profile::load(&place_at).unwrap(), profile_in(identity));
         }
         // Its data is gone: it leads nowhere.
@@ -162,12 +185,20 @@ mod tests {
         let own = Path::new("/data/profile.toml");
         let all = [
             Placement::Written("/home/a/.config/millstream/profile.toml".into()),
+            Placement::Replaced {
+                path: "/home/a/.config/millstream/profile.toml".into(),
+                address: "127.0.0.1:9092".to_owned(),
+            },
             Placement::OtherKept("/home/a/.config/millstream/profile.toml".into()),
             Placement::NoPlace,
         ];
         let text: Vec<_> = all.iter().map(|placement| placement.text(own)).collect();
         insta::assert_snapshot!(text.join("\n--\n"), @r"
           profile: /home/a/.config/millstream/profile.toml (clients find it by themselves)
+        --
+          profile: /home/a/.config/millstream/profile.toml (clients find it by themselves)
+          note: until now it led to the broker at 127.0.0.1:9092; to use that one,
+            export MILLSTREAM_PROFILE with the profile.toml in its data directory
         --
           profile: /data/profile.toml
           note: /home/a/.config/millstream/profile.toml is of another cluster and was left alone; to use this broker,

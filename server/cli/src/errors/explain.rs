@@ -185,6 +185,7 @@ fn exit_of(code: ErrorCode) -> Exit {
         | ErrorCode::DeploymentExists
         | ErrorCode::GroupNotEmpty
         | ErrorCode::GroupOwnedByDeployment
+        | ErrorCode::TopicInUse
         | ErrorCode::RecordTooLarge
         | ErrorCode::ComponentRefused
         | ErrorCode::CompilationFailed
@@ -228,6 +229,9 @@ fn advice_on(code: ErrorCode) -> &'static str {
         }
         ErrorCode::GroupOwnedByDeployment => {
             "name another group: `millstream plugin list` shows the plugins, each has a group of its name"
+        }
+        ErrorCode::TopicInUse => {
+            "`millstream plugin remove` ends a deployment that is not wanted any more"
         }
         ErrorCode::RecordTooLarge => {
             "send smaller records, or raise `--max-batch-bytes` with `millstream topic alter`"

@@ -107,12 +107,19 @@ pub(crate) async fn run(command: TopicCommand, context: &Context) -> anyhow::Res
         }
         TopicCommand::Delete(args) => {
             let admin = context.admin().await?;
-            for name in &args.names {
-                admin.delete_topic(name).await?;
+            let (mut deleted, mut outcome) = (Vec::new(), Ok(()));
+            for name in args.names {
+                outcome = admin.delete_topic(&name).await;
+                if outcome.is_err() {
+                    break;
+                }
+                deleted.push(name);
             }
-            output.print(&Deleted {
-                deleted: args.names,
-            })
+            // What was deleted before a failure is told too.
+            if !deleted.is_empty() {
+                output.print(&Deleted { deleted })?;
+            }
+            Ok(outcome?)
         }
         TopicCommand::DeleteRecords(args) => records::run(args, context).await,
     }
