@@ -46,7 +46,7 @@ fn a_topic_in_use_stays() {
     cluster.deploy(spec("alert", &["in"], &["out"]));
     for topic in ["in", "out"] {
         let says = format!("topic {topic} is used by the deployment alert");
-        cluster.refused(delete(topic), ErrorCode::InvalidRequest, &says);
+        cluster.refused(delete(topic), ErrorCode::TopicInUse, &says);
     }
     cluster.run(Command::RemoveDeployment {
         name: "alert".into(),
