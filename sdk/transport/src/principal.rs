@@ -183,7 +183,7 @@ mod tests {
             "",
             "millstream://client",
             "https://client/alice",
-            "millstream://root/alice",
+            "millstream://guest/alice",
         ] {
             assert_eq!(
                 uri.parse::<Principal>(),
