@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use millstream_protocol::limits::BATCHES_IN_FLIGHT_PER_PRODUCER;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -41,7 +43,7 @@ pub(crate) const RESERVATION_BYTES: usize = 32 * KIB;
 
 /// Batches of one partition that may be on their way at once: as many as the broker remembers of a
 /// producer to tell a duplicate from a new batch.
-pub const MAX_BATCHES_IN_FLIGHT: usize = 5;
+pub const MAX_BATCHES_IN_FLIGHT: usize = BATCHES_IN_FLIGHT_PER_PRODUCER;
 
 /// How long a record may wait for its acknowledgement, resends included.
 pub const DEFAULT_DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);

@@ -68,6 +68,10 @@ pub const MAX_PARTITIONS_PER_FETCH_STREAM: usize = 1_024;
 /// the broker stops reading, and QUIC's flow control stops the producer.
 pub const PRODUCE_BYTES_IN_FLIGHT: usize = 16 * MIB;
 
+/// Batches of one producer and partition that may be on their way at once: as many as a broker
+/// remembers to tell a duplicate from a new batch.
+pub const BATCHES_IN_FLIGHT_PER_PRODUCER: usize = 8;
+
 /// Bytes of metadata attached to one committed offset.
 pub const MAX_COMMIT_METADATA_BYTES: usize = 4 * KIB;
 

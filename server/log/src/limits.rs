@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use millstream_protocol::limits::MAX_BATCH_BYTES;
+use millstream_protocol::limits::{BATCHES_IN_FLIGHT_PER_PRODUCER, MAX_BATCH_BYTES};
 
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 
@@ -34,7 +34,7 @@ pub const PRODUCERS: RangeInclusive<usize> = 1..=100_000;
 
 /// The last batches of one producer that are recognised when they come again. A producer may have
 /// as many under way at once, and not more.
-pub const BATCHES_PER_PRODUCER: usize = 5;
+pub const BATCHES_PER_PRODUCER: usize = BATCHES_IN_FLIGHT_PER_PRODUCER;
 
 /// Leader epochs that one log remembers the start of. Beyond it, the oldest is forgotten.
 pub const MAX_EPOCHS: usize = 10_000;

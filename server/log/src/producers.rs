@@ -268,19 +268,17 @@ mod tests {
 
     #[test]
     fn the_last_batches_are_recognised() {
-        check(&[
-            ((1, 0, 0, 2), Verdict::New),
-            ((1, 0, 0, 2), DUPLICATE_AT_0),
-            ((1, 0, 2, 1), Verdict::New),
-            ((1, 0, 3, 1), Verdict::New),
-            ((1, 0, 4, 1), Verdict::New),
-            ((1, 0, 5, 1), Verdict::New),
+        let last = BATCHES_PER_PRODUCER as u32;
+        let mut steps = vec![((1, 0, 0, 2), Verdict::New), ((1, 0, 0, 2), DUPLICATE_AT_0)];
+        steps.extend((2..=last).map(|first| ((1, 0, first, 1), Verdict::New)));
+        steps.extend([
             ((1, 0, 0, 2), DUPLICATE_AT_0),
             // It has the first sequence of one, but is another.
-            ((1, 0, 0, 1), out_of_order(6, 0)),
-            ((1, 0, 6, 1), Verdict::New),
-            ((1, 0, 0, 2), out_of_order(7, 0)),
+            ((1, 0, 0, 1), out_of_order(last + 1, 0)),
+            ((1, 0, last + 1, 1), Verdict::New),
+            ((1, 0, 0, 2), out_of_order(last + 2, 0)),
         ]);
+        check(&steps);
     }
 
     #[test]

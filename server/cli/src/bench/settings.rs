@@ -79,8 +79,8 @@ impl Settings {
                 extent,
                 start_gib: Some(10),
                 repetitions: 5,
-                transfer: Duration::from_millis(1_100),
-                latency: latency(500, 5_000),
+                transfer: Duration::from_millis(600),
+                latency: latency(500, 3_000),
                 quakes: 3_000_000,
             },
             Extent::Quick => Self {

@@ -6,12 +6,9 @@ use bytes::{Bytes, BytesMut};
 use millstream::{Compression, ErrorCode, Offset, TopicConfig, TopicId, WireError};
 use millstream_protocol::api::topic::{PartitionDescription, TopicDescription};
 use millstream_protocol::batch::{self, BatchBuilder, RecordBatch, sequence_after};
-use millstream_protocol::limits::MAX_BATCH_BYTES;
+use millstream_protocol::limits::{BATCHES_IN_FLIGHT_PER_PRODUCER, MAX_BATCH_BYTES};
 
 use super::{error, topic_id};
-
-/// How many batches of a producer are remembered.
-const REMEMBERED_BATCHES: usize = 5;
 
 pub(crate) struct Topic {
     pub(crate) id: TopicId,
@@ -106,7 +103,7 @@ impl Partition {
         let base = self.append(bytes);
         let remembered = self.producers.entry(stamp.producer_id).or_default();
         remembered.push_back((stamp.first_sequence, end, base));
-        if remembered.len() > REMEMBERED_BATCHES {
+        if remembered.len() > BATCHES_IN_FLIGHT_PER_PRODUCER {
             remembered.pop_front();
         }
         Ok(base)
