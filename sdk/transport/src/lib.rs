@@ -61,6 +61,7 @@
 //! ```
 
 pub mod address;
+mod chunks;
 pub mod close;
 pub mod config;
 pub mod identity;

@@ -1,15 +1,14 @@
 //! The receiving half of a stream, as frames.
 
 use std::fmt;
-use std::io;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use millstream_protocol::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, decode_body};
 use millstream_protocol::{ErrorCode, WireError};
 use quinn::ReadError;
 use serde::de::DeserializeOwned;
-use tokio::io::AsyncReadExt;
 
+use crate::chunks::Chunks;
 use crate::close::{CloseReason, StreamCode};
 use crate::sender::early_data;
 
@@ -40,7 +39,7 @@ const KEPT_BODY_BYTES: usize = 64 * 1024;
 /// Receiving is cancel-safe: a call that is dropped loses nothing, and the next one goes on where
 /// it stopped. An error is final: every later call returns it again.
 pub struct FrameReceiver {
-    stream: quinn::RecvStream,
+    chunks: Chunks,
     /// Bytes that have come and belong to no frame yet.
     chunk: Bytes,
     frame: Partial,
@@ -104,7 +103,7 @@ impl ReceiveError {
 impl FrameReceiver {
     pub(crate) fn new(stream: quinn::RecvStream) -> Self {
         Self {
-            stream,
+            chunks: Chunks::new(stream),
             chunk: Bytes::new(),
             frame: Partial::default(),
             failed: None,
@@ -173,8 +172,7 @@ impl FrameReceiver {
     /// Tells the peer to send no more on this stream. Whatever is received afterwards is
     /// [`ReceiveError::Stopped`].
     pub fn stop(&mut self, code: StreamCode) {
-        // An error says that the stream has ended already.
-        let _ = self.stream.stop(code.to_wire());
+        self.chunks.stop(code);
         self.failed.get_or_insert(ReceiveError::Stopped);
     }
 
@@ -187,44 +185,15 @@ impl FrameReceiver {
             if let Err(error) = self.frame.absorb(&mut self.chunk, payload_limit, part) {
                 return Err(self.fail(error.into()));
             }
-            let more = match self.frame.missing() {
-                Missing::Nothing => return Ok(true),
-                Missing::Payload { .. } if part == Part::Body => return Ok(true),
-                Missing::Payload { bytes } => self.read_payload(bytes).await?,
-                Missing::Head => self.read_chunk().await?,
-            };
-            if !more {
-                return match self.frame.is_untouched() {
-                    true => Ok(false),
-                    false => Err(self.fail(ReceiveError::Truncated)),
-                };
+            if self.frame.has(part) {
+                return Ok(true);
             }
-        }
-    }
-
-    /// Waits for bytes of a header or body. An idle stream holds no buffer: the bytes stay where
-    /// QUIC received them.
-    async fn read_chunk(&mut self) -> Result<bool, ReceiveError> {
-        match self.stream.read_chunk(usize::MAX, true).await {
-            Ok(Some(chunk)) => {
-                self.chunk = chunk.bytes;
-                Ok(true)
+            match self.chunks.next().await {
+                Ok(Some(chunk)) => self.chunk = chunk,
+                Ok(None) if self.frame.is_untouched() => return Ok(false),
+                Ok(None) => return Err(self.fail(ReceiveError::Truncated)),
+                Err(error) => return Err(self.fail(receive_error(error))),
             }
-            Ok(None) => Ok(false),
-            Err(error) => Err(self.fail(receive_error(error))),
-        }
-    }
-
-    /// Reads up to `missing` bytes of the payload straight to their place: one copy.
-    async fn read_payload(&mut self, missing: usize) -> Result<bool, ReceiveError> {
-        let Partial {
-            payload, earned, ..
-        } = &mut self.frame;
-        reserve(payload, missing, *earned);
-        let room = missing.min(payload.capacity() - payload.len());
-        match self.stream.read_buf(&mut payload.limit(room)).await {
-            Ok(read) => Ok(read > 0),
-            Err(error) => Err(self.fail(unwrap_receive_error(error))),
         }
     }
 
@@ -254,7 +223,7 @@ impl FrameReceiver {
 impl fmt::Debug for FrameReceiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FrameReceiver")
-            .field("stream", &self.stream.id())
+            .field("stream", &self.chunks.stream_id())
             .finish_non_exhaustive()
     }
 }
@@ -279,16 +248,6 @@ enum Part {
     Body,
     /// Its payload too.
     Whole,
-}
-
-enum Missing {
-    Nothing,
-    /// Some of the header or body.
-    Head,
-    /// The header and body are complete; this much of the payload is not.
-    Payload {
-        bytes: usize,
-    },
 }
 
 impl Partial {
@@ -321,16 +280,12 @@ impl Partial {
         Ok(())
     }
 
-    fn missing(&self) -> Missing {
-        match self.lengths {
-            Some(lengths) if self.body.len() == lengths.body_bytes => {
-                match lengths.payload_bytes - self.payload.len() {
-                    0 => Missing::Nothing,
-                    bytes => Missing::Payload { bytes },
-                }
-            }
-            _ => Missing::Head,
-        }
+    /// Whether that part of the frame is complete.
+    fn has(&self, part: Part) -> bool {
+        self.lengths.is_some_and(|lengths| {
+            self.body.len() == lengths.body_bytes
+                && (part == Part::Body || self.payload.len() == lengths.payload_bytes)
+        })
     }
 
     fn is_untouched(&self) -> bool {
@@ -350,20 +305,18 @@ impl Partial {
     }
 }
 
-/// Moves from `chunk` what `buffer` lacks of `total`.
+/// Moves from `chunk` what `buffer` lacks of `total`, without trusting that all of it will come.
 fn absorb_into(buffer: &mut BytesMut, total: usize, earned: usize, chunk: &mut Bytes) {
-    let missing = total - buffer.len();
-    if missing > 0 && !chunk.is_empty() {
-        reserve(buffer, missing, earned);
-        buffer.extend_from_slice(&chunk.split_to(missing.min(chunk.len())));
-    }
-}
-
-/// Makes room for some of `missing` bytes, without trusting that all of them will come.
-fn reserve(buffer: &mut BytesMut, missing: usize, earned: usize) {
-    if buffer.len() == buffer.capacity() {
-        let trusted = earned.max(FIRST_ALLOCATION_BYTES);
-        buffer.reserve(missing.min(buffer.len().max(trusted)));
+    while buffer.len() < total && !chunk.is_empty() {
+        let missing = total - buffer.len();
+        if buffer.len() == buffer.capacity() {
+            let trusted = earned.max(FIRST_ALLOCATION_BYTES);
+            buffer.reserve(missing.min(buffer.len().max(trusted)));
+        }
+        let room = buffer.capacity() - buffer.len();
+        let take = room.min(missing).min(chunk.len());
+        buffer.extend_from_slice(&chunk[..take]);
+        chunk.advance(take);
     }
 }
 
@@ -376,15 +329,5 @@ pub(crate) fn receive_error(error: ReadError) -> ReceiveError {
             message: "the stream was read out of order".to_owned(),
         }),
         ReadError::ZeroRttRejected => ReceiveError::Closed(early_data()),
-    }
-}
-
-/// QUIC's error inside an [`io::Error`]: whatever comes through tokio's traits is wrapped so.
-fn unwrap_receive_error(error: io::Error) -> ReceiveError {
-    match error.downcast::<ReadError>() {
-        Ok(error) => receive_error(error),
-        Err(error) => ReceiveError::Closed(CloseReason::Protocol {
-            message: error.to_string(),
-        }),
     }
 }
