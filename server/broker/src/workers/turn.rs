@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
-use millstream_protocol::batch::{
-    self, AppendError, BatchBuilder, Compression, Header, RecordBatch,
-};
+use millstream_protocol::batch::{self, AppendError, BatchBuilder, Compression, RecordBatch};
 use millstream_protocol::partitioner::Partitioner;
 use millstream_protocol::{Offset, PartitionIndex, WireError};
 use millstream_runtime::{CallError, Emit, Instance, Outcome};
@@ -228,13 +226,7 @@ impl Gathered<'_> {
             Partitioner::KeyHash.partition_for_key(key, count)
         }) as usize;
         let partition = &output.partitions[number];
-        let headers: Vec<Header> = emit
-            .headers
-            .map(|(name, value)| Header {
-                name: Bytes::copy_from_slice(name.as_bytes()),
-                value: value.map(Bytes::copy_from_slice),
-            })
-            .collect();
+        let headers = emit.to_headers();
         let new = || {
             BatchBuilder::new(
                 Compression::None,

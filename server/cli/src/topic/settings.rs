@@ -46,35 +46,35 @@ impl From<CleanupArg> for Cleanup {
 /// What is not given keeps its default, or stays as it is.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SettingArgs {
-    /// When a batch is acknowledged [default: sync]
+    /// When a batch is acknowledged [new topics: sync]
     #[arg(long, value_enum)]
     durability: Option<DurabilityArg>,
 
-    /// What happens to old records [default: delete]
+    /// What happens to old records [new topics: delete]
     #[arg(long, value_enum)]
     cleanup: Option<CleanupArg>,
 
-    /// How long records are kept, or `none` for ever [default: 7d]
+    /// How long records are kept, or `none` for ever [new topics: 7d]
     #[arg(long, value_name = "DURATION")]
     retention: Option<Limit<Duration>>,
 
-    /// What a partition may take on disk before its oldest records go, or `none` [default: none]
+    /// What a partition may take on disk before its oldest records go, or `none` [new topics: none]
     #[arg(long, value_name = "BYTES")]
     retention_bytes: Option<Limit<u64>>,
 
-    /// The size at which a segment is sealed: retention removes whole segments [default: 512MiB]
+    /// The size at which a segment is sealed: retention removes whole segments [new topics: 512MiB]
     #[arg(long, value_parser = parse_bytes, value_name = "BYTES")]
     segment_bytes: Option<u64>,
 
-    /// The age at which a segment is sealed [default: 7d]
+    /// The age at which a segment is sealed [new topics: 7d]
     #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
     segment_age: Option<Duration>,
 
-    /// The largest batch that is taken [default: 8MiB]
+    /// The largest batch that is taken [new topics: 8MiB]
     #[arg(long, value_parser = parse_batch_bytes, value_name = "BYTES")]
     max_batch_bytes: Option<u32>,
 
-    /// How long a tombstone outlives its key's records in a compacted topic [default: 1d]
+    /// How long a tombstone outlives its key's records in a compacted topic [new topics: 1d]
     #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
     tombstone_retention: Option<Duration>,
 }
