@@ -53,7 +53,7 @@ impl RawReceiver {
     /// Receives the next bytes, as they came off the network; `None` at the stream's end.
     /// Cancel-safe.
     pub async fn read(&mut self) -> Result<Option<Bytes>, ReceiveError> {
-        self.chunks.next().await.map_err(receive_error)
+        self.chunks.next(usize::MAX).await.map_err(receive_error)
     }
 
     /// Tells the peer to send no more.

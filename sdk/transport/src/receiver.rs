@@ -188,7 +188,7 @@ impl FrameReceiver {
             if self.frame.has(part) {
                 return Ok(true);
             }
-            match self.chunks.next().await {
+            match self.chunks.next(self.frame.missing_payload()).await {
                 Ok(Some(chunk)) => self.chunk = chunk,
                 Ok(None) if self.frame.is_untouched() => return Ok(false),
                 Ok(None) => return Err(self.fail(ReceiveError::Truncated)),
@@ -211,6 +211,12 @@ impl FrameReceiver {
             0
         };
         frame.header_filled + body + frame.payload.len()
+    }
+
+    /// Chunks of later frames that were taken from QUIC.
+    #[cfg(test)]
+    pub(crate) fn chunks_left(&self) -> usize {
+        self.chunks.left()
     }
 
     /// The payload being received: what has come of it, and what is allocated for it.
@@ -286,6 +292,12 @@ impl Partial {
             self.body.len() == lengths.body_bytes
                 && (part == Part::Body || self.payload.len() == lengths.payload_bytes)
         })
+    }
+
+    /// Bytes of the payload that are still to come, as far as is known.
+    fn missing_payload(&self) -> usize {
+        self.lengths
+            .map_or(0, |lengths| lengths.payload_bytes - self.payload.len())
     }
 
     fn is_untouched(&self) -> bool {

@@ -44,6 +44,36 @@ async fn a_claimed_payload_is_not_allocated_before_it_comes() {
     assert!(steps > 50, "the payload came in {steps} pieces");
 }
 
+/// Bytes that are taken give the peer credit for more: those of later frames stay in the window.
+#[tokio::test]
+async fn frames_that_are_not_asked_for_are_not_taken() {
+    let pair = Pair::connect().await;
+    let Stream {
+        mut sender,
+        mut receiver,
+        ..
+    } = pair.stream().await;
+    let large = Bytes::from(vec![7; 1_000_000]);
+    let small = Bytes::from(vec![7; 3_000]);
+    sender
+        .send_with_payload(&(), Some(large.clone()))
+        .await
+        .unwrap();
+    for _ in 0..200 {
+        sender
+            .send_with_payload(&(), Some(small.clone()))
+            .await
+            .unwrap();
+    }
+    within(sender.delivered()).await.unwrap();
+    let mut payloads = Vec::new();
+    while let Some(frame) = within(receiver.receive::<()>(large.len())).await.unwrap() {
+        payloads.push(frame.payload.len());
+        assert_eq!(receiver.chunks_left(), 0);
+    }
+    assert_eq!(payloads.len(), 201);
+}
+
 /// A consumer that pauses leaves its fetch streams unread until they are full. What it asks on
 /// another stream must be answered all the same.
 #[tokio::test]
