@@ -25,17 +25,15 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(20);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// A batch is sent when it has grown to this many bytes, before compression.
-pub const DEFAULT_BATCH_BYTES: usize = MIB;
+pub const DEFAULT_BATCH_BYTES: usize = 512 * KIB;
 
-/// Records of one producer that are buffered or not yet acknowledged, bytes.
-pub const DEFAULT_IN_FLIGHT_BYTES: usize = 32 * MIB;
+/// Records of one producer that are buffered or not yet acknowledged, bytes. What does not fit into
+/// the processor's caches is fetched from memory once more when it is sent: with
+/// 32 MiB a tenth of the throughput was lost to that.
+pub const DEFAULT_IN_FLIGHT_BYTES: usize = 8 * MIB;
 
 /// The least bound on what a producer buffers, bytes.
 pub const MIN_IN_FLIGHT_BYTES: usize = 2 * RESERVATION_BYTES;
-
-/// A producer keeps the memory of acknowledged batches for new ones, up to this part of what it may
-/// hold in flight.
-pub(crate) const SPARE_BUFFERS_DIVISOR: usize = 4;
 
 /// The step in which an open batch takes its share of the producer's bound, bytes: the bound costs
 /// nothing per record.

@@ -76,7 +76,7 @@ impl ProducerBuilder {
     }
 
     /// Bytes of records that may be buffered or not yet acknowledged, over all partitions. Beyond
-    /// it, [`Producer::send`] waits.
+    /// it, [`Producer::send`] waits. Up to as much memory again is kept for the next batches.
     pub fn max_in_flight_bytes(mut self, bytes: usize) -> Self {
         self.max_in_flight_bytes = bytes;
         self

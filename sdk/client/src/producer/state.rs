@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use super::budget::Budget;
 use super::buffers::BatchBuffers;
 use crate::error::Error;
-use crate::limits::SPARE_BUFFERS_DIVISOR;
 
 /// How batches are filled and when they are sent.
 #[derive(Clone, Debug)]
@@ -46,7 +45,7 @@ impl ProducerState {
         partitions: u32,
     ) -> Arc<Self> {
         Arc::new(Self {
-            buffers: BatchBuffers::new(in_flight_bytes / SPARE_BUFFERS_DIVISOR),
+            buffers: BatchBuffers::new(in_flight_bytes),
             topic,
             batches,
             budget: Budget::new(in_flight_bytes),

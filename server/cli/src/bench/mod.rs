@@ -19,8 +19,8 @@
 //! | `quic/both` | MB/s | both at once, on two connections: as many bytes each way | |
 //! | `quic/round-trip/ack/<p>` | µs | 1 KiB there, 32 B back, 1,000 a second | |
 //! | `quic/round-trip/record/<p>` | µs | 1 KiB there, 1 KiB back, 1,000 a second | |
-//! | `disk/write` | MB/s | `pwritev` of 1 MiB, appending | |
-//! | `disk/sync/1p`, `disk/sync/4p` | MB/s | the same with an fdatasync every 5 or 20 MiB: the batches that a producer has on their way to so many partitions, which one group commit covers | |
+//! | `disk/write` | MB/s | `pwritev` of 512 KiB, a full batch, appending | |
+//! | `disk/sync/1p`, `disk/sync/4p` | MB/s | the same with an fdatasync every 4 or 16 MiB: the batches that a producer has on their way to so many partitions, which one group commit covers | |
 //! | `disk/sync/record/<p>` | µs | `pwritev` of 1 KiB and fdatasync, one after the other | |
 //! | `produce/<d>/<s>`, `…/records` | MB/s, records/s | until the last is acknowledged; an idempotent producer as it comes | relaxed: `quic/up`; sync: the lower of `disk/sync` and relaxed |
 //! | `consume/<s>`, `…/records` | MB/s, records/s | from the start, by batches; reading does not depend on durability | `quic/down` |
