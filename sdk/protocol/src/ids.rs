@@ -20,6 +20,10 @@ pub type LeaderEpoch = u32;
 /// Identifies an idempotent producer. Given by the broker, unique for the life of the cluster.
 pub type ProducerId = u64;
 
+/// Producer ids from here on belong to workers: what a worker emits is known by its sequence for
+/// ever, not only among its last batches. A client may not produce under such an id.
+pub const FIRST_WORKER_PRODUCER_ID: ProducerId = 1 << 62;
+
 /// Fences older instances of the same [`ProducerId`].
 pub type ProducerEpoch = u16;
 

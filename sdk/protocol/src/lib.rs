@@ -48,6 +48,6 @@ pub mod partitioner;
 
 pub use error::{Advice, ErrorCode, WireError};
 pub use ids::{
-    LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TimestampMs, TopicId,
-    TopicPartition,
+    FIRST_WORKER_PRODUCER_ID, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId,
+    TimestampMs, TopicId, TopicPartition,
 };

@@ -4,8 +4,10 @@
 use millstream_log::{AppendError, ChangeError, ReadError, RejectReason};
 use millstream_metadata::error::DeployError;
 use millstream_metadata::{CommandError, SpecError};
-use millstream_protocol::batch::BatchError;
-use millstream_protocol::{ErrorCode, Offset, PartitionIndex, TopicPartition, WireError};
+use millstream_protocol::batch::{BatchError, BatchHeader};
+use millstream_protocol::{
+    ErrorCode, FIRST_WORKER_PRODUCER_ID, Offset, PartitionIndex, TopicPartition, WireError,
+};
 use millstream_runtime::RefusedError;
 use tokio::task::JoinError;
 
@@ -82,6 +84,20 @@ pub(crate) fn for_partition(partition: &Partition, error: WireError) -> WireErro
 
 pub(crate) fn from_batch(error: BatchError) -> WireError {
     WireError::new(error.code(), error.to_string())
+}
+
+/// Refuses what a client sends in a worker's name.
+pub(crate) fn check_producer(header: &BatchHeader) -> Result<(), WireError> {
+    match header.producer {
+        Some(stamp) if stamp.producer_id >= FIRST_WORKER_PRODUCER_ID => Err(WireError::new(
+            ErrorCode::InvalidRequest,
+            format!(
+                "producer id {} belongs to a worker: ask for one with InitProducer",
+                stamp.producer_id
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn from_append(partition: &Partition, error: &AppendError) -> WireError {

@@ -7,6 +7,12 @@
 //! over at 0 and fences the lower ones. One thing is stricter: a producer that the log does not
 //! know must start at 0, so that what was forgotten is never silently taken up in the middle.
 //!
+//! A worker's producer ([`FIRST_WORKER_PRODUCER_ID`]) is another matter. It sends its outputs again
+//! after a crash, however long ago it was and whatever else was written since, so the log never
+//! forgets its last sequence and drops everything up to it. Gaps are its own affair: an output that
+//! a relaxed log lost with a power cut is gone, and what follows it is not refused for that. A
+//! higher epoch fences the lower ones and goes on with their sequences.
+//!
 //! The state is a function of the batch headers in the log. A snapshot spares reading them again,
 //! and is needed where compaction has taken batches away: for the segments of a compacted log that
 //! lie below every usable snapshot, the state is that of the batches which are still there.
@@ -14,7 +20,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use millstream_protocol::batch::{BatchHeader, ProducerStamp, sequence_after};
-use millstream_protocol::{Offset, ProducerEpoch, ProducerId};
+use millstream_protocol::{FIRST_WORKER_PRODUCER_ID, Offset, ProducerEpoch, ProducerId};
 
 use crate::append::RejectReason;
 use crate::limits::BATCHES_PER_PRODUCER;
@@ -47,7 +53,7 @@ pub(crate) struct ProducerState {
 pub(crate) enum Verdict {
     /// It follows.
     New,
-    /// It is in the log, at these offsets.
+    /// It is in the log, at these offsets; a worker's: at these or before.
     Duplicate {
         base_offset: Offset,
         next_offset: Offset,
@@ -56,7 +62,49 @@ pub(crate) enum Verdict {
     Rejected(RejectReason),
 }
 
+fn is_worker(id: ProducerId) -> bool {
+    id >= FIRST_WORKER_PRODUCER_ID
+}
+
+/// Whether sequence `a` comes after `b`. They run around at 2^31, so that of two the one that is
+/// less than half of that ahead is the later one.
+fn is_after(a: u32, b: u32) -> bool {
+    let ahead = a.wrapping_sub(b) & (u32::MAX >> 1);
+    (1..1 << 30).contains(&ahead)
+}
+
 impl ProducerState {
+    fn judge_worker(&self, stamp: &ProducerStamp, last_sequence: u32) -> Verdict {
+        if stamp.producer_epoch < self.epoch {
+            return Verdict::Rejected(RejectReason::Fenced {
+                current: self.epoch,
+                got: stamp.producer_epoch,
+            });
+        }
+        let Some(newest) = self.batches.back() else {
+            return Verdict::New;
+        };
+        if !is_after(last_sequence, newest.last_sequence) {
+            return Verdict::Duplicate {
+                base_offset: newest.base_offset,
+                next_offset: newest.next_offset(),
+            };
+        }
+        if is_after(stamp.first_sequence, newest.last_sequence) {
+            return Verdict::New;
+        }
+        Verdict::Rejected(RejectReason::OutOfOrder {
+            expected: sequence_after(newest.last_sequence, 1),
+            got: stamp.first_sequence,
+        })
+    }
+
+    fn note_worker(&mut self, epoch: ProducerEpoch, batch: ProducerBatch) {
+        self.epoch = epoch;
+        self.batches.clear();
+        self.batches.push_back(batch);
+    }
+
     fn judge(&self, stamp: &ProducerStamp, last_sequence: u32) -> Verdict {
         let (first, epoch) = (stamp.first_sequence, stamp.producer_epoch);
         if epoch < self.epoch {
@@ -114,18 +162,39 @@ pub(crate) struct ProducerTable {
     states: HashMap<ProducerId, ProducerState>,
     /// By the base offset of the last batch, which no two share: the least recently used first.
     by_use: BTreeMap<Offset, ProducerId>,
+    /// Those of workers, which are never forgotten: one for each deployment at each of its input
+    /// partitions that has written here.
+    workers: BTreeMap<ProducerId, ProducerState>,
 }
 
 impl ProducerTable {
-    /// Every producer, the least recently used first.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (ProducerId, &ProducerState)> {
+    /// How many producers are known.
+    pub(crate) fn len(&self) -> usize {
+        self.by_use.len() + self.workers.len()
+    }
+
+    /// Every producer, the least recently used first, workers behind all others.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ProducerId, &ProducerState)> {
         // Every id in `by_use` is in `states`: the two are changed together.
         let ids = self.by_use.values();
-        ids.map(|id| (*id, &self.states[id]))
+        let workers = self.workers.iter().map(|(id, state)| (*id, state));
+        ids.map(|id| (*id, &self.states[id])).chain(workers)
+    }
+
+    fn get(&self, id: ProducerId) -> Option<&ProducerState> {
+        if is_worker(id) {
+            self.workers.get(&id)
+        } else {
+            self.states.get(&id)
+        }
     }
 
     /// Takes up a producer from a snapshot.
     pub(crate) fn restore(&mut self, id: ProducerId, state: ProducerState, max_producers: usize) {
+        if is_worker(id) {
+            self.workers.insert(id, state);
+            return;
+        }
         if let Some(old) = self.states.remove(&id) {
             self.forget_use(&old);
         }
@@ -142,13 +211,17 @@ impl ProducerTable {
             last_sequence,
             base_offset: batch.base_offset,
         };
-        let mut state = match self.states.remove(&stamp.producer_id) {
-            Some(state) => state,
-            None => ProducerState {
-                epoch: stamp.producer_epoch,
-                batches: VecDeque::with_capacity(BATCHES_PER_PRODUCER),
-            },
+        let new = |batches| ProducerState {
+            epoch: stamp.producer_epoch,
+            batches: VecDeque::with_capacity(batches),
         };
+        if is_worker(stamp.producer_id) {
+            let state = self.workers.entry(stamp.producer_id);
+            let state = state.or_insert_with(|| new(1));
+            return state.note_worker(stamp.producer_epoch, noted);
+        }
+        let known = self.states.remove(&stamp.producer_id);
+        let mut state = known.unwrap_or_else(|| new(BATCHES_PER_PRODUCER));
         self.forget_use(&state);
         state.note(stamp.producer_epoch, noted);
         self.put(stamp.producer_id, state, max_producers);
@@ -198,10 +271,13 @@ impl<'a> StagedProducers<'a> {
         let id = stamp.producer_id;
         let known = match self.touched.get(&id) {
             Some(state) => Some(state),
-            None => self.table.states.get(&id),
+            None => self.table.get(id),
         };
+        let worker = is_worker(id);
         let verdict = match known {
+            Some(state) if worker => state.judge_worker(&stamp, last_sequence),
             Some(state) => state.judge(&stamp, last_sequence),
+            None if worker => Verdict::New,
             None if stamp.first_sequence == 0 => Verdict::New,
             None => Verdict::Rejected(RejectReason::UnknownProducer),
         };
@@ -210,14 +286,16 @@ impl<'a> StagedProducers<'a> {
                 epoch: stamp.producer_epoch,
                 batches: VecDeque::new(),
             });
-            state.note(
-                stamp.producer_epoch,
-                ProducerBatch {
-                    first_sequence: stamp.first_sequence,
-                    last_sequence,
-                    base_offset,
-                },
-            );
+            let staged = ProducerBatch {
+                first_sequence: stamp.first_sequence,
+                last_sequence,
+                base_offset,
+            };
+            if worker {
+                state.note_worker(stamp.producer_epoch, staged);
+            } else {
+                state.note(stamp.producer_epoch, staged);
+            }
             self.touched.insert(id, state);
         }
         verdict
@@ -332,6 +410,69 @@ mod tests {
         assert_eq!(staged.stage(&stamped(1, 0, 0, 2, 0), 0), Verdict::New);
         assert_eq!(staged.stage(&stamped(1, 0, 0, 2, 0), 2), DUPLICATE_AT_0);
         assert_eq!(staged.stage(&stamped(1, 0, 2, 1, 0), 2), Verdict::New);
-        assert_eq!(table.iter().len(), 0);
+        assert_eq!(table.len(), 0);
+    }
+
+    const WORKER: ProducerId = FIRST_WORKER_PRODUCER_ID + 1;
+
+    #[test]
+    fn a_workers_outputs_are_known_for_ever() {
+        let mut steps = vec![((WORKER, 0, 0, 2), Verdict::New)];
+        // Many batches of its own, and more other producers than the table holds.
+        steps.extend((2..40).map(|first| ((WORKER, 0, first, 1), Verdict::New)));
+        steps.extend((1..5).map(|id| ((id, 0, 0, 1), Verdict::New)));
+        let seen = Verdict::Duplicate {
+            base_offset: 39,
+            next_offset: 40,
+        };
+        steps.extend([
+            ((WORKER, 0, 0, 2), seen),
+            ((WORKER, 0, 39, 1), seen),
+            // Other boundaries than before.
+            ((WORKER, 0, 5, 20), seen),
+            ((WORKER, 0, 39, 2), out_of_order(40, 39)),
+            ((WORKER, 0, 40, 1), Verdict::New),
+        ]);
+        check(&steps);
+    }
+
+    #[test]
+    fn a_worker_may_leave_gaps_and_begin_anywhere() {
+        check(&[
+            ((WORKER, 0, 70, 2), Verdict::New),
+            ((WORKER, 0, 90, 2), Verdict::New),
+            ((WORKER + 1, 0, 5, 1), Verdict::New),
+        ]);
+    }
+
+    #[test]
+    fn a_workers_higher_epoch_goes_on_and_fences() {
+        let fenced = Verdict::Rejected(RejectReason::Fenced { current: 1, got: 0 });
+        let seen = Verdict::Duplicate {
+            base_offset: 2,
+            next_offset: 3,
+        };
+        check(&[
+            ((WORKER, 0, 0, 2), Verdict::New),
+            ((WORKER, 1, 2, 1), Verdict::New),
+            ((WORKER, 0, 3, 1), fenced),
+            ((WORKER, 1, 0, 2), seen),
+            ((WORKER, 1, 3, 1), Verdict::New),
+        ]);
+    }
+
+    #[test]
+    fn a_workers_sequences_run_around() {
+        let last = i32::MAX as u32;
+        let seen = Verdict::Duplicate {
+            base_offset: 0,
+            next_offset: 4,
+        };
+        check(&[
+            ((WORKER, 0, last - 1, 4), Verdict::New),
+            ((WORKER, 0, last - 1, 4), seen),
+            ((WORKER, 0, last, 1), seen),
+            ((WORKER, 0, 2, 1), Verdict::New),
+        ]);
     }
 }

@@ -10,7 +10,6 @@ use millstream_e2e::load::Load;
 use millstream_e2e::patience::{until, within};
 use millstream_e2e::random::Random;
 use millstream_e2e::wire::{StreamEnd, Wire, WireStream, frame_claiming, frame_of, hello};
-use millstream_protocol::WireError;
 use millstream_protocol::api::fetch::{Fetch, FetchOpened, FetchPartition, OpenFetch};
 use millstream_protocol::api::group::{CoordinatorMessage, MemberMessage, OffsetCommit, OpenGroup};
 use millstream_protocol::api::hello::DescribeBroker;
@@ -24,6 +23,7 @@ use millstream_protocol::limits::{
     MAX_BATCH_BYTES, MAX_BODY_BYTES, MAX_FETCH_BYTES, MAX_FETCH_WAIT_MS, MAX_ITEMS_PER_REQUEST,
     MAX_PARTITIONS_PER_FETCH_STREAM, MAX_STREAMS_PER_CONNECTION,
 };
+use millstream_protocol::{FIRST_WORKER_PRODUCER_ID, WireError};
 use millstream_transport::{RawReceiver, RawSender};
 
 /// The topic of those who behave.
@@ -272,6 +272,8 @@ async fn garbage_batches_are_refused_and_nothing_of_them_is_kept() {
     claims_billions[23..27].copy_from_slice(&(i32::MAX - 1).to_be_bytes());
     claims_billions[57..61].copy_from_slice(&i32::MAX.to_be_bytes());
     let corrupt = ErrorCode::CorruptBatch;
+    let mut stamp = FIRST_WORKER_PRODUCER_ID.to_be_bytes().to_vec();
+    stamp.extend([0; 6]);
     let cases: Vec<(&str, Vec<u8>, ErrorCode)> = vec![
         ("nothing", Vec::new(), corrupt),
         ("half a header", good_batch(None)[..40].to_vec(), corrupt),
@@ -309,6 +311,11 @@ async fn garbage_batches_are_refused_and_nothing_of_them_is_kept() {
         (
             "the transactional bit",
             with(21, &[0, 0x10]),
+            ErrorCode::InvalidRequest,
+        ),
+        (
+            "a worker's producer id",
+            with(43, &stamp),
             ErrorCode::InvalidRequest,
         ),
         ("two billion records", sealed(claims_billions), corrupt),

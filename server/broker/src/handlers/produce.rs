@@ -135,6 +135,7 @@ impl ProduceStream {
         let limit = self.partition.config().max_batch_bytes as usize;
         let bytes = frame.payload.len();
         let mut batch = StagedBatch::validate(frame.payload, limit, self.ack.clone())?;
+        errors::check_producer(&batch.header)?;
         // The writer gives the shares back, so that they come free whatever other clients do.
         let share = Arc::clone(&self.staged_bytes)
             .acquire_many_owned(bytes as u32)

@@ -51,9 +51,8 @@ pub(crate) fn encode(
     for (epoch, start) in epochs.starts() {
         fields = fields.u32(*epoch).u64(*start);
     }
-    let states = producers.iter();
-    fields = fields.u32(states.len() as u32);
-    for (id, state) in states {
+    fields = fields.u32(producers.len() as u32);
+    for (id, state) in producers.iter() {
         fields = fields
             .u64(id)
             .u16(state.epoch)
@@ -110,6 +109,7 @@ pub(crate) fn decode(
 mod tests {
     use super::*;
     use crate::testing::{identity, stamped};
+    use millstream_protocol::FIRST_WORKER_PRODUCER_ID;
     use proptest::prelude::*;
 
     proptest! {
@@ -127,6 +127,8 @@ mod tests {
             }
             let mut table = ProducerTable::default();
             for (offset, (id, epoch, records)) in batches.into_iter().enumerate() {
+                // One of them is a worker's.
+                let id = if id == 3 { FIRST_WORKER_PRODUCER_ID } else { id };
                 table.note(&stamped(id, epoch, 0, records, 10 * offset as u64), 3);
             }
             let mut bytes = encode(77, &list, &table, &identity(), 9);
