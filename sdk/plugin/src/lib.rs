@@ -18,7 +18,8 @@
 //! ```
 //!
 //! A plugin that is configured, or that keeps something between records, has an `init` function.
-//! What it returns is handed to the handler:
+//! What it returns is handed to the handler. It lasts as long as the instance; what must last longer
+//! is kept in [`state`].
 //!
 //! ```
 //! use millstream_plugin::{Context, Failure, NewRecord, Output, Outputs, Record};
@@ -57,6 +58,8 @@
 //! - [`Failure`]: a record that is rejected, to be retried, or a call that fails
 //! - [`json`]: fields of a JSON object, fast
 //! - [`log`]: lines for the plugin's log
+//! - [`metrics`]: counters and gauges for the operator
+//! - [`state`]: keys and values that outlive the instance
 //! - [`testing`]: run a handler in a test
 
 #[cfg(target_arch = "wasm32")]
@@ -68,9 +71,11 @@ mod failure;
 mod guest;
 pub mod json;
 pub mod log;
+pub mod metrics;
 mod outputs;
 mod process;
 mod record;
+pub mod state;
 pub mod testing;
 mod varint;
 

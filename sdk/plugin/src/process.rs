@@ -4,6 +4,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::outputs::Outputs;
 use crate::record::{Record, Records};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::state::memory::Call;
 
 /// Runs `handler` over the records of `batches` and appends its outcomes to `out`, in the format of
 /// `wit/batch-handler.wit`: what the guest does in each call, here for native code.
@@ -11,7 +13,8 @@ use crate::record::{Record, Records};
 /// # Errors
 ///
 /// The batches are malformed, or the handler returned [`Failure::abort`]: the call as a whole fails
-/// with this reason, and what `out` has been given counts for nothing.
+/// with this reason, and what `out` and the [`state`](crate::state) have been given counts for
+/// nothing.
 ///
 /// # Example
 ///
@@ -29,6 +32,24 @@ use crate::record::{Record, Records};
 /// # Ok::<(), String>(())
 /// ```
 pub fn process<H>(
+    context: &Context,
+    batches: &[u8],
+    out: &mut Vec<u8>,
+    handler: H,
+) -> Result<(), String>
+where
+    H: FnMut(Record<'_>, &mut Outputs<'_>) -> Result<(), Failure>,
+{
+    // In a guest, the host does this.
+    #[cfg(not(target_arch = "wasm32"))]
+    let call = Call::begin();
+    handle_all(context, batches, out, handler)?;
+    #[cfg(not(target_arch = "wasm32"))]
+    call.commit();
+    Ok(())
+}
+
+fn handle_all<H>(
     context: &Context,
     batches: &[u8],
     out: &mut Vec<u8>,

@@ -19,6 +19,13 @@
 //! assert_eq!(reason, "no value");
 //! # Ok::<(), String>(())
 //! ```
+//!
+//! # State
+//!
+//! The [`state`](crate::state) that a handler finds is in memory and belongs to the thread. As in a
+//! broker, what a call that fails as a whole has written is taken back. What a test itself writes,
+//! between calls, counts at once. Tests that share a thread begin with [`clear_state`]; the same goes
+//! for [`metrics`] and [`clear_metrics`].
 
 use crate::context::{Context, Output};
 use crate::failure::Failure;
@@ -26,6 +33,8 @@ use crate::outputs::{NewRecord, Outputs};
 use crate::process::process;
 use crate::record::Record;
 use crate::varint::Reader;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::{metrics as measured, state as kept};
 
 /// What became of an input record. A record that is dropped has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +93,39 @@ where
     let mut out = Vec::new();
     process(context, &batch(records), &mut out, handler)?;
     outcomes(context, &out).ok_or_else(|| "the outcomes cannot be read".to_owned())
+}
+
+/// The [`state`](crate::state) of this thread: all keys in order, with their values.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn state() -> Vec<(Vec<u8>, Vec<u8>)> {
+    kept::memory::entries()
+}
+
+/// Empties the [`state`](crate::state) of this thread.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn clear_state() {
+    kept::memory::clear();
+}
+
+/// A measured value: see [`metrics`](crate::metrics).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Metric {
+    /// It only rises, from 0.
+    Counter(u64),
+    /// The value last set.
+    Gauge(f64),
+}
+
+/// What was measured on this thread, in the order of the names.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn metrics() -> Vec<(String, Metric)> {
+    measured::memory::list()
+}
+
+/// Forgets what was measured on this thread.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn clear_metrics() {
+    measured::memory::clear();
 }
 
 /// Encodes `records` as one batch that begins at offset 0. Its checksum is left out: the host checks

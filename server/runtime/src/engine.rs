@@ -97,8 +97,9 @@ impl Runtime {
         })
     }
 
-    /// Compiles a component and checks that it fits the world `millstream:plugin/plugin`: it may
-    /// import only what is served, and must export what is called.
+    /// Compiles a component and checks that it fits the world `millstream:plugin/plugin` or
+    /// `millstream:plugin/record-plugin`: it may import only what is served, and must export what is
+    /// called.
     ///
     /// Takes about a second for a megabyte, on all cores: do it apart from what must be quick.
     ///

@@ -1,14 +1,17 @@
-//! Whether a component fits the world, and if not, by name why.
+//! Whether a component fits one of the worlds, and if not, by name why.
 
 use wasmtime::Engine;
-use wasmtime::component::types::{ComponentFunc, ComponentItem, Field};
-use wasmtime::component::{Component, Linker, Type};
+use wasmtime::component::types::{
+    self, Case, ComponentExtern, ComponentFunc, ComponentItem, Field,
+};
+use wasmtime::component::{Component, InstancePre, Linker, Type};
 
-use crate::bindings::PluginPre;
 use crate::host::HostState;
 
 /// The interfaces that the host serves, and their versions.
 const SERVED: &[(&str, &str)] = &[
+    ("millstream:plugin/metrics", "0.1.0"),
+    ("millstream:plugin/state", "0.1.0"),
     ("wasi:logging/logging", "0.1.0-draft"),
     ("wasi:config/store", "0.2.0-rc.1"),
     ("wasi:cli/environment", WASI),
@@ -45,21 +48,49 @@ struct Called {
     signature: &'static str,
 }
 
-const CALLED: &[Called] = &[
-    Called {
-        interface: "millstream:plugin/lifecycle",
-        version: "0.1.0",
-        function: "init",
-        signature: "func(record { deployment: string, topic: string, partition: u32, outputs: list<string> }) \
-                    -> result<_, string>",
-    },
-    Called {
-        interface: "millstream:plugin/batch-handler",
-        version: "0.1.0",
-        function: "handle",
-        signature: "func(list<u8>) -> result<list<u8>, string>",
-    },
-];
+const INIT: Called = Called {
+    interface: "millstream:plugin/lifecycle",
+    version: "0.1.0",
+    function: "init",
+    signature: "func(record { deployment: string, topic: string, partition: u32, outputs: list<string> }) \
+                -> result<_, string>",
+};
+
+const HANDLE_BATCHES: Called = Called {
+    interface: "millstream:plugin/batch-handler",
+    version: "0.1.0",
+    function: "handle",
+    signature: "func(list<u8>) -> result<list<u8>, string>",
+};
+
+const HANDLE_RECORDS: Called = Called {
+    interface: "millstream:plugin/record-handler",
+    version: "0.1.0",
+    function: "handle",
+    signature: "func(list<record { offset: u64, timestamp-ms: s64, key: option<list<u8>>, \
+                value: option<list<u8>>, \
+                headers: list<record { name: string, value: option<list<u8>> }> }>) \
+                -> result<list<variant { emit(list<record { output: u32, timestamp-ms: option<s64>, \
+                key: option<list<u8>>, value: option<list<u8>>, \
+                headers: list<record { name: string, value: option<list<u8>> }> }>), drop, \
+                reject(string), retry(record { after-ms: u32, reason: string }) }>, string>",
+};
+
+/// Which of the two handlers a component has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandlerKind {
+    /// `batch-handler`: flat bytes.
+    Batch,
+    /// `record-handler`: typed records.
+    Record,
+}
+
+/// What a component is found to be by its names.
+pub(crate) struct Fit {
+    /// The interfaces that it imports, sorted.
+    pub(crate) imports: Vec<String>,
+    pub(crate) handler: HandlerKind,
+}
 
 /// Why a component was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +128,7 @@ pub enum RefusedError {
     /// It does not have what is called.
     #[error("the component lacks the export `{export}`")]
     MissingExport {
-        /// The export, with its version.
+        /// The export, with its version; of the handlers, either.
         export: String,
     },
     /// What it has is not what is called.
@@ -119,11 +150,8 @@ pub(crate) fn check_preamble(bytes: &[u8]) -> Result<(), RefusedError> {
     }
 }
 
-/// Checks imports and exports by name and version. Returns the imports, sorted.
-pub(crate) fn check_names(
-    engine: &Engine,
-    component: &Component,
-) -> Result<Vec<String>, RefusedError> {
+/// Checks imports and exports by name and version.
+pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<Fit, RefusedError> {
     let ty = component.component_type();
     let mut imports = Vec::new();
     for (import, item) in ty.imports(engine) {
@@ -137,23 +165,67 @@ pub(crate) fn check_names(
     }
     imports.sort_unstable();
 
-    for called in CALLED {
-        let exported = ty
-            .exports(engine)
-            .find(|(name, _)| split_version(name).0 == called.interface);
-        let Some((export, item)) = exported else {
-            return Err(RefusedError::MissingExport {
-                export: format!("{}@{}", called.interface, called.version),
-            });
-        };
-        if let Some(problem) = export_problem(engine, export, &item.ty, called) {
-            return Err(RefusedError::Export {
-                export: export.to_owned(),
-                problem,
-            });
-        }
+    check_export(engine, &ty, &INIT)?;
+    let handler = handler_kind(engine, &ty)?;
+    match handler {
+        HandlerKind::Batch => check_export(engine, &ty, &HANDLE_BATCHES)?,
+        HandlerKind::Record => check_export(engine, &ty, &HANDLE_RECORDS)?,
     }
-    Ok(imports)
+    Ok(Fit { imports, handler })
+}
+
+/// The handler that a component has, which is one.
+fn handler_kind(engine: &Engine, ty: &types::Component) -> Result<HandlerKind, RefusedError> {
+    let exported = |called| find_export(engine, ty, called).is_some();
+    let (batches, records) = (HANDLE_BATCHES.export(), HANDLE_RECORDS.export());
+    match (exported(&HANDLE_BATCHES), exported(&HANDLE_RECORDS)) {
+        (true, false) => Ok(HandlerKind::Batch),
+        (false, true) => Ok(HandlerKind::Record),
+        (true, true) => Err(RefusedError::Export {
+            export: records,
+            problem: format!("but also `{batches}`: a component has one handler"),
+        }),
+        (false, false) => Err(RefusedError::MissingExport {
+            export: format!("{batches}` or `{records}"),
+        }),
+    }
+}
+
+impl Called {
+    /// What is exported, with its version.
+    fn export(&self) -> String {
+        format!("{}@{}", self.interface, self.version)
+    }
+}
+
+/// The export of this interface, whatever its version.
+fn find_export<'a>(
+    engine: &'a Engine,
+    ty: &'a types::Component,
+    called: &Called,
+) -> Option<(&'a str, ComponentExtern<'a>)> {
+    ty.exports(engine)
+        .find(|(name, _)| split_version(name).0 == called.interface)
+}
+
+/// Refuses a component in which what is called is not there, or not as it is called.
+fn check_export(
+    engine: &Engine,
+    ty: &types::Component,
+    called: &Called,
+) -> Result<(), RefusedError> {
+    let Some((export, item)) = find_export(engine, ty, called) else {
+        return Err(RefusedError::MissingExport {
+            export: called.export(),
+        });
+    };
+    match export_problem(engine, export, &item.ty, called) {
+        None => Ok(()),
+        Some(problem) => Err(RefusedError::Export {
+            export: export.to_owned(),
+            problem,
+        }),
+    }
 }
 
 /// What is wrong with an export, if anything.
@@ -201,8 +273,11 @@ fn wit(ty: &Type) -> String {
     match ty {
         Type::U8 => "u8".into(),
         Type::U32 => "u32".into(),
+        Type::U64 => "u64".into(),
+        Type::S64 => "s64".into(),
         Type::String => "string".into(),
         Type::List(list) => format!("list<{}>", wit(&list.ty())),
+        Type::Option(option) => format!("option<{}>", wit(&option.ty())),
         Type::Result(result) => match (result.ok(), result.err()) {
             (None, None) => "result".into(),
             (ok, None) => format!("result<{}>", optional(ok)),
@@ -215,6 +290,16 @@ fn wit(ty: &Type) -> String {
                 record.fields().map(field).collect::<Vec<_>>().join(", ")
             )
         }
+        Type::Variant(variant) => {
+            let case = |case: Case<'_>| match case.ty {
+                Some(ty) => format!("{}({})", case.name, wit(&ty)),
+                None => case.name.to_owned(),
+            };
+            format!(
+                "variant {{ {} }}",
+                variant.cases().map(case).collect::<Vec<_>>().join(", ")
+            )
+        }
         _ => "(another type)".into(),
     }
 }
@@ -223,9 +308,9 @@ fn wit(ty: &Type) -> String {
 pub(crate) fn check_types(
     linker: &Linker<HostState>,
     component: &Component,
-) -> Result<PluginPre<HostState>, RefusedError> {
+) -> Result<InstancePre<HostState>, RefusedError> {
     let (engine, ty) = (component.engine(), component.component_type());
-    let pre = linker.instantiate_pre(component).map_err(|error| {
+    linker.instantiate_pre(component).map_err(|error| {
         let reason = format!("{error:#}");
         let import = ty
             .imports(engine)
@@ -237,9 +322,6 @@ pub(crate) fn check_types(
             details(&error)
         );
         RefusedError::Import { import, problem }
-    })?;
-    PluginPre::new(pre).map_err(|error| RefusedError::Invalid {
-        reason: format!("{error:#}"),
     })
 }
 

@@ -11,11 +11,14 @@ use wasmtime::{Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::bindings::exports::millstream::plugin::lifecycle::Context;
-use crate::bindings::{self, PluginPre};
 use crate::engine::{EPOCH_TICK, Shared};
-use crate::host::HostState;
+use crate::guest::{Guest, GuestPre, Handler};
+use crate::host::{HostState, StateAccess};
 use crate::logs::{LogSink, MAX_LOG_MESSAGE_BYTES, escape};
+use crate::metrics::Metric;
 use crate::outcomes::{BadOutput, Expected, Outcomes};
+use crate::records::{self, Sections};
+use crate::state::{StateChanges, StateReadError, StateReader};
 
 /// What a worker is started with.
 #[derive(Clone)]
@@ -34,6 +37,17 @@ pub struct WorkerSetup {
     pub limits: WorkerLimits,
     /// Where its log lines go.
     pub logs: Arc<dyn LogSink>,
+    /// Its stored state, from `init` on; [`EmptyState`](crate::EmptyState) where there is none.
+    pub state: Arc<dyn StateReader>,
+}
+
+/// What one call came to.
+#[derive(Clone, Debug)]
+pub struct Handled {
+    /// What became of the records.
+    pub outcomes: Outcomes,
+    /// What the call changed in the state.
+    pub state: StateChanges,
 }
 
 /// Why a worker did not start.
@@ -80,6 +94,9 @@ pub enum CallError {
     /// guest was not called.
     #[error("bad input: {0}")]
     BadInput(String),
+    /// The stored state could not be read: no fault of the guest.
+    #[error(transparent)]
+    StateUnavailable(#[from] StateReadError),
     /// An earlier call has failed.
     #[error("the instance is spent: an earlier call failed")]
     Spent,
@@ -95,7 +112,7 @@ impl From<BatchError> for CallError {
 /// from a plain thread.
 pub struct Instance {
     store: Store<HostState>,
-    guest: bindings::Plugin,
+    guest: Guest,
     limits: WorkerLimits,
     outputs: usize,
     state: State,
@@ -112,7 +129,7 @@ enum State {
 impl Instance {
     pub(crate) fn start(
         shared: Arc<Shared>,
-        pre: &PluginPre<HostState>,
+        pre: &GuestPre,
         setup: WorkerSetup,
     ) -> Result<Self, StartError> {
         let memory_bytes = usize::try_from(setup.limits.memory_bytes).unwrap_or(usize::MAX);
@@ -121,7 +138,8 @@ impl Instance {
         // No single list or string that the guest hands over can be larger than its memory.
         store.set_hostcall_fuel(memory_bytes);
 
-        begin_call(&mut store, &setup.limits, 0, 0);
+        // What `init` writes would belong to no call.
+        begin_call(&mut store, &setup.limits, 0, 0, StateAccess::ReadOnly);
         let guest = pre
             .instantiate(&mut store)
             .map_err(|error| failure(&mut store, &setup.limits, &error));
@@ -134,13 +152,11 @@ impl Instance {
             partition: setup.partition,
             outputs: setup.outputs,
         };
-        let started = guest
-            .millstream_plugin_lifecycle()
-            .call_init(&mut store, &context);
-        let started = started
-            .map_err(|error| StartError::Failed(failure(&mut store, &setup.limits, &error)))?;
-        store.data().logs().end_call(Instant::now());
-        started.map_err(|reason| StartError::Refused(escape(&reason, MAX_LOG_MESSAGE_BYTES)))?;
+        let started = guest.lifecycle.call_init(&mut store, &context);
+        returned(&mut store, &setup.limits, started).map_err(|error| match error {
+            CallError::Guest(reason) => StartError::Refused(reason),
+            error => StartError::Failed(error),
+        })?;
         Ok(Self {
             store,
             guest,
@@ -152,44 +168,77 @@ impl Instance {
     }
 
     /// Has the guest handle `batches`: one or more whole record batches, one after the other, none
-    /// of them compressed or of control records. Their checksums are not looked at.
+    /// of them compressed or of control records. Their checksums are looked at only where the host
+    /// itself reads the records, for a guest with a `record-handler`.
     ///
     /// The guest's clock shows the first batch's base timestamp, and its randomness is that of the
     /// first batch's base offset.
+    ///
+    /// What the guest changed in its state is in [`Handled::state`] and nowhere else. The caller
+    /// makes it durable together with the outcomes, and shows it through [`WorkerSetup::state`]
+    /// before it calls the instance again. A caller that cannot do so, or that has the same records
+    /// handled again, drops the instance as well as the changes: the guest's memory may go by them.
     ///
     /// # Errors
     ///
     /// After [`CallError::BadInput`] the instance can be used on. After any other error it is
     /// spent, and every further call fails: drop it and start another.
-    pub fn handle(&mut self, batches: &[u8]) -> Result<Outcomes, CallError> {
+    pub fn handle(&mut self, batches: &[u8]) -> Result<Handled, CallError> {
         if self.state == State::Spent {
             return Err(CallError::Spent);
         }
         let input = Input::read(batches)?;
-        begin_call(&mut self.store, &self.limits, input.position, input.time_ms);
-        // Becomes ready again when all went well.
-        self.state = State::Spent;
-        let returned = self
-            .guest
-            .millstream_plugin_batch_handler()
-            .call_handle(&mut self.store, batches);
-        let returned = returned.map_err(|error| failure(&mut self.store, &self.limits, &error))?;
-        self.store.data().logs().end_call(Instant::now());
-        let returned =
-            returned.map_err(|reason| CallError::Guest(escape(&reason, MAX_LOG_MESSAGE_BYTES)))?;
+        begin_call(
+            &mut self.store,
+            &self.limits,
+            input.position,
+            input.time_ms,
+            StateAccess::ReadWrite,
+        );
         let expected = Expected {
             records: input.records,
             outputs: self.outputs,
             outputs_per_record: self.limits.outputs_per_record,
         };
-        let outcomes = Outcomes::check(Bytes::from(returned), expected)?;
+        // It is spent from the moment the guest is called, and ready again when all went well.
+        let outcomes = match &self.guest.handler {
+            Handler::Batch(guest) => {
+                self.state = State::Spent;
+                let flat = guest.call_handle(&mut self.store, batches);
+                let flat = returned(&mut self.store, &self.limits, flat)?;
+                Outcomes::check(Bytes::from(flat), expected)?
+            }
+            Handler::Record(guest) => {
+                let sections = Sections::read(batches)?;
+                let views = sections.views()?;
+                let records = views.records();
+                self.state = State::Spent;
+                let typed = guest.call_handle(&mut self.store, &records);
+                let typed = returned(&mut self.store, &self.limits, typed)?;
+                records::check(&records, &typed, expected)?
+            }
+        };
         self.state = State::Ready;
-        Ok(outcomes)
+        Ok(Handled {
+            outcomes,
+            state: self.store.data_mut().take_changes(),
+        })
     }
 
     /// The guest's linear memory now, bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.store.data().limiter.memory_bytes() as u64
+    }
+
+    /// What the guest has measured since the instance started, in the order of the names. Also after
+    /// a failed call, and with what that call measured.
+    pub fn metrics(&self) -> Vec<(String, Metric)> {
+        self.store.data().metrics.list()
+    }
+
+    /// Measurements dropped since the instance started, because they broke a rule.
+    pub fn metrics_dropped(&self) -> u64 {
+        self.store.data().metrics.dropped()
     }
 
     /// Log lines dropped since the worker started, because they were too many in a second.
@@ -251,11 +300,27 @@ fn begin_call(
     limits: &WorkerLimits,
     position: Offset,
     time_ms: TimestampMs,
+    access: StateAccess,
 ) {
     let ticks = u64::from(limits.deadline_ms).div_ceil(EPOCH_TICK.as_millis() as u64);
     // The tick that is under way has already lost some of its time.
     store.set_epoch_deadline(ticks + 1);
-    store.data_mut().begin_call(position, time_ms);
+    store.data_mut().begin_call(position, time_ms, access);
+}
+
+/// What the guest returned, if the call as a whole did not fail. Ends the call's log.
+fn returned<T>(
+    store: &mut Store<HostState>,
+    limits: &WorkerLimits,
+    called: wasmtime::Result<Result<T, String>>,
+) -> Result<T, CallError> {
+    match called {
+        Ok(returned) => {
+            store.data().logs().end_call(Instant::now());
+            returned.map_err(|reason| CallError::Guest(escape(&reason, MAX_LOG_MESSAGE_BYTES)))
+        }
+        Err(error) => Err(failure(store, limits, &error)),
+    }
 }
 
 /// Says what a failed call failed at.
@@ -268,6 +333,9 @@ fn failure(
     logs.end_call(Instant::now());
     let last_words = logs.last_words();
     drop(logs);
+    if let Some(error) = error.downcast_ref::<StateReadError>() {
+        return error.clone().into();
+    }
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::Interrupt) {
         return CallError::DeadlineExceeded {

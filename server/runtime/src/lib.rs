@@ -1,11 +1,12 @@
-//! Runs plugins: WebAssembly components of the world `millstream:plugin/plugin` (see `wit/`).
+//! Runs plugins: WebAssembly components of the worlds `millstream:plugin/plugin` and
+//! `millstream:plugin/record-plugin` (see `wit/`).
 //!
 //! This crate compiles a component, says by name why one does not fit, and calls its handler
 //! under limits of memory, time and log lines. What it hands back has been checked: a guest is
 //! never trusted with a length.
 //!
-//! It does not know topics, offsets to commit, or where outputs go: it neither reads nor writes a
-//! log, starts no worker threads and retries nothing. That is the broker's part. It is the only
+//! It does not know topics, offsets to commit, or where outputs and state go: it neither reads nor
+//! writes a log, stores no state, starts no worker threads and retries nothing. That is the broker's part. It is the only
 //! importer of `wasmtime` and `wasmtime-wasi`.
 //!
 //! # Layout
@@ -13,8 +14,10 @@
 //! - [`Runtime`]: the engine, and the thread that makes deadlines pass
 //! - [`Plugin`]: a component, compiled and found to fit; [`RefusedError`] says why one does not
 //! - [`Instance`]: one running worker; [`StartError`] and [`CallError`] say how it failed
-//! - [`Outcomes`]: what a call returned, checked, without a copy
+//! - [`Handled`]: what a call came to: [`Outcomes`], checked, without a copy, and [`StateChanges`]
+//! - [`StateReader`]: where a worker's state is read
 //! - [`LogSink`]: where a worker's log lines go
+//! - [`Metric`]: what a worker measures
 //!
 //! # Threads
 //!
@@ -27,7 +30,9 @@
 //! ```no_run
 //! use std::sync::Arc;
 //! use millstream_protocol::api::plugin::WorkerLimits;
-//! use millstream_runtime::{LogLine, LogSink, Outcome, Runtime, RuntimeConfig, WorkerSetup};
+//! use millstream_runtime::{
+//!     EmptyState, LogLine, LogSink, Outcome, Runtime, RuntimeConfig, WorkerSetup,
+//! };
 //!
 //! struct Print;
 //! impl LogSink for Print {
@@ -48,8 +53,10 @@
 //!     config: vec![("min-mag".into(), "4.5".into())],
 //!     limits: WorkerLimits::default(),
 //!     logs: Arc::new(Print),
+//!     state: Arc::new(EmptyState),
 //! })?;
-//! for outcome in worker.handle(&batches)?.iter() {
+//! let handled = worker.handle(&batches)?;
+//! for outcome in &handled.outcomes {
 //!     if let Outcome::Emit(emit) = outcome {
 //!         println!("record {} gives {:?}", emit.input, emit.value);
 //!     }
@@ -61,19 +68,29 @@
 mod bindings;
 mod engine;
 mod fit;
+mod guest;
 mod host;
 mod instance;
 mod limiter;
 mod logs;
+mod metrics;
 mod outcomes;
 mod plugin;
+mod records;
+mod state;
 
 pub use engine::{EPOCH_TICK, Runtime, RuntimeConfig, RuntimeError};
 pub use fit::RefusedError;
-pub use instance::{CallError, Instance, StartError, WorkerSetup};
+pub use instance::{CallError, Handled, Instance, StartError, WorkerSetup};
 pub use logs::{LogLine, LogSink, MAX_LOG_CONTEXT_BYTES, MAX_LOG_MESSAGE_BYTES};
+pub use metrics::{MAX_METRIC_NAME_BYTES, MAX_METRICS, Metric};
 pub use outcomes::{
-    BadOutput, Emit, EmitHeaders, MAX_OUTPUT_BYTES, MAX_REASON_BYTES, MAX_RETRY_MS, Outcome,
-    OutcomeIter, Outcomes,
+    BadOutput, BadOutputPlace, Emit, EmitHeaders, MAX_OUTPUT_BYTES, MAX_REASON_BYTES, MAX_RETRY_MS,
+    Outcome, OutcomeIter, Outcomes,
 };
 pub use plugin::{Plugin, digest};
+pub use state::{
+    EmptyState, MAX_STATE_CALLS, MAX_STATE_CHANGE_BYTES, MAX_STATE_KEY_BYTES, MAX_STATE_PAGE_BYTES,
+    MAX_STATE_PAGE_ENTRIES, MAX_STATE_VALUE_BYTES, STATE_CHANGE_OVERHEAD_BYTES, StateChanges,
+    StateReadError, StateReader, StateVisitor, scan_start,
+};

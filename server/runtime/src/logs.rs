@@ -17,7 +17,7 @@ pub const MAX_LOG_CONTEXT_BYTES: usize = 128;
 const LAST_WORDS_LINES: usize = 4;
 
 /// The context of lines that come from the host.
-const HOST_CONTEXT: &str = "millstream";
+pub(crate) const HOST_CONTEXT: &str = "millstream";
 
 /// Marks where a line was cut.
 const CUT: &str = "…";

@@ -3,7 +3,7 @@
 //! The format is that of `wit/batch-handler.wit`. A guest is not trusted: every length is compared
 //! with what is there, every count with a named limit, before the broker sees any of it.
 
-use std::str;
+use std::{fmt, str};
 
 use bytes::Bytes;
 use millstream_protocol::TimestampMs;
@@ -24,18 +24,37 @@ pub const MAX_RETRY_MS: u32 = 86_400_000;
 /// How far from 1970 an emitted timestamp may be, milliseconds: the end of the year 9999.
 const MAX_TIMESTAMP_MS: TimestampMs = 253_402_300_799_999;
 
-const EMIT: u8 = 0;
-const REJECT: u8 = 1;
-const RETRY: u8 = 2;
+/// Kinds of entries.
+pub(crate) const EMIT: u8 = 0;
+pub(crate) const REJECT: u8 = 1;
+pub(crate) const RETRY: u8 = 2;
 
 /// What a guest returned breaks the format or a limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("bad outcomes at byte {at}: {what}")]
+#[error("bad outcomes {at}: {what}")]
 pub struct BadOutput {
-    /// Where in the returned bytes.
-    pub at: usize,
+    /// Where in what it returned.
+    pub at: BadOutputPlace,
     /// What is wrong there.
     pub what: String,
+}
+
+/// A place in what a guest returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadOutputPlace {
+    /// Of a batch handler: the byte.
+    Byte(usize),
+    /// Of a record handler: the index of the input record among all records of the call.
+    Input(u32),
+}
+
+impl fmt::Display for BadOutputPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Byte(at) => write!(f, "at byte {at}"),
+            Self::Input(input) => write!(f, "for input {input}"),
+        }
+    }
 }
 
 /// The outcome of an input record. A record without one is dropped: done, with no output.
@@ -157,7 +176,7 @@ impl Outcomes {
                 bytes.len()
             );
             return Err(BadOutput {
-                at: MAX_OUTPUT_BYTES,
+                at: BadOutputPlace::Byte(MAX_OUTPUT_BYTES),
                 what,
             });
         }
@@ -172,7 +191,10 @@ impl Outcomes {
         let mut last: Option<(u32, Kind, u32)> = None;
         while walk.cursor.at < bytes.len() {
             let at = walk.cursor.at;
-            let bad = |what| BadOutput { at, what };
+            let bad = |what| BadOutput {
+                at: BadOutputPlace::Byte(at),
+                what,
+            };
             let outcome = walk.next_outcome().map_err(bad)?;
             let input = outcome.input();
             if input >= expected.records {

@@ -71,7 +71,7 @@ fn check_bad(returned: &[u8], at: usize, what: &str) {
     assert_eq!(
         error,
         BadOutput {
-            at,
+            at: BadOutputPlace::Byte(at),
             what: what.into()
         }
     );

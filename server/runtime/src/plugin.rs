@@ -6,10 +6,9 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
-use crate::bindings::PluginPre;
 use crate::engine::Shared;
-use crate::fit::{self, RefusedError};
-use crate::host::HostState;
+use crate::fit::{self, Fit, RefusedError};
+use crate::guest::GuestPre;
 use crate::instance::{Instance, StartError, WorkerSetup};
 
 /// A compiled component of which any number of workers can be started. Cheap to clone.
@@ -20,7 +19,7 @@ pub struct Plugin {
 
 struct Inner {
     shared: Arc<Shared>,
-    pre: PluginPre<HostState>,
+    pre: GuestPre,
     digest: String,
     component_bytes: usize,
     imports: Vec<String>,
@@ -39,13 +38,13 @@ pub fn digest(component: &[u8]) -> String {
 impl Plugin {
     pub(crate) fn compile(shared: Arc<Shared>, bytes: &[u8]) -> Result<Self, RefusedError> {
         fit::check_preamble(bytes)?;
-        let component = Component::from_binary(&shared.engine, bytes).map_err(|error| {
-            RefusedError::Invalid {
-                reason: format!("{error:#}"),
-            }
-        })?;
-        let imports = fit::check_names(&shared.engine, &component)?;
+        let invalid = |error: wasmtime::Error| RefusedError::Invalid {
+            reason: format!("{error:#}"),
+        };
+        let component = Component::from_binary(&shared.engine, bytes).map_err(invalid)?;
+        let Fit { imports, handler } = fit::check_names(&shared.engine, &component)?;
         let pre = fit::check_types(&shared.linker, &component)?;
+        let pre = GuestPre::new(pre, handler).map_err(invalid)?;
         let (digest, component_bytes) = (digest(bytes), bytes.len());
         Ok(Self {
             inner: Arc::new(Inner {

@@ -7,13 +7,16 @@
 //!
 //! - this file: the state behind one worker's store, and the linker
 //! - `granted`: `wasi:logging` and `wasi:config`
+//! - `state`, `metrics`: `millstream:plugin/state` and `metrics`
 //! - `clocks`, `random`, `stdio`: the parts of WASI that are ours
 //!
 //! The rest of WASI (`wasi:io`, the empty command line and file system) is wasmtime-wasi's.
 
 mod clocks;
 mod granted;
+mod metrics;
 mod random;
+mod state;
 mod stdio;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,11 +30,16 @@ use wasmtime_wasi::p2::bindings::{
 };
 
 use self::random::RandomStream;
+use self::state::CallState;
+pub(crate) use self::state::StateAccess;
+use crate::bindings::millstream::plugin::{metrics as plugin_metrics, state as plugin_state};
 use crate::bindings::wasi::config::store;
 use crate::bindings::wasi::logging::logging;
 use crate::instance::WorkerSetup;
 use crate::limiter::Limiter;
 use crate::logs::Logs;
+use crate::metrics::Metrics;
+use crate::state::StateChanges;
 
 /// Streams, pollables and errors that a guest may hold at once.
 const MAX_RESOURCES: usize = 1_024;
@@ -41,6 +49,8 @@ pub(crate) struct HostState {
     pub(crate) limiter: Limiter,
     logs: Arc<Mutex<Logs>>,
     config: Vec<(String, String)>,
+    state: CallState,
+    pub(crate) metrics: Metrics,
     time_ms: TimestampMs,
     random: RandomStream,
     table: ResourceTable,
@@ -57,6 +67,8 @@ impl HostState {
             limiter: Limiter::new(memory_bytes),
             logs: Arc::new(Mutex::new(logs)),
             config: setup.config.clone(),
+            state: CallState::new(Arc::clone(&setup.state)),
+            metrics: Metrics::default(),
             time_ms: 0,
             random: RandomStream::new(&setup.deployment, &setup.topic, setup.partition),
             table,
@@ -65,12 +77,23 @@ impl HostState {
         }
     }
 
-    /// Sets clocks and randomness for a call, and begins its log.
-    pub(crate) fn begin_call(&mut self, position: Offset, time_ms: TimestampMs) {
+    /// Sets clocks and randomness for a call, and begins its log and its changes of the state.
+    pub(crate) fn begin_call(
+        &mut self,
+        position: Offset,
+        time_ms: TimestampMs,
+        access: StateAccess,
+    ) {
         self.limiter.forget();
         self.time_ms = time_ms;
         self.random.seek(position);
         self.logs().begin_call();
+        self.state.begin_call(access);
+    }
+
+    /// What the call has changed in the state.
+    pub(crate) fn take_changes(&mut self) -> StateChanges {
+        self.state.take_changes()
     }
 
     pub(crate) fn logs(&self) -> MutexGuard<'_, Logs> {
@@ -93,6 +116,8 @@ type Own = HasSelf<HostState>;
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     logging::add_to_linker::<_, Own>(linker, |state| state)?;
     store::add_to_linker::<_, Own>(linker, |state| state)?;
+    plugin_state::add_to_linker::<_, Own>(linker, |state| state)?;
+    plugin_metrics::add_to_linker::<_, Own>(linker, |state| state)?;
     add_own_wasi(linker)?;
     add_io(linker)?;
     add_command_line(linker)?;

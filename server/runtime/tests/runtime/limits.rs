@@ -1,7 +1,7 @@
 //! Guests that go too far: each is stopped, says why, and is spent.
 
 use millstream_protocol::api::plugin::{LogLevel, WorkerLimits};
-use millstream_runtime::{BadOutput, CallError, Instance, StartError, WorkerSetup};
+use millstream_runtime::{BadOutput, BadOutputPlace, CallError, Instance, StartError, WorkerSetup};
 
 use crate::handwritten::{EMPTY, Guest};
 use crate::{RUNTIME, batch, setup};
@@ -174,7 +174,7 @@ fn outcomes_that_lie_are_refused() {
         assert_eq!(
             error,
             CallError::BadOutput(BadOutput {
-                at: 0,
+                at: BadOutputPlace::Byte(0),
                 what: what.into()
             })
         );
@@ -199,7 +199,7 @@ fn outputs_of_one_record_are_limited() {
         ..WorkerLimits::default()
     };
     let expect = BadOutput {
-        at: 10,
+        at: BadOutputPlace::Byte(10),
         what: "input 0 has more than 1 outputs".into(),
     };
     assert_eq!(fail(handle, &data, limits), CallError::BadOutput(expect));
@@ -224,7 +224,7 @@ fn what_are_no_batches_is_not_handed_over() {
         assert!(matches!(error, CallError::BadInput(_)), "{error}");
     }
     let two = [good.clone(), batch(1, &[b"b", b"c"])].concat();
-    assert_eq!(worker.handle(&two).unwrap().records(), 3);
+    assert_eq!(worker.handle(&two).unwrap().outcomes.records(), 3);
 }
 
 #[test]

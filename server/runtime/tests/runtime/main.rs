@@ -6,8 +6,11 @@
 mod built;
 mod handwritten;
 mod limits;
+mod metrics;
 mod quake_alert;
+mod records;
 mod refused;
+mod state;
 mod virtual_wasi;
 
 use std::sync::{Arc, LazyLock, Mutex};
@@ -16,7 +19,8 @@ use bytes::Bytes;
 use millstream_protocol::api::plugin::{LogLevel, WorkerLimits};
 use millstream_protocol::batch::{BatchBuilder, Compression, Header, assign};
 use millstream_runtime::{
-    Instance, LogLine, LogSink, Outcomes, Plugin, Runtime, RuntimeConfig, WorkerSetup,
+    EmptyState, Handled, Instance, LogLine, LogSink, Outcomes, Plugin, Runtime, RuntimeConfig,
+    WorkerSetup,
 };
 
 /// One engine for all tests: it is meant to be shared.
@@ -30,6 +34,7 @@ const _: () = {
     is_shared::<Runtime>();
     is_shared::<Plugin>();
     is_shared::<Outcomes>();
+    is_shared::<Handled>();
     is_send::<Instance>();
 };
 
@@ -65,6 +70,7 @@ fn setup() -> (WorkerSetup, Arc<Kept>) {
         config: vec![("color".into(), "blue".into())],
         limits: WorkerLimits::default(),
         logs: kept.clone(),
+        state: Arc::new(EmptyState),
     };
     (setup, kept)
 }

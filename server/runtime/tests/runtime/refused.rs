@@ -109,6 +109,17 @@ fn an_import_of_another_version_is_named_with_the_one_served() {
          `wasi:config/store@0.2.0-rc.1`",
     );
     check_import(
+        r#"(import "millstream:plugin/metrics@0.1.1" (instance))
+           (import "millstream:plugin/metrics@1.0.0" (instance))"#,
+        "the component imports `millstream:plugin/metrics@1.0.0`, but this broker serves \
+         `millstream:plugin/metrics@0.1.0`",
+    );
+    check_import(
+        r#"(import "millstream:plugin/state@0.2.0" (instance))"#,
+        "the component imports `millstream:plugin/state@0.2.0`, but this broker serves \
+         `millstream:plugin/state@0.1.0`",
+    );
+    check_import(
         r#"(import "wasi:clocks/wall-clock@0.3.0" (instance))"#,
         "the component imports `wasi:clocks/wall-clock@0.3.0`, but this broker serves \
          `wasi:clocks/wall-clock@0.2.0`",
@@ -147,6 +158,23 @@ fn an_import_of_a_function_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_function_that_state_has_not_is_named() {
+    let imports = r#"(import "millstream:plugin/state@0.1.0" (instance
+        (export "increment" (func (param "key" (list u8)) (result u64)))))"#;
+    let component = Guest {
+        imports,
+        ..Guest::default()
+    }
+    .component();
+    let error = RUNTIME.compile(&component).unwrap_err();
+    let RefusedError::Import { import, problem } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(import, "millstream:plugin/state@0.1.0");
+    assert!(problem.contains("increment"), "{problem}");
+}
+
+#[test]
 fn a_missing_export_is_named() {
     check(
         &wat::parse_str("(component)").unwrap(),
@@ -154,7 +182,8 @@ fn a_missing_export_is_named() {
     );
     check_exports(
         r#"(export "millstream:plugin/lifecycle@0.1.0" (instance $lifecycle))"#,
-        "the component lacks the export `millstream:plugin/batch-handler@0.1.0`",
+        "the component lacks the export `millstream:plugin/batch-handler@0.1.0` or \
+         `millstream:plugin/record-handler@0.1.0`",
     );
     // A program's component, as `cargo build` makes it of a `main`.
     check_exports(
@@ -189,5 +218,35 @@ fn an_export_of_another_type_is_named_with_the_one_called() {
         "the component exports `millstream:plugin/batch-handler@0.1.0`, whose `handle` is \
          `func(string) -> result<list<u8>, string>`, but this broker calls \
          `func(list<u8>) -> result<list<u8>, string>`",
+    );
+}
+
+#[test]
+fn a_component_with_both_handlers_is_refused() {
+    let records = r#"(export "millstream:plugin/record-handler@0.1.0" (instance $batch-handler))"#;
+    check_exports(
+        &format!("{EXPORTS} {records}"),
+        "the component exports `millstream:plugin/record-handler@0.1.0`, but also \
+         `millstream:plugin/batch-handler@0.1.0`: a component has one handler",
+    );
+}
+
+#[test]
+fn a_record_handler_of_another_type_is_named_with_the_one_called() {
+    check_exports(
+        &EXPORTS.replace("batch-handler@0.1.0", "record-handler@0.1.0"),
+        "the component exports `millstream:plugin/record-handler@0.1.0`, whose `handle` is \
+         `func(list<u8>) -> result<list<u8>, string>`, but this broker calls \
+         `func(list<record { offset: u64, timestamp-ms: s64, key: option<list<u8>>, \
+         value: option<list<u8>>, headers: list<record { name: string, value: option<list<u8>> }> }>) \
+         -> result<list<variant { emit(list<record { output: u32, timestamp-ms: option<s64>, \
+         key: option<list<u8>>, value: option<list<u8>>, \
+         headers: list<record { name: string, value: option<list<u8>> }> }>), drop, \
+         reject(string), retry(record { after-ms: u32, reason: string }) }>, string>`",
+    );
+    check_exports(
+        &EXPORTS.replace("batch-handler@0.1.0", "record-handler@0.2.0"),
+        "the component exports `millstream:plugin/record-handler@0.2.0`, but this broker calls \
+         `millstream:plugin/record-handler@0.1.0`",
     );
 }

@@ -12,7 +12,7 @@ static PROBE: LazyLock<Plugin> = LazyLock::new(|| {
     RUNTIME.compile(&component).unwrap()
 });
 
-fn start() -> (Instance, Arc<Kept>) {
+pub(crate) fn start() -> (Instance, Arc<Kept>) {
     let (setup, kept) = setup();
     (PROBE.start(setup).unwrap(), kept)
 }
@@ -22,7 +22,8 @@ fn find_at(offset: u64, command: &str) -> String {
     let (mut worker, _) = start();
     let outcomes = worker
         .handle(&batch(offset, &[command.as_bytes()]))
-        .unwrap();
+        .unwrap()
+        .outcomes;
     let found: Vec<_> = outcomes.iter().collect();
     let [Outcome::Emit(emit)] = found[..] else {
         panic!("{found:?}")
@@ -128,7 +129,8 @@ fn a_handlers_failures_arrive() {
     let (mut worker, _) = start();
     let outcomes = worker
         .handle(&batch(0, &[b"drop", b"reject", b"retry", b"forward"]))
-        .unwrap();
+        .unwrap()
+        .outcomes;
     let outcomes: Vec<_> = outcomes.iter().collect();
     let [first, second, Outcome::Emit(emit)] = outcomes[..] else {
         panic!("{outcomes:?}")

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use millstream_plugin::{Context, Failure, NewRecord, Output, Outputs, Record, log};
+use millstream_plugin::{Context, Failure, NewRecord, Output, Outputs, Record, log, metrics};
 
 struct Probe {
     context: Context,
@@ -65,6 +65,16 @@ fn handle(probe: &mut Probe, record: Record<'_>, out: &mut Outputs<'_>) -> Resul
         "log" => {
             log::warn("logged");
             "logged".to_owned()
+        }
+        "measure" => {
+            metrics::counter_add("measured", 2);
+            metrics::gauge_set("offset", record.offset() as f64);
+            "measured".to_owned()
+        }
+        "mismeasure" => {
+            metrics::counter_add("no such\nname", 1);
+            metrics::gauge_set("nowhere", f64::NAN);
+            "mismeasured".to_owned()
         }
         "panic" => panic!("as told"),
         "exit" => std::process::exit(3),

@@ -1,0 +1,133 @@
+//! `millstream:plugin/state`: what is stored, under what the call has changed.
+
+use std::sync::Arc;
+
+use wasmtime::bail;
+
+use super::HostState;
+use crate::bindings::millstream::plugin::state::{self, Entry, Error, Page};
+use crate::state::{
+    MAX_STATE_CALLS, MAX_STATE_CHANGE_BYTES, MAX_STATE_KEY_BYTES, MAX_STATE_VALUE_BYTES,
+    QuotaExceeded, StateChanges, StateReader, read_page,
+};
+
+/// Whether a call may change the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StateAccess {
+    ReadOnly,
+    ReadWrite,
+}
+
+/// The state as one call sees it.
+pub(super) struct CallState {
+    reader: Arc<dyn StateReader>,
+    access: StateAccess,
+    changes: StateChanges,
+    /// Calls of `state` so far.
+    calls: u32,
+}
+
+impl CallState {
+    pub(super) fn new(reader: Arc<dyn StateReader>) -> Self {
+        Self {
+            reader,
+            access: StateAccess::ReadOnly,
+            changes: StateChanges::default(),
+            calls: 0,
+        }
+    }
+
+    pub(super) fn begin_call(&mut self, access: StateAccess) {
+        self.access = access;
+        self.changes = StateChanges::default();
+        self.calls = 0;
+    }
+
+    pub(super) fn take_changes(&mut self) -> StateChanges {
+        std::mem::take(&mut self.changes)
+    }
+
+    fn count_call(&mut self) -> wasmtime::Result<()> {
+        self.calls += 1;
+        if self.calls > MAX_STATE_CALLS {
+            bail!("state was called more than {MAX_STATE_CALLS} times in one call");
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), Error> {
+        if self.access == StateAccess::ReadOnly {
+            return Err(Error::ReadOnly);
+        }
+        check_len("key", &key, MAX_STATE_KEY_BYTES)?;
+        if let Some(value) = &value {
+            check_len("value", value, MAX_STATE_VALUE_BYTES)?;
+        }
+        self.changes
+            .set(key, value)
+            .map_err(|QuotaExceeded { bytes }| {
+                Error::QuotaExceeded(format!(
+                    "the changes of the call would have {bytes} bytes, more than \
+                     {MAX_STATE_CHANGE_BYTES}"
+                ))
+            })
+    }
+}
+
+fn check_len(what: &str, bytes: &[u8], limit: usize) -> Result<(), Error> {
+    if bytes.len() > limit {
+        return Err(Error::TooLarge(format!(
+            "a {what} of {} bytes, more than {limit}",
+            bytes.len()
+        )));
+    }
+    Ok(())
+}
+
+impl state::Host for HostState {
+    fn get(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
+        self.state.count_call()?;
+        if let Err(error) = check_len("key", &key, MAX_STATE_KEY_BYTES) {
+            return Ok(Err(error));
+        }
+        let value = match self.state.changes.get(&key) {
+            Some(changed) => changed.map(<[u8]>::to_vec),
+            None => self.state.reader.get(&key)?,
+        };
+        Ok(Ok(value))
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
+        self.state.count_call()?;
+        Ok(self.state.change(key, Some(value)))
+    }
+
+    fn delete(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
+        self.state.count_call()?;
+        Ok(self.state.change(key, None))
+    }
+
+    fn scan(
+        &mut self,
+        prefix: Vec<u8>,
+        after: Option<Vec<u8>>,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Page, Error>> {
+        self.state.count_call()?;
+        let after = after.as_deref();
+        let checked = check_len("prefix", &prefix, MAX_STATE_KEY_BYTES)
+            .and_then(|()| check_len("key", after.unwrap_or_default(), MAX_STATE_KEY_BYTES));
+        if let Err(error) = checked {
+            return Ok(Err(error));
+        }
+        let CallState {
+            reader, changes, ..
+        } = &self.state;
+        let page = read_page(reader.as_ref(), changes, &prefix, after, limit as usize)?;
+        let entries = page.entries.into_iter();
+        Ok(Ok(Page {
+            entries: entries.map(|(key, value)| Entry { key, value }).collect(),
+            more: page.more,
+        }))
+    }
+}
