@@ -64,8 +64,8 @@ pub use millstream_protocol::api::group::{
 pub use millstream_protocol::api::hello::{BrokerDescription, HelloResponse};
 pub use millstream_protocol::api::offsets::{ListedOffset, Position};
 pub use millstream_protocol::api::plugin::{
-    DeploymentDescription, DeploymentSpec, LogLevel, OutputSpec, PluginLogLine, WorkerDescription,
-    WorkerLimits, WorkerState,
+    DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailureAction, FailurePolicy,
+    HoldBack, LogLevel, OutputSpec, PluginLogLine, WorkerDescription, WorkerLimits, WorkerState,
 };
 pub use millstream_protocol::api::topic::{
     Cleanup, Durability, PartitionDescription, TopicConfig, TopicDescription, TopicSelection,

@@ -36,6 +36,11 @@ pub type TimestampMs = i64;
 pub struct TopicId(pub Uuid);
 
 impl TopicId {
+    /// The topic that these 16 bytes stand for.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
     /// The 16 bytes that stand for the topic in checksums and file headers.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()

@@ -86,6 +86,23 @@ pub(crate) fn replay<E: From<WireError>>(
     partition: &Partition,
     mut each: impl FnMut(Option<&[u8]>, Option<&[u8]>) -> Result<(), E>,
 ) -> Result<(), E> {
+    each_batch(partition, |batch| {
+        let records = batch
+            .records()
+            .map_err(|e| E::from(errors::from_batch(e)))?;
+        for record in records.iter() {
+            let record = record.map_err(|e| E::from(errors::from_batch(e)))?;
+            each(record.key, record.value)?;
+        }
+        Ok(())
+    })
+}
+
+/// Reads a whole partition from its start, batch by batch. It may block on the disk.
+pub(crate) fn each_batch<E: From<WireError>>(
+    partition: &Partition,
+    mut each: impl FnMut(&RecordBatch) -> Result<(), E>,
+) -> Result<(), E> {
     let visible = partition.visible();
     let reader = partition.reader();
     let mut offset = visible.log_start_offset;
@@ -93,13 +110,7 @@ pub(crate) fn replay<E: From<WireError>>(
         let read = reader.read_blocking(offset, REPLAY_BYTES)?;
         for bytes in read.batches {
             let batch = RecordBatch::parse(bytes).map_err(|e| E::from(errors::from_batch(e)))?;
-            let records = batch
-                .records()
-                .map_err(|e| E::from(errors::from_batch(e)))?;
-            for record in records.iter() {
-                let record = record.map_err(|e| E::from(errors::from_batch(e)))?;
-                each(record.key, record.value)?;
-            }
+            each(&batch)?;
         }
         if read.next_offset <= offset {
             break;

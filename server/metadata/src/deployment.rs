@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use millstream_protocol::TimestampMs;
-use millstream_protocol::api::plugin::{DeploymentSpec, WorkerLimits};
+use millstream_protocol::api::plugin::{
+    DeploymentSpec, FailureAction, FailurePolicy, WorkerLimits,
+};
 use millstream_protocol::limits::{MAX_COMPONENT_BYTES, MAX_DEPLOYMENT_CONFIG_BYTES};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -16,8 +18,8 @@ use crate::error::{
 };
 use crate::image::Image;
 use crate::limits::{
-    Limits, MAX_CONFIG_ENTRIES, MAX_IMPORTS, MAX_INPUTS, MAX_OUTPUTS, MIN_WORKER_MEMORY_BYTES,
-    WorkerBudget,
+    Limits, MAX_ATTEMPTS, MAX_BACK_OFF_MS, MAX_CONFIG_ENTRIES, MAX_IMPORTS, MAX_INPUTS,
+    MAX_OUTPUTS, MIN_WORKER_MEMORY_BYTES, WorkerBudget,
 };
 use crate::loops::find_loop;
 use crate::names::{check_name, check_name_for, check_not_reserved};
@@ -61,13 +63,11 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// Whether the topic of this name is one of its inputs or outputs.
+    /// Whether the topic of this name is one of its inputs or outputs, or takes its dead letters.
     pub fn uses(&self, topic: &str) -> bool {
-        let outputs = self.spec.outputs.iter().map(|output| &output.topic);
-        self.spec
-            .inputs
-            .iter()
-            .chain(outputs)
+        let inputs = self.spec.inputs.iter().map(String::as_str);
+        inputs
+            .chain(self.spec.written_topics())
             .any(|used| used == topic)
     }
 }
@@ -80,6 +80,7 @@ impl Image {
         self.check_inputs(spec)?;
         self.check_outputs(spec)?;
         check_config(spec)?;
+        check_failure_policy(&spec.on_failure)?;
         check_worker_limits(&spec.limits, &limits.worker)?;
         match find_loop(self, spec) {
             Some(path) => Err(SpecError::Loop { path }),
@@ -228,6 +229,24 @@ fn check_config(spec: &DeploymentSpec) -> Result<(), SpecError> {
         .into());
     }
     check_unique("configuration key", spec.config.iter().map(|(key, _)| key))
+}
+
+/// A dead-letter topic need not be there: it is made with the deployment.
+fn check_failure_policy(policy: &FailurePolicy) -> Result<(), SpecError> {
+    let attempts = (policy.attempts.into(), 1, MAX_ATTEMPTS.into());
+    let longest = (policy.longest_back_off_ms.into(), 0, MAX_BACK_OFF_MS.into());
+    let first = (policy.first_back_off_ms.into(), 0, longest.0);
+    for (what, (given, min, max)) in [
+        ("attempts", attempts),
+        ("longest_back_off_ms", longest),
+        ("first_back_off_ms", first),
+    ] {
+        OutOfRange::check(what, given, min, max)?;
+    }
+    match &policy.finally {
+        FailureAction::DeadLetter { topic } => Ok(check_name_for(Actor::User, "topic", topic)?),
+        FailureAction::Skip | FailureAction::Pause => Ok(()),
+    }
 }
 
 fn check_worker_limits(limits: &WorkerLimits, budget: &WorkerBudget) -> Result<(), OutOfRange> {

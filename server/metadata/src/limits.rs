@@ -5,6 +5,12 @@ use millstream_protocol::limits::{
     MAX_PARTITIONS_PER_TOPIC,
 };
 
+/// How often a deployment may have a record tried.
+pub const MAX_ATTEMPTS: u32 = 1_000_000;
+
+/// The longest wait between two attempts, milliseconds: a day.
+pub const MAX_BACK_OFF_MS: u32 = 86_400_000;
+
 /// One encoded record of the metadata log, bytes.
 pub const MAX_RECORD_BYTES: usize = 1 << 20;
 

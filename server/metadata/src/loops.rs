@@ -1,7 +1,7 @@
 //! Deployments that feed themselves.
 //!
 //! A record that comes back to where it came from goes round for ever. Deployments are edges from
-//! their input topics to their output topics; a new one may not close a circle, on its own or
+//! their input topics to their output topics and their dead-letter topic; a new one may not close a circle, on its own or
 //! through others.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,9 +17,9 @@ pub(crate) fn find_loop(image: &Image, spec: &DeploymentSpec) -> Option<Vec<Stri
     // From each topic reached: the deployment and the topic that lead to it.
     let mut came_from: BTreeMap<&str, Option<(&str, &str)>> = BTreeMap::new();
     let mut queue = VecDeque::new();
-    for output in &spec.outputs {
-        if came_from.insert(&output.topic, None).is_none() {
-            queue.push_back(output.topic.as_str());
+    for topic in spec.written_topics() {
+        if came_from.insert(topic, None).is_none() {
+            queue.push_back(topic);
         }
     }
     while let Some(topic) = queue.pop_front() {
@@ -31,10 +31,10 @@ pub(crate) fn find_loop(image: &Image, spec: &DeploymentSpec) -> Option<Vec<Stri
             if !reader.inputs.iter().any(|input| input == topic) {
                 continue;
             }
-            for output in &reader.outputs {
-                if !came_from.contains_key(output.topic.as_str()) {
-                    came_from.insert(&output.topic, Some((&reader.name, topic)));
-                    queue.push_back(&output.topic);
+            for written in reader.written_topics() {
+                if !came_from.contains_key(written) {
+                    came_from.insert(written, Some((&reader.name, topic)));
+                    queue.push_back(written);
                 }
             }
         }

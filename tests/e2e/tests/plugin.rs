@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use millstream::{
-    Admin, Client, DeploymentSpec, ErrorCode, MemberKind, OutputSpec, Position, ProduceRecord,
-    WorkerLimits, WorkerState,
+    Admin, Client, DeliveryGuarantee, DeploymentSpec, ErrorCode, FailurePolicy, MemberKind,
+    OutputSpec, Position, ProduceRecord, WorkerLimits, WorkerState,
 };
 use millstream_e2e::artifacts::quake_alert;
 use millstream_e2e::broker::Broker;
@@ -36,6 +36,8 @@ fn spec() -> DeploymentSpec {
         config: Vec::new(),
         start: Position::Earliest,
         limits: WorkerLimits::default(),
+        delivery: DeliveryGuarantee::default(),
+        on_failure: FailurePolicy::default_for(NAME),
     }
 }
 

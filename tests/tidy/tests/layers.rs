@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("millstream-log", &["millstream-protocol"]),
     ("millstream-group", &["millstream-protocol"]),
     ("millstream-metadata", &["millstream-protocol"]),
+    ("millstream-worker", &["millstream-protocol"]),
     // L2
     (
         "millstream",
@@ -33,6 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "millstream-protocol",
             "millstream-runtime",
             "millstream-transport",
+            "millstream-worker",
         ],
     ),
     // L4
@@ -72,6 +74,7 @@ const PURE: &[&str] = &[
     "millstream-group",
     "millstream-metadata",
     "millstream-protocol",
+    "millstream-worker",
 ];
 
 const IMPURE_CRATES: &[&str] = &[

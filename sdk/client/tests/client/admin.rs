@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use millstream::{
-    DeploymentSpec, Durability, ErrorCode, OffsetCommit, OutputSpec, Position, TopicSelection,
-    WorkerLimits,
+    DeliveryGuarantee, DeploymentSpec, Durability, ErrorCode, FailurePolicy, OffsetCommit,
+    OutputSpec, Position, TopicSelection, WorkerLimits,
 };
 use millstream_protocol::api::Request;
 
@@ -297,5 +297,7 @@ fn spec(name: &str) -> DeploymentSpec {
         config: Vec::new(),
         start: Position::Earliest,
         limits: WorkerLimits::default(),
+        delivery: DeliveryGuarantee::default(),
+        on_failure: FailurePolicy::default_for(name),
     }
 }

@@ -28,6 +28,93 @@ pub struct DeploymentSpec {
     pub start: Position,
     /// The limits of one worker.
     pub limits: WorkerLimits,
+    /// How often an input record's outputs may come.
+    pub delivery: DeliveryGuarantee,
+    /// What becomes of a record that cannot be handled.
+    pub on_failure: FailurePolicy,
+}
+
+impl DeploymentSpec {
+    /// The topics that its workers write: outputs, and dead letters.
+    pub fn written_topics(&self) -> impl Iterator<Item = &str> {
+        let outputs = self.outputs.iter().map(|output| output.topic.as_str());
+        let dead_letters = match &self.on_failure.finally {
+            FailureAction::DeadLetter { topic } => Some(topic.as_str()),
+            FailureAction::Skip | FailureAction::Pause => None,
+        };
+        outputs.chain(dead_letters)
+    }
+}
+
+/// How often the outputs of an input record may come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeliveryGuarantee {
+    /// Once, whatever crashes: they go through the worker's journal.
+    #[default]
+    ExactlyOnce,
+    /// Once, and after a crash perhaps again: they go straight to their topics.
+    AtLeastOnce,
+}
+
+/// What becomes of a record that cannot be handled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailurePolicy {
+    /// How often a record is tried, at least once. One that the guest rejects is not tried again.
+    pub attempts: u32,
+    /// The wait after the first failed attempt, milliseconds; it doubles with every further one.
+    pub first_back_off_ms: u32,
+    /// The longest wait, milliseconds.
+    pub longest_back_off_ms: u32,
+    /// Which records wait while one is tried again.
+    pub holds_back: HoldBack,
+    /// What is done when the attempts are used up.
+    pub finally: FailureAction,
+}
+
+/// Which records wait while one of their partition is tried again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HoldBack {
+    /// Later ones of the same key.
+    #[default]
+    Key,
+    /// None.
+    Nothing,
+    /// All later ones.
+    Partition,
+}
+
+/// What is done with a record that was tried in vain, or rejected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureAction {
+    /// It goes to this topic, with where it came from and why.
+    DeadLetter {
+        /// The topic.
+        topic: String,
+    },
+    /// It is left out, and its offset logged.
+    Skip,
+    /// The worker stands still in front of it.
+    Pause,
+}
+
+impl FailurePolicy {
+    /// What a deployment of this name does unless told otherwise.
+    pub fn default_for(deployment: &str) -> Self {
+        Self {
+            attempts: 5,
+            first_back_off_ms: 100,
+            longest_back_off_ms: 10_000,
+            holds_back: HoldBack::default(),
+            finally: FailureAction::DeadLetter {
+                topic: dead_letter_topic(deployment),
+            },
+        }
+    }
+}
+
+/// The dead-letter topic of a deployment, unless another is named.
+pub fn dead_letter_topic(deployment: &str) -> String {
+    format!("{deployment}.dead-letters")
 }
 
 /// One output of a deployment.
@@ -141,8 +228,14 @@ pub struct WorkerDescription {
     pub records_in: u64,
     /// Records emitted since it started.
     pub records_out: u64,
-    /// Failed attempts and records that the guest refused for good, since it started.
+    /// Failed calls of the guest since it started.
     pub failures: u64,
+    /// Records that went to the dead-letter topic since it started.
+    pub dead_letters: u64,
+    /// Records that were left out since it started.
+    pub skipped: u64,
+    /// Records that wait to be tried again now, and those behind them.
+    pub parked: u64,
     /// The guest's linear memory now, bytes.
     pub memory_bytes: u64,
 }

@@ -16,9 +16,10 @@ use millstream_protocol::api::offsets::{
     DeleteRecords, DeleteRecordsResponse, ListOffsets, ListOffsetsResponse, ListedOffset, Position,
 };
 use millstream_protocol::api::plugin::{
-    DeployPlugin, DeploymentDescription, DeploymentSpec, DescribeDeployment, Follow,
-    ListDeployments, ListDeploymentsResponse, LogLevel, OpenPluginLogs, OutputSpec, PluginLogLine,
-    RemoveDeployment, WorkerDescription, WorkerLimits, WorkerState,
+    DeliveryGuarantee, DeployPlugin, DeploymentDescription, DeploymentSpec, DescribeDeployment,
+    FailureAction, FailurePolicy, Follow, HoldBack, ListDeployments, ListDeploymentsResponse,
+    LogLevel, OpenPluginLogs, OutputSpec, PluginLogLine, RemoveDeployment, WorkerDescription,
+    WorkerLimits, WorkerState,
 };
 use millstream_protocol::api::produce::{
     InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened, ProducerIdentity,
@@ -636,6 +637,16 @@ fn spec() -> DeploymentSpec {
             outputs_per_record: 2_000,
             log_lines_per_second: 100,
         },
+        delivery: DeliveryGuarantee::ExactlyOnce,
+        on_failure: FailurePolicy {
+            attempts: 5,
+            first_back_off_ms: 100,
+            longest_back_off_ms: 10_000,
+            holds_back: HoldBack::Key,
+            finally: FailureAction::DeadLetter {
+                topic: text("bad-orders"),
+            },
+        },
     }
 }
 
@@ -695,6 +706,9 @@ fn deployment() -> DeploymentDescription {
         records_in: 30,
         records_out: 40,
         failures: 5,
+        dead_letters: 6,
+        skipped: 7,
+        parked: 8,
         memory_bytes: 1 << 20,
     };
     DeploymentDescription {

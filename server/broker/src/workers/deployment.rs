@@ -8,41 +8,120 @@ use std::time::Duration;
 
 use millstream_group::error::Coded;
 use millstream_group::{Join, MemberHandle};
+use millstream_metadata::{Actor, Command, DeploymentId};
 use millstream_protocol::api::group::{
     AssignedPartition, CoordinatorMessage, MemberKind, NamedPartition, OffsetCommit,
 };
 use millstream_protocol::api::plugin::{DeploymentSpec, WorkerDescription};
-use millstream_protocol::{ErrorCode, TopicPartition, WireError};
-use millstream_runtime::Plugin;
+use millstream_protocol::api::topic::{AlterTopic, CreateTopic, Durability};
+use millstream_protocol::{ErrorCode, Offset, TopicId, TopicPartition, WireError};
+use millstream_runtime::{Plugin, StateReader, WorkerSetup};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
 
 use crate::clock;
+use crate::controller::Controller;
+use crate::errors;
 use crate::groups::{Groups, MemberMessages};
+use crate::partition::Partition;
 use crate::registry::Registry;
-use crate::workers::logs::DeploymentLogs;
+use crate::workers::journal;
+use crate::workers::logs::{DeploymentLogs, WorkerLog};
 use crate::workers::turn::Output;
-use crate::workers::worker::RunningWorker;
+use crate::workers::worker::{RunningWorker, Start};
 
 /// How long a deployment waits before it joins its group again.
 const REJOIN_AFTER: Duration = Duration::from_millis(500);
 
 /// What a deployment and its workers share.
 pub(crate) struct Shared {
+    pub(crate) deployment_id: DeploymentId,
     pub(crate) spec: DeploymentSpec,
     pub(crate) plugin: Plugin,
     pub(crate) outputs: Vec<Output>,
+    /// Where dead letters go, if they go anywhere.
+    pub(crate) dead_letters: Vec<Partition>,
     pub(crate) logs: Arc<DeploymentLogs>,
     /// Turns that may run at the same time on this broker, over all deployments.
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) groups: Arc<Groups>,
     pub(crate) partitions: Arc<Registry>,
+    pub(crate) controller: Arc<Controller>,
     pub(crate) membership: Mutex<Option<MemberHandle>>,
     /// The newest generation that the group has told.
     pub(crate) generation: AtomicU32,
 }
 
 impl Shared {
+    /// The journal of the worker at an input partition, made when it is not there. It is as
+    /// durable as what it keeps in step: the input and the outputs.
+    pub(crate) async fn journal_of(&self, input: &Partition) -> Result<Partition, WireError> {
+        let TopicPartition {
+            topic_id,
+            partition,
+        } = input.id();
+        let name = journal::topic_name(self.deployment_id, topic_id);
+        let image = self.controller.image();
+        let Some(input_topic) = image.topic_by_id(topic_id) else {
+            return Err(errors::partition_gone(input.id()));
+        };
+        let partitions = input_topic.partitions.len() as u32;
+        let outputs = self.spec.outputs.iter();
+        let mut all = outputs
+            .filter_map(|output| image.topic(&output.topic))
+            .chain([input_topic]);
+        let sync = all.any(|topic| topic.config.durability == Durability::Sync);
+        let durability = if sync {
+            Durability::Sync
+        } else {
+            Durability::Relaxed
+        };
+        match image.topic(&name) {
+            None => {
+                let topic = CreateTopic {
+                    name: name.clone(),
+                    partitions,
+                    config: journal::topic_config(durability),
+                };
+                let create = Command::CreateTopic {
+                    topic_id: TopicId(Uuid::new_v4()),
+                    topic,
+                    actor: Actor::Broker,
+                };
+                match self.controller.execute(create).await {
+                    // The worker of another partition was first.
+                    Err(error) if error.code == ErrorCode::TopicExists => {}
+                    created => {
+                        created?;
+                    }
+                }
+            }
+            Some(topic) => {
+                let change = AlterTopic {
+                    name: name.clone(),
+                    partitions: Some(partitions.max(topic.partitions.len() as u32)),
+                    durability: Some(durability),
+                    ..AlterTopic::default()
+                };
+                let actor = Actor::Broker;
+                self.controller
+                    .execute(Command::AlterTopic { change, actor })
+                    .await?;
+            }
+        }
+        let image = self.controller.image();
+        let journal = image.topic(&name).and_then(|topic| {
+            self.partitions.get(TopicPartition {
+                topic_id: topic.topic_id,
+                partition,
+            })
+        });
+        journal.ok_or_else(|| {
+            WireError::new(ErrorCode::NotReady, format!("topic {name} is not open yet"))
+        })
+    }
+
     /// Commits a worker's offset as the member that this deployment is.
     pub(crate) async fn commit(&self, commit: OffsetCommit) -> Result<(), WireError> {
         let member = *self.membership.lock();
@@ -58,6 +137,25 @@ impl Shared {
             .call(move |c| c.commit(member, generation, vec![commit], clock::now_ms()))
             .await?;
         committed.map_err(|error| error.to_wire())
+    }
+}
+
+/// What an instance at a partition is started with.
+pub(crate) fn setup(
+    spec: &DeploymentSpec,
+    log: WorkerLog,
+    state: Arc<dyn StateReader>,
+) -> WorkerSetup {
+    let outputs = spec.outputs.iter();
+    WorkerSetup {
+        deployment: spec.name.clone(),
+        topic: log.topic.clone(),
+        partition: log.partition,
+        outputs: outputs.map(|output| output.name.clone()).collect(),
+        config: spec.config.clone(),
+        limits: spec.limits.clone(),
+        logs: Arc::new(log),
+        state,
     }
 }
 
@@ -185,7 +283,7 @@ impl Member {
                     partitions,
                 }) => {
                     self.saw(generation);
-                    self.start_workers(partitions);
+                    self.start_workers(partitions, Start::Journal);
                 }
                 Some(CoordinatorMessage::Seek {
                     generation,
@@ -194,7 +292,7 @@ impl Member {
                     self.stop_workers(partitions.iter().map(named).collect())
                         .await;
                     self.saw(generation);
-                    self.start_workers(partitions);
+                    self.start_workers(partitions, Start::Reset);
                 }
                 Some(CoordinatorMessage::Revoke {
                     generation,
@@ -230,7 +328,7 @@ impl Member {
         self.workers.lock().keys().cloned().collect()
     }
 
-    fn start_workers(&self, partitions: Vec<AssignedPartition>) {
+    fn start_workers(&self, partitions: Vec<AssignedPartition>, start: fn(Offset) -> Start) {
         for assigned in partitions {
             let id = TopicPartition {
                 topic_id: assigned.topic_id,
@@ -240,7 +338,8 @@ impl Member {
             let Some(input) = self.shared.partitions.get(id) else {
                 continue;
             };
-            let worker = RunningWorker::start(Arc::clone(&self.shared), input, assigned.offset);
+            let worker =
+                RunningWorker::start(Arc::clone(&self.shared), input, start(assigned.offset));
             self.workers.lock().insert(named(&assigned), worker);
         }
     }

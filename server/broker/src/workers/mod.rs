@@ -1,8 +1,15 @@
 //! Deployments: WebAssembly components that work on the records of topics, next to the log.
 
 mod artefacts;
+mod dead_letter;
 mod deployment;
+mod input;
+mod journal;
 mod logs;
+mod mirror;
+mod progress;
+mod settle;
+mod state;
 mod turn;
 mod worker;
 
@@ -12,11 +19,12 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use millstream_metadata::{
-    Command, Deployment, DeploymentId, Limits, OnExisting, Plugin as PluginRecord,
+    Actor, Command, Deployment, DeploymentId, Limits, OnExisting, Plugin as PluginRecord,
 };
-use millstream_protocol::api::plugin::{DeploymentDescription, DeploymentSpec};
-use millstream_protocol::{ErrorCode, TopicPartition, WireError};
-use millstream_runtime::{Plugin, Runtime, RuntimeConfig};
+use millstream_protocol::api::plugin::{DeploymentDescription, DeploymentSpec, FailureAction};
+use millstream_protocol::api::topic::{CreateTopic, Durability, TopicConfig};
+use millstream_protocol::{ErrorCode, TopicId, TopicPartition, WireError};
+use millstream_runtime::{EmptyState, Plugin, Runtime, RuntimeConfig};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -27,10 +35,12 @@ use crate::controller::Controller;
 use crate::data_dir::DataDir;
 use crate::errors;
 use crate::groups::Groups;
+use crate::partition::Partition;
 use crate::registry::Registry;
 use artefacts::Artefacts;
 use deployment::{RunningDeployment, Shared};
 pub(crate) use logs::DeploymentLogs;
+use logs::WorkerLog;
 use turn::Output;
 
 /// Every deployment on this broker.
@@ -105,8 +115,10 @@ impl Deployments {
             return Err(errors::deployment_exists(&spec.name));
         }
         let plugin = self.compile(component.clone()).await?;
-        let shared = self.shared(spec.clone(), plugin)?;
-        let shared = try_start(shared).await?;
+        let deployment_id = DeploymentId(Uuid::new_v4());
+        let plugin = self.try_start(&spec, plugin).await?;
+        self.ensure_dead_letters(&spec).await?;
+        let shared = self.shared(deployment_id, spec.clone(), plugin)?;
 
         let (digest, component_bytes) = (shared.plugin.digest().to_owned(), component.len() as u64);
         let (artefacts, stored) = (Arc::clone(&self.artefacts), digest.clone());
@@ -117,7 +129,7 @@ impl Deployments {
             .map_err(|e| WireError::new(ErrorCode::StorageFailed, e.to_string()))?;
         let name = spec.name.clone();
         let command = Command::PutDeployment {
-            deployment_id: DeploymentId(Uuid::new_v4()),
+            deployment_id,
             spec,
             plugin: PluginRecord {
                 digest,
@@ -149,6 +161,7 @@ impl Deployments {
         if let Some(running) = running {
             running.stop().await;
         }
+        self.remove_journals(deployment.deployment_id).await?;
         let digest = &deployment.plugin.digest;
         if !self
             .controller
@@ -222,7 +235,7 @@ impl Deployments {
             .map_err(|error| WireError::new(ErrorCode::StorageFailed, error.to_string()))?;
         let plugin = self.compile(component.into()).await?;
         let name = deployment.spec.name.clone();
-        let shared = self.shared(deployment.spec, plugin)?;
+        let shared = self.shared(deployment.deployment_id, deployment.spec, plugin)?;
         self.running
             .lock()
             .insert(name, RunningDeployment::start(shared));
@@ -245,39 +258,117 @@ impl Deployments {
             .map_err(|error| errors::from_refused(&error))
     }
 
-    fn shared(&self, spec: DeploymentSpec, plugin: Plugin) -> Result<Shared, WireError> {
-        let image = self.controller.image();
-        let mut outputs = Vec::with_capacity(spec.outputs.len());
-        for output in &spec.outputs {
-            let topic = image
-                .topic(&output.topic)
-                .ok_or_else(|| errors::unknown_topic(&output.topic))?;
-            let ids = (0..topic.partitions.len() as u32).map(|partition| TopicPartition {
-                topic_id: topic.topic_id,
-                partition,
-            });
-            let partitions: Option<Vec<_>> = ids.map(|id| self.partitions.get(id)).collect();
-            let partitions = partitions.ok_or_else(|| {
-                WireError::new(
-                    ErrorCode::NotReady,
-                    format!("topic {} is not open yet", output.topic),
-                )
-            })?;
-            outputs.push(Output {
-                name: output.name.clone(),
-                partitions,
-            });
+    /// Starts an instance once, so that a component whose `init` fails is refused, not deployed.
+    async fn try_start(&self, spec: &DeploymentSpec, plugin: Plugin) -> Result<Plugin, WireError> {
+        let log = WorkerLog {
+            logs: DeploymentLogs::new(),
+            topic: spec.inputs.first().cloned().unwrap_or_default(),
+            partition: 0,
+        };
+        let setup = deployment::setup(spec, log, Arc::new(EmptyState));
+        let starting = tokio::task::spawn_blocking(move || {
+            let started = plugin.start(setup).map(drop);
+            (plugin, started)
+        });
+        let (plugin, started) = starting.await.map_err(errors::from_join)?;
+        started.map_err(|error| {
+            WireError::new(
+                ErrorCode::ComponentRefused,
+                format!("the component does not start: {error}"),
+            )
+        })?;
+        Ok(plugin)
+    }
+
+    /// Makes a deployment's dead-letter topic, if it has one and it is not there. What is in it
+    /// waits for a person.
+    async fn ensure_dead_letters(&self, spec: &DeploymentSpec) -> Result<(), WireError> {
+        let FailureAction::DeadLetter { topic } = &spec.on_failure.finally else {
+            return Ok(());
+        };
+        if self.controller.image().topic(topic).is_some() {
+            return Ok(());
         }
+        let topic = CreateTopic {
+            name: topic.clone(),
+            partitions: 1,
+            config: TopicConfig {
+                durability: Durability::Sync,
+                retention_ms: None,
+                ..TopicConfig::default()
+            },
+        };
+        let create = Command::CreateTopic {
+            topic_id: TopicId(Uuid::new_v4()),
+            topic,
+            actor: Actor::User,
+        };
+        self.controller.execute(create).await.map(drop)
+    }
+
+    async fn remove_journals(&self, deployment_id: DeploymentId) -> Result<(), WireError> {
+        let image = self.controller.image();
+        let journals = image
+            .topics()
+            .filter(|topic| journal::belongs_to(&topic.name, deployment_id));
+        for topic in journals {
+            let delete = Command::DeleteTopic {
+                topic: topic.name.clone(),
+                actor: Actor::Broker,
+            };
+            self.controller.execute(delete).await?;
+        }
+        Ok(())
+    }
+
+    fn shared(
+        &self,
+        deployment_id: DeploymentId,
+        spec: DeploymentSpec,
+        plugin: Plugin,
+    ) -> Result<Shared, WireError> {
+        let outputs = spec.outputs.iter().map(|output| {
+            Ok(Output {
+                name: output.name.clone(),
+                partitions: self.partitions_of(&output.topic)?,
+            })
+        });
+        let outputs = outputs.collect::<Result<_, WireError>>()?;
+        let dead_letters = match &spec.on_failure.finally {
+            FailureAction::DeadLetter { topic } => self.partitions_of(topic)?,
+            FailureAction::Skip | FailureAction::Pause => Vec::new(),
+        };
         Ok(Shared {
+            deployment_id,
             spec,
             plugin,
             outputs,
+            dead_letters,
             logs: DeploymentLogs::new(),
             slots: Arc::clone(&self.slots),
             groups: Arc::clone(&self.groups),
             partitions: Arc::clone(&self.partitions),
+            controller: Arc::clone(&self.controller),
             membership: Mutex::default(),
             generation: AtomicU32::new(0),
+        })
+    }
+
+    fn partitions_of(&self, topic: &str) -> Result<Vec<Partition>, WireError> {
+        let image = self.controller.image();
+        let known = image
+            .topic(topic)
+            .ok_or_else(|| errors::unknown_topic(topic))?;
+        let ids = (0..known.partitions.len() as u32).map(|partition| TopicPartition {
+            topic_id: known.topic_id,
+            partition,
+        });
+        let partitions: Option<Vec<_>> = ids.map(|id| self.partitions.get(id)).collect();
+        partitions.ok_or_else(|| {
+            WireError::new(
+                ErrorCode::NotReady,
+                format!("topic {topic} is not open yet"),
+            )
         })
     }
 
@@ -295,24 +386,4 @@ impl Deployments {
                 .unwrap_or_default(),
         }
     }
-}
-
-/// Starts an instance once, so that a component whose `init` fails is refused, not deployed.
-async fn try_start(shared: Shared) -> Result<Shared, WireError> {
-    let starting = tokio::task::spawn_blocking(move || {
-        let topic = shared.spec.inputs.first().cloned().unwrap_or_default();
-        let started = shared
-            .plugin
-            .start(worker::setup(&shared, topic, 0))
-            .map(drop);
-        (shared, started)
-    });
-    let (shared, started) = starting.await.map_err(errors::from_join)?;
-    started.map_err(|error| {
-        WireError::new(
-            ErrorCode::ComponentRefused,
-            format!("the component does not start: {error}"),
-        )
-    })?;
-    Ok(shared)
 }

@@ -1,19 +1,18 @@
-//! One turn of a worker: read what is visible, call the guest once, gather its outputs. Runs on a
-//! thread that may block.
+//! One turn of a worker: call the guest once, and say what came of each record. Runs on a thread
+//! that may block.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use bytes::{Bytes, BytesMut};
-use millstream_protocol::batch::{self, AppendError, BatchBuilder, Compression, RecordBatch};
+use bytes::Bytes;
+use millstream_protocol::api::plugin::HoldBack;
+use millstream_protocol::batch::{AppendError, BatchBuilder, Compression};
 use millstream_protocol::partitioner::Partitioner;
-use millstream_protocol::{Offset, PartitionIndex, WireError};
-use millstream_runtime::{CallError, Emit, Instance, Outcome};
+use millstream_protocol::{PartitionIndex, WireError};
+use millstream_runtime::{CallError, Emit, Handled, Instance, Outcome, Outcomes, StateChanges};
+use millstream_worker::ParkedRecord;
 
-use crate::errors;
-use crate::partition::{Partition, PartitionReader};
-
-/// Bytes of input that one call of a guest works on, unless a single batch is larger.
-pub(crate) const TURN_BYTES: usize = 1 << 20;
+use crate::partition::Partition;
+use crate::workers::input::{Input, parked};
 
 /// A declared output and the partitions of its topic.
 pub(crate) struct Output {
@@ -23,192 +22,266 @@ pub(crate) struct Output {
 
 /// What a turn came to.
 pub(crate) struct Turn {
-    /// Batches to append before the offset is committed.
-    pub(crate) outputs: Vec<(Partition, BytesMut)>,
-    /// The next input offset.
-    pub(crate) next_offset: Offset,
+    /// The records that were handled, and those that wait behind others.
+    pub(crate) input: Input,
+    /// What was emitted, in order for each partition.
+    pub(crate) outputs: Vec<(Partition, BatchBuilder)>,
+    /// The changes of the guest's state.
+    pub(crate) state: StateChanges,
     pub(crate) records_in: u64,
     pub(crate) records_out: u64,
-    /// Records that the guest refused for good, with its reasons.
-    pub(crate) rejects: Vec<(Offset, String)>,
-    /// The guest wants to see the record at `next_offset` again.
-    pub(crate) retry: Option<Retry>,
+    /// Records that failed.
+    pub(crate) failed: Vec<FailedRecord>,
 }
 
-/// A record that is to be handled again.
-pub(crate) struct Retry {
-    pub(crate) after_ms: u32,
-    pub(crate) reason: String,
-}
-
-/// Why a turn failed. Nothing of it counts.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TurnError {
-    /// The input cannot be read.
-    #[error("{0}")]
-    Input(#[from] WireError),
-    /// The guest failed somewhere within these records.
-    #[error("offsets {from} to {to}: {error}")]
-    Call {
-        from: Offset,
-        to: Offset,
-        error: CallError,
-    },
-    /// What the guest emitted cannot be produced.
-    #[error("output of offset {offset}: {reason}")]
-    Output { offset: Offset, reason: String },
-}
-
-/// The input of one call: whole batches, uncompressed, from the first offset wanted on.
-struct Input {
-    batches: Vec<RecordBatch>,
-    next_offset: Offset,
-}
-
-impl Input {
-    fn read(reader: &PartitionReader, offset: Offset) -> Result<Self, WireError> {
-        let read = reader.read_blocking(offset, TURN_BYTES)?;
-        let mut batches = Vec::with_capacity(read.batches.len());
-        for bytes in read.batches {
-            let batch = RecordBatch::parse(bytes).map_err(errors::from_batch)?;
-            if batch.header().control {
-                continue;
-            }
-            let batch = batch.uncompressed().map_err(errors::from_batch)?;
-            if batch.header().base_offset >= offset {
-                batches.push(batch);
-            } else if let Some(rest) = rest_of(&batch, offset)? {
-                batches.push(rest);
-            }
+impl Turn {
+    /// The turn of a call with a single record that failed as a whole.
+    pub(crate) fn failed(
+        mut input: Input,
+        reason: String,
+        holds_back: HoldBack,
+    ) -> Result<Self, WireError> {
+        let mut failed = Vec::new();
+        for (offset, key) in input.keys()? {
+            let key = key.filter(|_| holds_back == HoldBack::Key);
+            let mut record = parked(offset, key, input.alone(offset)?);
+            record.reason.clone_from(&reason);
+            let failure = Failure::Retry(0);
+            failed.push(FailedRecord { record, failure });
         }
+        let records_in = u64::from(input.records());
+        input.clear();
         Ok(Self {
-            batches,
-            next_offset: read.next_offset,
+            input,
+            outputs: Vec::new(),
+            state: StateChanges::default(),
+            records_in,
+            records_out: 0,
+            failed,
         })
     }
+}
 
-    fn records(&self) -> u64 {
-        self.batches
-            .iter()
-            .map(|batch| u64::from(batch.header().record_count))
-            .sum()
+/// A record that failed.
+pub(crate) struct FailedRecord {
+    /// The record, with why it failed.
+    pub(crate) record: ParkedRecord,
+    /// What the guest wants.
+    pub(crate) failure: Failure,
+}
+
+/// How a record failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It is bad and will always be.
+    Rejected,
+    /// It is to be tried again, not before this has passed, milliseconds.
+    Retry(u32),
+}
+
+/// Why a turn failed. Nothing of it counts, and the instance is gone.
+pub(crate) enum TurnError {
+    /// An instance does not start.
+    Start(String),
+    /// The input cannot be read.
+    Input(WireError),
+    /// The guest failed somewhere within these records.
+    Call { input: Input, error: CallError },
+}
+
+impl From<WireError> for TurnError {
+    fn from(error: WireError) -> Self {
+        Self::Input(error)
     }
+}
 
-    /// The batches in one piece. A single one, the common case of a busy topic, is not copied.
-    fn bytes(&self) -> Bytes {
-        match self.batches.as_slice() {
-            [one] => one.bytes().clone(),
-            many => {
-                let mut all =
-                    BytesMut::with_capacity(many.iter().map(|batch| batch.bytes().len()).sum());
-                for batch in many {
-                    all.extend_from_slice(batch.bytes());
-                }
-                all.freeze()
+/// What a turn needs beside its input.
+pub(crate) struct Setting<'a> {
+    pub(crate) outputs: &'a [Output],
+    pub(crate) input_partition: PartitionIndex,
+    pub(crate) holds_back: HoldBack,
+}
+
+impl Setting<'_> {
+    /// Runs one turn. An instance is started when there is none.
+    pub(crate) fn run(
+        &self,
+        instance: &mut Option<Instance>,
+        start: impl Fn() -> Result<Instance, String>,
+        mut input: Input,
+    ) -> Result<Turn, TurnError> {
+        let mut failed = Vec::new();
+        let records_in = u64::from(input.records());
+        loop {
+            if input.is_empty() {
+                return Ok(Turn {
+                    input,
+                    outputs: Vec::new(),
+                    state: StateChanges::default(),
+                    records_in,
+                    records_out: 0,
+                    failed,
+                });
             }
-        }
-    }
-
-    /// The offset of the record of this index in the call.
-    fn offset_of(&self, mut index: u32) -> Result<Offset, WireError> {
-        for batch in &self.batches {
-            let header = batch.header();
-            if index >= header.record_count {
-                index -= header.record_count;
+            // Taken: after any failure it must not be called again.
+            let mut called = match instance.take() {
+                Some(instance) => instance,
+                None => start().map_err(TurnError::Start)?,
+            };
+            let Handled { outcomes, state } = match called.handle(&input.bytes()) {
+                Ok(handled) => handled,
+                Err(error) => return Err(TurnError::Call { input, error }),
+            };
+            let (gathered, failures) = self.gather(&outcomes);
+            if failures.is_empty() {
+                *instance = Some(called);
+                return Ok(Turn {
+                    input,
+                    records_out: gathered.emitted,
+                    outputs: gathered.finish(),
+                    state,
+                    records_in,
+                    failed,
+                });
+            }
+            let traces = !state.is_empty()
+                && failures
+                    .values()
+                    .any(|(failure, _)| matches!(failure, Failure::Retry(_)));
+            let excluded = self.set_aside(&mut input, &mut failed, failures)?;
+            if traces {
+                // A record that is tried again leaves no trace in the state, and what the call has
+                // written is not known record by record: the others are handled again without it,
+                // by an instance that has not seen it.
                 continue;
             }
-            // A compacted batch has gaps: its records are asked for their offsets.
-            let records = batch.records().map_err(errors::from_batch)?;
-            let record = records.iter().nth(index as usize);
-            if let Some(record) = record {
-                return Ok(record.map_err(errors::from_batch)?.offset);
-            }
-        }
-        Ok(self.next_offset)
-    }
-}
-
-/// The records of a batch from `offset` on.
-fn rest_of(batch: &RecordBatch, offset: Offset) -> Result<Option<RecordBatch>, WireError> {
-    let rest =
-        batch::retain(batch, |record| record.offset >= offset).map_err(errors::from_batch)?;
-    rest.map(|bytes| RecordBatch::parse(bytes).map_err(errors::from_batch))
-        .transpose()
-}
-
-/// Runs one turn from `offset` on.
-pub(crate) fn run(
-    instance: &mut Instance,
-    input: &PartitionReader,
-    input_partition: PartitionIndex,
-    offset: Offset,
-    outputs: &[Output],
-) -> Result<Turn, TurnError> {
-    let read = Input::read(input, offset)?;
-    let mut turn = Turn {
-        outputs: Vec::new(),
-        next_offset: read.next_offset,
-        records_in: read.records(),
-        records_out: 0,
-        rejects: Vec::new(),
-        retry: None,
-    };
-    if read.batches.is_empty() {
-        return Ok(turn);
-    }
-    let outcomes = instance
-        .handle(&read.bytes())
-        .map_err(|error| TurnError::Call {
-            from: offset,
-            to: read.next_offset.saturating_sub(1),
-            error,
-        })?;
-    let mut gathered = Gathered {
-        outputs,
-        input_partition,
-        open: BTreeMap::new(),
-        full: Vec::new(),
-    };
-    for outcome in outcomes.iter() {
-        match outcome {
-            Outcome::Emit(emit) => {
-                gathered
-                    .add(&emit)
-                    .map_err(|reason| match read.offset_of(emit.input) {
-                        Ok(offset) => TurnError::Output { offset, reason },
-                        Err(error) => TurnError::Input(error),
-                    })?;
-                turn.records_out += 1;
-            }
-            Outcome::Reject { input, reason } => turn
-                .rejects
-                .push((read.offset_of(input)?, reason.to_owned())),
-            Outcome::Retry {
+            let (gathered, failures) = self.gather_without(&outcomes, &excluded);
+            debug_assert!(failures.is_empty(), "every failure was set aside");
+            *instance = Some(called);
+            return Ok(Turn {
                 input,
-                after_ms,
-                reason,
-            } => {
-                // Order holds: what comes behind the record waits with it.
-                turn.next_offset = read.offset_of(input)?;
-                turn.records_in = u64::from(input);
-                turn.retry = Some(Retry {
-                    after_ms,
-                    reason: reason.to_owned(),
-                });
-                break;
-            }
+                records_out: gathered.emitted,
+                outputs: gathered.finish(),
+                state,
+                records_in,
+                failed,
+            });
         }
     }
-    turn.outputs = gathered.finish()?;
-    Ok(turn)
+
+    /// Takes the records that failed, and those that wait behind them, out of the input. Returns
+    /// their indexes in the call.
+    fn set_aside(
+        &self,
+        input: &mut Input,
+        failed: &mut Vec<FailedRecord>,
+        failures: Failures,
+    ) -> Result<BTreeSet<u32>, WireError> {
+        let keys = input.keys()?;
+        let retried = failures
+            .iter()
+            .filter(|(_, (failure, _))| matches!(failure, Failure::Retry(_)));
+        let first_retried = retried.clone().map(|(index, _)| *index).next();
+        let retried_keys: BTreeMap<&Bytes, u32> = retried
+            .rev()
+            .filter_map(|(index, _)| Some((keys.get(*index as usize)?.1.as_ref()?, *index)))
+            .collect();
+        let mut excluded = BTreeSet::new();
+        let mut offsets = HashSet::new();
+        let mut held = Vec::new();
+        for (index, (offset, key)) in (0..).zip(&keys) {
+            let behind = match self.holds_back {
+                HoldBack::Key => key
+                    .as_ref()
+                    .and_then(|key| retried_keys.get(key))
+                    .is_some_and(|first| *first < index),
+                HoldBack::Nothing => false,
+                HoldBack::Partition => first_retried.is_some_and(|first| first < index),
+            };
+            let failure = failures.get(&index);
+            if !behind && failure.is_none() {
+                continue;
+            }
+            excluded.insert(index);
+            offsets.insert(*offset);
+            let alone = || input.alone(*offset);
+            match (behind, failure) {
+                // It comes again with what is read next.
+                (true, _) if self.holds_back == HoldBack::Partition => {}
+                (true, _) => held.push(parked(*offset, key.clone(), alone()?)),
+                (false, Some((failure, reason))) => {
+                    let key = key.clone().filter(|_| self.holds_back == HoldBack::Key);
+                    let mut record = parked(*offset, key, alone()?);
+                    record.reason.clone_from(reason);
+                    let failure = *failure;
+                    failed.push(FailedRecord { record, failure });
+                }
+                (false, None) => {}
+            }
+        }
+        if let (HoldBack::Partition, Some(first)) = (self.holds_back, first_retried) {
+            let behind = keys.get(first as usize + 1).map(|(offset, _)| *offset);
+            input.next_offset = behind.unwrap_or(input.next_offset);
+        }
+        input.remove(&offsets)?;
+        input.held.extend(held);
+        Ok(excluded)
+    }
+
+    /// Gathers what was emitted, and which records failed.
+    fn gather(&self, outcomes: &Outcomes) -> (Gathered<'_>, Failures) {
+        self.gather_without(outcomes, &BTreeSet::new())
+    }
+
+    fn gather_without(
+        &self,
+        outcomes: &Outcomes,
+        excluded: &BTreeSet<u32>,
+    ) -> (Gathered<'_>, Failures) {
+        let mut failures = Failures::new();
+        let mut gathered = Gathered {
+            outputs: self.outputs,
+            input_partition: self.input_partition,
+            open: BTreeMap::new(),
+            full: Vec::new(),
+            emitted: 0,
+        };
+        for outcome in outcomes.iter() {
+            if !excluded.is_empty() && excluded.contains(&outcome.input()) {
+                continue;
+            }
+            match outcome {
+                Outcome::Emit(emit) => {
+                    if let Err(reason) = gathered.add(&emit) {
+                        failures.insert(emit.input, (Failure::Retry(0), reason));
+                    }
+                }
+                Outcome::Reject { input, reason } => {
+                    failures.insert(input, (Failure::Rejected, reason.to_owned()));
+                }
+                Outcome::Retry {
+                    input,
+                    after_ms,
+                    reason,
+                } => {
+                    failures.insert(input, (Failure::Retry(after_ms), reason.to_owned()));
+                }
+            }
+        }
+        (gathered, failures)
+    }
 }
+
+/// How and why records of a call failed, by their index.
+type Failures = BTreeMap<u32, (Failure, String)>;
 
 /// Outputs on their way into batches, one open batch per output partition.
 struct Gathered<'a> {
     outputs: &'a [Output],
     input_partition: u32,
     open: BTreeMap<(usize, usize), BatchBuilder>,
-    full: Vec<(Partition, BytesMut)>,
+    full: Vec<(Partition, BatchBuilder)>,
+    emitted: u64,
 }
 
 impl Gathered<'_> {
@@ -234,34 +307,30 @@ impl Gathered<'_> {
             )
         };
         let builder = self.open.entry((emit.output, number)).or_insert_with(new);
-        match builder.append(emit.timestamp_ms, emit.key, emit.value, &headers) {
-            Ok(_) => return Ok(()),
-            Err(AppendError::Full) => {}
-            Err(error) => return Err(error.to_string()),
+        let append = |builder: &mut BatchBuilder| {
+            builder.append(emit.timestamp_ms, emit.key, emit.value, &headers)
+        };
+        match append(builder) {
+            Ok(_) => {}
+            Err(AppendError::Full) => {
+                let full = std::mem::replace(builder, new());
+                let appended = append(builder);
+                self.full.push((partition.clone(), full));
+                appended.map_err(|error| format!("output {}: {error}", output.name))?;
+            }
+            Err(error) => return Err(format!("output {}: {error}", output.name)),
         }
-        let full = std::mem::replace(builder, new());
-        self.full.push((partition.clone(), finish(full)?));
-        builder
-            .append(emit.timestamp_ms, emit.key, emit.value, &headers)
-            .map(|_| ())
-            .map_err(|e| e.to_string())
+        self.emitted += 1;
+        Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<(Partition, BytesMut)>, WireError> {
+    fn finish(mut self) -> Vec<(Partition, BatchBuilder)> {
         for ((output, number), builder) in self.open {
-            let batch = builder.finish(None).map_err(errors::from_batch)?;
-            self.full.push((
-                self.outputs[output].partitions[number].clone(),
-                BytesMut::from(batch),
-            ));
+            if !builder.is_empty() {
+                self.full
+                    .push((self.outputs[output].partitions[number].clone(), builder));
+            }
         }
-        Ok(self.full)
+        self.full
     }
-}
-
-fn finish(builder: BatchBuilder) -> Result<BytesMut, String> {
-    builder
-        .finish(None)
-        .map(BytesMut::from)
-        .map_err(|error| error.to_string())
 }

@@ -1,83 +1,77 @@
 //! One worker: a deployment at one input partition.
 //!
-//! It wakes on append, runs turns on a thread that may block, appends a turn's outputs, and
-//! commits the offset once they are acknowledged (at-least-once). A failure discards the instance
-//! and is tried again after a back-off; after [`MAX_ATTEMPTS`] in a row the worker pauses and says
-//! where, because to go on would be to skip a record.
+//! It wakes on append, calls the guest on a thread that may block, and makes what came of it one
+//! commit of its [journal](WorkerJournal): outputs, failed records, changes of state and the next
+//! input offset count together or not at all. What goes wrong around it (a full disk, a group on
+//! the move) is waited out, and begins with the journal as it is on the disk.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use millstream_protocol::api::group::OffsetCommit;
-use millstream_protocol::api::plugin::{LogLevel, PluginLogLine, WorkerDescription, WorkerState};
-use millstream_protocol::{Offset, PartitionIndex, WireError};
-use millstream_runtime::{Instance, WorkerSetup};
-use parking_lot::Mutex;
+use millstream_protocol::api::plugin::{
+    HoldBack, LogLevel, PluginLogLine, WorkerDescription, WorkerState as Doing,
+};
+use millstream_protocol::{Offset, TimestampMs, WireError};
+use millstream_runtime::{CallError, Instance};
+use millstream_worker::{Bite, ParkedRecord};
 use tokio::sync::watch;
 
 use crate::clock;
-use crate::errors;
-use crate::partition::{AckSink, Partition, PartitionReader, StagedBatch};
-use crate::workers::deployment::Shared;
+use crate::partition::{Partition, PartitionReader};
+use crate::workers::deployment::{Shared, setup};
+use crate::workers::input::{Input, Wanted};
+use crate::workers::journal::{self, WorkerJournal};
 use crate::workers::logs::WorkerLog;
-use crate::workers::turn::{self, Turn, TurnError};
+use crate::workers::mirror::GroupMirror;
+use crate::workers::progress::SharedProgress;
+use crate::workers::settle::{Books, Prepared, Tried, append_directly};
+use crate::workers::state::WorkerState;
+use crate::workers::turn::{Setting, Turn, TurnError};
 
-/// Failures in a row after which a worker pauses.
-pub(crate) const MAX_ATTEMPTS: u32 = 5;
-
-/// The first back-off; it doubles with every failure.
+/// The first wait after something around the worker went wrong; it doubles from one to the next.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 
-/// The longest back-off.
+/// The longest wait.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
 
-/// What is told of a worker.
-#[derive(Default)]
-pub(crate) struct Progress {
-    pub(crate) state: Option<WorkerState>,
-    pub(crate) next_offset: Offset,
-    pub(crate) records_in: u64,
-    pub(crate) records_out: u64,
-    pub(crate) failures: u64,
-    pub(crate) memory_bytes: u64,
+/// Where a worker begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// At what its journal says; a worker without one, where its group says.
+    Journal(Offset),
+    /// Here: its group was reset.
+    Reset(Offset),
 }
 
 /// A worker that runs.
 pub(crate) struct RunningWorker {
     pub(crate) input: Partition,
-    progress: Arc<Mutex<Progress>>,
+    progress: SharedProgress,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl RunningWorker {
-    /// Starts a worker at `offset`.
-    pub(crate) fn start(shared: Arc<Shared>, input: Partition, offset: Offset) -> Self {
+    pub(crate) fn start(shared: Arc<Shared>, input: Partition, start: Start) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let progress = Arc::new(Mutex::new(Progress {
-            next_offset: offset,
-            ..Progress::default()
-        }));
+        let progress = SharedProgress::default();
+        let (Start::Journal(offset) | Start::Reset(offset)) = start;
+        progress.change(|progress| progress.next_offset = offset);
         let worker = Worker {
             shared,
-            reader: input.reader(),
             input: input.clone(),
-            next_offset: offset,
-            instance: None,
-            attempts: 0,
-            progress: Arc::clone(&progress),
+            progress: progress.clone(),
             stopped,
         };
         Self {
             input,
             progress,
             stop,
-            task: tokio::spawn(worker.run()),
+            task: tokio::spawn(worker.run(start)),
         }
     }
 
-    /// Stops it after the turn under way.
+    /// Stops it after the turn under way, when its outputs have arrived.
     pub(crate) async fn stop(self) {
         // The worker may have ended by itself.
         let _ = self.stop.send(true);
@@ -87,285 +81,417 @@ impl RunningWorker {
     }
 
     pub(crate) fn describe(&self) -> WorkerDescription {
-        let progress = self.progress.lock();
-        let visible = self.input.visible();
-        WorkerDescription {
-            topic: self.input.topic().to_string(),
-            partition: self.input.id().partition,
-            state: progress.state.clone().unwrap_or(WorkerState::Running),
-            committed_offset: progress.next_offset,
-            lag: visible
-                .high_watermark
-                .saturating_sub(progress.next_offset.max(visible.log_start_offset)),
-            records_in: progress.records_in,
-            records_out: progress.records_out,
-            failures: progress.failures,
-            memory_bytes: progress.memory_bytes,
-        }
+        self.progress.describe(&self.input)
     }
 }
 
 struct Worker {
     shared: Arc<Shared>,
     input: Partition,
-    reader: PartitionReader,
-    next_offset: Offset,
-    instance: Option<Instance>,
-    attempts: u32,
-    progress: Arc<Mutex<Progress>>,
+    progress: SharedProgress,
     stopped: watch::Receiver<bool>,
 }
 
+/// Something around the worker that went wrong. It is waited out.
+struct Trouble(String);
+
+impl From<WireError> for Trouble {
+    fn from(error: WireError) -> Self {
+        Self(error.message)
+    }
+}
+
+/// How a spell of work ended.
+enum Ended {
+    /// The worker was told to stop, or its input is gone.
+    Stopped,
+    /// A record has failed for good, and the deployment wants to stand still in front of it.
+    Paused(String),
+}
+
 impl Worker {
-    async fn run(mut self) {
-        let mut changes = self.input.watch();
+    async fn run(mut self, mut start: Start) {
+        let mut back_off = FIRST_BACK_OFF;
         loop {
-            let visible = *changes.borrow_and_update();
-            if *self.stopped.borrow() || visible.closed {
-                return;
-            }
-            // Records that retention has taken are not there to be handled.
-            self.next_offset = self.next_offset.max(visible.log_start_offset);
-            if self.next_offset >= visible.high_watermark {
-                let changed = tokio::select! {
-                    changed = changes.changed() => changed.is_ok(),
-                    stopped = self.stopped.changed() => stopped.is_ok(),
-                };
-                if !changed {
+            let progress = self.progress.clone();
+            let (trouble, worked) = match self.spell(&mut start).await {
+                Ok(Ended::Stopped) => return,
+                Ok(Ended::Paused(reason)) => {
+                    self.pause(reason).await;
                     return;
                 }
-                continue;
-            }
-            if let Err(failure) = self.turn().await
-                && !self.back_off(failure).await
-            {
-                return;
-            }
-        }
-    }
-
-    /// Runs one turn and makes it count.
-    async fn turn(&mut self) -> Result<(), Failure> {
-        let turn = self.call().await?;
-        append(turn.outputs).await?;
-        for (offset, reason) in &turn.rejects {
-            self.log(
-                LogLevel::Warn,
-                format!("offset {offset} rejected: {reason}"),
-            );
-        }
-        if turn.next_offset > self.next_offset {
-            commit(&self.shared, &self.input, turn.next_offset).await?;
-            self.next_offset = turn.next_offset;
-            self.attempts = 0;
-        }
-        {
-            let mut progress = self.progress.lock();
-            progress.state = None;
-            progress.next_offset = self.next_offset;
-            progress.records_in += turn.records_in;
-            progress.records_out += turn.records_out;
-            progress.failures += turn.rejects.len() as u64;
-        }
-        match turn.retry {
-            None => Ok(()),
-            Some(retry) => Err(Failure {
-                reason: format!("offset {}: {}", self.next_offset, retry.reason),
-                at_least: Duration::from_millis(u64::from(retry.after_ms)),
-                counts: true,
-            }),
-        }
-    }
-
-    /// Calls the guest on a thread that may block, one of the broker's few for workers.
-    async fn call(&mut self) -> Result<Turn, Failure> {
-        let permit = Arc::clone(&self.shared.slots)
-            .acquire_owned()
-            .await
-            .map_err(|_| Failure::new("stopping"))?;
-        let shared = Arc::clone(&self.shared);
-        let (input, reader) = (self.input.clone(), self.reader.clone());
-        let offset = self.next_offset;
-        let instance = self.instance.take();
-        let run = move || {
-            let _permit = permit;
-            let mut instance = match instance {
-                Some(instance) => instance,
-                None => start(&shared, &input)?,
+                Err(failed) => failed,
             };
-            let turn = turn::run(
-                &mut instance,
-                &reader,
-                input.id().partition,
-                offset,
-                &shared.outputs,
-            );
-            Ok::<_, String>((turn, instance))
-        };
-        match tokio::task::spawn_blocking(run).await {
-            Err(error) => Err(Failure::new(format!("the worker's thread failed: {error}"))),
-            Ok(Err(reason)) => Err(Failure::new(reason)),
-            Ok(Ok((Err(error), instance))) => {
-                let reason = error.to_string();
-                match error {
-                    // An instance whose call failed is spent.
-                    TurnError::Call { .. } => Err(Failure::new(reason)),
-                    TurnError::Output { .. } => {
-                        self.instance = Some(instance);
-                        Err(Failure::new(reason))
-                    }
-                    TurnError::Input(error) => {
-                        self.instance = Some(instance);
-                        Err(error.into())
-                    }
-                }
+            if worked {
+                back_off = FIRST_BACK_OFF;
             }
-            Ok(Ok((Ok(turn), instance))) => {
-                self.progress.lock().memory_bytes = instance.memory_bytes();
-                self.instance = Some(instance);
-                Ok(turn)
+            self.log(LogLevel::Error, format!("waiting: {}", trouble.0));
+            progress.change(|progress| {
+                progress.failures += 1;
+                progress.state = Some(Doing::BackingOff {
+                    attempts: 1 + back_off.as_millis().ilog2() - FIRST_BACK_OFF.as_millis().ilog2(),
+                    reason: trouble.0,
+                });
+            });
+            tokio::select! {
+                () = tokio::time::sleep(back_off) => {}
+                _ = self.stopped.wait_for(|stopped| *stopped) => return,
             }
+            back_off = (2 * back_off).min(LONGEST_BACK_OFF);
         }
     }
 
-    /// Waits before the next attempt. False: the worker is to stop.
-    async fn back_off(&mut self, failure: Failure) -> bool {
-        self.attempts = self.attempts.saturating_add(1);
-        self.log(
-            LogLevel::Error,
-            format!("attempt {} failed: {}", self.attempts, failure.reason),
+    /// Works until something ends it. With what went wrong it is told whether anything was done
+    /// before.
+    async fn spell(&mut self, start: &mut Start) -> Result<Ended, (Trouble, bool)> {
+        if *self.stopped.borrow() {
+            return Ok(Ended::Stopped);
+        }
+        let mut stopped = self.stopped.clone();
+        let opened = tokio::select! {
+            opened = Spell::begin(self, *start) => opened,
+            _ = stopped.wait_for(|stopped| *stopped) => return Ok(Ended::Stopped),
+        };
+        let mut spell = opened.map_err(|error| (error.into(), false))?;
+        let ended = spell.work(stopped).await;
+        // A reset is in the journal now, and the group has been told more since.
+        *start = Start::Journal(spell.mirror.told());
+        ended.map_err(|trouble| (trouble, spell.commits > 0))
+    }
+
+    async fn pause(&mut self, reason: String) {
+        tracing::warn!(
+            deployment = self.shared.spec.name,
+            partition = self.input.name(),
+            reason,
+            "worker paused"
         );
-        let paused = failure.counts && self.attempts >= MAX_ATTEMPTS;
-        {
-            let mut progress = self.progress.lock();
-            progress.failures += 1;
-            progress.state = Some(if paused {
-                WorkerState::Paused {
-                    reason: failure.reason.clone(),
-                }
-            } else {
-                WorkerState::BackingOff {
-                    attempts: self.attempts,
-                    reason: failure.reason.clone(),
-                }
-            });
-        }
-        if paused {
-            tracing::warn!(
-                deployment = self.shared.spec.name,
-                partition = self.input.name(),
-                reason = failure.reason,
-                "worker paused"
-            );
-            // An error means that the deployment is gone: then too it is time to stop.
-            let _ = self.stopped.wait_for(|stopped| *stopped).await;
-            return false;
-        }
-        let doubled = FIRST_BACK_OFF.saturating_mul(1 << (self.attempts - 1).min(16));
-        let wait = doubled.min(LONGEST_BACK_OFF).max(failure.at_least);
-        tokio::select! {
-            () = tokio::time::sleep(wait) => true,
-            _ = self.stopped.wait_for(|stopped| *stopped) => false,
-        }
+        self.log(LogLevel::Error, format!("paused: {reason}"));
+        self.progress
+            .change(|progress| progress.state = Some(Doing::Paused { reason }));
+        // An error means that the deployment is gone: then too it is time to stop.
+        let _ = self.stopped.wait_for(|stopped| *stopped).await;
     }
 
     fn log(&self, level: LogLevel, message: String) {
-        self.shared.logs.write(PluginLogLine {
-            at_ms: clock::now_ms(),
-            level,
-            topic: self.input.topic().to_string(),
-            partition: self.input.id().partition,
-            context: "millstream".to_owned(),
-            message,
-        });
+        log(&self.shared, &self.input, level, message);
     }
 }
 
-/// Appends outputs and waits until all are acknowledged.
-async fn append(outputs: Vec<(Partition, BytesMut)>) -> Result<(), WireError> {
-    let mut waiting = Vec::with_capacity(outputs.len());
-    for (partition, bytes) in outputs {
-        let (ack, outcomes) = AckSink::new();
-        let limit = partition.config().max_batch_bytes as usize;
-        partition.append(StagedBatch::validate(bytes, limit, ack)?);
-        waiting.push(outcomes);
-    }
-    for mut outcomes in waiting {
-        outcomes
-            .recv()
-            .await
-            .unwrap_or_else(|| Err(errors::shutting_down()))?;
-    }
-    Ok(())
+fn log(shared: &Shared, input: &Partition, level: LogLevel, message: String) {
+    shared.logs.write(PluginLogLine {
+        at_ms: clock::now_ms(),
+        level,
+        topic: input.topic().to_string(),
+        partition: input.id().partition,
+        context: "millstream".to_owned(),
+        message,
+    });
 }
 
-async fn commit(shared: &Shared, input: &Partition, offset: Offset) -> Result<(), WireError> {
-    let (topic, partition) = (input.topic().to_string(), input.id().partition);
-    shared
-        .commit(OffsetCommit {
-            topic,
+/// Whether what came of a call counts.
+enum Settled {
+    Yes,
+    /// It does not fit into one commit, and why.
+    TooLarge(Input, String),
+}
+
+/// The time from the opening of the journal to the next trouble.
+struct Spell {
+    shared: Arc<Shared>,
+    input: Partition,
+    reader: PartitionReader,
+    journal: WorkerJournal,
+    state: Arc<WorkerState>,
+    instance: Option<Instance>,
+    bite: Bite,
+    mirror: GroupMirror,
+    progress: SharedProgress,
+    commits: u64,
+    pause: Option<String>,
+}
+
+impl Spell {
+    async fn begin(worker: &Worker, start: Start) -> Result<Self, WireError> {
+        let (shared, input) = (Arc::clone(&worker.shared), worker.input.clone());
+        let (Start::Journal(offset) | Start::Reset(offset)) = start;
+        let state = Arc::new(WorkerState::default());
+        let partition = shared.journal_of(&input).await?;
+        let mut journal = WorkerJournal::open(
             partition,
+            Arc::clone(&shared.partitions),
+            &shared.controller,
+            Arc::clone(&state),
             offset,
-            metadata: String::new(),
+        )
+        .await?;
+        let core = journal.core();
+        // The group follows the journal and is never ahead of it. An offset that it cannot have
+        // from there was set by a person.
+        let followed = (core.group_offset()..=core.next_offset()).contains(&offset);
+        let mut commits = 0;
+        if matches!(start, Start::Reset(_)) || !followed {
+            journal.make_room().await?;
+            let mut commit = journal.commit(clock::now_ms());
+            commit.advance_to(offset);
+            commit.note_group_offset(offset);
+            let parked: Vec<_> = journal.core().parked().iter().map(|it| it.offset).collect();
+            let commit = parked
+                .into_iter()
+                .try_for_each(|offset| commit.release(offset))
+                .and_then(|()| commit.finish())
+                .map_err(|error| journal::refused(&error))?;
+            journal.append(commit).await?;
+            commits += 1;
+        }
+        worker.progress.change(|progress| {
+            progress.state = None;
+            progress.next_offset = journal.core().next_offset();
+            progress.parked = journal.core().parked().len() as u64;
+        });
+        Ok(Self {
+            reader: input.reader(),
+            mirror: GroupMirror::new(Arc::clone(&shared), input.clone(), offset),
+            shared,
+            input,
+            journal,
+            state,
+            instance: None,
+            bite: Bite::default(),
+            progress: worker.progress.clone(),
+            commits,
+            pause: None,
         })
-        .await
-}
+    }
 
-/// A turn that did not count.
-struct Failure {
-    reason: String,
-    /// The next attempt comes no sooner.
-    at_least: Duration,
-    /// It may be the record's or the guest's fault, so that attempts are counted. A full disk or a
-    /// group on the move is neither, and is waited out.
-    counts: bool,
-}
-
-impl Failure {
-    fn new(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            at_least: Duration::ZERO,
-            counts: true,
+    async fn work(&mut self, mut stopped: watch::Receiver<bool>) -> Result<Ended, Trouble> {
+        let mut changes = self.input.watch();
+        loop {
+            let visible = *changes.borrow_and_update();
+            if *stopped.borrow() || visible.closed {
+                self.journal.settle_all().await?;
+                self.mirror.finish(self.journal.core().next_offset()).await;
+                return Ok(Ended::Stopped);
+            }
+            if let Some(reason) = self.pause.take() {
+                self.journal.settle_all().await?;
+                return Ok(Ended::Paused(reason));
+            }
+            self.journal.make_room().await?;
+            let core = self.journal.core();
+            let parked = core.parked();
+            if let Some(due) = parked.due(clock::now_ms()) {
+                let due = due.clone();
+                self.try_again(due).await?;
+                continue;
+            }
+            let waits =
+                !parked.is_empty() && self.shared.spec.on_failure.holds_back == HoldBack::Partition;
+            let blocked = waits || !parked.has_room();
+            // Records that retention has taken are not there to be handled.
+            let offset = core.next_offset().max(visible.log_start_offset);
+            if !blocked && offset < visible.high_watermark {
+                self.go_on(offset).await?;
+                continue;
+            }
+            let due = parked.next_due_ms().map(wait_until);
+            self.mirror.tell(core.next_offset());
+            tokio::select! {
+                changed = changes.changed(), if !blocked => {
+                    // The partition is gone with its broker.
+                    if changed.is_err() {
+                        return Ok(Ended::Stopped);
+                    }
+                }
+                _ = stopped.changed() => {}
+                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
+                settled = self.journal.settle_oldest() => settled?,
+                heard = self.mirror.heard() => heard?,
+            }
         }
     }
-}
 
-impl From<WireError> for Failure {
-    fn from(error: WireError) -> Self {
-        Self {
-            counts: false,
-            ..Self::new(error.message)
+    /// Handles the next records.
+    async fn go_on(&mut self, offset: Offset) -> Result<(), Trouble> {
+        let wanted = Wanted {
+            offset,
+            records: self.bite.records(),
+            held_keys: self.journal.core().parked().keys().cloned().collect(),
+        };
+        let (input, reason) = match self
+            .call(move |reader| Input::read(reader, &wanted))
+            .await?
+        {
+            Ok(turn) => match self.settle(turn, None).await? {
+                Settled::Yes => {
+                    self.bite.succeeded();
+                    return Ok(());
+                }
+                Settled::TooLarge(input, reason) => (input, reason),
+            },
+            Err(failed) => failed,
+        };
+        self.tell_failure(&input, &reason);
+        if self.bite.failed(input.records()) {
+            self.settle_failed(input, reason, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Handles a parked record once more.
+    async fn try_again(&mut self, parked: ParkedRecord) -> Result<(), Trouble> {
+        let tried = Tried {
+            offset: parked.offset,
+            attempts: parked.attempts,
+        };
+        let read = move |reader: &PartitionReader| Input::parked(reader, &parked);
+        let (input, reason) = match self.call(read).await? {
+            Ok(turn) => match self.settle(turn, Some(tried)).await? {
+                Settled::Yes => return Ok(()),
+                Settled::TooLarge(input, reason) => (input, reason),
+            },
+            Err(failed) => failed,
+        };
+        self.tell_failure(&input, &reason);
+        self.settle_failed(input, reason, Some(tried)).await
+    }
+
+    /// Makes it count that a call with a single record has failed.
+    async fn settle_failed(
+        &mut self,
+        input: Input,
+        reason: String,
+        tried: Option<Tried>,
+    ) -> Result<(), Trouble> {
+        let turn = Turn::failed(input, reason, self.shared.spec.on_failure.holds_back)?;
+        match self.settle(turn, tried).await? {
+            Settled::Yes => Ok(()),
+            Settled::TooLarge(_, reason) => Err(Trouble(reason)),
         }
     }
-}
 
-fn start(shared: &Shared, input: &Partition) -> Result<Instance, String> {
-    let setup = setup(shared, input.topic().to_string(), input.id().partition);
-    shared
-        .plugin
-        .start(setup)
-        .map_err(|error| error.to_string())
-}
-
-/// What an instance at a partition is started with.
-pub(crate) fn setup(shared: &Shared, topic: String, partition: PartitionIndex) -> WorkerSetup {
-    WorkerSetup {
-        deployment: shared.spec.name.clone(),
-        topic: topic.clone(),
-        partition,
-        outputs: shared
-            .spec
-            .outputs
-            .iter()
-            .map(|output| output.name.clone())
-            .collect(),
-        config: shared.spec.config.clone(),
-        limits: shared.spec.limits.clone(),
-        logs: Arc::new(WorkerLog {
-            logs: Arc::clone(&shared.logs),
-            topic,
-            partition,
-        }),
+    /// Calls the guest on a thread that may block, one of the broker's few for workers. The inner
+    /// error: the guest failed.
+    async fn call(
+        &mut self,
+        read: impl FnOnce(&PartitionReader) -> Result<Input, WireError> + Send + 'static,
+    ) -> Result<Result<Turn, (Input, String)>, Trouble> {
+        let permit = Arc::clone(&self.shared.slots)
+            .acquire_owned()
+            .await
+            .map_err(|_| Trouble("stopping".to_owned()))?;
+        let (shared, input) = (Arc::clone(&self.shared), self.input.clone());
+        let (reader, state) = (self.reader.clone(), Arc::clone(&self.state));
+        let mut instance = self.instance.take();
+        let run = move || {
+            let _permit = permit;
+            let read = read(&reader)?;
+            let setting = Setting {
+                outputs: &shared.outputs,
+                input_partition: input.id().partition,
+                holds_back: shared.spec.on_failure.holds_back,
+            };
+            let start = || {
+                let log = WorkerLog {
+                    logs: Arc::clone(&shared.logs),
+                    topic: input.topic().to_string(),
+                    partition: input.id().partition,
+                };
+                let setup = setup(&shared.spec, log, state.clone());
+                shared
+                    .plugin
+                    .start(setup)
+                    .map_err(|error| error.to_string())
+            };
+            let turn = setting.run(&mut instance, start, read);
+            Ok::<_, WireError>((turn, instance))
+        };
+        let ran = tokio::task::spawn_blocking(run).await;
+        let (turn, instance) =
+            ran.map_err(|error| Trouble(format!("the worker's thread failed: {error}")))??;
+        if let Some(instance) = &instance {
+            let memory_bytes = instance.memory_bytes();
+            self.progress
+                .change(|progress| progress.memory_bytes = memory_bytes);
+        }
+        self.instance = instance;
+        match turn {
+            Ok(turn) => Ok(Ok(turn)),
+            Err(TurnError::Start(reason)) => Err(Trouble(reason)),
+            Err(TurnError::Input(error)) => Err(error.into()),
+            Err(TurnError::Call {
+                error: error @ CallError::StateUnavailable(_),
+                ..
+            }) => Err(Trouble(error.to_string())),
+            Err(TurnError::Call { input, error }) => Ok(Err((input, error.to_string()))),
+        }
     }
+
+    fn tell_failure(&self, input: &Input, reason: &str) {
+        let (first, last) = input.range();
+        let place = if first == last {
+            format!("offset {first}")
+        } else {
+            format!("offsets {first} to {last}")
+        };
+        self.log(LogLevel::Error, format!("{place}: {reason}"));
+        self.progress.change(|progress| progress.failures += 1);
+    }
+
+    fn log(&self, level: LogLevel, message: String) {
+        log(&self.shared, &self.input, level, message);
+    }
+
+    /// Makes what came of a call count, all of it or nothing.
+    async fn settle(&mut self, turn: Turn, tried: Option<Tried>) -> Result<Settled, Trouble> {
+        let books = Books {
+            shared: &self.shared,
+            input: &self.input,
+            journal: &self.journal,
+            state: &self.state,
+            group_offset: self.mirror.told(),
+        };
+        let prepared = match books.prepare(turn, tried) {
+            Ok(prepared) => prepared,
+            Err((input, error)) => {
+                // What it remembers of the call is not to be.
+                self.instance = None;
+                return Ok(Settled::TooLarge(input, error.to_string()));
+            }
+        };
+        let Prepared {
+            commit,
+            direct,
+            state,
+            tally,
+        } = prepared;
+        append_directly(direct).await?;
+        self.journal.append(commit).await?;
+        self.commits += 1;
+        for (key, value) in state.iter() {
+            self.state.apply(key, value);
+        }
+        for (level, line) in tally.lines {
+            self.log(level, line);
+        }
+        self.pause = tally.pause;
+        let core = self.journal.core();
+        self.progress.change(|progress| {
+            progress.state = None;
+            progress.next_offset = core.next_offset();
+            progress.parked = core.parked().len() as u64;
+            progress.records_in += tally.records_in;
+            progress.records_out += tally.records_out;
+            progress.dead_letters += tally.dead_letters;
+            progress.skipped += tally.skipped;
+        });
+        self.mirror.tell(core.next_offset());
+        Ok(Settled::Yes)
+    }
+}
+
+/// How long from now until a time.
+fn wait_until(due_ms: TimestampMs) -> Duration {
+    let wait_ms = due_ms.saturating_sub(clock::now_ms());
+    Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0))
 }

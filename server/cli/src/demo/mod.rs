@@ -24,7 +24,9 @@ use std::time::Instant;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
-use millstream::{Client, DeploymentSpec, OutputSpec, Position, WorkerLimits};
+use millstream::{
+    Client, DeliveryGuarantee, DeploymentSpec, FailurePolicy, OutputSpec, Position, WorkerLimits,
+};
 
 use crate::cli::Context;
 use crate::interrupt::{Interrupted, Interrupts};
@@ -158,5 +160,7 @@ fn deployment() -> DeploymentSpec {
         config: vec![("min-mag".to_owned(), MIN_MAGNITUDE.to_string())],
         start: Position::Earliest,
         limits: WorkerLimits::default(),
+        delivery: DeliveryGuarantee::default(),
+        on_failure: FailurePolicy::default_for(DEPLOYMENT),
     }
 }

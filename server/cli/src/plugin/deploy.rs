@@ -14,6 +14,7 @@ use millstream::{
 use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 
 use super::build::{BuildArgs, build};
+use super::policy::{DeliveryArg, FailureArgs};
 use crate::cli::Context;
 use crate::errors::{Exit, Problem};
 use crate::output::{bytes, counted};
@@ -54,6 +55,13 @@ pub(crate) struct DeployArgs {
 
     #[command(flatten)]
     limits: LimitArgs,
+
+    /// How often a record's outputs may come
+    #[arg(long, value_enum, default_value_t)]
+    delivery: DeliveryArg,
+
+    #[command(flatten)]
+    failure: FailureArgs,
 
     /// Makes the topics that are not there yet
     #[arg(long)]
@@ -113,6 +121,7 @@ impl DeployArgs {
             name: name.clone(),
             topic: value.clone(),
         });
+        let on_failure = self.failure.policy(&name)?;
         Ok(DeploymentSpec {
             name,
             inputs: self.inputs.clone(),
@@ -124,6 +133,8 @@ impl DeployArgs {
                 .collect(),
             start: self.from.at(now_ms()),
             limits: self.limits.limits()?,
+            delivery: self.delivery.into(),
+            on_failure,
         })
     }
 }
@@ -234,7 +245,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Bytes> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use millstream::Position;
+    use millstream::{DeliveryGuarantee, FailureAction, FailurePolicy, Position};
 
     use super::*;
 
@@ -259,7 +270,12 @@ mod tests {
             "--from=offset:7",
             "--memory=16MiB",
             "--deadline=250ms",
+            "--delivery=at-least-once",
+            "--attempts=3",
+            "--longest-back-off=2s",
+            "--on-failure=skip",
         ]);
+        let usual = FailurePolicy::default_for("alerts-eu");
         let expected = DeploymentSpec {
             name: "alerts-eu".to_owned(),
             inputs: vec!["earthquakes".to_owned()],
@@ -273,6 +289,13 @@ mod tests {
                 memory_bytes: 16 << 20,
                 deadline_ms: 250,
                 ..WorkerLimits::default()
+            },
+            delivery: DeliveryGuarantee::AtLeastOnce,
+            on_failure: FailurePolicy {
+                attempts: 3,
+                longest_back_off_ms: 2_000,
+                finally: FailureAction::Skip,
+                ..usual
             },
         };
         assert_eq!(args.unwrap().spec("quake-alert").unwrap(), expected);
@@ -289,11 +312,24 @@ mod tests {
             ("x", 2, Position::Earliest)
         );
         assert_eq!(spec.limits, WorkerLimits::default());
+        assert_eq!(spec.delivery, DeliveryGuarantee::ExactlyOnce);
+        assert_eq!(spec.on_failure, FailurePolicy::default_for("x"));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused() {
         assert!(parse(&["x.wasm"]).is_err());
+        assert!(
+            parse(&[
+                "x.wasm",
+                "--input=a",
+                "--on-failure=skip",
+                "--dead-letter-topic=d"
+            ])
+            .unwrap()
+            .spec("x")
+            .is_err()
+        );
         assert!(parse(&["x.wasm", "--input=a", "--output-topic=alerts"]).is_err());
         assert!(parse(&["x.wasm", "--input=a", "--partitions=2"]).is_err());
         assert!(

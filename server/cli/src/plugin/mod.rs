@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod deploy;
 mod logs;
+mod policy;
 mod view;
 
 use clap::{Args, Subcommand};

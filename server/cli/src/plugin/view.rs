@@ -1,6 +1,9 @@
 //! Deployments, as they are shown.
 
-use millstream::{DeploymentDescription, Position, WorkerDescription, WorkerState};
+use millstream::{
+    DeliveryGuarantee, DeploymentDescription, FailureAction, FailurePolicy, HoldBack, Position,
+    WorkerDescription, WorkerState,
+};
 use serde::Serialize;
 
 use crate::output::{Facts, Table, View, bytes, count, duration_ms, time_ms};
@@ -15,6 +18,9 @@ pub(super) struct DeploymentView {
     /// `earliest`, `latest`, `offset:N` or `time:MS`.
     start: String,
     limits: LimitsView,
+    /// `exactly-once` or `at-least-once`.
+    delivery: &'static str,
+    on_failure: FailureView,
     /// The component's SHA-256.
     digest: String,
     component_bytes: u64,
@@ -46,6 +52,54 @@ struct LimitsView {
 }
 
 #[derive(Debug, Serialize)]
+struct FailureView {
+    attempts: u32,
+    first_back_off_ms: u32,
+    longest_back_off_ms: u32,
+    /// `park-key`, `park` or `block`.
+    on_retry: &'static str,
+    /// `dead-letter`, `skip` or `pause`.
+    finally: &'static str,
+    dead_letter_topic: Option<String>,
+}
+
+impl FailureView {
+    fn of(policy: &FailurePolicy) -> Self {
+        let (finally, dead_letter_topic) = match &policy.finally {
+            FailureAction::DeadLetter { topic } => ("dead-letter", Some(topic.clone())),
+            FailureAction::Skip => ("skip", None),
+            FailureAction::Pause => ("pause", None),
+        };
+        Self {
+            attempts: policy.attempts,
+            first_back_off_ms: policy.first_back_off_ms,
+            longest_back_off_ms: policy.longest_back_off_ms,
+            on_retry: match policy.holds_back {
+                HoldBack::Key => "park-key",
+                HoldBack::Nothing => "park",
+                HoldBack::Partition => "block",
+            },
+            finally,
+            dead_letter_topic,
+        }
+    }
+
+    fn text(&self) -> String {
+        let finally = match &self.dead_letter_topic {
+            Some(topic) => format!("dead-letter to {topic}"),
+            None => self.finally.to_owned(),
+        };
+        format!(
+            "{} attempts, {} to {} apart, {}, then {finally}",
+            count(self.attempts.into()),
+            duration_ms(self.first_back_off_ms.into()),
+            duration_ms(self.longest_back_off_ms.into()),
+            self.on_retry,
+        )
+    }
+}
+
+#[derive(Debug, Serialize)]
 struct WorkerView {
     topic: String,
     partition: u32,
@@ -60,6 +114,9 @@ struct WorkerView {
     records_in: u64,
     records_out: u64,
     failures: u64,
+    dead_letters: u64,
+    skipped: u64,
+    parked: u64,
     memory_bytes: u64,
 }
 
@@ -86,6 +143,11 @@ impl DeploymentView {
                 outputs_per_record: spec.limits.outputs_per_record,
                 log_lines_per_second: spec.limits.log_lines_per_second,
             },
+            delivery: match spec.delivery {
+                DeliveryGuarantee::ExactlyOnce => "exactly-once",
+                DeliveryGuarantee::AtLeastOnce => "at-least-once",
+            },
+            on_failure: FailureView::of(&spec.on_failure),
             digest: deployment.digest.clone(),
             component_bytes: deployment.component_bytes,
             deployed_at_ms: deployment.deployed_at_ms,
@@ -161,6 +223,9 @@ impl WorkerView {
             records_in: worker.records_in,
             records_out: worker.records_out,
             failures: worker.failures,
+            dead_letters: worker.dead_letters,
+            skipped: worker.skipped,
+            parked: worker.parked,
             memory_bytes: worker.memory_bytes,
         }
     }
@@ -207,6 +272,8 @@ impl View for DeploymentView {
                     count(limits.log_lines_per_second.into()),
                 ),
             )
+            .fact("delivery", self.delivery)
+            .fact("on failure", self.on_failure.text())
             .fact(
                 "component",
                 format!("{}, sha256 {}", bytes(self.component_bytes), self.digest),
@@ -223,6 +290,9 @@ impl View for DeploymentView {
                 "#IN",
                 "#OUT",
                 "#FAILURES",
+                "#DEAD",
+                "#SKIPPED",
+                "#PARKED",
                 "#MEMORY",
                 "STATE",
             ],
@@ -237,6 +307,9 @@ impl View for DeploymentView {
                 count(worker.records_in),
                 count(worker.records_out),
                 count(worker.failures),
+                count(worker.dead_letters),
+                count(worker.skipped),
+                count(worker.parked),
                 bytes(worker.memory_bytes),
                 worker.state(),
             ]);
@@ -271,6 +344,7 @@ impl View for Deployments {
                 "#IN",
                 "#OUT",
                 "#FAILURES",
+                "#DEAD",
                 "STATE",
             ],
             "no plugins: `millstream plugin deploy` deploys one",
@@ -285,6 +359,7 @@ impl View for Deployments {
                 count(deployment.sum(|worker| worker.records_in)),
                 count(deployment.sum(|worker| worker.records_out)),
                 count(deployment.sum(|worker| worker.failures)),
+                count(deployment.sum(|worker| worker.dead_letters)),
                 deployment.state(),
             ]);
         }

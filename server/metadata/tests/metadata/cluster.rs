@@ -4,7 +4,9 @@ use millstream_metadata::{
     Actor, Command, CommandError, DeploymentId, Image, Limits, OnExisting, Plugin, Record,
 };
 use millstream_protocol::api::offsets::Position;
-use millstream_protocol::api::plugin::{DeploymentSpec, OutputSpec, WorkerLimits};
+use millstream_protocol::api::plugin::{
+    DeliveryGuarantee, DeploymentSpec, FailurePolicy, OutputSpec, WorkerLimits,
+};
 use millstream_protocol::api::topic::{CreateTopic, TopicConfig};
 use millstream_protocol::{ErrorCode, TopicId};
 use uuid::Uuid;
@@ -116,6 +118,8 @@ pub(crate) fn spec(name: &str, inputs: &[&str], outputs: &[&str]) -> DeploymentS
         config: vec![("threshold".into(), "4.5".into())],
         start: Position::Earliest,
         limits: WorkerLimits::default(),
+        delivery: DeliveryGuarantee::default(),
+        on_failure: FailurePolicy::default_for(name),
     }
 }
 

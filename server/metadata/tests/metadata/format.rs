@@ -7,7 +7,10 @@ use millstream_metadata::{
     Plugin, Record, Topic,
 };
 use millstream_protocol::api::offsets::Position;
-use millstream_protocol::api::plugin::{DeploymentSpec, OutputSpec, WorkerLimits};
+use millstream_protocol::api::plugin::{
+    DeliveryGuarantee, DeploymentSpec, FailureAction, FailurePolicy, HoldBack, OutputSpec,
+    WorkerLimits,
+};
 use millstream_protocol::api::topic::{Cleanup, Durability, TopicConfig};
 use millstream_protocol::{TopicId, TopicPartition};
 use proptest::prelude::*;
@@ -74,6 +77,14 @@ fn deployment() -> Deployment {
                 outputs_per_record: 3,
                 log_lines_per_second: 4,
             },
+            delivery: DeliveryGuarantee::AtLeastOnce,
+            on_failure: FailurePolicy {
+                attempts: 5,
+                first_back_off_ms: 6,
+                longest_back_off_ms: 7,
+                holds_back: HoldBack::Partition,
+                finally: FailureAction::DeadLetter { topic: "q".into() },
+            },
         },
         plugin: Plugin {
             digest: "ab".into(),
@@ -89,9 +100,8 @@ fn deployment() -> Deployment {
 const CONFIG_HEX: &str = "01_01_01ac02_00_808004_e807_8008_05";
 // count; leader, epoch, replicas
 const PARTITIONS_HEX: &str = "01_01_02_020103";
-// id, revision; name, inputs, outputs, config, start, limits; digest, size, imports; time
-const DEPLOYMENT_HEX: &str =
-    "02_0164_0102696e_01016f036f7574_01016b0176_0301_01020304_026162_ac02_010169_02";
+// id, revision; name, inputs, outputs, config, start, limits, delivery, failure policy; digest, size, imports; time
+const DEPLOYMENT_HEX: &str = "02_0164_0102696e_01016f036f7574_01016b0176_0301_01020304_01_050607_02_000171_026162_ac02_010169_02";
 
 fn all() -> Vec<(Record, String)> {
     let at = TopicPartition {

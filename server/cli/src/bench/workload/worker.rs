@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use millstream::{
-    Admin, Client, DeploymentDescription, DeploymentSpec, OutputSpec, Position, ProduceRecord,
-    WorkerLimits, WorkerState,
+    Admin, Client, DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailurePolicy,
+    OutputSpec, Position, ProduceRecord, WorkerLimits, WorkerState,
 };
 
 use super::consume::count;
@@ -53,6 +53,8 @@ pub(in crate::bench) async fn run(
         config: vec![("min-mag".to_owned(), MIN_MAGNITUDE.to_owned())],
         start: Position::Earliest,
         limits: WorkerLimits::default(),
+        delivery: DeliveryGuarantee::default(),
+        on_failure: FailurePolicy::default_for(name),
     };
     let deployed = admin.deploy_plugin(component, spec).await?;
     let rate = until_handled(&admin, &deployed, records).await;

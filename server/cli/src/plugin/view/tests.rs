@@ -1,4 +1,4 @@
-use millstream::{DeploymentSpec, OutputSpec, WorkerLimits};
+use millstream::{DeliveryGuarantee, DeploymentSpec, FailurePolicy, OutputSpec, WorkerLimits};
 
 use super::*;
 use crate::output::both_forms;
@@ -13,6 +13,9 @@ fn deployment() -> DeploymentDescription {
         records_in: 427,
         records_out: 21,
         failures: 0,
+        dead_letters: 2,
+        skipped: 0,
+        parked: 1,
         memory_bytes: 1_179_648,
     };
     let backing_off = WorkerState::BackingOff {
@@ -30,6 +33,8 @@ fn deployment() -> DeploymentDescription {
             config: vec![("min-mag".to_owned(), "4.5".to_owned())],
             start: Position::Earliest,
             limits: WorkerLimits::default(),
+            delivery: DeliveryGuarantee::default(),
+            on_failure: FailurePolicy::default_for("quake-alert"),
         },
         digest: "3f2a".repeat(16),
         component_bytes: 123_456,
@@ -49,14 +54,16 @@ fn a_deployment_in_full() {
     config:      min-mag=4.5
     start:       earliest
     limits:      64.0 MiB of memory, 1s a call, 1,000 outputs a record, 100 log lines a second
+    delivery:    exactly-once
+    on failure:  5 attempts, 100ms to 10s apart, park-key, then dead-letter to quake-alert.dead-letters
     component:   120.6 KiB, sha256 3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a
     deployed at: 2018-01-30T00:00:00.000Z
     imports:     wasi:logging/logging@0.1.0-draft
     lag:         6
 
-    TOPIC        PARTITION  COMMITTED  LAG   IN  OUT  FAILURES   MEMORY  STATE
-    earthquakes          0        430    3  427   21         0  1.1 MiB  running
-    earthquakes          1        430    3  427   21         0  1.1 MiB  backing-off after 2 failures: trap: unreachable
+    TOPIC        PARTITION  COMMITTED  LAG   IN  OUT  FAILURES  DEAD  SKIPPED  PARKED   MEMORY  STATE
+    earthquakes          0        430    3  427   21         0     2        0       1  1.1 MiB  running
+    earthquakes          1        430    3  427   21         0     2        0       1  1.1 MiB  backing-off after 2 failures: trap: unreachable
     ---
     {
       "name": "quake-alert",
@@ -82,6 +89,15 @@ fn a_deployment_in_full() {
         "outputs_per_record": 1000,
         "log_lines_per_second": 100
       },
+      "delivery": "exactly-once",
+      "on_failure": {
+        "attempts": 5,
+        "first_back_off_ms": 100,
+        "longest_back_off_ms": 10000,
+        "on_retry": "park-key",
+        "finally": "dead-letter",
+        "dead_letter_topic": "quake-alert.dead-letters"
+      },
       "digest": "3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a",
       "component_bytes": 123456,
       "deployed_at_ms": 1517270400000,
@@ -101,6 +117,9 @@ fn a_deployment_in_full() {
           "records_in": 427,
           "records_out": 21,
           "failures": 0,
+          "dead_letters": 2,
+          "skipped": 0,
+          "parked": 1,
           "memory_bytes": 1179648
         },
         {
@@ -114,6 +133,9 @@ fn a_deployment_in_full() {
           "records_in": 427,
           "records_out": 21,
           "failures": 0,
+          "dead_letters": 2,
+          "skipped": 0,
+          "parked": 1,
           "memory_bytes": 1179648
         }
       ]
@@ -124,7 +146,7 @@ fn a_deployment_in_full() {
 #[test]
 fn deployments_a_line_each() {
     insta::assert_snapshot!(Deployments::of(&[deployment()]).text(), @r"
-    DEPLOYMENT   READS        EMITS          WORKERS  LAG   IN  OUT  FAILURES  STATE
-    quake-alert  earthquakes  alerts=alerts        2    6  854   42         0  1 of 2 backing off
+    DEPLOYMENT   READS        EMITS          WORKERS  LAG   IN  OUT  FAILURES  DEAD  STATE
+    quake-alert  earthquakes  alerts=alerts        2    6  854   42         0     4  1 of 2 backing off
     ");
 }

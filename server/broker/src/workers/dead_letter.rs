@@ -1,0 +1,193 @@
+//! What becomes of a record that cannot be handled: a dead letter, which says where it came from.
+
+use bytes::Bytes;
+use millstream_protocol::batch::{AppendError, BatchBuilder, Compression, Header, Record};
+use millstream_protocol::limits::{MAX_BATCH_BYTES, MAX_HEADERS_PER_RECORD, MAX_RECORD_BYTES};
+use millstream_protocol::{Offset, PartitionIndex};
+use millstream_worker::CommitError;
+
+use crate::partition::Partition;
+use crate::workers::input::only_record;
+
+/// What the names of a dead letter's own headers begin with.
+const PREFIX: &str = "millstream.dead-letter.";
+
+/// Why a record became a dead letter, and whose.
+pub(crate) struct Origin<'a> {
+    pub(crate) deployment: &'a str,
+    /// The component's digest.
+    pub(crate) plugin: &'a str,
+    pub(crate) topic: &'a str,
+    pub(crate) partition: PartitionIndex,
+    pub(crate) offset: Offset,
+    pub(crate) attempts: u32,
+    pub(crate) reason: &'a str,
+}
+
+impl Origin<'_> {
+    /// The headers of the dead letter of `record`: its own, and where it came from. A record that
+    /// has no room for them loses its own headers, or its value: it is still where it came from.
+    fn letter(&self, record: &Record) -> (Option<Bytes>, Vec<Header>) {
+        let mut origin: Vec<Header> = [
+            ("deployment", self.deployment.to_owned()),
+            ("plugin", self.plugin.to_owned()),
+            ("topic", self.topic.to_owned()),
+            ("partition", self.partition.to_string()),
+            ("offset", self.offset.to_string()),
+            ("attempts", self.attempts.to_string()),
+            ("reason", self.reason.to_owned()),
+        ]
+        .into_iter()
+        .map(|(name, value)| Header {
+            name: Bytes::from(format!("{PREFIX}{name}")),
+            value: Some(value.into()),
+        })
+        .collect();
+        let own = record
+            .headers
+            .iter()
+            .filter(|header| !header.name.starts_with(PREFIX.as_bytes()));
+        let mut headers: Vec<Header> = own.cloned().collect();
+        let key_bytes = record.key.as_ref().map_or(0, Bytes::len);
+        let fits = |headers: &[Header], value: &Option<Bytes>, origin: &[Header]| {
+            let bytes: usize = headers.iter().chain(origin).map(header_bytes).sum();
+            let value_bytes = value.as_ref().map_or(0, Bytes::len);
+            headers.len() + origin.len() <= MAX_HEADERS_PER_RECORD
+                && key_bytes + value_bytes + bytes <= MAX_RECORD_BYTES
+        };
+        let mut value = record.value.clone();
+        if !fits(&headers, &value, &origin) {
+            headers.clear();
+            origin.push(omitted("headers"));
+        }
+        if !fits(&headers, &value, &origin) {
+            value = None;
+            origin.push(omitted("value"));
+        }
+        headers.append(&mut origin);
+        (value, headers)
+    }
+}
+
+/// Dead letters on their way into batches.
+pub(crate) struct Letters<'a> {
+    partition: Option<&'a Partition>,
+    batches: Vec<BatchBuilder>,
+}
+
+impl<'a> Letters<'a> {
+    /// None yet, for the one of `partitions` that lies beside an input partition.
+    pub(crate) fn new(partitions: &'a [Partition], input_partition: PartitionIndex) -> Self {
+        let number = input_partition as usize % partitions.len().max(1);
+        Self {
+            partition: partitions.get(number),
+            batches: Vec::new(),
+        }
+    }
+
+    /// Adds the letter of the only record of `batch`.
+    pub(crate) fn add(&mut self, origin: &Origin<'_>, batch: &Bytes) -> Result<(), CommitError> {
+        let unwritable = |error: String| CommitError::Unwritable(format!("a dead letter: {error}"));
+        let record = only_record(batch.clone()).map_err(|error| unwritable(error.message))?;
+        let record = record.unwrap_or_default();
+        let (value, headers) = origin.letter(&record);
+        loop {
+            if let Some(open) = self.batches.last_mut() {
+                let (key, value) = (record.key.as_deref(), value.as_deref());
+                match open.append(record.timestamp_ms, key, value, &headers) {
+                    Ok(_) => return Ok(()),
+                    Err(AppendError::Full) if !open.is_empty() => {}
+                    Err(error) => return Err(unwritable(error.to_string())),
+                }
+            }
+            let next = BatchBuilder::new(Compression::None, MAX_BATCH_BYTES);
+            self.batches.push(next);
+        }
+    }
+
+    /// The batches, and where they go.
+    pub(crate) fn finish(self) -> impl Iterator<Item = (Partition, BatchBuilder)> {
+        let partition = self.partition.cloned();
+        self.batches
+            .into_iter()
+            .filter_map(move |batch| Some((partition.clone()?, batch)))
+    }
+}
+
+fn omitted(what: &'static str) -> Header {
+    Header {
+        name: Bytes::from(format!("{PREFIX}omitted")),
+        value: Some(Bytes::from_static(what.as_bytes())),
+    }
+}
+
+fn header_bytes(header: &Header) -> usize {
+    header.name.len() + header.value.as_ref().map_or(0, Bytes::len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(value: usize, headers: usize) -> Record {
+        let header = Header {
+            name: Bytes::from_static(b"own"),
+            value: None,
+        };
+        Record {
+            timestamp_ms: 5,
+            key: Some(Bytes::from_static(b"key")),
+            value: Some(Bytes::from(vec![b'v'; value])),
+            headers: vec![header; headers],
+        }
+    }
+
+    const ORIGIN: Origin<'static> = Origin {
+        deployment: "alert",
+        plugin: "abc",
+        topic: "quakes",
+        partition: 3,
+        offset: 17,
+        attempts: 5,
+        reason: "no JSON",
+    };
+
+    fn header(headers: &[Header], name: &str) -> Option<String> {
+        let name = format!("{PREFIX}{name}");
+        let found = headers.iter().find(|it| it.name == name.as_bytes())?;
+        String::from_utf8(found.value.clone()?.to_vec()).ok()
+    }
+
+    #[test]
+    fn a_letter_says_where_it_came_from_and_keeps_what_it_was() {
+        let (value, headers) = ORIGIN.letter(&record(9, 2));
+        assert_eq!(value.map(|it| it.len()), Some(9));
+        assert_eq!(headers.len(), 9);
+        assert_eq!(header(&headers, "offset").as_deref(), Some("17"));
+        assert_eq!(header(&headers, "reason").as_deref(), Some("no JSON"));
+        assert_eq!(header(&headers, "omitted"), None);
+    }
+
+    #[test]
+    fn what_has_no_room_is_left_out_and_told() {
+        let (value, headers) = ORIGIN.letter(&record(9, MAX_HEADERS_PER_RECORD));
+        assert!(value.is_some());
+        assert_eq!(header(&headers, "omitted").as_deref(), Some("headers"));
+        let (value, headers) = ORIGIN.letter(&record(MAX_RECORD_BYTES - 3, 0));
+        assert!(value.is_none());
+        assert_eq!(header(&headers, "offset").as_deref(), Some("17"));
+    }
+
+    #[test]
+    fn a_letter_of_a_letter_has_one_origin() {
+        let first = record(1, 0);
+        let (value, headers) = ORIGIN.letter(&first);
+        let again = Record {
+            value,
+            headers,
+            ..first
+        };
+        let (_, headers) = ORIGIN.letter(&again);
+        assert_eq!(headers.len(), 7);
+    }
+}

@@ -1,0 +1,206 @@
+//! A worker's journal on its partition: read back, appended to, and what it says sent.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use millstream_protocol::api::topic::{Cleanup, Durability, TopicConfig};
+use millstream_protocol::batch::RecordBatch;
+use millstream_protocol::limits::MAX_BATCH_BYTES;
+use millstream_protocol::{
+    ErrorCode, FIRST_WORKER_PRODUCER_ID, Offset, TimestampMs, TopicId, WireError,
+};
+use millstream_worker::{
+    Commit, CommitBuilder, CommitError, Journal, JournalError, Recovery, Sending,
+};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::controller::Controller;
+use crate::errors;
+use crate::internal;
+use crate::partition::{AckSink, AppendResult, Partition, StagedBatch};
+use crate::registry::Registry;
+use crate::workers::state::WorkerState;
+use millstream_metadata::DeploymentId;
+
+/// What the names of the topics begin with in which journals lie.
+const JOURNAL_TOPICS: &str = "__journal";
+
+/// The topic with a deployment's journals beside the partitions of an input topic. Of the input by
+/// its identity: one that is deleted and made again is another.
+pub(crate) fn topic_name(deployment_id: DeploymentId, input: TopicId) -> String {
+    format!("{JOURNAL_TOPICS}.{deployment_id}.{input}")
+}
+
+/// Whether a topic holds journals of this deployment.
+pub(crate) fn belongs_to(topic: &str, deployment_id: DeploymentId) -> bool {
+    topic.starts_with(&format!("{JOURNAL_TOPICS}.{deployment_id}."))
+}
+
+/// The settings of a topic with journals.
+pub(crate) fn topic_config(durability: Durability) -> TopicConfig {
+    TopicConfig {
+        durability,
+        cleanup: Cleanup::Compact,
+        retention_ms: None,
+        retention_bytes: None,
+        max_batch_bytes: MAX_BATCH_BYTES as u32,
+        segment_bytes: 32 << 20,
+        ..TopicConfig::default()
+    }
+}
+
+/// A commit that could not be put together.
+pub(crate) fn refused(error: &CommitError) -> WireError {
+    WireError::new(ErrorCode::Internal, error.to_string())
+}
+
+/// A commit whose outputs are on their way.
+struct OnTheWay {
+    commit: u64,
+    acks: Vec<(Partition, UnboundedReceiver<AppendResult>)>,
+}
+
+/// A worker's journal. After an error it is of no use any more: open it again.
+pub(crate) struct WorkerJournal {
+    partition: Partition,
+    partitions: Arc<Registry>,
+    journal: Journal,
+    on_the_way: VecDeque<OnTheWay>,
+}
+
+impl WorkerJournal {
+    /// Reads a journal back, its guest's state into `state`, and sends what may not have arrived.
+    /// A new one begins at `start`.
+    pub(crate) async fn open(
+        partition: Partition,
+        partitions: Arc<Registry>,
+        controller: &Controller,
+        state: Arc<WorkerState>,
+        start: Offset,
+    ) -> Result<Self, WireError> {
+        let reading = partition.clone();
+        let recovered = tokio::task::spawn_blocking(move || read(&reading, &state));
+        let recovered = recovered.await.map_err(errors::from_join)??;
+        let (journal, sendings) = match recovered {
+            Some(recovered) => recovered,
+            None => {
+                let id = FIRST_WORKER_PRODUCER_ID | controller.next_producer_id().await?;
+                (Journal::new(id, start), Vec::new())
+            }
+        };
+        let mut opened = Self {
+            partition,
+            partitions,
+            journal,
+            on_the_way: VecDeque::new(),
+        };
+        for sending in sendings {
+            opened.send(sending)?;
+        }
+        Ok(opened)
+    }
+
+    /// What it says.
+    pub(crate) fn core(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The next commit.
+    pub(crate) fn commit(&self, now_ms: TimestampMs) -> CommitBuilder<'_> {
+        CommitBuilder::new(&self.journal, now_ms)
+    }
+
+    /// Makes a commit count: waits until it is durable, and sends its outputs.
+    pub(crate) async fn append(&mut self, commit: Commit) -> Result<(), WireError> {
+        let mut commit = commit;
+        let batch = std::mem::take(&mut commit.batch);
+        self.partition.append_and_wait(batch).await?;
+        let sending = self.journal.committed(commit);
+        if sending.outputs.is_empty() {
+            return Ok(());
+        }
+        self.send(sending)
+    }
+
+    /// Waits until the outputs of the oldest commit on its way have arrived; for ever when there is
+    /// none. Cancel-safe.
+    pub(crate) async fn settle_oldest(&mut self) -> Result<(), WireError> {
+        let Some(oldest) = self.on_the_way.front_mut() else {
+            return std::future::pending().await;
+        };
+        while let Some((partition, ack)) = oldest.acks.last_mut() {
+            let outcome = ack.recv().await;
+            let outcome = outcome.unwrap_or_else(|| Err(errors::shutting_down()));
+            outcome.map_err(|error| errors::for_partition(partition, error))?;
+            oldest.acks.pop();
+        }
+        let commit = oldest.commit;
+        self.on_the_way.pop_front();
+        self.journal.settled(commit);
+        Ok(())
+    }
+
+    /// Waits until there is room for another commit.
+    pub(crate) async fn make_room(&mut self) -> Result<(), WireError> {
+        while !self.journal.has_room() {
+            self.settle_oldest().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything has arrived.
+    pub(crate) async fn settle_all(&mut self) -> Result<(), WireError> {
+        while !self.on_the_way.is_empty() {
+            self.settle_oldest().await?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, sending: Sending) -> Result<(), WireError> {
+        let mut acks = Vec::with_capacity(sending.outputs.len());
+        for output in sending.outputs {
+            // An output topic that was deleted takes what was meant for it along.
+            let Some(partition) = self.partitions.get(output.target) else {
+                tracing::warn!(target = %output.target, "outputs for a topic that is gone are dropped");
+                continue;
+            };
+            let (ack, outcomes) = AckSink::new();
+            let batch = BytesMut::from(output.batch);
+            partition.append(StagedBatch::validate(batch, MAX_BATCH_BYTES, ack)?);
+            acks.push((partition, outcomes));
+        }
+        self.on_the_way.push_back(OnTheWay {
+            commit: sending.commit,
+            acks,
+        });
+        Ok(())
+    }
+}
+
+fn read(
+    partition: &Partition,
+    state: &WorkerState,
+) -> Result<Option<(Journal, Vec<Sending>)>, WireError> {
+    let unreadable = |error: JournalError| {
+        WireError::new(
+            ErrorCode::PartitionDamaged,
+            format!("{}: {error}", partition.name()),
+        )
+    };
+    state.clear();
+    let mut recovery = Recovery::default();
+    internal::each_batch(partition, |batch: &RecordBatch| {
+        let records = batch.records().map_err(errors::from_batch)?;
+        for record in records.into_owned() {
+            let (_, record) = record.map_err(errors::from_batch)?;
+            let key: Bytes = record.key.unwrap_or_default();
+            let of_state = recovery.record(key, record.value).map_err(unreadable)?;
+            if let Some((key, value)) = of_state {
+                state.apply(&key, value.as_deref());
+            }
+        }
+        Ok::<_, WireError>(())
+    })?;
+    recovery.finish().map_err(unreadable)
+}

@@ -1,0 +1,221 @@
+//! What came of a call, put into one commit: outputs, changes of state, and what becomes of each
+//! record that failed.
+
+use bytes::BytesMut;
+use millstream_protocol::api::plugin::{DeliveryGuarantee, LogLevel};
+use millstream_protocol::batch::BatchBuilder;
+use millstream_protocol::limits::MAX_BATCH_BYTES;
+use millstream_protocol::{Offset, TimestampMs, WireError};
+use millstream_runtime::StateChanges;
+use millstream_worker::{
+    Commit, CommitBuilder, CommitError, ParkedRecord, Verdict, last_resort, verdict,
+};
+
+use crate::clock;
+use crate::errors;
+use crate::partition::{AckSink, Partition, StagedBatch};
+use crate::workers::dead_letter::{Letters, Origin};
+use crate::workers::deployment::Shared;
+use crate::workers::input::{Input, for_journal};
+use crate::workers::journal::WorkerJournal;
+use crate::workers::state::{MAX_STATE_BYTES, WorkerState};
+use crate::workers::turn::{FailedRecord, Failure, Turn};
+
+/// A parked record that was tried once more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tried {
+    pub(crate) offset: Offset,
+    /// How often it had been tried before.
+    pub(crate) attempts: u32,
+}
+
+/// What is needed to settle a turn.
+pub(crate) struct Books<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) input: &'a Partition,
+    pub(crate) journal: &'a WorkerJournal,
+    pub(crate) state: &'a WorkerState,
+    /// What the group is known to have.
+    pub(crate) group_offset: Offset,
+}
+
+/// A turn that is ready to count.
+pub(crate) struct Prepared {
+    pub(crate) commit: Commit,
+    /// What goes to its topics before the commit, without the journal.
+    pub(crate) direct: Vec<(Partition, BatchBuilder)>,
+    /// To be applied after the commit.
+    pub(crate) state: StateChanges,
+    pub(crate) tally: Tally,
+}
+
+/// What is told of a turn once it counts.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) records_in: u64,
+    pub(crate) records_out: u64,
+    pub(crate) dead_letters: u64,
+    pub(crate) skipped: u64,
+    /// A record has failed for good, and the worker is to stand still in front of it.
+    pub(crate) pause: Option<String>,
+    pub(crate) lines: Vec<(LogLevel, String)>,
+}
+
+impl Books<'_> {
+    /// Puts the commit of a turn together.
+    ///
+    /// # Errors
+    ///
+    /// It does not fit into one. The input is handed back, to be called in smaller parts.
+    pub(crate) fn prepare(
+        &self,
+        turn: Turn,
+        tried: Option<Tried>,
+    ) -> Result<Prepared, (Input, CommitError)> {
+        let Turn {
+            mut input,
+            outputs,
+            state,
+            records_in,
+            records_out,
+            failed,
+        } = turn;
+        let held = std::mem::take(&mut input.held);
+        let mut tally = Tally {
+            records_in,
+            records_out,
+            ..Tally::default()
+        };
+        let now_ms = clock::now_ms();
+        let build = || {
+            if !self.state.has_room_for(&state) {
+                let reason = format!("the state would take more than {MAX_STATE_BYTES} bytes");
+                return Err(CommitError::Unwritable(reason));
+            }
+            let mut commit = self.journal.commit(now_ms);
+            commit.note_group_offset(self.group_offset);
+            let failed_again = |offset| failed.iter().any(|it| it.record.offset == offset);
+            match tried {
+                None => commit.advance_to(input.next_offset),
+                Some(tried) if failed_again(tried.offset) => {}
+                Some(tried) => commit.release(tried.offset)?,
+            }
+            let mut letters = Letters::new(&self.shared.dead_letters, self.input.id().partition);
+            for failed in &failed {
+                self.judge(failed, tried, now_ms, &mut commit, &mut letters, &mut tally)?;
+            }
+            for held in &held {
+                commit.park(for_journal(held.clone()))?;
+            }
+            for (key, value) in state.iter() {
+                commit.change_state(key, value)?;
+            }
+            let outputs = outputs.into_iter().chain(letters.finish());
+            match self.shared.spec.delivery {
+                DeliveryGuarantee::ExactlyOnce => {
+                    for (partition, batch) in outputs {
+                        commit.emit(partition.id(), batch)?;
+                    }
+                    Ok((commit.finish()?, Vec::new()))
+                }
+                DeliveryGuarantee::AtLeastOnce => Ok((commit.finish()?, outputs.collect())),
+            }
+        };
+        match build() {
+            Ok((commit, direct)) => Ok(Prepared {
+                commit,
+                direct,
+                state,
+                tally,
+            }),
+            Err(error) => {
+                input.held = held;
+                Err((input, error))
+            }
+        }
+    }
+
+    /// Says what becomes of a record that failed.
+    fn judge(
+        &self,
+        failed: &FailedRecord,
+        tried: Option<Tried>,
+        now_ms: TimestampMs,
+        commit: &mut CommitBuilder<'_>,
+        letters: &mut Letters<'_>,
+        tally: &mut Tally,
+    ) -> Result<(), CommitError> {
+        let policy = &self.shared.spec.on_failure;
+        let record = &failed.record;
+        let attempts = 1 + tried.map_or(0, |tried| tried.attempts);
+        let parked = |due_ms| {
+            for_journal(ParkedRecord {
+                attempts,
+                due_ms,
+                ..record.clone()
+            })
+        };
+        let verdict = match failed.failure {
+            Failure::Rejected => last_resort(policy),
+            Failure::Retry(after_ms) => verdict(policy, attempts, after_ms, now_ms),
+        };
+        let place = format!(
+            "offset {}, attempt {attempts}: {}",
+            record.offset, record.reason
+        );
+        match verdict {
+            Verdict::Retry { due_ms } => return commit.park(parked(due_ms)),
+            Verdict::Pause => {
+                tally.pause = Some(place);
+                return commit.park(parked(now_ms));
+            }
+            Verdict::Skip => {
+                tally.skipped += 1;
+                tally
+                    .lines
+                    .push((LogLevel::Warn, format!("{place}: skipped")));
+            }
+            Verdict::DeadLetter => {
+                let origin = Origin {
+                    deployment: &self.shared.spec.name,
+                    plugin: self.shared.plugin.digest(),
+                    topic: self.input.topic(),
+                    partition: self.input.id().partition,
+                    offset: record.offset,
+                    attempts,
+                    reason: &record.reason,
+                };
+                letters.add(&origin, &record.batch)?;
+                tally.dead_letters += 1;
+                tally
+                    .lines
+                    .push((LogLevel::Warn, format!("{place}: a dead letter now")));
+            }
+        }
+        match tried {
+            Some(tried) => commit.release(tried.offset),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Appends outputs and waits until all are acknowledged.
+pub(crate) async fn append_directly(
+    outputs: Vec<(Partition, BatchBuilder)>,
+) -> Result<(), WireError> {
+    let mut waiting = Vec::with_capacity(outputs.len());
+    for (partition, builder) in outputs {
+        let batch = builder.finish(None).map_err(errors::from_batch)?;
+        let (ack, outcomes) = AckSink::new();
+        let staged = StagedBatch::validate(BytesMut::from(batch), MAX_BATCH_BYTES, ack)?;
+        partition.append(staged);
+        waiting.push((partition, outcomes));
+    }
+    for (partition, mut outcomes) in waiting {
+        let outcome = outcomes.recv().await;
+        outcome
+            .unwrap_or_else(|| Err(errors::shutting_down()))
+            .map_err(|error| errors::for_partition(&partition, error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! One step of a worker.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use millstream_protocol::batch::{
+    AppendError, BatchBuilder, BatchError, Compression, ProducerStamp, sequence_after,
+};
+use millstream_protocol::{Offset, TimestampMs, TopicPartition};
+
+use crate::journal::Journal;
+use crate::limits::{MAX_COMMIT_BYTES, OUTPUT_PIECE_BYTES};
+use crate::parked::ParkedRecord;
+use crate::record::{
+    Position, encode_outputs, encode_parked, parked_key, piece_key, piece_prefix, position_key,
+    sequence_key, state_key,
+};
+
+/// A batch for an output partition, stamped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputBatch {
+    /// Where it goes.
+    pub target: TopicPartition,
+    /// The whole batch.
+    pub batch: Bytes,
+}
+
+/// The outputs of a commit that is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// The commit.
+    pub commit: u64,
+    /// Its outputs, in the order in which they are to be appended.
+    pub outputs: Vec<OutputBatch>,
+}
+
+/// A commit, ready to be appended to the journal.
+#[derive(Debug)]
+pub struct Commit {
+    /// What is appended, all of it or nothing.
+    pub batch: BytesMut,
+    pub(crate) position: Position,
+    pub(crate) sequences: BTreeMap<TopicPartition, u32>,
+    pub(crate) parked: Vec<(Offset, Option<ParkedRecord>)>,
+    pub(crate) outputs: Vec<OutputBatch>,
+}
+
+/// Why a turn does not make a commit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// It is larger than a batch of the journal may be: take fewer records in one turn.
+    #[error("its outputs and changes of state take more than {limit} bytes")]
+    TooLarge {
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// An output or a change of state cannot be written.
+    #[error("it cannot be written to the journal: {0}")]
+    Unwritable(String),
+}
+
+impl From<BatchError> for CommitError {
+    fn from(error: BatchError) -> Self {
+        Self::Unwritable(error.to_string())
+    }
+}
+
+/// Puts a commit together.
+#[derive(Debug)]
+pub struct CommitBuilder<'a> {
+    journal: &'a Journal,
+    now_ms: TimestampMs,
+    batch: BatchBuilder,
+    position: Position,
+    sequences: BTreeMap<TopicPartition, u32>,
+    parked: Vec<(Offset, Option<ParkedRecord>)>,
+    outputs: Vec<OutputBatch>,
+    output_bytes: usize,
+}
+
+impl<'a> CommitBuilder<'a> {
+    /// The next commit of a journal, which changes nothing yet.
+    pub fn new(journal: &'a Journal, now_ms: TimestampMs) -> Self {
+        let mut position = journal.position;
+        position.commit += 1;
+        Self {
+            journal,
+            now_ms,
+            batch: BatchBuilder::new(Compression::None, MAX_COMMIT_BYTES),
+            position,
+            sequences: BTreeMap::new(),
+            parked: Vec::new(),
+            outputs: Vec::new(),
+            output_bytes: 0,
+        }
+    }
+
+    /// Input records below `next_offset` are done, or parked.
+    pub fn advance_to(&mut self, next_offset: Offset) {
+        self.position.next_offset = next_offset;
+    }
+
+    /// Notes what the group knows, or is to be told next.
+    pub fn note_group_offset(&mut self, offset: Offset) {
+        self.position.group_offset = offset;
+    }
+
+    /// A batch goes to an output partition.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError::TooLarge`]: what is in this commit does not fit into one.
+    pub fn emit(&mut self, target: TopicPartition, batch: BatchBuilder) -> Result<(), CommitError> {
+        let records = batch.record_count();
+        let known = || self.journal.sequences.get(&target).copied().unwrap_or(0);
+        let first_sequence = self.sequences.get(&target).copied().unwrap_or_else(known);
+        let batch = batch.finish(Some(ProducerStamp {
+            producer_id: self.position.producer_id,
+            producer_epoch: self.position.producer_epoch,
+            first_sequence,
+        }))?;
+        self.output_bytes += batch.len();
+        if self.output_bytes > MAX_COMMIT_BYTES {
+            return Err(too_large());
+        }
+        self.sequences
+            .insert(target, sequence_after(first_sequence, records));
+        self.outputs.push(OutputBatch { target, batch });
+        Ok(())
+    }
+
+    /// A record waits to be tried again, or has failed once more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::emit`].
+    pub fn park(&mut self, parked: ParkedRecord) -> Result<(), CommitError> {
+        let value = encode_parked(&parked);
+        self.put(&parked_key(parked.offset), Some(&value))?;
+        self.parked.push((parked.offset, Some(parked)));
+        Ok(())
+    }
+
+    /// A parked record is done.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::emit`].
+    pub fn release(&mut self, offset: Offset) -> Result<(), CommitError> {
+        self.put(&parked_key(offset), None)?;
+        self.parked.push((offset, None));
+        Ok(())
+    }
+
+    /// A change of the guest's state; without a value the key is deleted.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::emit`].
+    pub fn change_state(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), CommitError> {
+        self.put(&state_key(key), value)
+    }
+
+    /// Whether the commit would say nothing new.
+    pub fn is_idle(&self) -> bool {
+        self.position.next_offset == self.journal.position.next_offset
+            && self.batch.is_empty()
+            && self.outputs.is_empty()
+    }
+
+    /// The commit as a whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::emit`].
+    pub fn finish(mut self) -> Result<Commit, CommitError> {
+        let encoded = self.position.encode();
+        self.put(&position_key(), Some(&encoded))?;
+        for (target, sequence) in &self.sequences {
+            put(
+                &mut self.batch,
+                self.now_ms,
+                &sequence_key(target),
+                Some(&sequence.to_be_bytes()),
+            )?;
+        }
+        if !self.outputs.is_empty() {
+            self.put_outputs()?;
+        }
+        Ok(Commit {
+            batch: self.batch.finish(None)?.into(),
+            position: self.position,
+            sequences: self.sequences,
+            parked: self.parked,
+            outputs: self.outputs,
+        })
+    }
+
+    fn put_outputs(&mut self) -> Result<(), CommitError> {
+        let commit = self.journal.position.commit;
+        let encoded = encode_outputs(&self.outputs);
+        let pieces = encoded.len().div_ceil(OUTPUT_PIECE_BYTES);
+        for (number, bytes) in encoded.chunks(OUTPUT_PIECE_BYTES).enumerate() {
+            let prefix = piece_prefix(commit, number + 1 == pieces);
+            let value = [&prefix[..], bytes].concat();
+            self.put(&piece_key(commit, number as u16), Some(&value))?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), CommitError> {
+        put(&mut self.batch, self.now_ms, key, value)
+    }
+}
+
+fn put(
+    batch: &mut BatchBuilder,
+    now_ms: TimestampMs,
+    key: &[u8],
+    value: Option<&[u8]>,
+) -> Result<(), CommitError> {
+    match batch.append(now_ms, Some(key), value, &[]) {
+        Ok(_) => Ok(()),
+        Err(AppendError::Full) => Err(too_large()),
+        Err(error) => Err(CommitError::Unwritable(error.to_string())),
+    }
+}
+
+fn too_large() -> CommitError {
+    CommitError::TooLarge {
+        limit: MAX_COMMIT_BYTES,
+    }
+}

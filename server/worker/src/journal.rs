@@ -1,0 +1,199 @@
+//! What a worker's journal says: read back after a start, kept up with every commit.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use bytes::Bytes;
+use millstream_protocol::{Offset, ProducerId, TopicPartition};
+
+use crate::commit::{Commit, Sending};
+use crate::limits::MAX_UNSETTLED_COMMITS;
+use crate::parked::ParkedRecords;
+use crate::record::{Entry, Position, decode_outputs};
+
+/// Why a journal cannot be read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// A record is not one of a journal.
+    #[error("{0} in the journal cannot be read")]
+    Malformed(&'static str),
+    /// It was written by another version.
+    #[error("the journal has format {0}, which this version does not read")]
+    Version(u8),
+    /// There are records, but not what says how far the worker is.
+    #[error("the journal has no position")]
+    NoPosition,
+    /// Outputs that may not have arrived are not all there.
+    #[error("the journal lacks outputs of commit {0}")]
+    LostOutputs(u64),
+}
+
+/// What a worker's journal says.
+#[derive(Debug)]
+pub struct Journal {
+    pub(crate) position: Position,
+    pub(crate) sequences: HashMap<TopicPartition, u32>,
+    /// Commits with outputs that have not all arrived, oldest first.
+    unsettled: VecDeque<u64>,
+    parked: ParkedRecords,
+}
+
+impl Journal {
+    /// The journal of a worker that has none yet.
+    pub fn new(producer_id: ProducerId, next_offset: Offset) -> Self {
+        Self {
+            position: Position::new(producer_id, next_offset),
+            sequences: HashMap::new(),
+            unsettled: VecDeque::new(),
+            parked: ParkedRecords::default(),
+        }
+    }
+
+    /// The first input record that is not done. Those that are [parked](Self::parked) lie before it.
+    pub fn next_offset(&self) -> Offset {
+        self.position.next_offset
+    }
+
+    /// What the group was last told, or was about to be told, when the last commit was made.
+    pub fn group_offset(&self) -> Offset {
+        self.position.group_offset
+    }
+
+    /// The records that wait to be tried again.
+    pub fn parked(&self) -> &ParkedRecords {
+        &self.parked
+    }
+
+    /// Whether another commit may be made before an older one is settled.
+    pub fn has_room(&self) -> bool {
+        // Commits without outputs count too: the slot of the oldest one must not be used again.
+        self.position.commit - self.position.settled < MAX_UNSETTLED_COMMITS as u64
+    }
+
+    /// Commits whose outputs have not all arrived.
+    pub fn unsettled(&self) -> usize {
+        self.unsettled.len()
+    }
+
+    /// A commit is durable: it counts, and its outputs are to be sent.
+    pub fn committed(&mut self, commit: Commit) -> Sending {
+        let number = self.position.commit;
+        self.position = commit.position;
+        self.sequences.extend(commit.sequences);
+        for (offset, parked) in commit.parked {
+            match parked {
+                Some(parked) => self.parked.insert(parked),
+                None => self.parked.remove(offset),
+            }
+        }
+        if !commit.outputs.is_empty() {
+            self.unsettled.push_back(number);
+        }
+        self.look_for_settled();
+        Sending {
+            commit: number,
+            outputs: commit.outputs,
+        }
+    }
+
+    /// All outputs of a commit have arrived.
+    pub fn settled(&mut self, commit: u64) {
+        self.unsettled.retain(|unsettled| *unsettled != commit);
+        self.look_for_settled();
+    }
+
+    fn look_for_settled(&mut self) {
+        let oldest = self.unsettled.front().copied();
+        self.position.settled = oldest.unwrap_or(self.position.commit);
+    }
+}
+
+/// Reads a journal back, record by record.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    position: Option<Position>,
+    sequences: HashMap<TopicPartition, u32>,
+    /// What there is of the outputs of commits that are not known to be settled.
+    outputs: BTreeMap<u64, Pieces>,
+    parked: ParkedRecords,
+    records: u64,
+}
+
+#[derive(Debug, Default)]
+struct Pieces {
+    bytes: Vec<Bytes>,
+    complete: bool,
+}
+
+impl Recovery {
+    /// Takes the next record of the journal. What is a matter of the guest's state, its key and its
+    /// value, is handed back.
+    ///
+    /// # Errors
+    ///
+    /// It is not a record of a journal, or one of another version.
+    pub fn record(
+        &mut self,
+        key: Bytes,
+        value: Option<Bytes>,
+    ) -> Result<Option<(Bytes, Option<Bytes>)>, JournalError> {
+        self.records += 1;
+        match Entry::decode(key, value)? {
+            Entry::Position(position) => {
+                self.outputs = self.outputs.split_off(&position.settled);
+                self.position = Some(position);
+            }
+            Entry::Sequence(target, sequence) => {
+                self.sequences.insert(target, sequence);
+            }
+            Entry::Piece {
+                piece,
+                commit,
+                last,
+                bytes,
+            } => {
+                let pieces = self.outputs.entry(commit).or_default();
+                // Where compaction has taken the first ones, the commit is long settled.
+                if pieces.bytes.len() == usize::from(piece) {
+                    pieces.bytes.push(bytes);
+                    pieces.complete = last;
+                }
+            }
+            Entry::Parked(_, Some(parked)) => self.parked.insert(parked),
+            Entry::Parked(offset, None) => self.parked.remove(offset),
+            Entry::State { key, value } => return Ok(Some((key, value))),
+        }
+        Ok(None)
+    }
+
+    /// The journal, and what has to be sent again, in order; `None` when it was empty.
+    ///
+    /// # Errors
+    ///
+    /// The journal is not whole.
+    pub fn finish(self) -> Result<Option<(Journal, Vec<Sending>)>, JournalError> {
+        let Some(position) = self.position else {
+            return match self.records {
+                0 => Ok(None),
+                _ => Err(JournalError::NoPosition),
+            };
+        };
+        let mut sendings = Vec::new();
+        for (commit, pieces) in self.outputs {
+            if !(position.settled..position.commit).contains(&commit) {
+                continue;
+            }
+            if !pieces.complete {
+                return Err(JournalError::LostOutputs(commit));
+            }
+            let outputs = decode_outputs(Bytes::from(pieces.bytes.concat()))?;
+            sendings.push(Sending { commit, outputs });
+        }
+        let journal = Journal {
+            position,
+            sequences: self.sequences,
+            unsettled: sendings.iter().map(|sending| sending.commit).collect(),
+            parked: self.parked,
+        };
+        Ok(Some((journal, sendings)))
+    }
+}

@@ -1,0 +1,48 @@
+//! What makes a worker exactly-once: its journal, and what it does about records that fail.
+//!
+//! A pure core. It knows no guest, no log and no clock: it says what to write, what to send and
+//! when to try again, and a shell does it.
+//!
+//! # The journal
+//!
+//! A worker (one deployment at one input partition) has a journal: a compacted partition of its
+//! own, beside its input. One batch of it is one [`Commit`], and counts as a whole or not at all:
+//! how far the input is done, what was emitted, which records wait to be tried again, what the
+//! guest's state has become. The input offset moves by nothing else.
+//!
+//! What was emitted is sent to the output partitions only once its commit is durable, under the
+//! worker's own producer id and a sequence of that output partition, both from the journal. The
+//! output's log drops every sequence up to the last that it has from this producer, without a
+//! limit of time. So after a crash everything that may not have arrived is sent again, byte for
+//! byte, and it does not matter whether the guest would compute it again.
+//!
+//! # The contract with the shell
+//!
+//! 1. On a start it reads the journal from its beginning into a [`Recovery`], which gives the
+//!    [`Journal`] and the [`Sending`]s that may not have arrived. It sends these first.
+//! 2. For every turn it fills a [`CommitBuilder`], appends [`Commit::batch`] to the journal, and
+//!    when that is acknowledged tells [`Journal::committed`], which gives the [`Sending`]. It sends
+//!    it, and tells [`Journal::settled`] when all of it is acknowledged.
+//! 3. Sendings go out, and are settled, in the order of their commits.
+//! 4. When an append fails, it throws the journal away and begins with 1.
+//!
+//! # Layout
+//!
+//! - [`Journal`], [`Recovery`]: what the journal says, and how it is read back
+//! - [`CommitBuilder`], [`Commit`], [`Sending`]: one step of it
+//! - [`ParkedRecord`], [`ParkedRecords`]: records that wait to be tried again, and those behind them
+//! - [`Bite`], [`Verdict`], [`verdict`]: how a failure is narrowed down to its record, and what
+//!   becomes of that
+//! - [`limits`]: the bounds
+
+mod commit;
+mod failure;
+mod journal;
+pub mod limits;
+mod parked;
+mod record;
+
+pub use commit::{Commit, CommitBuilder, CommitError, OutputBatch, Sending};
+pub use failure::{Bite, Verdict, last_resort, verdict};
+pub use journal::{Journal, JournalError, Recovery};
+pub use parked::{ParkedRecord, ParkedRecords};

@@ -1,0 +1,330 @@
+//! A worker that crashes at any point, against a model: every output is there once, in order.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use millstream_protocol::batch::{BatchBuilder, Compression, RecordBatch};
+use millstream_protocol::{FIRST_WORKER_PRODUCER_ID, Offset, TopicId, TopicPartition};
+use millstream_worker::{
+    CommitBuilder, CommitError, Journal, JournalError, ParkedRecord, Recovery, Sending,
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+fn target(number: u8) -> TopicPartition {
+    TopicPartition {
+        topic_id: TopicId(Uuid::from_u128(u128::from(number))),
+        partition: u32::from(number),
+    }
+}
+
+fn batch(values: &[String]) -> BatchBuilder {
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
+    for value in values {
+        builder
+            .append(7, None, Some(value.as_bytes()), &[])
+            .unwrap();
+    }
+    builder
+}
+
+fn parked(offset: Offset) -> ParkedRecord {
+    ParkedRecord {
+        offset,
+        key: (!offset.is_multiple_of(3)).then(|| Bytes::from(vec![offset as u8 % 3])),
+        attempts: 1 + offset as u32,
+        due_ms: offset as i64 * 10,
+        reason: format!("reason of {offset}"),
+        batch: Bytes::from(format!("record {offset}")),
+    }
+}
+
+/// What survives a crash: the journal's batches, and the logs that outputs go to.
+#[derive(Default)]
+struct World {
+    journal: Vec<Bytes>,
+    outputs: BTreeMap<TopicPartition, Vec<String>>,
+    /// The last sequence that each log has.
+    last: HashMap<TopicPartition, u32>,
+}
+
+impl World {
+    /// What an output's log does with a worker's batch.
+    fn append(&mut self, target: TopicPartition, batch: &Bytes) {
+        let batch = RecordBatch::parse(batch.clone()).unwrap();
+        let stamp = batch.header().producer.unwrap();
+        assert_eq!(stamp.producer_id, FIRST_WORKER_PRODUCER_ID);
+        let last = batch.header().last_sequence().unwrap();
+        if self.last.get(&target).is_some_and(|seen| last <= *seen) {
+            return;
+        }
+        let expected = self.last.get(&target).map_or(0, |seen| seen + 1);
+        assert_eq!(stamp.first_sequence, expected, "sequences have no gap");
+        self.last.insert(target, last);
+        let log = self.outputs.entry(target).or_default();
+        for record in batch.records().unwrap().iter() {
+            let value = record.unwrap().value.unwrap().to_vec();
+            log.push(String::from_utf8(value).unwrap());
+        }
+    }
+
+    /// Takes away what later records of the same key supersede, below `batches`.
+    fn compact(&mut self, batches: usize) {
+        let mut newest = HashMap::new();
+        for (number, batch) in self.journal.iter().enumerate() {
+            for record in RecordBatch::parse(batch.clone())
+                .unwrap()
+                .records()
+                .unwrap()
+                .iter()
+            {
+                newest.insert(record.unwrap().key.unwrap().to_vec(), number);
+            }
+        }
+        let mut compacted = Vec::new();
+        for (number, bytes) in self.journal.iter().enumerate() {
+            let batch = RecordBatch::parse(bytes.clone()).unwrap();
+            let kept = millstream_protocol::batch::retain(&batch, |record| {
+                number >= batches || newest[record.key.unwrap()] == number
+            });
+            compacted.extend(kept.unwrap());
+        }
+        self.journal = compacted;
+    }
+
+    fn recover(&self) -> (Journal, Vec<Sending>) {
+        let mut recovery = Recovery::default();
+        for batch in &self.journal {
+            let records = RecordBatch::parse(batch.clone())
+                .unwrap()
+                .records()
+                .unwrap();
+            for record in records.into_owned() {
+                let (_, record) = record.unwrap();
+                recovery.record(record.key.unwrap(), record.value).unwrap();
+            }
+        }
+        recovery
+            .finish()
+            .unwrap()
+            .unwrap_or_else(|| (Journal::new(FIRST_WORKER_PRODUCER_ID, 0), Vec::new()))
+    }
+}
+
+/// One turn: what is emitted where, what is parked, what is released.
+#[derive(Clone, Debug)]
+struct Turn {
+    emits: Vec<(u8, u8)>,
+    park: bool,
+    release: bool,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Goes,
+    /// Outputs are sent later, while further turns go on.
+    SentLater,
+    CrashBeforeCommit,
+    CrashBeforeSending,
+    /// After so many of the outputs.
+    CrashWhileSending(usize),
+    /// They have arrived, and nobody has noted it.
+    CrashAfterSending,
+    CompactThenCrash(usize),
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        4 => Just(Fate::Goes),
+        3 => Just(Fate::SentLater),
+        1 => Just(Fate::CrashBeforeCommit),
+        1 => Just(Fate::CrashBeforeSending),
+        1 => (0..3_usize).prop_map(Fate::CrashWhileSending),
+        1 => Just(Fate::CrashAfterSending),
+        1 => (0..40_usize).prop_map(Fate::CompactThenCrash),
+    ]
+}
+
+fn turns() -> impl Strategy<Value = Vec<Turn>> {
+    let turn = (
+        proptest::collection::vec((0..3_u8, 1..4_u8), 0..4),
+        any::<bool>(),
+        any::<bool>(),
+        fate(),
+    );
+    let turn = turn.prop_map(|(emits, park, release, fate)| Turn {
+        emits,
+        park,
+        release,
+        fate,
+    });
+    proptest::collection::vec(turn, 0..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_output_is_there_once_and_in_order(turns in turns()) {
+        let mut world = World::default();
+        let mut expected: BTreeMap<TopicPartition, Vec<String>> = BTreeMap::new();
+        let mut expected_parked: BTreeMap<Offset, ParkedRecord> = BTreeMap::new();
+        let (mut journal, _) = world.recover();
+        let mut waiting: Vec<Sending> = Vec::new();
+        for (number, turn) in turns.iter().enumerate() {
+            let mut crash = false;
+            if !journal.has_room() {
+                for sending in waiting.drain(..) {
+                    for output in &sending.outputs {
+                        world.append(output.target, &output.batch);
+                    }
+                    journal.settled(sending.commit);
+                }
+            }
+            let offset = journal.next_offset();
+            // A turn that is lost is computed again, and comes to something else.
+            let mut outputs: Vec<(TopicPartition, Vec<String>)> = Vec::new();
+            let mut builder = CommitBuilder::new(&journal, 1);
+            for (output, records) in &turn.emits {
+                let values: Vec<_> = (0..*records).map(|it| format!("{number}/{output}/{it}")).collect();
+                builder.emit(target(*output), batch(&values)).unwrap();
+                outputs.push((target(*output), values));
+            }
+            builder.advance_to(offset + 1);
+            if turn.park {
+                builder.park(parked(offset)).unwrap();
+            }
+            let released = journal.parked().iter().next().map(|it| it.offset).filter(|_| turn.release);
+            if let Some(released) = released {
+                builder.release(released).unwrap();
+            }
+            let commit = builder.finish().unwrap();
+            if matches!(turn.fate, Fate::CrashBeforeCommit) {
+                crash = true;
+            } else {
+                world.journal.push(commit.batch.clone().freeze());
+                for (target, values) in outputs {
+                    expected.entry(target).or_default().extend(values);
+                }
+                if turn.park {
+                    expected_parked.insert(offset, parked(offset));
+                }
+                if let Some(released) = released {
+                    expected_parked.remove(&released);
+                }
+                waiting.push(journal.committed(commit));
+            }
+            let (sent, noted) = match turn.fate {
+                Fate::Goes => (usize::MAX, true),
+                Fate::SentLater => (0, true),
+                Fate::CrashWhileSending(outputs) => (outputs, false),
+                Fate::CrashAfterSending => (usize::MAX, false),
+                Fate::CrashBeforeCommit | Fate::CrashBeforeSending => (0, false),
+                Fate::CompactThenCrash(batches) => {
+                    world.compact(batches);
+                    (0, false)
+                }
+            };
+            crash |= !noted;
+            let all = waiting.iter().flat_map(|sending| &sending.outputs);
+            for output in all.take(sent) {
+                world.append(output.target, &output.batch);
+            }
+            if sent == usize::MAX {
+                for sending in waiting.drain(..).filter(|_| noted) {
+                    journal.settled(sending.commit);
+                }
+            }
+            if crash {
+                let sendings;
+                (journal, sendings) = world.recover();
+                waiting = sendings;
+            }
+            let is: Vec<_> = journal.parked().iter().cloned().collect();
+            let should: Vec<_> = expected_parked.values().cloned().collect();
+            prop_assert_eq!(is, should);
+        }
+        for sending in &waiting {
+            for output in &sending.outputs {
+                world.append(output.target, &output.batch);
+            }
+        }
+        prop_assert_eq!(&world.outputs, &expected);
+    }
+
+    #[test]
+    fn bytes_that_are_no_journal_are_refused(key in proptest::collection::vec(any::<u8>(), 0..30),
+        value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..60))) {
+        // Whatever it is, it does not panic.
+        let mut recovery = Recovery::default();
+        if recovery.record(key.into(), value.map(Bytes::from)).is_ok() {
+            let _ = recovery.finish();
+        }
+    }
+}
+
+#[test]
+fn outputs_of_several_megabytes_come_back() {
+    let mut world = World::default();
+    let (mut journal, _) = world.recover();
+    let mut builder = CommitBuilder::new(&journal, 1);
+    let values: Vec<String> = (0..5).map(|it| it.to_string().repeat(900_000)).collect();
+    for value in &values {
+        builder
+            .emit(target(1), batch(std::slice::from_ref(value)))
+            .unwrap();
+    }
+    let commit = builder.finish().unwrap();
+    world.journal.push(commit.batch.clone().freeze());
+    let sent = journal.committed(commit);
+    let (_, again) = world.recover();
+    assert_eq!(again, [sent]);
+}
+
+#[test]
+fn a_commit_that_is_too_large_is_refused() {
+    let journal = Journal::new(FIRST_WORKER_PRODUCER_ID, 0);
+    let mut builder = CommitBuilder::new(&journal, 1);
+    let value = "x".repeat(1_000_000);
+    let too_large = |result| matches!(result, Err(CommitError::TooLarge { .. }));
+    let refused =
+        (0..9).any(|_| too_large(builder.emit(target(1), batch(std::slice::from_ref(&value)))));
+    assert!(refused || too_large(builder.finish().map(|_| ())));
+    let mut builder = CommitBuilder::new(&journal, 1);
+    assert!((0..9).any(|_| too_large(builder.change_state(b"key", Some(value.as_bytes())))));
+}
+
+#[test]
+fn outputs_that_are_missing_are_told() {
+    let journal = Journal::new(FIRST_WORKER_PRODUCER_ID, 0);
+    let mut builder = CommitBuilder::new(&journal, 1);
+    builder.emit(target(1), batch(&["a".to_owned()])).unwrap();
+    let commit = builder.finish().unwrap().batch.freeze();
+    let mut recovery = Recovery::default();
+    for record in RecordBatch::parse(commit)
+        .unwrap()
+        .records()
+        .unwrap()
+        .into_owned()
+    {
+        let (_, record) = record.unwrap();
+        let key = record.key.unwrap();
+        // All but a part of the last piece.
+        let value = match key[0] {
+            2 => record.value.map(|it| {
+                let mut value = it.to_vec();
+                value[8] = 0;
+                value.into()
+            }),
+            _ => record.value,
+        };
+        recovery.record(key, value).unwrap();
+    }
+    assert!(matches!(
+        recovery.finish(),
+        Err(JournalError::LostOutputs(0))
+    ));
+}
