@@ -1,4 +1,4 @@
-//! What is built once for all tests of a process: the program, and the example plugin.
+//! What is built once for all tests of a process: the program, and the plugins.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -32,19 +32,26 @@ pub fn millstream() -> &'static Path {
 /// The component of `plugins/quake-alert`, built by the program itself.
 pub fn quake_alert() -> &'static Path {
     static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let component = COMPONENT.get_or_init(|| {
-        let mut build = Command::new(millstream());
-        build
-            .args(["plugin", "build", "--output", "json", "--target-dir"])
-            .arg(plugins_target_dir())
-            .arg(workspace().join("plugins/quake-alert"));
-        let built = succeeded(&mut build)?.json();
-        Ok(built["component"]
-            .as_str()
-            .expect("the component's path")
-            .into())
-    });
-    built(component)
+    built(COMPONENT.get_or_init(|| build_plugin("plugins/quake-alert")))
+}
+
+/// The component of `tests/fixtures/drill`, which does what its input says.
+pub fn drill() -> &'static Path {
+    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    built(COMPONENT.get_or_init(|| build_plugin("tests/fixtures/drill")))
+}
+
+fn build_plugin(folder: &str) -> Result<PathBuf, String> {
+    let mut build = Command::new(millstream());
+    build
+        .args(["plugin", "build", "--output", "json", "--target-dir"])
+        .arg(plugins_target_dir())
+        .arg(workspace().join(folder));
+    let built = succeeded(&mut build)?.json();
+    Ok(built["component"]
+        .as_str()
+        .expect("the component's path")
+        .into())
 }
 
 /// What was built, or a failure of every test that needs it: nobody tries again.

@@ -44,6 +44,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "millstream",
             "millstream-broker",
             "millstream-protocol",
+            "millstream-runtime",
             "millstream-transport",
         ],
     ),

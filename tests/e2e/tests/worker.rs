@@ -1,0 +1,410 @@
+//! Workers: each record counts once, whatever crashes, and a bad one holds up nobody but its key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream::{
+    Admin, Client, ConsumedRecord, DeliveryGuarantee, DeploymentDescription, DeploymentSpec,
+    FailureAction, FailurePolicy, HoldBack, OutputSpec, Position, ProduceRecord, WorkerDescription,
+    WorkerLimits, WorkerState,
+};
+use millstream_e2e::artifacts::drill;
+use millstream_e2e::broker::Broker;
+use millstream_e2e::history::History;
+use millstream_e2e::load::{Load, Number};
+use millstream_e2e::patience::until;
+use millstream_e2e::random::Random;
+
+const INPUT: &str = "in";
+const OUTPUT: &str = "out";
+const NAME: &str = "drill";
+const DEAD_LETTERS: &str = "drill.dead-letters";
+
+/// Kills under load, and acknowledgements between two of them.
+const KILLS: u32 = 50;
+const ACKED_BETWEEN_KILLS: std::ops::Range<u64> = 40..400;
+
+/// Every so many of these, the broker is killed while it starts as well.
+const STARTS_KILLED_EVERY: u32 = 5;
+const START_KILLED_WITHIN_MS: u64 = 150;
+
+const PARTITIONS: u32 = 3;
+const PRODUCERS: u32 = 3;
+const SEED: u64 = 0x5eed_0003;
+
+fn component() -> Bytes {
+    std::fs::read(drill()).expect("the component").into()
+}
+
+fn spec() -> DeploymentSpec {
+    DeploymentSpec {
+        name: NAME.to_owned(),
+        inputs: vec![INPUT.to_owned()],
+        outputs: vec![OutputSpec {
+            name: "out".to_owned(),
+            topic: OUTPUT.to_owned(),
+        }],
+        config: Vec::new(),
+        start: Position::Earliest,
+        limits: WorkerLimits::default(),
+        delivery: DeliveryGuarantee::ExactlyOnce,
+        on_failure: FailurePolicy {
+            first_back_off_ms: 1,
+            longest_back_off_ms: 10,
+            ..FailurePolicy::default_for(NAME)
+        },
+    }
+}
+
+async fn start(partitions: u32) -> (Broker, Client, Admin) {
+    let broker = Broker::start();
+    let client = broker.quick_client().await;
+    let admin = client.admin();
+    let input = admin.create_topic(INPUT).partitions(partitions);
+    input.await.unwrap();
+    admin.create_topic(OUTPUT).partitions(2).await.unwrap();
+    (broker, client, admin)
+}
+
+/// Produces one after the other to the only partition.
+async fn produce(client: &Client, records: &[(&str, &str)]) {
+    let producer = client.producer(INPUT).build().await.unwrap();
+    for (key, value) in records {
+        let mut record = ProduceRecord::new(*value);
+        if !key.is_empty() {
+            record = record.key(*key);
+        }
+        producer.send(record).await.unwrap();
+    }
+    producer.close().await.unwrap();
+}
+
+/// Waits until a deployment has read everything and has nothing left to try again.
+async fn worked_off(admin: &Admin) -> DeploymentDescription {
+    until("the worker to be done", async || {
+        let described = admin.describe_plugin(NAME).await.ok()?;
+        let done = |worker: &WorkerDescription| worker.lag == 0 && worker.parked == 0;
+        (!described.workers.is_empty() && described.workers.iter().all(done)).then_some(described)
+    })
+    .await
+}
+
+fn text(bytes: Option<&Bytes>) -> String {
+    String::from_utf8(bytes.expect("some bytes").to_vec()).expect("text")
+}
+
+/// The first words of what was emitted: the inputs' values.
+async fn emitted(client: &Client) -> Vec<String> {
+    let history = History::read(client, OUTPUT).await;
+    let value = |record: &ConsumedRecord| text(record.value.as_ref());
+    let first = |value: String| value.split(' ').next().unwrap_or_default().to_owned();
+    history.records().map(value).map(first).collect()
+}
+
+/// A header of a dead letter.
+fn origin(record: &ConsumedRecord, name: &str) -> String {
+    let name = format!("millstream.dead-letter.{name}");
+    let header = record.headers.iter().find(|it| it.name == name.as_bytes());
+    text(header.unwrap_or_else(|| panic!("no {name}")).value.as_ref())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_record_counts_once_through_fifty_kills() {
+    let mut random = Random::seeded(SEED);
+    let (mut broker, client, admin) = start(PARTITIONS).await;
+    let storm = DeploymentSpec {
+        config: vec![("storm".to_owned(), "on".to_owned())],
+        on_failure: FailurePolicy {
+            attempts: 20,
+            ..spec().on_failure
+        },
+        ..spec()
+    };
+    admin.deploy_plugin(component(), storm).await.unwrap();
+    let mut load = Load::start(&broker, INPUT, PRODUCERS).await;
+    let mut kills = 0;
+    for round in 0..KILLS {
+        load.advance(random.between(ACKED_BETWEEN_KILLS)).await;
+        broker.kill();
+        kills += 1;
+        if round % STARTS_KILLED_EVERY == 0 {
+            let moment = Duration::from_millis(random.between(0..START_KILLED_WITHIN_MS));
+            broker.restart_and_kill_after(moment);
+            kills += 1;
+        }
+        broker.restart();
+    }
+    let acked = load.finish().await;
+    worked_off(&admin).await;
+
+    // What each record has come to.
+    let mut times: BTreeMap<String, u32> = BTreeMap::new();
+    // The counts that the state has gone through, by input partition and producer.
+    let mut counts: BTreeMap<(String, String), BTreeSet<u64>> = BTreeMap::new();
+    let outputs = History::read(&client, OUTPUT).await;
+    for record in outputs.records() {
+        let value = text(record.value.as_ref());
+        let words: Vec<&str> = value.split(' ').collect();
+        *times.entry(words[0].to_owned()).or_default() += 1;
+        let producer = words[0].split('/').next().unwrap().to_owned();
+        let of_state = counts.entry((words[2].to_owned(), producer)).or_default();
+        assert!(
+            of_state.insert(words[1].parse().unwrap()),
+            "{value}: counted before"
+        );
+    }
+    let letters = History::read(&client, DEAD_LETTERS).await;
+    for record in letters.records() {
+        let number = Number::of(record);
+        let (rejected, trapping) = (number.index % 97 == 13, number.index % 211 == 17);
+        // One that wants to be seen twice by one instance may meet another after every trap.
+        let retried = number.index % 53 == 7;
+        assert!(
+            rejected || trapping || retried,
+            "{number} became a dead letter"
+        );
+        let attempts = if rejected { "1" } else { "20" };
+        assert_eq!(origin(record, "attempts"), attempts, "{number}");
+        *times.entry(number.to_string()).or_default() += 1;
+    }
+    let expected: BTreeSet<String> = acked.iter().map(|it| it.number.to_string()).collect();
+    let lost: Vec<_> = expected
+        .iter()
+        .filter(|it| !times.contains_key(*it))
+        .collect();
+    let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
+    let phantoms: Vec<_> = times.keys().filter(|it| !expected.contains(*it)).collect();
+    println!(
+        "kills {kills}, records {}, outputs {}, dead letters {}, duplicates {}, losses {}",
+        expected.len(),
+        outputs.len(),
+        letters.len(),
+        twice.len(),
+        lost.len()
+    );
+    assert!(lost.is_empty(), "lost: {lost:?}");
+    assert!(twice.is_empty(), "more than once: {twice:?}");
+    assert!(phantoms.is_empty(), "never acknowledged: {phantoms:?}");
+    assert!(
+        !letters.is_empty(),
+        "the load was too small to meet a bad record"
+    );
+    // The state is what counting each handled record once comes to: no number is missing.
+    for (of, counts) in &counts {
+        let last = counts.last().copied().unwrap_or_default();
+        assert_eq!(counts.len() as u64, last, "counts of {of:?}");
+    }
+    let handled: usize = counts.values().map(BTreeSet::len).sum();
+    assert_eq!(handled, outputs.len());
+}
+
+#[tokio::test]
+async fn a_bad_record_becomes_a_dead_letter_and_holds_up_nobody() {
+    let (_broker, client, admin) = start(1).await;
+    admin.deploy_plugin(component(), spec()).await.unwrap();
+    let mut records: Vec<(String, String)> = (0..200)
+        .map(|number| (format!("key-{number}"), format!("record-{number}")))
+        .collect();
+    for (at, value) in [(50, "!trap"), (100, "!reject no good"), (150, "!retry 3")] {
+        records.insert(at, ("bad".to_owned(), value.to_owned()));
+    }
+    let borrowed: Vec<_> = records
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.as_str()))
+        .collect();
+    produce(&client, &borrowed).await;
+    let described = worked_off(&admin).await;
+    let worker = &described.workers[0];
+    assert_eq!(
+        (&worker.state, worker.dead_letters),
+        (&WorkerState::Running, 2)
+    );
+
+    let found = emitted(&client).await;
+    assert_eq!(found.len(), 201, "all others, and the one that was retried");
+    let letters = History::read(&client, DEAD_LETTERS).await;
+    let mut letters: Vec<_> = letters.records().collect();
+    letters.sort_by_key(|letter| origin(letter, "offset"));
+    let [rejected, trapped] = letters[..] else {
+        panic!("{letters:?}");
+    };
+    assert_eq!(text(rejected.value.as_ref()), "!reject no good");
+    assert_eq!(text(rejected.key.as_ref()), "bad");
+    let facts = |letter, names: [&str; 6]| names.map(|name| origin(letter, name));
+    let names = [
+        "deployment",
+        "topic",
+        "partition",
+        "offset",
+        "attempts",
+        "plugin",
+    ];
+    let digest = described.digest.as_str();
+    assert_eq!(
+        facts(rejected, names),
+        [NAME, INPUT, "0", "100", "1", digest]
+    );
+    assert_eq!(origin(rejected, "reason"), "no good");
+    assert_eq!(facts(trapped, names), [NAME, INPUT, "0", "50", "5", digest]);
+    let reason = origin(trapped, "reason");
+    assert!(reason.contains("as asked"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_record_that_is_retried_holds_back_its_key_alone() {
+    let (_broker, client, admin) = start(1).await;
+    let patient = DeploymentSpec {
+        on_failure: FailurePolicy {
+            attempts: 1_000_000,
+            first_back_off_ms: 5,
+            ..spec().on_failure
+        },
+        ..spec()
+    };
+    admin.deploy_plugin(component(), patient).await.unwrap();
+    let records = [
+        ("a", "!trap"),
+        ("a", "behind"),
+        ("b", "beside"),
+        ("", "without"),
+        ("a", "behind-too"),
+    ];
+    produce(&client, &records).await;
+    let described = until("the others to be handled", async || {
+        let described = admin.describe_plugin(NAME).await.ok()?;
+        (described.workers.first()?.records_out == 2).then_some(described)
+    })
+    .await;
+    assert_eq!(described.workers[0].parked, 3, "it and those behind it");
+    let mut found = emitted(&client).await;
+    found.sort();
+    assert_eq!(found, ["beside", "without"]);
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_bad_record_comes_in_order_after_it() {
+    let (mut broker, client, admin) = start(1).await;
+    let slow = DeploymentSpec {
+        on_failure: FailurePolicy {
+            attempts: 4,
+            first_back_off_ms: 100,
+            longest_back_off_ms: 100,
+            ..spec().on_failure
+        },
+        ..spec()
+    };
+    admin.deploy_plugin(component(), slow).await.unwrap();
+    let records = [
+        ("a", "!trap"),
+        ("a", "1"),
+        ("a", "2"),
+        ("b", "x"),
+        ("a", "3"),
+    ];
+    produce(&client, &records).await;
+    until("the other key", async || {
+        emitted(&client)
+            .await
+            .contains(&"x".to_owned())
+            .then_some(())
+    })
+    .await;
+    // What waits is in the journal.
+    broker.kill();
+    broker.restart();
+    worked_off(&admin).await;
+    let found = emitted(&client).await;
+    let of_a: Vec<_> = found.iter().filter(|it| *it != "x").collect();
+    assert_eq!(of_a, ["1", "2", "3"]);
+    assert_eq!(found.len(), 4);
+    assert_eq!(History::read(&client, DEAD_LETTERS).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_policy_may_skip_block_or_pause() {
+    let (_broker, client, admin) = start(1).await;
+    let with = |holds_back, finally| DeploymentSpec {
+        on_failure: FailurePolicy {
+            attempts: 2,
+            holds_back,
+            finally,
+            ..spec().on_failure
+        },
+        ..spec()
+    };
+    let skip = with(HoldBack::Partition, FailureAction::Skip);
+    admin.deploy_plugin(component(), skip).await.unwrap();
+    produce(&client, &[("a", "1"), ("b", "!trap"), ("c", "2")]).await;
+    let described = worked_off(&admin).await;
+    assert_eq!(described.workers[0].skipped, 1);
+    assert_eq!(emitted(&client).await, ["1", "2"]);
+
+    admin.remove_plugin(NAME).await.unwrap();
+    let pause = with(HoldBack::Key, FailureAction::Pause);
+    admin.deploy_plugin(component(), pause).await.unwrap();
+    produce(&client, &[("a", "!trap")]).await;
+    let reason = until("the worker to pause", async || {
+        let described = admin.describe_plugin(NAME).await.ok()?;
+        match &described.workers.first()?.state {
+            WorkerState::Paused { reason } => Some(reason.clone()),
+            _ => None,
+        }
+    })
+    .await;
+    assert!(reason.contains("offset 3, attempt 2"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_retried_record_leaves_no_trace_in_the_state() {
+    let (_broker, client, admin) = start(1).await;
+    admin.deploy_plugin(component(), spec()).await.unwrap();
+    // All in one call: what is counted beside the bad record counts once.
+    produce(
+        &client,
+        &[
+            ("k", "x/1"),
+            ("was", "!remember"),
+            ("k", "x/2"),
+            ("k", "x/3"),
+        ],
+    )
+    .await;
+    worked_off(&admin).await;
+    produce(&client, &[("k", "x/4")]).await;
+    worked_off(&admin).await;
+    let history = History::read(&client, OUTPUT).await;
+    let counts: Vec<String> = history
+        .records()
+        .map(|record| {
+            text(record.value.as_ref())
+                .split(' ')
+                .nth(1)
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(counts, ["1", "2", "3", "4"]);
+    assert_eq!(History::read(&client, DEAD_LETTERS).await.len(), 1);
+}
+
+#[tokio::test]
+async fn at_least_once_is_there_by_name_and_a_reset_starts_over() {
+    let (_broker, client, admin) = start(1).await;
+    let direct = DeploymentSpec {
+        delivery: DeliveryGuarantee::AtLeastOnce,
+        ..spec()
+    };
+    admin.deploy_plugin(component(), direct).await.unwrap();
+    produce(&client, &[("a", "1"), ("a", "2"), ("a", "!reject x")]).await;
+    worked_off(&admin).await;
+    assert_eq!(emitted(&client).await, ["1", "2"]);
+    admin
+        .reset_group(NAME, INPUT, [0], Position::Offset(1))
+        .await
+        .unwrap();
+    until("the second record again", async || {
+        (emitted(&client).await == ["1", "2", "2"]).then_some(())
+    })
+    .await;
+}
