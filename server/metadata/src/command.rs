@@ -1,6 +1,6 @@
 //! What is asked of the cluster.
 
-use millstream_protocol::api::plugin::DeploymentSpec;
+use millstream_protocol::api::plugin::{DeploymentSpec, OnExisting};
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic};
 use millstream_protocol::{TimestampMs, TopicId, TopicPartition};
 use uuid::Uuid;
@@ -91,13 +91,4 @@ pub enum Actor {
     User,
     /// A broker, for itself.
     Broker,
-}
-
-/// What happens to a deployment that has the name already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnExisting {
-    /// It stays, and the command is refused.
-    Refuse,
-    /// It is replaced; its identity stays, and with it its progress and state.
-    Replace,
 }

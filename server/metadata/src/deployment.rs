@@ -5,13 +5,13 @@ use std::fmt;
 
 use millstream_protocol::TimestampMs;
 use millstream_protocol::api::plugin::{
-    DeploymentSpec, FailureAction, FailurePolicy, WorkerLimits,
+    DeploymentSpec, FailureAction, FailurePolicy, OnExisting, WorkerLimits,
 };
 use millstream_protocol::limits::{MAX_COMPONENT_BYTES, MAX_DEPLOYMENT_CONFIG_BYTES};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::command::{Actor, OnExisting};
+use crate::command::Actor;
 use crate::error::{
     DeployError, DeploymentExists, InvalidPlugin, OutOfRange, OverLimit, SpecError,
     UnknownDeployment, UnknownTopic,

@@ -76,10 +76,11 @@ mod snapshot;
 pub mod topic;
 
 pub use broker::{Broker, BrokerId, BrokerState};
-pub use command::{Actor, Command, OnExisting};
+pub use command::{Actor, Command};
 pub use deployment::{Deployment, DeploymentId, Plugin};
 pub use error::{CommandError, SpecError};
 pub use image::{FEATURE_LEVEL, Image};
 pub use limits::Limits;
+pub use millstream_protocol::api::plugin::OnExisting;
 pub use record::{Appointment, CodecError, Record};
 pub use topic::{Partition, Topic};

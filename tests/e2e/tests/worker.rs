@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream::{
     Admin, Client, ConsumedRecord, DeliveryGuarantee, DeploymentDescription, DeploymentSpec,
-    FailureAction, FailurePolicy, HoldBack, OutputSpec, Position, ProduceRecord, WorkerDescription,
-    WorkerLimits, WorkerState,
+    ErrorCode, FailureAction, FailurePolicy, HoldBack, OutputSpec, Position, ProduceRecord,
+    WorkerDescription, WorkerLimits, WorkerState,
 };
 use millstream_e2e::artifacts::drill;
 use millstream_e2e::broker::Broker;
@@ -386,6 +386,74 @@ async fn a_retried_record_leaves_no_trace_in_the_state() {
         .collect();
     assert_eq!(counts, ["1", "2", "3", "4"]);
     assert_eq!(History::read(&client, DEAD_LETTERS).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_upgrade_goes_on_where_the_version_before_it_was() {
+    let (mut broker, client, admin) = start(1).await;
+    let patient = DeploymentSpec {
+        on_failure: FailurePolicy {
+            attempts: 1_000_000,
+            ..spec().on_failure
+        },
+        ..spec()
+    };
+    let first = admin
+        .deploy_plugin(component(), patient.clone())
+        .await
+        .unwrap();
+    produce(
+        &client,
+        &[("a", "x/1"), ("b", "!trap"), ("b", "behind"), ("a", "x/2")],
+    )
+    .await;
+    until("two outputs", async || {
+        (emitted(&client).await.len() == 2).then_some(())
+    })
+    .await;
+    // The same again changes nothing.
+    let same = admin
+        .upgrade_plugin(component(), patient.clone())
+        .await
+        .unwrap();
+    assert_eq!((first.revision, same.revision), (1, 1));
+    let refused = DeploymentSpec {
+        outputs: Vec::new(),
+        ..patient.clone()
+    };
+    let error = admin
+        .upgrade_plugin(component(), refused)
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::ComponentRefused), "{error}");
+    let impatient = DeploymentSpec {
+        on_failure: FailurePolicy {
+            attempts: 1,
+            ..patient.on_failure
+        },
+        ..patient
+    };
+    let upgraded = admin.upgrade_plugin(component(), impatient).await.unwrap();
+    assert_eq!(upgraded.revision, 2);
+    produce(&client, &[("a", "x/3")]).await;
+    worked_off(&admin).await;
+    broker.kill();
+    broker.restart();
+    produce(&client, &[("a", "x/4")]).await;
+    until("all outputs", async || {
+        (emitted(&client).await.len() == 5).then_some(())
+    })
+    .await;
+    let history = History::read(&client, OUTPUT).await;
+    let mut values: Vec<_> = history
+        .records()
+        .map(|record| text(record.value.as_ref()))
+        .map(|value| value.split(' ').take(2).collect::<Vec<_>>().join(" "))
+        .collect();
+    values.sort();
+    assert_eq!(values, ["behind 1", "x/1 1", "x/2 2", "x/3 3", "x/4 4"]);
+    assert_eq!(History::read(&client, DEAD_LETTERS).await.len(), 1);
+    assert_eq!(admin.describe_plugin(NAME).await.unwrap().revision, 2);
 }
 
 #[tokio::test]

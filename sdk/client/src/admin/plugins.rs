@@ -13,7 +13,7 @@ use millstream_protocol::ErrorCode;
 use millstream_protocol::api::Request as AnyRequest;
 use millstream_protocol::api::plugin::{
     DeployPlugin, DeploymentDescription, DeploymentSpec, DescribeDeployment, Follow,
-    ListDeployments, OpenPluginLogs, PluginLogLine, RemoveDeployment,
+    ListDeployments, OnExisting, OpenPluginLogs, PluginLogLine, RemoveDeployment,
 };
 use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 
@@ -38,7 +38,32 @@ impl Admin {
         component: impl Into<Bytes>,
         spec: DeploymentSpec,
     ) -> Result<DeploymentDescription> {
-        let component = component.into();
+        self.put_plugin(component.into(), spec, OnExisting::Refuse)
+            .await
+    }
+
+    /// Deploys a plugin, or another version of it: a deployment of this name is replaced between
+    /// two turns of its workers. How far it is, what it remembers and what waits to be tried again
+    /// stay. A version that is refused changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Admin::deploy_plugin`], but for [`ErrorCode::DeploymentExists`].
+    pub async fn upgrade_plugin(
+        &self,
+        component: impl Into<Bytes>,
+        spec: DeploymentSpec,
+    ) -> Result<DeploymentDescription> {
+        self.put_plugin(component.into(), spec, OnExisting::Replace)
+            .await
+    }
+
+    async fn put_plugin(
+        &self,
+        component: Bytes,
+        spec: DeploymentSpec,
+        on_existing: OnExisting,
+    ) -> Result<DeploymentDescription> {
         if component.len() > MAX_COMPONENT_BYTES {
             return Err(Error::invalid(format!(
                 "component of {} bytes exceeds the limit of {MAX_COMPONENT_BYTES}",
@@ -46,7 +71,10 @@ impl Admin {
             )));
         }
         let size = component.len() as u64;
-        let request = DeployPlugin { spec: spec.clone() };
+        let request = DeployPlugin {
+            spec: spec.clone(),
+            on_existing,
+        };
         let (outcome, earlier) = self
             .client
             .call_with(request, Some(component), DEPLOY_TIMEOUT)

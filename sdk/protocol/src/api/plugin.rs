@@ -11,6 +11,18 @@ use crate::ids::{Offset, PartitionIndex, TimestampMs};
 pub struct DeployPlugin {
     /// The deployment and its settings.
     pub spec: DeploymentSpec,
+    /// What happens if there is a deployment of this name.
+    pub on_existing: OnExisting,
+}
+
+/// What happens to a deployment that has the name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnExisting {
+    /// It stays, and the new one is refused.
+    Refuse,
+    /// It is replaced between two turns of its workers. Its identity stays, and with it how far it
+    /// is, what it remembers, and what waits to be tried again.
+    Replace,
 }
 
 /// What a deployment is to do.
@@ -180,6 +192,8 @@ pub struct RemoveDeployment {
 pub struct DeploymentDescription {
     /// What it is to do.
     pub spec: DeploymentSpec,
+    /// Counts what was deployed under this name without a removal in between, from 1.
+    pub revision: u32,
     /// The component's SHA-256, hexadecimal.
     pub digest: String,
     /// The component's size, bytes.

@@ -18,8 +18,8 @@ use millstream_protocol::api::offsets::{
 use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeployPlugin, DeploymentDescription, DeploymentSpec, DescribeDeployment,
     FailureAction, FailurePolicy, Follow, HoldBack, ListDeployments, ListDeploymentsResponse,
-    LogLevel, OpenPluginLogs, OutputSpec, PluginLogLine, RemoveDeployment, WorkerDescription,
-    WorkerLimits, WorkerState,
+    LogLevel, OnExisting, OpenPluginLogs, OutputSpec, PluginLogLine, RemoveDeployment,
+    WorkerDescription, WorkerLimits, WorkerState,
 };
 use millstream_protocol::api::produce::{
     InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened, ProducerIdentity,
@@ -239,7 +239,13 @@ fn plugin_requests() -> Vec<Case> {
         follow: Follow::Yes,
     };
     vec![
-        request("request/deploy-plugin", DeployPlugin { spec: spec() }),
+        request(
+            "request/deploy-plugin",
+            DeployPlugin {
+                spec: spec(),
+                on_existing: OnExisting::Replace,
+            },
+        ),
         request("request/list-deployments", ListDeployments {}),
         request(
             "request/describe-deployment",
@@ -713,6 +719,7 @@ fn deployment() -> DeploymentDescription {
     };
     DeploymentDescription {
         spec: spec(),
+        revision: 2,
         digest: text("e3b0c442"),
         component_bytes: 12_345,
         deployed_at_ms: 1_700_000_000_000,

@@ -17,7 +17,11 @@ pub(crate) async fn deploy(
     request: DeployPlugin,
     component: Bytes,
 ) -> Result<DeploymentDescription, WireError> {
-    context.deployments.deploy(request.spec, component).await
+    let DeployPlugin { spec, on_existing } = request;
+    context
+        .deployments
+        .deploy(spec, component, on_existing)
+        .await
 }
 
 pub(crate) fn list(context: &Context) -> ListDeploymentsResponse {

@@ -24,7 +24,7 @@ use millstream_metadata::{
 use millstream_protocol::api::plugin::{DeploymentDescription, DeploymentSpec, FailureAction};
 use millstream_protocol::api::topic::{CreateTopic, Durability, TopicConfig};
 use millstream_protocol::{ErrorCode, TopicId, TopicPartition, WireError};
-use millstream_runtime::{EmptyState, Plugin, Runtime, RuntimeConfig};
+use millstream_runtime::{EmptyState, Plugin, Runtime, RuntimeConfig, digest};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -99,11 +99,12 @@ impl Deployments {
         deployments
     }
 
-    /// Refuses or starts a new deployment.
+    /// Refuses or starts a deployment, or puts it in the place of the one that has its name.
     pub(crate) async fn deploy(
         &self,
         spec: DeploymentSpec,
         component: Bytes,
+        on_existing: OnExisting,
     ) -> Result<DeploymentDescription, WireError> {
         let _changing = self.change.lock().await;
         // What can be refused without compiling is refused first.
@@ -111,13 +112,25 @@ impl Deployments {
         image
             .check_spec(&spec, &Limits::default())
             .map_err(errors::from_spec)?;
-        if image.deployment(&spec.name).is_some() {
-            return Err(errors::deployment_exists(&spec.name));
+        let name = spec.name.clone();
+        let existing = image.deployment(&name);
+        if let Some(existing) = existing {
+            let same = || existing.plugin.digest == digest(&component);
+            match on_existing {
+                OnExisting::Refuse => return Err(errors::deployment_exists(&name)),
+                OnExisting::Replace if existing.spec == spec && same() => {
+                    return self.describe(&name);
+                }
+                OnExisting::Replace => {}
+            }
         }
         let plugin = self.compile(component.clone()).await?;
-        let deployment_id = DeploymentId(Uuid::new_v4());
         let plugin = self.try_start(&spec, plugin).await?;
         self.ensure_dead_letters(&spec).await?;
+        let deployment_id = existing.map_or_else(
+            || DeploymentId(Uuid::new_v4()),
+            |existing| existing.deployment_id,
+        );
         let shared = self.shared(deployment_id, spec.clone(), plugin)?;
 
         let (digest, component_bytes) = (shared.plugin.digest().to_owned(), component.len() as u64);
@@ -127,7 +140,6 @@ impl Deployments {
             .await
             .map_err(errors::from_join)?
             .map_err(|e| WireError::new(ErrorCode::StorageFailed, e.to_string()))?;
-        let name = spec.name.clone();
         let command = Command::PutDeployment {
             deployment_id,
             spec,
@@ -137,12 +149,21 @@ impl Deployments {
                 imports: shared.plugin.imports().to_vec(),
             },
             deployed_at_ms: clock::now_ms(),
-            on_existing: OnExisting::Refuse,
+            on_existing,
         };
         self.controller.execute(command).await?;
+        // Two versions never work on the same partition: the next one finds in the journal what
+        // this one has come to.
+        let before = self.running.lock().remove(&name);
+        if let Some(before) = before {
+            before.stop().await;
+        }
         self.running
             .lock()
             .insert(name.clone(), RunningDeployment::start(shared));
+        if let Some(existing) = existing {
+            self.forget_artefact(&existing.plugin.digest);
+        }
         self.describe(&name)
     }
 
@@ -162,16 +183,16 @@ impl Deployments {
             running.stop().await;
         }
         self.remove_journals(deployment.deployment_id).await?;
-        let digest = &deployment.plugin.digest;
-        if !self
-            .controller
-            .image()
-            .deployments()
-            .any(|other| other.plugin.digest == *digest)
-        {
+        self.forget_artefact(&deployment.plugin.digest);
+        Ok(())
+    }
+
+    /// Removes an artefact that no deployment uses any more.
+    fn forget_artefact(&self, digest: &str) {
+        let image = self.controller.image();
+        if !image.deployments().any(|it| it.plugin.digest == digest) {
             self.artefacts.remove(digest);
         }
-        Ok(())
     }
 
     pub(crate) fn list(&self) -> Vec<DeploymentDescription> {
@@ -338,13 +359,20 @@ impl Deployments {
             FailureAction::DeadLetter { topic } => self.partitions_of(topic)?,
             FailureAction::Skip | FailureAction::Pause => Vec::new(),
         };
+        // The lines of a version that is replaced stay readable.
+        let running = self.running.lock();
+        let logs = running
+            .get(&spec.name)
+            .map(|it| Arc::clone(&it.shared.logs));
+        let logs = logs.unwrap_or_else(DeploymentLogs::new);
+        drop(running);
         Ok(Shared {
             deployment_id,
             spec,
             plugin,
             outputs,
             dead_letters,
-            logs: DeploymentLogs::new(),
+            logs,
             slots: Arc::clone(&self.slots),
             groups: Arc::clone(&self.groups),
             partitions: Arc::clone(&self.partitions),
@@ -376,6 +404,7 @@ impl Deployments {
         let running = self.running.lock();
         DeploymentDescription {
             spec: deployment.spec.clone(),
+            revision: deployment.revision,
             digest: deployment.plugin.digest.clone(),
             component_bytes: deployment.plugin.component_bytes,
             deployed_at_ms: deployment.deployed_at_ms,

@@ -21,6 +21,7 @@ pub(super) struct DeploymentView {
     /// `exactly-once` or `at-least-once`.
     delivery: &'static str,
     on_failure: FailureView,
+    revision: u32,
     /// The component's SHA-256.
     digest: String,
     component_bytes: u64,
@@ -148,6 +149,7 @@ impl DeploymentView {
                 DeliveryGuarantee::AtLeastOnce => "at-least-once",
             },
             on_failure: FailureView::of(&spec.on_failure),
+            revision: deployment.revision,
             digest: deployment.digest.clone(),
             component_bytes: deployment.component_bytes,
             deployed_at_ms: deployment.deployed_at_ms,
@@ -274,6 +276,7 @@ impl View for DeploymentView {
             )
             .fact("delivery", self.delivery)
             .fact("on failure", self.on_failure.text())
+            .fact("revision", count(self.revision.into()))
             .fact(
                 "component",
                 format!("{}, sha256 {}", bytes(self.component_bytes), self.digest),

@@ -395,6 +395,7 @@ fn deployment(state: &State, name: &str) -> Result<DeploymentDescription, WireEr
     let (spec, component) = state.deployments.get(name).ok_or_else(unknown)?;
     Ok(DeploymentDescription {
         spec: spec.clone(),
+        revision: 1,
         digest: "00".to_owned(),
         component_bytes: component.len() as u64,
         deployed_at_ms: 0,

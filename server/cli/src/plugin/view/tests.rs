@@ -36,6 +36,7 @@ fn deployment() -> DeploymentDescription {
             delivery: DeliveryGuarantee::default(),
             on_failure: FailurePolicy::default_for("quake-alert"),
         },
+        revision: 3,
         digest: "3f2a".repeat(16),
         component_bytes: 123_456,
         deployed_at_ms: 1_517_270_400_000,
@@ -56,6 +57,7 @@ fn a_deployment_in_full() {
     limits:      64.0 MiB of memory, 1s a call, 1,000 outputs a record, 100 log lines a second
     delivery:    exactly-once
     on failure:  5 attempts, 100ms to 10s apart, park-key, then dead-letter to quake-alert.dead-letters
+    revision:    3
     component:   120.6 KiB, sha256 3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a
     deployed at: 2018-01-30T00:00:00.000Z
     imports:     wasi:logging/logging@0.1.0-draft
@@ -98,6 +100,7 @@ fn a_deployment_in_full() {
         "finally": "dead-letter",
         "dead_letter_topic": "quake-alert.dead-letters"
       },
+      "revision": 3,
       "digest": "3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a",
       "component_bytes": 123456,
       "deployed_at_ms": 1517270400000,
