@@ -45,6 +45,14 @@ pub struct Commit {
     pub(crate) outputs: Vec<OutputBatch>,
 }
 
+impl Commit {
+    /// How many parked records are done with it.
+    pub fn released(&self) -> usize {
+        let parked = self.parked.iter();
+        parked.filter(|(_, parked)| parked.is_none()).count()
+    }
+}
+
 /// Why a turn does not make a commit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {

@@ -353,6 +353,70 @@ async fn a_policy_may_skip_block_or_pause() {
     })
     .await;
     assert!(reason.contains("offset 3, attempt 2"), "{reason}");
+
+    // It is tried once more, and found as bad as before.
+    admin.resume_plugin(NAME).await.unwrap();
+    until("the worker to pause again", async || {
+        let described = admin.describe_plugin(NAME).await.ok()?;
+        match &described.workers.first()?.state {
+            WorkerState::Paused { reason } => reason.contains("attempt 3").then_some(()),
+            _ => None,
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_handed_back() {
+    let (_broker, client, admin) = start(1).await;
+    let strict = DeploymentSpec {
+        on_failure: FailurePolicy {
+            attempts: 1,
+            ..spec().on_failure
+        },
+        ..spec()
+    };
+    admin.deploy_plugin(component(), strict).await.unwrap();
+    let header = ProduceRecord::new("!retry 3")
+        .key("k")
+        .header("own", "kept");
+    let producer = client.producer(INPUT).build().await.unwrap();
+    producer.send(header).await.unwrap();
+    producer.close().await.unwrap();
+    let letters = async |expected: u64| {
+        until("dead letters", async || {
+            let worker = admin.describe_plugin(NAME).await.ok()?;
+            (worker.workers.first()?.dead_letters == expected).then_some(())
+        })
+        .await;
+    };
+    letters(1).await;
+    // The second time this instance sees it is one too few.
+    assert_eq!(admin.retry_dead_letters(NAME).await.unwrap(), 1);
+    letters(2).await;
+    assert!(emitted(&client).await.is_empty());
+    let letter = History::read(&client, DEAD_LETTERS).await;
+    let letter = letter.records().next().unwrap();
+    let names: Vec<_> = letter.headers.iter().map(|it| it.name.clone()).collect();
+    assert_eq!(names.len(), 8, "its own header, and one origin: {names:?}");
+    assert_eq!(origin(letter, "attempts"), "1");
+    assert_eq!(admin.retry_dead_letters(NAME).await.unwrap(), 1);
+    worked_off(&admin).await;
+    until("its output", async || {
+        (emitted(&client).await.len() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(admin.retry_dead_letters(NAME).await.unwrap(), 0);
+
+    // What is no letter is not taken for one.
+    let stranger = client.producer(DEAD_LETTERS).build().await.unwrap();
+    stranger
+        .send(ProduceRecord::new("no letter"))
+        .await
+        .unwrap();
+    stranger.close().await.unwrap();
+    let error = admin.retry_dead_letters(NAME).await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::InvalidRequest), "{error}");
 }
 
 #[tokio::test]

@@ -12,8 +12,9 @@ use futures_util::{StreamExt, stream};
 use millstream_protocol::ErrorCode;
 use millstream_protocol::api::Request as AnyRequest;
 use millstream_protocol::api::plugin::{
-    DeployPlugin, DeploymentDescription, DeploymentSpec, DescribeDeployment, Follow,
-    ListDeployments, OnExisting, OpenPluginLogs, PluginLogLine, RemoveDeployment,
+    DeployPlugin, DeploymentDescription, DeploymentSpec, DescribeDeployment, FailureAction, Follow,
+    ListDeployments, OnExisting, OpenPluginLogs, PluginLogLine, RemoveDeployment, ResumeDeployment,
+    RetryDeadLetters,
 };
 use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 
@@ -121,6 +122,56 @@ impl Admin {
             .call_with(request, None, self.client.request_timeout())
             .await;
         gone(outcome, earlier, ErrorCode::UnknownDeployment)
+    }
+
+    /// Has the workers of a deployment that stand still in front of a record try it again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::UnknownDeployment`].
+    pub async fn resume_plugin(&self, name: impl Into<String>) -> Result<DeploymentDescription> {
+        self.client
+            .call(ResumeDeployment { name: name.into() })
+            .await
+    }
+
+    /// Hands the dead letters of a deployment back to the workers that they came from, and takes
+    /// them out of its dead-letter topic. They are handled like records that never failed; what
+    /// fails again becomes a dead letter again. Gives how many there were.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::UnknownDeployment`], [`ErrorCode::InvalidRequest`] when the deployment has no
+    /// dead-letter topic or when a record there is none of its dead letters. Letters before that
+    /// one are handed back.
+    pub async fn retry_dead_letters(&self, name: impl Into<String>) -> Result<u64> {
+        let name = name.into();
+        let deployment = self.describe_plugin(name.clone()).await?;
+        let FailureAction::DeadLetter { topic } = &deployment.spec.on_failure.finally else {
+            return Err(Error::invalid(format!(
+                "deployment {name} has no dead-letter topic"
+            )));
+        };
+        let mut retried = 0;
+        for partition in self.describe_topic(topic.clone()).await?.partitions {
+            // What fails again meanwhile is not handed back for ever.
+            let (number, before) = (partition.partition, partition.high_watermark);
+            let mut next = partition.log_start_offset;
+            while next < before {
+                let request = RetryDeadLetters {
+                    name: name.clone(),
+                    partition: number,
+                    before,
+                };
+                let response = self.client.call(request).await?;
+                retried += response.retried;
+                if response.next_offset <= next {
+                    break;
+                }
+                next = response.next_offset;
+            }
+        }
+        Ok(retried)
     }
 
     /// What a deployment's workers have logged, the oldest line first. Await the builder to open

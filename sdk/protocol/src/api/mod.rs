@@ -99,6 +99,10 @@ pub enum Request {
     RemoveDeployment(plugin::RemoveDeployment),
     /// Streaming: what a deployment's workers have logged.
     OpenPluginLogs(plugin::OpenPluginLogs),
+    /// Has workers that stand still try again.
+    ResumeDeployment(plugin::ResumeDeployment),
+    /// Hands dead letters back to the workers that they came from.
+    RetryDeadLetters(plugin::RetryDeadLetters),
 }
 
 /// A request that is answered by exactly one frame.
@@ -142,4 +146,6 @@ unary! {
     ListDeployments(plugin::ListDeployments) -> plugin::ListDeploymentsResponse;
     DescribeDeployment(plugin::DescribeDeployment) -> plugin::DeploymentDescription;
     RemoveDeployment(plugin::RemoveDeployment) -> ();
+    ResumeDeployment(plugin::ResumeDeployment) -> plugin::DeploymentDescription;
+    RetryDeadLetters(plugin::RetryDeadLetters) -> plugin::RetryDeadLettersResponse;
 }

@@ -187,6 +187,35 @@ pub struct RemoveDeployment {
     pub name: String,
 }
 
+/// Has the workers of a deployment that stand still in front of a record try it again. The answer is
+/// the deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumeDeployment {
+    /// Which deployment.
+    pub name: String,
+}
+
+/// Hands dead letters back to the workers that they came from, the oldest first, and takes them out
+/// of the dead-letter topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryDeadLetters {
+    /// Which deployment.
+    pub name: String,
+    /// Which partition of its dead-letter topic.
+    pub partition: PartitionIndex,
+    /// Letters below this offset.
+    pub before: Offset,
+}
+
+/// The answer to [`RetryDeadLetters`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryDeadLettersResponse {
+    /// Letters that were handed back.
+    pub retried: u64,
+    /// Letters below this offset are out of the topic. It may be less than was asked for: ask again.
+    pub next_offset: Offset,
+}
+
 /// One deployment and its workers here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeploymentDescription {

@@ -19,7 +19,8 @@ use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeployPlugin, DeploymentDescription, DeploymentSpec, DescribeDeployment,
     FailureAction, FailurePolicy, Follow, HoldBack, ListDeployments, ListDeploymentsResponse,
     LogLevel, OnExisting, OpenPluginLogs, OutputSpec, PluginLogLine, RemoveDeployment,
-    WorkerDescription, WorkerLimits, WorkerState,
+    ResumeDeployment, RetryDeadLetters, RetryDeadLettersResponse, WorkerDescription, WorkerLimits,
+    WorkerState,
 };
 use millstream_protocol::api::produce::{
     InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened, ProducerIdentity,
@@ -254,6 +255,20 @@ fn plugin_requests() -> Vec<Case> {
             },
         ),
         request(
+            "request/resume-deployment",
+            ResumeDeployment {
+                name: text("filter"),
+            },
+        ),
+        request(
+            "request/retry-dead-letters",
+            RetryDeadLetters {
+                name: text("filter"),
+                partition: 1,
+                before: 1_000,
+            },
+        ),
+        request(
             "request/remove-deployment",
             RemoveDeployment {
                 name: text("filter"),
@@ -401,6 +416,13 @@ fn responses() -> Vec<Case> {
         "response/list-deployments",
         ListDeploymentsResponse {
             deployments: vec![deployment()],
+        },
+    ));
+    all.push(case(
+        "response/retry-dead-letters",
+        RetryDeadLettersResponse {
+            retried: 7,
+            next_offset: 1_000,
         },
     ));
     all

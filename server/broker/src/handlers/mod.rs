@@ -140,6 +140,14 @@ async fn answer(
         Request::RemoveDeployment(request) => {
             reply.with(plugin::remove(context, request).await).await
         }
+        Request::ResumeDeployment(request) => {
+            reply.with(plugin::resume(context, request).await).await
+        }
+        Request::RetryDeadLetters(request) => {
+            reply
+                .with(plugin::retry_dead_letters(context, request).await)
+                .await
+        }
         Request::OpenPluginLogs(request) => plugin::logs(context, request, reply.0).await,
     }
 }

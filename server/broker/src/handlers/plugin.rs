@@ -4,7 +4,7 @@ use bytes::Bytes;
 use millstream_protocol::WireError;
 use millstream_protocol::api::plugin::{
     DeployPlugin, DeploymentDescription, DescribeDeployment, Follow, ListDeploymentsResponse,
-    OpenPluginLogs, RemoveDeployment,
+    OpenPluginLogs, RemoveDeployment, ResumeDeployment, RetryDeadLetters, RetryDeadLettersResponse,
 };
 use millstream_transport::FrameSender;
 use tokio::sync::broadcast::error::RecvError;
@@ -39,6 +39,20 @@ pub(crate) fn describe(
 
 pub(crate) async fn remove(context: &Context, request: RemoveDeployment) -> Result<(), WireError> {
     context.deployments.remove(&request.name).await
+}
+
+pub(crate) async fn resume(
+    context: &Context,
+    request: ResumeDeployment,
+) -> Result<DeploymentDescription, WireError> {
+    context.deployments.resume(&request.name).await
+}
+
+pub(crate) async fn retry_dead_letters(
+    context: &Context,
+    request: RetryDeadLetters,
+) -> Result<RetryDeadLettersResponse, WireError> {
+    context.deployments.retry_dead_letters(request).await
 }
 
 /// Serves a stream of log lines.

@@ -1,13 +1,13 @@
 //! What becomes of a record that cannot be handled: a dead letter, which says where it came from.
 
-use bytes::Bytes;
-use millstream_protocol::batch::{AppendError, BatchBuilder, Compression, Header, Record};
+use bytes::{Bytes, BytesMut};
+use millstream_protocol::batch::{self, AppendError, BatchBuilder, Compression, Header, Record};
 use millstream_protocol::limits::{MAX_BATCH_BYTES, MAX_HEADERS_PER_RECORD, MAX_RECORD_BYTES};
 use millstream_protocol::{Offset, PartitionIndex};
-use millstream_worker::CommitError;
+use millstream_worker::{CommitError, ParkedRecord};
 
 use crate::partition::Partition;
-use crate::workers::input::only_record;
+use crate::workers::input::{only_record, parked};
 
 /// What the names of a dead letter's own headers begin with.
 const PREFIX: &str = "millstream.dead-letter.";
@@ -114,6 +114,54 @@ impl<'a> Letters<'a> {
     }
 }
 
+/// Where a dead letter came from, and the record as it was there.
+pub(crate) struct Returned {
+    pub(crate) topic: String,
+    pub(crate) partition: PartitionIndex,
+    pub(crate) record: ParkedRecord,
+}
+
+impl Returned {
+    /// Reads a dead letter of a deployment; `None` when it is none.
+    pub(crate) fn read(deployment: &str, letter: &Record) -> Option<Self> {
+        let says = |name: &str| {
+            let name = format!("{PREFIX}{name}");
+            let mut headers = letter.headers.iter();
+            let header = headers.find(|header| header.name == name.as_bytes())?;
+            str::from_utf8(header.value.as_ref()?).ok()
+        };
+        if says("deployment")? != deployment {
+            return None;
+        }
+        let offset = says("offset")?.parse().ok()?;
+        let own = letter.headers.iter();
+        let own = own.filter(|header| !header.name.starts_with(PREFIX.as_bytes()));
+        let headers: Vec<Header> = own.cloned().collect();
+        // Without all of it the record is read where it came from.
+        let batch = match says("omitted") {
+            Some(_) => Bytes::new(),
+            None => alone(offset, letter, &headers)?,
+        };
+        Some(Self {
+            topic: says("topic")?.to_owned(),
+            partition: says("partition")?.parse().ok()?,
+            record: parked(offset, letter.key.clone(), batch),
+        })
+    }
+}
+
+/// A record alone in a batch, at an offset.
+fn alone(offset: Offset, record: &Record, headers: &[Header]) -> Option<Bytes> {
+    let mut builder = BatchBuilder::new(Compression::None, MAX_BATCH_BYTES);
+    let (key, value) = (record.key.as_deref(), record.value.as_deref());
+    builder
+        .append(record.timestamp_ms, key, value, headers)
+        .ok()?;
+    let mut batch = BytesMut::from(builder.finish(None).ok()?);
+    batch::assign(&mut batch, offset, 0).ok()?;
+    Some(batch.freeze())
+}
+
 fn omitted(what: &'static str) -> Header {
     Header {
         name: Bytes::from(format!("{PREFIX}omitted")),
@@ -176,6 +224,24 @@ mod tests {
         let (value, headers) = ORIGIN.letter(&record(MAX_RECORD_BYTES - 3, 0));
         assert!(value.is_none());
         assert_eq!(header(&headers, "offset").as_deref(), Some("17"));
+    }
+
+    #[test]
+    fn a_letter_is_read_back_as_the_record_that_it_was() {
+        let first = record(9, 2);
+        let (value, headers) = ORIGIN.letter(&first);
+        let letter = Record {
+            value,
+            headers,
+            ..first.clone()
+        };
+        let returned = Returned::read("alert", &letter).expect("a dead letter");
+        let at = (returned.topic.as_str(), returned.partition);
+        assert_eq!((at, returned.record.offset), (("quakes", 3), 17));
+        let again = only_record(returned.record.batch).expect("a batch");
+        assert_eq!(again.as_ref(), Some(&first));
+        assert!(Returned::read("other", &letter).is_none());
+        assert!(Returned::read("alert", &first).is_none());
     }
 
     #[test]

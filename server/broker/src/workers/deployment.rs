@@ -14,10 +14,10 @@ use millstream_protocol::api::group::{
 };
 use millstream_protocol::api::plugin::{DeploymentSpec, WorkerDescription};
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic, Durability};
-use millstream_protocol::{ErrorCode, Offset, TopicId, TopicPartition, WireError};
+use millstream_protocol::{ErrorCode, Offset, PartitionIndex, TopicId, TopicPartition, WireError};
 use millstream_runtime::{Plugin, StateReader, WorkerSetup};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use uuid::Uuid;
 
 use crate::clock;
@@ -29,7 +29,7 @@ use crate::registry::Registry;
 use crate::workers::journal;
 use crate::workers::logs::{DeploymentLogs, WorkerLog};
 use crate::workers::turn::Output;
-use crate::workers::worker::{RunningWorker, Start};
+use crate::workers::worker::{RunningWorker, Start, WorkerCommand};
 
 /// How long a deployment waits before it joins its group again.
 const REJOIN_AFTER: Duration = Duration::from_millis(500);
@@ -203,6 +203,27 @@ impl RunningDeployment {
             .values()
             .map(RunningWorker::describe)
             .collect()
+    }
+
+    /// The way to the worker at a partition.
+    pub(crate) fn worker(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+    ) -> Option<mpsc::Sender<WorkerCommand>> {
+        let at = NamedPartition {
+            topic: topic.to_owned(),
+            partition,
+        };
+        self.workers.lock().get(&at).map(RunningWorker::commands)
+    }
+
+    /// Has every worker that stands still go on.
+    pub(crate) fn resume(&self) {
+        for worker in self.workers.lock().values() {
+            // One that works has nothing to resume, and a full queue wakes it as well.
+            let _ = worker.commands().try_send(WorkerCommand::Resume);
+        }
     }
 
     pub(crate) fn worker_count(&self) -> usize {

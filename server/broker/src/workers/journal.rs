@@ -14,6 +14,7 @@ use millstream_worker::{
     Commit, CommitBuilder, CommitError, Journal, JournalError, Recovery, Sending,
 };
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::controller::Controller;
 use crate::errors;
@@ -58,6 +59,10 @@ pub(crate) fn refused(error: &CommitError) -> WireError {
 /// A commit whose outputs are on their way.
 struct OnTheWay {
     commit: u64,
+    /// The next input offset before it.
+    offset: Offset,
+    /// Parked records that are done with it.
+    released: usize,
     acks: Vec<(Partition, UnboundedReceiver<AppendResult>)>,
 }
 
@@ -96,7 +101,7 @@ impl WorkerJournal {
             on_the_way: VecDeque::new(),
         };
         for sending in sendings {
-            opened.send(sending)?;
+            opened.send(sending, start, 0)?;
         }
         Ok(opened)
     }
@@ -116,11 +121,42 @@ impl WorkerJournal {
         let mut commit = commit;
         let batch = std::mem::take(&mut commit.batch);
         self.partition.append_and_wait(batch).await?;
+        let (offset, released) = (self.journal.next_offset(), commit.released());
         let sending = self.journal.committed(commit);
         if sending.outputs.is_empty() {
             return Ok(());
         }
-        self.send(sending)
+        self.send(sending, offset, released)
+    }
+
+    /// The next input offset of which all outputs have arrived.
+    pub(crate) fn arrived_offset(&self) -> Offset {
+        let oldest = self.on_the_way.front();
+        oldest.map_or(self.journal.next_offset(), |oldest| oldest.offset)
+    }
+
+    /// Parked records that are not done, or of which an output may not have arrived.
+    pub(crate) fn parked(&self) -> usize {
+        let on_the_way = self.on_the_way.iter().map(|it| it.released);
+        self.journal.parked().len() + on_the_way.sum::<usize>()
+    }
+
+    /// Notes what has arrived, without waiting.
+    pub(crate) fn look(&mut self) -> Result<(), WireError> {
+        while let Some(oldest) = self.on_the_way.front_mut() {
+            while let Some((partition, ack)) = oldest.acks.last_mut() {
+                match ack.try_recv() {
+                    Ok(outcome) => {
+                        outcome.map_err(|error| errors::for_partition(partition, error))?;
+                    }
+                    Err(TryRecvError::Empty) => return Ok(()),
+                    Err(TryRecvError::Disconnected) => return Err(errors::shutting_down()),
+                }
+                oldest.acks.pop();
+            }
+            self.oldest_arrived();
+        }
+        Ok(())
     }
 
     /// Waits until the outputs of the oldest commit on its way have arrived; for ever when there is
@@ -135,10 +171,14 @@ impl WorkerJournal {
             outcome.map_err(|error| errors::for_partition(partition, error))?;
             oldest.acks.pop();
         }
-        let commit = oldest.commit;
-        self.on_the_way.pop_front();
-        self.journal.settled(commit);
+        self.oldest_arrived();
         Ok(())
+    }
+
+    fn oldest_arrived(&mut self) {
+        if let Some(oldest) = self.on_the_way.pop_front() {
+            self.journal.settled(oldest.commit);
+        }
     }
 
     /// Waits until there is room for another commit.
@@ -157,7 +197,7 @@ impl WorkerJournal {
         Ok(())
     }
 
-    fn send(&mut self, sending: Sending) -> Result<(), WireError> {
+    fn send(&mut self, sending: Sending, offset: Offset, released: usize) -> Result<(), WireError> {
         let mut acks = Vec::with_capacity(sending.outputs.len());
         for output in sending.outputs {
             // An output topic that was deleted takes what was meant for it along.
@@ -172,6 +212,8 @@ impl WorkerJournal {
         }
         self.on_the_way.push_back(OnTheWay {
             commit: sending.commit,
+            offset,
+            released,
             acks,
         });
         Ok(())

@@ -2,6 +2,7 @@
 //! follows it, for those who look at the group's lag.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millstream_protocol::api::group::OffsetCommit;
 use millstream_protocol::{Offset, WireError};
@@ -10,6 +11,9 @@ use tokio::task::JoinHandle;
 use crate::errors;
 use crate::partition::Partition;
 use crate::workers::deployment::Shared;
+
+/// How long a group that did not take an offset is left alone.
+const TELL_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// A worker's offset in its group, one commit of it at a time under way.
 pub(crate) struct GroupMirror {
@@ -47,32 +51,42 @@ impl GroupMirror {
             offset,
             metadata: String::new(),
         };
-        let telling = tokio::spawn(async move { shared.commit(commit).await });
+        let telling = tokio::spawn(async move {
+            let told = shared.commit(commit).await;
+            if told.is_err() {
+                // A group on the move: it is told again in a while.
+                tokio::time::sleep(TELL_AGAIN_AFTER).await;
+            }
+            told
+        });
         self.under_way = Some((offset, telling));
     }
 
-    /// Waits until the group has been told; for ever when it is not being told. Cancel-safe.
-    pub(crate) async fn heard(&mut self) -> Result<(), WireError> {
+    /// Waits until the group has been told, or was not to be told; for ever when nobody tells it.
+    /// Cancel-safe.
+    pub(crate) async fn heard(&mut self) {
         let Some((offset, telling)) = &mut self.under_way else {
             return std::future::pending().await;
         };
         let offset = *offset;
         let outcome = telling.await.map_err(errors::from_join).flatten();
         self.under_way = None;
-        outcome?;
-        self.told = offset;
-        Ok(())
+        match outcome {
+            Ok(()) => self.told = offset,
+            Err(error) => {
+                tracing::debug!(partition = self.input.name(), %error, "a group was not told");
+            }
+        }
     }
 
     /// Tells the group the last of it.
     pub(crate) async fn finish(&mut self, offset: Offset) {
-        while self.under_way.is_some() || self.told != offset {
+        if self.under_way.is_some() {
+            self.heard().await;
+        }
+        if self.told != offset {
             self.tell(offset);
-            if let Err(error) = self.heard().await {
-                // It is told again when the worker goes on.
-                tracing::debug!(partition = self.input.name(), %error, "a group was not told");
-                return;
-            }
+            self.heard().await;
         }
     }
 }

@@ -8,6 +8,7 @@ mod journal;
 mod logs;
 mod mirror;
 mod progress;
+mod retry;
 mod settle;
 mod state;
 mod turn;
@@ -185,6 +186,15 @@ impl Deployments {
         self.remove_journals(deployment.deployment_id).await?;
         self.forget_artefact(&deployment.plugin.digest);
         Ok(())
+    }
+
+    /// Has workers that stand still in front of a record try it again.
+    pub(crate) async fn resume(&self, name: &str) -> Result<DeploymentDescription, WireError> {
+        let _changing = self.change.lock().await;
+        if let Some(running) = self.running.lock().get(name) {
+            running.resume();
+        }
+        self.describe(name)
     }
 
     /// Removes an artefact that no deployment uses any more.

@@ -11,15 +11,16 @@ use std::time::Duration;
 use millstream_protocol::api::plugin::{
     HoldBack, LogLevel, PluginLogLine, WorkerDescription, WorkerState as Doing,
 };
-use millstream_protocol::{Offset, TimestampMs, WireError};
+use millstream_protocol::{ErrorCode, Offset, TimestampMs, WireError};
 use millstream_runtime::{CallError, Instance};
+use millstream_worker::limits::MAX_PARKED_RECORDS;
 use millstream_worker::{Bite, ParkedRecord};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::partition::{Partition, PartitionReader};
 use crate::workers::deployment::{Shared, setup};
-use crate::workers::input::{Input, Wanted};
+use crate::workers::input::{Input, Wanted, for_journal};
 use crate::workers::journal::{self, WorkerJournal};
 use crate::workers::logs::WorkerLog;
 use crate::workers::mirror::GroupMirror;
@@ -43,10 +44,25 @@ pub(crate) enum Start {
     Reset(Offset),
 }
 
+/// What a worker can be told.
+pub(crate) enum WorkerCommand {
+    /// Handles these records again, as if they had never been tried.
+    TryAgain {
+        records: Vec<ParkedRecord>,
+        done: oneshot::Sender<Result<(), WireError>>,
+    },
+    /// Stands still no longer.
+    Resume,
+}
+
+/// Commands that wait for one worker; beyond it callers wait for room.
+const MAX_QUEUED_COMMANDS: usize = 16;
+
 /// A worker that runs.
 pub(crate) struct RunningWorker {
     pub(crate) input: Partition,
     progress: SharedProgress,
+    commands: mpsc::Sender<WorkerCommand>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -54,6 +70,7 @@ pub(crate) struct RunningWorker {
 impl RunningWorker {
     pub(crate) fn start(shared: Arc<Shared>, input: Partition, start: Start) -> Self {
         let (stop, stopped) = watch::channel(false);
+        let (commands, queue) = mpsc::channel(MAX_QUEUED_COMMANDS);
         let progress = SharedProgress::default();
         let (Start::Journal(offset) | Start::Reset(offset)) = start;
         progress.change(|progress| progress.next_offset = offset);
@@ -61,11 +78,13 @@ impl RunningWorker {
             shared,
             input: input.clone(),
             progress: progress.clone(),
+            commands: queue,
             stopped,
         };
         Self {
             input,
             progress,
+            commands,
             stop,
             task: tokio::spawn(worker.run(start)),
         }
@@ -80,6 +99,11 @@ impl RunningWorker {
         }
     }
 
+    /// The way to tell it something.
+    pub(crate) fn commands(&self) -> mpsc::Sender<WorkerCommand> {
+        self.commands.clone()
+    }
+
     pub(crate) fn describe(&self) -> WorkerDescription {
         self.progress.describe(&self.input)
     }
@@ -89,6 +113,7 @@ struct Worker {
     shared: Arc<Shared>,
     input: Partition,
     progress: SharedProgress,
+    commands: mpsc::Receiver<WorkerCommand>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -118,7 +143,7 @@ impl Worker {
                 Ok(Ended::Stopped) => return,
                 Ok(Ended::Paused(reason)) => {
                     self.pause(reason).await;
-                    return;
+                    continue;
                 }
                 Err(failed) => failed,
             };
@@ -127,7 +152,6 @@ impl Worker {
             }
             self.log(LogLevel::Error, format!("waiting: {}", trouble.0));
             progress.change(|progress| {
-                progress.failures += 1;
                 progress.state = Some(Doing::BackingOff {
                     attempts: 1 + back_off.as_millis().ilog2() - FIRST_BACK_OFF.as_millis().ilog2(),
                     reason: trouble.0,
@@ -153,7 +177,7 @@ impl Worker {
             _ = stopped.wait_for(|stopped| *stopped) => return Ok(Ended::Stopped),
         };
         let mut spell = opened.map_err(|error| (error.into(), false))?;
-        let ended = spell.work(stopped).await;
+        let ended = spell.work(stopped, &mut self.commands).await;
         // A reset is in the journal now, and the group has been told more since.
         *start = Start::Journal(spell.mirror.told());
         ended.map_err(|trouble| (trouble, spell.commits > 0))
@@ -169,8 +193,22 @@ impl Worker {
         self.log(LogLevel::Error, format!("paused: {reason}"));
         self.progress
             .change(|progress| progress.state = Some(Doing::Paused { reason }));
-        // An error means that the deployment is gone: then too it is time to stop.
-        let _ = self.stopped.wait_for(|stopped| *stopped).await;
+        loop {
+            let command = tokio::select! {
+                command = self.commands.recv() => command,
+                _ = self.stopped.wait_for(|stopped| *stopped) => return,
+            };
+            match command {
+                Some(WorkerCommand::TryAgain { done, .. }) => {
+                    let paused = "the worker stands still: resume its deployment first";
+                    // The caller may have gone.
+                    let _ = done.send(Err(WireError::new(ErrorCode::NotReady, paused)));
+                }
+                Some(WorkerCommand::Resume) => break,
+                None => return,
+            }
+        }
+        self.progress.change(|progress| progress.state = None);
     }
 
     fn log(&self, level: LogLevel, message: String) {
@@ -244,11 +282,7 @@ impl Spell {
             journal.append(commit).await?;
             commits += 1;
         }
-        worker.progress.change(|progress| {
-            progress.state = None;
-            progress.next_offset = journal.core().next_offset();
-            progress.parked = journal.core().parked().len() as u64;
-        });
+        worker.progress.change(|progress| progress.state = None);
         Ok(Self {
             reader: input.reader(),
             mirror: GroupMirror::new(Arc::clone(&shared), input.clone(), offset),
@@ -264,7 +298,11 @@ impl Spell {
         })
     }
 
-    async fn work(&mut self, mut stopped: watch::Receiver<bool>) -> Result<Ended, Trouble> {
+    async fn work(
+        &mut self,
+        mut stopped: watch::Receiver<bool>,
+        commands: &mut mpsc::Receiver<WorkerCommand>,
+    ) -> Result<Ended, Trouble> {
         let mut changes = self.input.watch();
         loop {
             let visible = *changes.borrow_and_update();
@@ -277,7 +315,9 @@ impl Spell {
                 self.journal.settle_all().await?;
                 return Ok(Ended::Paused(reason));
             }
+            self.journal.look()?;
             self.journal.make_room().await?;
+            self.publish();
             let core = self.journal.core();
             let parked = core.parked();
             if let Some(due) = parked.due(clock::now_ms()) {
@@ -295,7 +335,6 @@ impl Spell {
                 continue;
             }
             let due = parked.next_due_ms().map(wait_until);
-            self.mirror.tell(core.next_offset());
             tokio::select! {
                 changed = changes.changed(), if !blocked => {
                     // The partition is gone with its broker.
@@ -306,9 +345,41 @@ impl Spell {
                 _ = stopped.changed() => {}
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
                 settled = self.journal.settle_oldest() => settled?,
-                heard = self.mirror.heard() => heard?,
+                () = self.mirror.heard() => {}
+                Some(command) = commands.recv() => self.obey(command).await?,
             }
         }
+    }
+
+    async fn obey(&mut self, command: WorkerCommand) -> Result<(), Trouble> {
+        // It works: there is nothing to resume.
+        let WorkerCommand::TryAgain { records, done } = command else {
+            return Ok(());
+        };
+        let parked = self.journal.core().parked().len();
+        if parked + records.len() > MAX_PARKED_RECORDS {
+            let busy = format!("{parked} records wait to be tried again already: try later");
+            // The caller may have gone.
+            let _ = done.send(Err(WireError::new(ErrorCode::Busy, busy)));
+            return Ok(());
+        }
+        let mut commit = self.journal.commit(clock::now_ms());
+        let commit = records
+            .into_iter()
+            .try_for_each(|record| commit.park(for_journal(record)))
+            .and_then(|()| commit.finish());
+        let commit = match commit {
+            Ok(commit) => commit,
+            Err(error) => {
+                let _ = done.send(Err(journal::refused(&error)));
+                return Ok(());
+            }
+        };
+        self.journal.append(commit).await?;
+        self.commits += 1;
+        self.publish();
+        let _ = done.send(Ok(()));
+        Ok(())
     }
 
     /// Handles the next records.
@@ -475,18 +546,25 @@ impl Spell {
             self.log(level, line);
         }
         self.pause = tally.pause;
-        let core = self.journal.core();
         self.progress.change(|progress| {
             progress.state = None;
-            progress.next_offset = core.next_offset();
-            progress.parked = core.parked().len() as u64;
             progress.records_in += tally.records_in;
             progress.records_out += tally.records_out;
             progress.dead_letters += tally.dead_letters;
             progress.skipped += tally.skipped;
         });
-        self.mirror.tell(core.next_offset());
         Ok(Settled::Yes)
+    }
+
+    /// Tells how far the worker is: what has arrived, not only what is sure to.
+    fn publish(&mut self) {
+        let offset = self.journal.arrived_offset();
+        let parked = self.journal.parked() as u64;
+        self.progress.change(|progress| {
+            progress.next_offset = offset;
+            progress.parked = parked;
+        });
+        self.mirror.tell(offset);
     }
 }
 

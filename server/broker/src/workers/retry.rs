@@ -1,0 +1,136 @@
+//! Hands dead letters back to the workers that they came from.
+
+use std::collections::BTreeMap;
+
+use millstream_protocol::api::plugin::{
+    FailureAction, HoldBack, RetryDeadLetters, RetryDeadLettersResponse,
+};
+use millstream_protocol::batch::RecordBatch;
+use millstream_protocol::{ErrorCode, PartitionIndex, WireError};
+use millstream_worker::ParkedRecord;
+use tokio::sync::oneshot;
+
+use super::Deployments;
+use crate::errors;
+use crate::partition::Partition;
+use crate::workers::dead_letter::Returned;
+use crate::workers::worker::WorkerCommand;
+
+/// Dead letters that one request hands back, bytes, unless a single batch is larger.
+const MAX_RETRIED_BYTES: usize = 1 << 20;
+
+/// The records of each worker, by its input.
+type ByWorker = BTreeMap<(String, PartitionIndex), Vec<ParkedRecord>>;
+
+impl Deployments {
+    /// Hands some of the oldest letters of a partition back, and then forgets them there. After a
+    /// failure in between, those that were handed back already are handed back once more when it is
+    /// asked again.
+    pub(crate) async fn retry_dead_letters(
+        &self,
+        request: RetryDeadLetters,
+    ) -> Result<RetryDeadLettersResponse, WireError> {
+        let _changing = self.change.lock().await;
+        let name = &request.name;
+        let (letters, holds_back) = self.letters(name, request.partition)?;
+        let start = letters.visible().log_start_offset;
+        let read = letters.reader().read(start, MAX_RETRIED_BYTES).await?;
+        let mut by_worker = ByWorker::new();
+        let (mut retried, mut next_offset) = (0, start);
+        'batches: for bytes in read.batches {
+            let batch = RecordBatch::parse(bytes).map_err(errors::from_batch)?;
+            let records = batch.records().map_err(errors::from_batch)?;
+            for record in records.into_owned() {
+                let (offset, record) = record.map_err(errors::from_batch)?;
+                if offset >= request.before {
+                    break 'batches;
+                }
+                if offset < start {
+                    continue;
+                }
+                let Some(mut returned) = Returned::read(name, &record) else {
+                    if retried > 0 {
+                        break 'batches;
+                    }
+                    return Err(no_letter(&letters, offset, name));
+                };
+                if holds_back != HoldBack::Key {
+                    returned.record.key = None;
+                }
+                let worker = (returned.topic, returned.partition);
+                by_worker.entry(worker).or_default().push(returned.record);
+                (retried, next_offset) = (retried + 1, offset + 1);
+            }
+        }
+        for (worker, records) in by_worker {
+            self.try_again(name, worker, records).await?;
+        }
+        if next_offset > start {
+            letters.delete_records(next_offset).await?;
+        }
+        Ok(RetryDeadLettersResponse {
+            retried,
+            next_offset,
+        })
+    }
+
+    fn letters(
+        &self,
+        name: &str,
+        partition: PartitionIndex,
+    ) -> Result<(Partition, HoldBack), WireError> {
+        let image = self.controller.image();
+        let deployment = image
+            .deployment(name)
+            .ok_or_else(|| errors::unknown_deployment(name))?;
+        let policy = &deployment.spec.on_failure;
+        let FailureAction::DeadLetter { topic } = &policy.finally else {
+            return Err(WireError::new(
+                ErrorCode::InvalidRequest,
+                format!("deployment {name} has no dead-letter topic"),
+            ));
+        };
+        let mut partitions = self.partitions_of(topic)?.into_iter();
+        let letters = partitions.nth(partition as usize).ok_or_else(|| {
+            WireError::new(
+                ErrorCode::UnknownPartition,
+                format!("topic {topic} has no partition {partition}"),
+            )
+        })?;
+        Ok((letters, policy.holds_back))
+    }
+
+    async fn try_again(
+        &self,
+        name: &str,
+        (topic, partition): (String, PartitionIndex),
+        records: Vec<ParkedRecord>,
+    ) -> Result<(), WireError> {
+        let worker = {
+            let running = self.running.lock();
+            let deployment = running.get(name);
+            deployment.and_then(|deployment| deployment.worker(&topic, partition))
+        };
+        let gone = || {
+            WireError::new(
+                ErrorCode::NotReady,
+                format!("deployment {name} has no worker at {topic}-{partition} now"),
+            )
+        };
+        let (done, outcome) = oneshot::channel();
+        let command = WorkerCommand::TryAgain { records, done };
+        let worker = worker.ok_or_else(gone)?;
+        worker.send(command).await.map_err(|_| gone())?;
+        outcome.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+fn no_letter(letters: &Partition, offset: u64, deployment: &str) -> WireError {
+    WireError::new(
+        ErrorCode::InvalidRequest,
+        format!(
+            "offset {offset} of {} is no dead letter of {deployment}: delete it first",
+            letters.name()
+        ),
+    )
+}
