@@ -32,6 +32,10 @@ fn lines_that_people_type() {
         "millstream group offsets billing",
         "millstream plugin build plugins/quake-alert -- --locked",
         "millstream plugin deploy x.wasm --input a --output-topic alerts=b --config k=v --create-topics --partitions 2",
+        "millstream plugin deploy -f deployment.toml --replace",
+        "millstream plugin run x.wasm --records r.ndjson --key-field id --output-name alerts --config k=v --output json",
+        "millstream plugin run -f deployment.toml --records - --expect e.tsv --records-per-call 1",
+        "millstream plugin new quake-alert --template rust --sdk sdk/plugin",
         "millstream plugin logs quake-alert --follow --tail 10",
         "millstream -q --profile p --address localhost:1 broker describe",
         "millstream completions zsh",
@@ -86,6 +90,18 @@ fn what_makes_no_sense_is_refused() {
         ErrorKind::ValueValidation,
     );
     check("millstream server", ErrorKind::MissingRequiredArgument);
+    check(
+        "millstream plugin deploy x.wasm",
+        ErrorKind::MissingRequiredArgument,
+    );
+    check(
+        "millstream plugin deploy -f deployment.toml --input a",
+        ErrorKind::ArgumentConflict,
+    );
+    check(
+        "millstream plugin new p --template python",
+        ErrorKind::InvalidValue,
+    );
     check(
         "millstream server --config a --print-default-config",
         ErrorKind::ArgumentConflict,

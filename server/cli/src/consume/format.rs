@@ -46,12 +46,25 @@ struct RecordJson<'a> {
     headers: Vec<HeaderJson<'a>>,
 }
 
+/// A header as JSON.
 #[derive(Serialize)]
-struct HeaderJson<'a> {
+pub(crate) struct HeaderJson<'a> {
     name: String,
+    /// `null`: there is none, or `value_hex` has it.
     value: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value_hex: Option<String>,
+}
+
+impl<'a> HeaderJson<'a> {
+    pub(crate) fn new(name: impl Into<String>, value: Option<&'a [u8]>) -> Self {
+        let (value, value_hex) = text_or_hex(value);
+        Self {
+            name: name.into(),
+            value,
+            value_hex,
+        }
+    }
 }
 
 /// Writes a record.
@@ -94,19 +107,12 @@ fn json<'a>(origin: Origin<'a>, record: &RecordView<'a>) -> RecordJson<'a> {
 
 fn headers(headers: HeaderIter<'_>) -> Vec<HeaderJson<'_>> {
     headers
-        .map(|header| {
-            let (value, value_hex) = text_or_hex(header.value);
-            HeaderJson {
-                name: String::from_utf8_lossy(header.name).into_owned(),
-                value,
-                value_hex,
-            }
-        })
+        .map(|header| HeaderJson::new(String::from_utf8_lossy(header.name), header.value))
         .collect()
 }
 
 /// The bytes as text, or in hexadecimal when they are none.
-fn text_or_hex(bytes: Option<&[u8]>) -> (Option<&str>, Option<String>) {
+pub(crate) fn text_or_hex(bytes: Option<&[u8]>) -> (Option<&str>, Option<String>) {
     match bytes.map(|bytes| std::str::from_utf8(bytes).map_err(|_| bytes)) {
         None => (None, None),
         Some(Ok(text)) => (Some(text), None),

@@ -1,7 +1,7 @@
 //! `millstream consume`: records onto standard output.
 
 mod args;
-mod format;
+pub(crate) mod format;
 mod goal;
 
 use std::io::Write;

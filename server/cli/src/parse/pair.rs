@@ -7,6 +7,12 @@ pub(crate) struct Pair {
     pub(crate) value: String,
 }
 
+impl From<Pair> for (String, String) {
+    fn from(pair: Pair) -> Self {
+        (pair.name, pair.value)
+    }
+}
+
 /// Reads `name=value`; the value may be empty and may contain further `=`.
 pub(crate) fn parse_pair(text: &str) -> Result<Pair, String> {
     match text.split_once('=') {

@@ -3,22 +3,21 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
-use millstream::{
-    Admin, DeploymentDescription, DeploymentSpec, ErrorCode, OutputSpec, WorkerLimits,
-};
+use millstream::{Admin, DeploymentDescription, DeploymentSpec, ErrorCode, OutputSpec};
 use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 
 use super::build::{BuildArgs, build};
+use super::limits::LimitArgs;
+use super::manifest;
 use super::policy::{DeliveryArg, FailureArgs};
 use crate::cli::Context;
 use crate::errors::{Exit, Problem};
 use crate::output::{bytes, counted};
-use crate::parse::{Pair, PositionArg, now_ms, parse_bytes, parse_duration, parse_pair};
+use crate::parse::{Pair, PositionArg, now_ms, parse_pair};
 
 /// How a component begins: the magic of WebAssembly, then version 13 of the component layer.
 const COMPONENT_MAGIC: [u8; 8] = *b"\0asm\x0d\0\x01\0";
@@ -26,96 +25,77 @@ const COMPONENT_MAGIC: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 /// How a core module begins, which is no component.
 const MODULE_MAGIC: [u8; 8] = *b"\0asm\x01\0\0\0";
 
+/// Where a deployment starts that does not say where.
+pub(super) const DEFAULT_START: PositionArg = PositionArg::Earliest;
+
+/// How many partitions topics are made with, unless it is said.
+pub(super) const DEFAULT_PARTITIONS: u32 = 1;
+
 #[derive(Args, Debug)]
 pub(crate) struct DeployArgs {
-    /// The component's file, or the crate to build it from
-    #[arg(value_name = "COMPONENT|CRATE")]
-    path: PathBuf,
-
-    /// The deployment's name, and its consumer group's [default: the crate's or file's name]
-    #[arg(long)]
-    name: Option<String>,
-
-    /// A topic that the plugin reads; may be given again
-    #[arg(long = "input", required = true, value_name = "TOPIC")]
-    inputs: Vec<String>,
-
-    /// The topic that one of the plugin's outputs goes to; may be given again
-    #[arg(long = "output-topic", value_parser = parse_pair, value_name = "OUTPUT=TOPIC")]
-    outputs: Vec<Pair>,
-
-    /// What the plugin reads as its configuration; may be given again
-    #[arg(long = "config", value_parser = parse_pair, value_name = "NAME=VALUE")]
-    config: Vec<Pair>,
-
-    /// Where to start in a partition that was never read: earliest, latest, offset:N, time:T or a
-    /// duration back from now
-    #[arg(long, default_value = "earliest", value_name = "POSITION")]
-    from: PositionArg,
+    /// The file that declares the deployment, in place of COMPONENT and the options about it. When
+    /// the deployment is there and is as the file says, nothing changes
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["path", "name", "inputs", "outputs", "config", "from", "delivery", "create_topics", "LimitArgs", "FailureArgs"])]
+    file: Option<PathBuf>,
 
     #[command(flatten)]
-    limits: LimitArgs,
+    spec: SpecArgs,
 
-    /// How often a record's outputs may come
-    #[arg(long, value_enum, default_value_t)]
-    delivery: DeliveryArg,
-
-    #[command(flatten)]
-    failure: FailureArgs,
-
-    /// Makes the topics that are not there yet
-    #[arg(long)]
-    create_topics: bool,
-
-    /// How many partitions topics are made with
-    #[arg(long, default_value_t = 1, requires = "create_topics", value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
-    partitions: u32,
-
-    /// Removes a deployment of the same name first; this one goes on at its offsets
+    /// Removes a deployment of the same name first; this one goes on at its offsets. With a file,
+    /// only if it differs
     #[arg(long)]
     replace: bool,
 }
 
-/// The limits of one worker.
+/// What is to be deployed, as options say it or a file.
 #[derive(Args, Debug)]
-pub(crate) struct LimitArgs {
-    /// Memory of one worker [default: 64MiB]
-    #[arg(long, value_parser = parse_bytes, value_name = "BYTES")]
-    memory: Option<u64>,
+pub(super) struct SpecArgs {
+    /// The component's file, or the crate to build it from
+    #[arg(value_name = "COMPONENT|CRATE", required_unless_present = "file")]
+    pub(super) path: Option<PathBuf>,
 
-    /// Time for one call of the plugin [default: 1s]
-    #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
-    deadline: Option<Duration>,
+    /// The deployment's name, and its consumer group's [default: the crate's or file's name]
+    #[arg(long)]
+    pub(super) name: Option<String>,
 
-    /// Records emitted for one record [default: 1000]
-    #[arg(long, value_name = "N")]
-    outputs_per_record: Option<u32>,
+    /// A topic that the plugin reads; may be given again
+    #[arg(long = "input", required_unless_present = "file", value_name = "TOPIC")]
+    pub(super) inputs: Vec<String>,
 
-    /// Log lines of one worker in a second [default: 100]
-    #[arg(long, value_name = "N")]
-    log_lines_per_second: Option<u32>,
+    /// The topic that one of the plugin's outputs goes to; may be given again
+    #[arg(long = "output-topic", value_parser = parse_pair, value_name = "OUTPUT=TOPIC")]
+    pub(super) outputs: Vec<Pair>,
+
+    /// What the plugin reads as its configuration; may be given again
+    #[arg(long = "config", value_parser = parse_pair, value_name = "NAME=VALUE")]
+    pub(super) config: Vec<Pair>,
+
+    /// Where to start in a partition that was never read: earliest, latest, offset:N, time:T or a
+    /// duration back from now
+    #[arg(long, default_value_t = DEFAULT_START, value_name = "POSITION")]
+    pub(super) from: PositionArg,
+
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
+
+    /// How often a record's outputs may come
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) delivery: DeliveryArg,
+
+    #[command(flatten)]
+    pub(super) failure: FailureArgs,
+
+    /// Makes the topics that are not there yet
+    #[arg(long)]
+    pub(super) create_topics: bool,
+
+    /// How many partitions topics are made with
+    #[arg(long, default_value_t = DEFAULT_PARTITIONS, requires = "create_topics", value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub(super) partitions: u32,
 }
 
-impl LimitArgs {
-    fn limits(&self) -> Result<WorkerLimits, Problem> {
-        let usual = WorkerLimits::default();
-        let deadline_ms = self.deadline.map_or(Ok(usual.deadline_ms), |deadline| {
-            u32::try_from(deadline.as_millis())
-                .map_err(|_| Problem::usage("--deadline is longer than 49 days"))
-        })?;
-        Ok(WorkerLimits {
-            memory_bytes: self.memory.unwrap_or(usual.memory_bytes),
-            deadline_ms,
-            outputs_per_record: self.outputs_per_record.unwrap_or(usual.outputs_per_record),
-            log_lines_per_second: self
-                .log_lines_per_second
-                .unwrap_or(usual.log_lines_per_second),
-        })
-    }
-}
-
-impl DeployArgs {
-    fn spec(&self, default_name: &str) -> Result<DeploymentSpec, Problem> {
+impl SpecArgs {
+    pub(super) fn spec(&self, default_name: &str) -> Result<DeploymentSpec, Problem> {
         let name = self.name.clone().unwrap_or_else(|| default_name.to_owned());
         let outputs = self.outputs.iter().map(|Pair { name, value }| OutputSpec {
             name: name.clone(),
@@ -126,15 +106,18 @@ impl DeployArgs {
             name,
             inputs: self.inputs.clone(),
             outputs: outputs.collect(),
-            config: self
-                .config
-                .iter()
-                .map(|Pair { name, value }| (name.clone(), value.clone()))
-                .collect(),
+            config: self.config.iter().cloned().map(Pair::into).collect(),
             start: self.from.at(now_ms()),
             limits: self.limits.limits()?,
             delivery: self.delivery.into(),
             on_failure,
+        })
+    }
+
+    /// The component's file or crate.
+    pub(super) fn path(&self) -> Result<&Path, Problem> {
+        self.path.as_deref().ok_or_else(|| {
+            Problem::usage("no component is named").advise("name its file or its crate")
         })
     }
 }
@@ -143,16 +126,37 @@ pub(super) async fn run(
     args: DeployArgs,
     context: &Context,
 ) -> anyhow::Result<DeploymentDescription> {
-    let (name, component) = component(&args.path).await?;
-    let spec = args.spec(&name)?;
+    let declared = match &args.file {
+        Some(file) => manifest::read(file)?,
+        None => args.spec,
+    };
+    let (name, component) = component(declared.path()?).await?;
+    let spec = declared.spec(&name)?;
     let admin = context.admin().await?;
-    if args.create_topics {
+    if let Some(file) = &args.file
+        && let Some(deployed) = find(&admin, &spec.name).await?
+    {
+        let digest = millstream_runtime::digest(&component);
+        let differences = manifest::differences(&declared, &spec, &digest, &deployed);
+        if differences.is_empty() {
+            context.output.say(format_args!(
+                "deployment {} is as {} says: nothing changed",
+                spec.name,
+                file.display()
+            ));
+            return Ok(deployed);
+        }
+        if !args.replace {
+            return Err(manifest::differs(file, &spec.name, &differences).into());
+        }
+    }
+    if declared.create_topics {
         let topics = spec
             .inputs
             .iter()
             .chain(spec.outputs.iter().map(|output| &output.topic));
         for topic in topics {
-            create_missing(&admin, topic, args.partitions, context).await?;
+            create_missing(&admin, topic, declared.partitions, context).await?;
         }
     }
     if args.replace {
@@ -167,6 +171,15 @@ pub(super) async fn run(
         bytes(component.len() as u64)
     ));
     Ok(admin.deploy_plugin(component, spec).await?)
+}
+
+/// The deployment of this name, if there is one.
+async fn find(admin: &Admin, name: &str) -> millstream::Result<Option<DeploymentDescription>> {
+    match admin.describe_plugin(name).await {
+        Ok(deployed) => Ok(Some(deployed)),
+        Err(error) if error.code() == Some(ErrorCode::UnknownDeployment) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn create_missing(
@@ -189,7 +202,7 @@ async fn create_missing(
 }
 
 /// The component at `path` and a name for it; a crate is built first.
-async fn component(path: &Path) -> anyhow::Result<(String, Bytes)> {
+pub(super) async fn component(path: &Path) -> anyhow::Result<(String, Bytes)> {
     let is_crate = path.is_dir() || path.file_name().is_some_and(|name| name == "Cargo.toml");
     if is_crate {
         let built = build(&BuildArgs {
@@ -245,7 +258,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Bytes> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use millstream::{DeliveryGuarantee, FailureAction, FailurePolicy, Position};
+    use millstream::{DeliveryGuarantee, FailureAction, FailurePolicy, Position, WorkerLimits};
 
     use super::*;
 
@@ -255,8 +268,8 @@ mod tests {
         deploy: DeployArgs,
     }
 
-    fn parse(args: &[&str]) -> Result<DeployArgs, clap::Error> {
-        Line::try_parse_from([&["test"], args].concat()).map(|line| line.deploy)
+    fn parse(args: &[&str]) -> Result<SpecArgs, clap::Error> {
+        Line::try_parse_from([&["test"], args].concat()).map(|line| line.deploy.spec)
     }
 
     #[test]
@@ -338,6 +351,27 @@ mod tests {
                 .spec("x")
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_file_says_all_of_it() {
+        parse(&["-f", "deployment.toml", "--replace"]).unwrap();
+        for option in [
+            "x.wasm",
+            "--name=x",
+            "--input=a",
+            "--from=latest",
+            "--memory=1MiB",
+            "--attempts=3",
+            "--create-topics",
+        ] {
+            let error = parse(&["--file=deployment.toml", option]).unwrap_err();
+            assert_eq!(
+                error.kind(),
+                clap::error::ErrorKind::ArgumentConflict,
+                "{option}"
+            );
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn text(line: &PluginLogLine, format: OutputFormat) -> anyhow::Result<String> {
     })
 }
 
-fn level(level: LogLevel) -> &'static str {
+pub(super) fn level(level: LogLevel) -> &'static str {
     match level {
         LogLevel::Trace => "trace",
         LogLevel::Debug => "debug",

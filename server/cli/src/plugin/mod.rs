@@ -1,9 +1,13 @@
-//! `millstream plugin`: build, deploy and look after plugins.
+//! `millstream plugin`: make, build, try, deploy and look after plugins.
 
 pub(crate) mod build;
 pub(crate) mod deploy;
+mod limits;
 mod logs;
+mod manifest;
+mod new;
 mod policy;
+mod run;
 mod view;
 
 use clap::{Args, Subcommand};
@@ -12,13 +16,21 @@ use crate::cli::Context;
 use build::BuildArgs;
 use deploy::DeployArgs;
 use logs::LogsArgs;
+use new::NewArgs;
+use run::RunArgs;
 use view::{DeploymentView, Deployments, Removed};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum PluginCommand {
+    /// Makes a crate for a new plugin, with a handler, tests and samples
+    New(NewArgs),
     /// Builds a plugin's crate into a WebAssembly component
     Build(BuildArgs),
+    /// Runs a plugin on a file of records, without a broker, and writes what it emits
+    #[command(after_help = run::HELP)]
+    Run(RunArgs),
     /// Deploys a component, or the crate that it is built from
+    #[command(after_help = manifest::HELP)]
     Deploy(DeployArgs),
     /// Lists the deployments
     List,
@@ -47,7 +59,9 @@ pub(crate) struct NamesArgs {
 pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Result<()> {
     let output = context.output;
     match command {
+        PluginCommand::New(args) => output.print(&new::run(&args, context)?),
         PluginCommand::Build(args) => output.print(&build::build(&args).await?),
+        PluginCommand::Run(args) => run::run(args, context).await,
         PluginCommand::Deploy(args) => {
             output.print(&DeploymentView::of(&deploy::run(args, context).await?))
         }

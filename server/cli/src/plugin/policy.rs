@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use millstream::{DeliveryGuarantee, FailureAction, FailurePolicy, HoldBack};
+use serde::Deserialize;
 
 use crate::errors::Problem;
-use crate::parse::parse_duration;
+use crate::parse::{duration_text, parse_duration};
 
 /// How often a record's outputs may come.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum DeliveryArg {
     /// Once, whatever crashes
     #[default]
@@ -27,11 +29,13 @@ impl From<DeliveryArg> for DeliveryGuarantee {
     }
 }
 
-/// What becomes of a record that cannot be handled.
-#[derive(Args, Debug)]
+/// What becomes of a record that cannot be handled: the options, and `[on-failure]` of a file.
+#[derive(Args, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(super) struct FailureArgs {
     /// What is done with a record that was tried in vain, or that the plugin rejects
     #[arg(long, value_enum, default_value_t)]
+    #[serde(rename = "action")]
     on_failure: OnFailure,
 
     /// The topic for such records; made if it is not there [default: <NAME>.dead-letters]
@@ -44,10 +48,12 @@ pub(super) struct FailureArgs {
 
     /// The wait after the first failed attempt; it doubles with every further one [default: 100ms]
     #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
+    #[serde(deserialize_with = "duration_text")]
     first_back_off: Option<Duration>,
 
     /// The longest wait between two attempts [default: 10s]
     #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
+    #[serde(deserialize_with = "duration_text")]
     longest_back_off: Option<Duration>,
 
     /// Which records wait while one is tried again
@@ -55,7 +61,8 @@ pub(super) struct FailureArgs {
     on_retry: OnRetry,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 enum OnFailure {
     /// It goes to the dead-letter topic
     #[default]
@@ -66,7 +73,8 @@ enum OnFailure {
     Pause,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 enum OnRetry {
     /// Later ones of the same key
     #[default]
@@ -90,12 +98,13 @@ impl FailureArgs {
             (OnFailure::Pause, None) => FailureAction::Pause,
             (_, Some(_)) => {
                 return Err(Problem::usage(
-                    "--dead-letter-topic goes with --on-failure dead-letter",
-                ));
+                    "dead-letter-topic is given, and failed records do not go to one",
+                )
+                .advise("leave it out, or have them go there: `dead-letter`"));
             }
         };
-        let first_back_off_ms = millis("--first-back-off", self.first_back_off)?;
-        let longest_back_off_ms = millis("--longest-back-off", self.longest_back_off)?;
+        let first_back_off_ms = millis("first-back-off", self.first_back_off)?;
+        let longest_back_off_ms = millis("longest-back-off", self.longest_back_off)?;
         let longest_back_off_ms = longest_back_off_ms.unwrap_or(usual.longest_back_off_ms);
         Ok(FailurePolicy {
             attempts: self.attempts.unwrap_or(usual.attempts),
@@ -112,9 +121,10 @@ impl FailureArgs {
     }
 }
 
-fn millis(option: &str, duration: Option<Duration>) -> Result<Option<u32>, Problem> {
+/// A duration in milliseconds; `setting` is what the option and the field are called.
+pub(super) fn millis(setting: &str, duration: Option<Duration>) -> Result<Option<u32>, Problem> {
     let millis = duration.map(|duration| u32::try_from(duration.as_millis()));
     millis
         .transpose()
-        .map_err(|_| Problem::usage(format!("{option} is longer than 49 days")))
+        .map_err(|_| Problem::usage(format!("{setting} is longer than 49 days")))
 }

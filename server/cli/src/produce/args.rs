@@ -85,9 +85,10 @@ enum CompressionArg {
 
 /// The names that lead to a field, from the outside in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Field(Vec<String>);
+pub(crate) struct Field(pub(super) Vec<String>);
 
-fn parse_field(text: &str) -> Result<Field, String> {
+/// Reads the names of a field, with dots between them.
+pub(crate) fn parse_field(text: &str) -> Result<Field, String> {
     let path: Vec<_> = text.split('.').map(ToOwned::to_owned).collect();
     if path.iter().any(String::is_empty) {
         return Err("expected a field's name, or names with dots between them".to_owned());

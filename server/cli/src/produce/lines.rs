@@ -21,14 +21,14 @@ const CHUNKS_AHEAD: usize = 4;
 
 /// Where lines come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     Stdin,
     File(PathBuf),
 }
 
 impl Source {
     /// `-` is standard input.
-    pub(super) fn of(path: &Path) -> Self {
+    pub(crate) fn of(path: &Path) -> Self {
         if path == Path::new("-") {
             Self::Stdin
         } else {
@@ -70,9 +70,9 @@ pub(super) fn total_bytes(sources: &[Source]) -> Option<u64> {
 
 /// Lines that follow each other in one source, without their ends.
 #[derive(Debug)]
-pub(super) struct Chunk {
+pub(crate) struct Chunk {
     /// What the source is called.
-    pub(super) source: Arc<str>,
+    pub(crate) source: Arc<str>,
     /// The first line's number, counted from 1.
     first_number: u64,
     text: Vec<u8>,
@@ -90,7 +90,7 @@ enum Line {
 
 /// The line is longer than any record may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(crate) struct TooLong;
 
 impl Chunk {
     fn new(source: &Arc<str>, first_number: u64) -> Self {
@@ -108,7 +108,7 @@ impl Chunk {
     }
 
     /// The lines and their numbers.
-    pub(super) fn lines(&self) -> impl Iterator<Item = (u64, Result<&[u8], TooLong>)> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (u64, Result<&[u8], TooLong>)> {
         (self.first_number..)
             .zip(&self.lines)
             .map(|(number, line)| {
@@ -156,11 +156,11 @@ impl Chunk {
 }
 
 /// What was read, or which source cannot be.
-pub(super) type ReadChunk = Result<Chunk, (Arc<str>, io::Error)>;
+pub(crate) type ReadChunk = Result<Chunk, (Arc<str>, io::Error)>;
 
 /// Reads the sources one after the other, as far ahead as they are asked for. It ends with the first
 /// error.
-pub(super) fn read(sources: Vec<Source>) -> mpsc::Receiver<ReadChunk> {
+pub(crate) fn read(sources: Vec<Source>) -> mpsc::Receiver<ReadChunk> {
     let (chunks, receiver) = mpsc::channel(CHUNKS_AHEAD);
     // Not a thread of the runtime: a read from a terminal cannot be interrupted, and the program
     // must not wait for it at its end.

@@ -1,7 +1,7 @@
 //! `millstream produce`: lines into records.
 
 mod args;
-mod lines;
+pub(crate) mod lines;
 mod record;
 mod tally;
 
@@ -10,9 +10,9 @@ use std::time::Instant;
 use anyhow::anyhow;
 use millstream::{Error, Producer};
 
-pub(crate) use args::ProduceArgs;
+pub(crate) use args::{Field, ProduceArgs, parse_field};
 use lines::{Chunk, ReadChunk};
-use record::{BadLine, LineFormat};
+pub(crate) use record::{BadLine, LineFormat};
 use tally::Tally;
 
 use crate::cli::Context;

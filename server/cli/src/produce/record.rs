@@ -6,6 +6,7 @@ use bytes::Bytes;
 use millstream::{Header, PartitionIndex, ProduceRecord};
 use serde_json::Value;
 
+use super::args::Field;
 use super::lines::TooLong;
 
 /// Where a record's key comes from.
@@ -32,7 +33,7 @@ pub(super) enum EmptyValue {
 
 /// How lines become records.
 #[derive(Clone, Debug)]
-pub(super) struct LineFormat {
+pub(crate) struct LineFormat {
     pub(super) key: KeyRule,
     pub(super) empty_value: EmptyValue,
     pub(super) headers: Vec<Header>,
@@ -41,7 +42,7 @@ pub(super) struct LineFormat {
 
 /// Why a line is no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadLine {
+pub(crate) enum BadLine {
     #[error("it is longer than the largest record")]
     TooLong,
     #[error("it is not JSON: {0}")]
@@ -65,8 +66,18 @@ impl From<TooLong> for BadLine {
 }
 
 impl LineFormat {
+    /// Lines whose records have this field as their key, or none, and nothing else beside the value.
+    pub(crate) fn keyed_by(field: Option<Field>) -> Self {
+        Self {
+            key: field.map_or(KeyRule::None, |Field(path)| KeyRule::Field(path)),
+            empty_value: EmptyValue::Kept,
+            headers: Vec::new(),
+            partition: None,
+        }
+    }
+
     /// The record of a line; `None` for an empty line among lines of JSON.
-    pub(super) fn record<'a>(
+    pub(crate) fn record<'a>(
         &'a self,
         line: &'a [u8],
     ) -> Result<Option<ProduceRecord<'a>>, BadLine> {

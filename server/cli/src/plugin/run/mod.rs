@@ -1,0 +1,228 @@
+//! `millstream plugin run`: a plugin on a file of records, without a broker.
+
+mod emitted;
+mod expect;
+mod input;
+mod log;
+mod report;
+mod session;
+mod state;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use bytes::Bytes;
+use clap::Args;
+use millstream::WorkerLimits;
+use millstream_runtime::{EmptyState, Runtime, RuntimeConfig, WorkerSetup};
+
+use self::expect::Expectation;
+use self::log::{LogPrinter, Place};
+use self::report::Report;
+use self::session::Session;
+use super::deploy::component;
+use super::limits::LimitArgs;
+use super::manifest;
+use crate::cli::Context;
+use crate::errors::{Exit, Problem};
+use crate::output::Output;
+use crate::parse::{Pair, parse_pair};
+use crate::produce::{Field, LineFormat, parse_field};
+
+/// Records that one call may have, at most.
+const MAX_RECORDS_PER_CALL: u32 = 100_000;
+
+/// The input topic, unless one is named.
+const DEFAULT_TOPIC: &str = "records";
+
+/// There is one partition.
+const PARTITION: u32 = 0;
+
+/// What comes out, for `--help`.
+pub(super) const HELP: &str = "\
+What the plugin emits goes to standard output, in the order of the records: a line each of output,
+key and value with tabs between them, or with `--output json` an object each that has the headers,
+the time and the input's offset as well. Rejected records, log lines and a summary go to standard
+error. State is kept from call to call, and gone at the end. A record that is to be retried is not
+tried again, and none waits behind it. A call that fails is made again with halves of its records
+until the one at fault is found; the others count, and the run fails in the end.";
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// The component's file, or the crate to build it from
+    #[arg(value_name = "COMPONENT|CRATE", required_unless_present = "file")]
+    path: Option<PathBuf>,
+
+    /// A deployment file, for the component, its outputs, configuration and limits
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["path", "output_names", "deployment", "LimitArgs"])]
+    file: Option<PathBuf>,
+
+    /// The file with a record on each line; `-` is standard input. The first has offset 0 and the time
+    /// 2020-01-01T00:00:00Z, each further one is a millisecond later
+    #[arg(long, value_name = "FILE")]
+    records: PathBuf,
+
+    /// The key is this field of the line, which is JSON; dots lead inwards: `properties.net`
+    #[arg(long, value_name = "FIELD", value_parser = parse_field)]
+    key_field: Option<Field>,
+
+    /// The plugin's name for one of its outputs; may be given again. (`--output` is the format of
+    /// what is written.)
+    #[arg(long = "output-name", value_name = "OUTPUT")]
+    output_names: Vec<String>,
+
+    /// What the plugin reads as its configuration; may be given again, and goes before what a file
+    /// says
+    #[arg(long = "config", value_parser = parse_pair, value_name = "NAME=VALUE")]
+    config: Vec<Pair>,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+
+    /// Compares what is written with this file, line by line, and fails at a difference
+    #[arg(long, value_name = "FILE")]
+    expect: Option<PathBuf>,
+
+    /// How many records the plugin is called with, at most; fewer if they are large
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_RECORDS_PER_CALL)), value_name = "N")]
+    records_per_call: u32,
+
+    /// What the plugin takes for its deployment's name [default: the crate's or file's name]
+    #[arg(long, value_name = "NAME")]
+    deployment: Option<String>,
+
+    /// What the plugin takes for its input topic [default: a file's first input, or `records`]
+    #[arg(long, value_name = "TOPIC")]
+    topic: Option<String>,
+}
+
+/// What runs.
+#[derive(Debug)]
+struct Job {
+    component: Bytes,
+    subject: Subject,
+    records: PathBuf,
+    format: LineFormat,
+    records_per_call: u32,
+    expect: Option<PathBuf>,
+}
+
+/// What the guest is told about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Subject {
+    deployment: String,
+    topic: String,
+    outputs: Vec<String>,
+    config: Vec<(String, String)>,
+    limits: WorkerLimits,
+}
+
+/// Builds the component if need be, and runs it over the records.
+pub(super) async fn run(args: RunArgs, context: &Context) -> anyhow::Result<()> {
+    let job = args.job().await?;
+    let output = context.output;
+    // The guest blocks, for as long as it computes.
+    tokio::task::spawn_blocking(move || job.run(output))
+        .await
+        .context("the plugin's thread has ended before the plugin")?
+}
+
+impl RunArgs {
+    async fn job(self) -> anyhow::Result<Job> {
+        let declared = self.file.as_deref().map(manifest::read).transpose()?;
+        let path = match &declared {
+            Some(declared) => declared.path()?.to_owned(),
+            None => self.path.clone().unwrap_or_default(),
+        };
+        let (name, component) = component(&path).await?;
+        let subject = match declared {
+            Some(declared) => {
+                let spec = declared.spec(&name)?;
+                Subject {
+                    deployment: spec.name,
+                    topic: spec.inputs.into_iter().next().unwrap_or_default(),
+                    outputs: spec.outputs.into_iter().map(|output| output.name).collect(),
+                    config: spec.config,
+                    limits: spec.limits,
+                }
+            }
+            None => Subject {
+                deployment: self.deployment.unwrap_or(name),
+                topic: DEFAULT_TOPIC.to_owned(),
+                outputs: self.output_names,
+                config: Vec::new(),
+                limits: self.limits.limits()?,
+            },
+        };
+        Ok(Job {
+            component,
+            subject: subject.with(self.topic, self.config),
+            records: self.records,
+            format: LineFormat::keyed_by(self.key_field),
+            records_per_call: self.records_per_call,
+            expect: self.expect,
+        })
+    }
+}
+
+impl Subject {
+    /// The same, but for what was typed.
+    fn with(mut self, topic: Option<String>, config: Vec<Pair>) -> Self {
+        self.topic = topic.unwrap_or(self.topic);
+        for Pair { name, value } in config {
+            self.config.retain(|(before, _)| *before != name);
+            self.config.push((name, value));
+        }
+        self
+    }
+}
+
+impl Job {
+    fn run(self, output: Output) -> anyhow::Result<()> {
+        let expectation = self.expect.as_deref().map(Expectation::open).transpose()?;
+        let runtime = Runtime::new(RuntimeConfig::default())?;
+        let plugin = runtime.compile(&self.component).map_err(|refused| {
+            let problem = Problem::new(Exit::Refused, "the component does not fit").advise(
+                "`millstream plugin build` builds a component for the world that `wit/` describes",
+            );
+            anyhow!(refused).context(problem)
+        })?;
+        let place = Arc::new(Place::default());
+        let deployment = self.subject.deployment.clone();
+        let mut report = Report::new(output, self.subject.outputs.clone(), expectation);
+        let setup = self.subject.setup(Arc::new(LogPrinter {
+            output,
+            place: Arc::clone(&place),
+        }));
+        let mut session = Session::start(plugin, setup, place)?;
+        let records_per_call = self.records_per_call as usize;
+        let read = input::read(&self.records, &self.format, records_per_call, |records| {
+            session.call(records, &mut |told| report.tell(told))?;
+            report.flush()
+        });
+        // What was emitted before the trouble is there.
+        report.flush()?;
+        read?;
+        output.say(report::summary(&deployment, &session));
+        report.finish(session.tally())
+    }
+}
+
+impl Subject {
+    fn setup(self, logs: Arc<LogPrinter>) -> WorkerSetup {
+        WorkerSetup {
+            deployment: self.deployment,
+            topic: self.topic,
+            partition: PARTITION,
+            outputs: self.outputs,
+            config: self.config,
+            limits: self.limits,
+            logs,
+            state: Arc::new(EmptyState),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+use std::sync::LazyLock;
+
+use clap::Parser;
+use millstream_runtime::{LogLine, LogSink, Plugin};
+
+use super::input::InputRecord;
+use super::session::{Tally, Told};
+use super::*;
+
+/// A guest that does what its records say: see the file.
+const GUEST: &str = include_str!("guest.wat");
+
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Runtime::new(RuntimeConfig::default()).unwrap());
+
+static PLUGIN: LazyLock<Plugin> =
+    LazyLock::new(|| RUNTIME.compile(&wat::parse_str(GUEST).unwrap()).unwrap());
+
+struct Silent;
+
+impl LogSink for Silent {
+    fn write(&self, _: LogLine) {}
+}
+
+fn session() -> Session {
+    let setup = WorkerSetup {
+        deployment: "test".to_owned(),
+        topic: "records".to_owned(),
+        partition: PARTITION,
+        outputs: vec!["out".to_owned()],
+        config: Vec::new(),
+        limits: WorkerLimits::default(),
+        logs: Arc::new(Silent),
+        state: Arc::new(EmptyState),
+    };
+    Session::start(PLUGIN.clone(), setup, Arc::new(Place::default())).unwrap()
+}
+
+fn records(values: &[&str]) -> Vec<InputRecord> {
+    (0..)
+        .zip(values)
+        .map(|(offset, value)| InputRecord {
+            offset,
+            line: offset + 1,
+            key: None,
+            value: Some(value.as_bytes().to_vec()),
+        })
+        .collect()
+}
+
+/// What is told of one call, and what the session has come to then.
+fn check(values: &[&str]) -> (Vec<String>, Session) {
+    let mut session = session();
+    let mut lines = Vec::new();
+    session
+        .call(&records(values), &mut |told| {
+            lines.push(match told {
+                Told::Emitted(record, emit) => {
+                    let value = String::from_utf8_lossy(emit.value.unwrap());
+                    format!("{} emits {value}", record.offset)
+                }
+                Told::Rejected(record, reason) => format!("{} rejected: {reason}", record.offset),
+                Told::Retried(record, after_ms, reason) => {
+                    format!("{} retried after {after_ms}: {reason}", record.offset)
+                }
+                Told::Failed(record, failure) => format!("{} failed: {failure}", record.offset),
+                Told::CallFailed(records, _) => format!("call of {} failed", records.len()),
+            });
+            Ok(())
+        })
+        .unwrap();
+    (lines, session)
+}
+
+#[test]
+fn outcomes_are_told() {
+    assert_eq!(check(&["a", "b"]).0, ["0 emits v"]);
+    assert_eq!(check(&["a?"]).0, ["0 rejected: no"]);
+    let (lines, session) = check(&["a%"]);
+    assert_eq!(lines, ["0 retried after 1000: later"]);
+    assert_eq!((session.tally().retried, session.tally().calls), (1, 1));
+}
+
+#[test]
+fn a_failed_call_is_narrowed_down_to_its_record() {
+    let (lines, session) = check(&["a", "b", "c!", "d", "e"]);
+    let failed = "2 failed: trapped: wasm trap: wasm `unreachable` instruction executed";
+    // Halves: 0 to 1, 2 to 4 (fails), 2 (fails), 3 to 4.
+    assert_eq!(
+        lines,
+        ["call of 5 failed", "0 emits v", failed, "3 emits v"]
+    );
+    let tally = session.tally().clone();
+    let expected = Tally {
+        records: 5,
+        calls: 5,
+        emitted: 2,
+        failed: 1,
+        failed_calls: 1,
+        time: tally.time,
+        ..Tally::default()
+    };
+    assert_eq!(tally, expected);
+}
+
+#[test]
+fn a_failed_call_leaves_no_state_behind() {
+    assert_eq!(check(&["a+!"]).1.state_entries(), 0);
+    assert_eq!(check(&["a+"]).1.state_entries(), 1);
+    assert_eq!(check(&["a+?"]).1.state_entries(), 1);
+}
+
+#[test]
+fn a_record_to_be_retried_leaves_no_trace_in_the_state() {
+    // The first is set aside, and the others are handled again without it.
+    let (lines, session) = check(&["a+%", "b", "c"]);
+    assert_eq!(lines, ["1 emits v", "0 retried after 1000: later"]);
+    assert_eq!(session.state_entries(), 0);
+    let tally = session.tally();
+    assert_eq!((tally.calls, tally.retried, tally.emitted), (2, 1, 1));
+}
+
+#[test]
+fn the_summary_counts() {
+    let (_, mut session) = check(&["a+", "b!", "c?"]);
+    session.call(&records(&["d"]), &mut |_| Ok(())).unwrap();
+    let summary = report::summary("test", &session);
+    let first = summary.lines().next().unwrap();
+    insta::assert_snapshot!(first, @"ran test over 4 records: 2 emitted, 1 rejected, 0 to be retried, 1 failed");
+    assert!(summary.contains("state: 1 entry;"), "{summary}");
+}
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+fn parse(args: &[&str]) -> Result<RunArgs, clap::Error> {
+    Line::try_parse_from([&["test", "--records=r"], args].concat()).map(|line| line.run)
+}
+
+/// A job on a component in a folder of its own, and that folder.
+async fn job(args: &[&str], deployment: Option<&str>) -> anyhow::Result<(tempfile::TempDir, Job)> {
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("my_guest.wasm");
+    std::fs::write(&component, wat::parse_str(GUEST).unwrap()).unwrap();
+    let file = folder.path().join("deployment.toml");
+    let named = match deployment {
+        Some(text) => {
+            std::fs::write(&file, text).unwrap();
+            ["-f", file.to_str().unwrap()]
+        }
+        None => ["--", component.to_str().unwrap()],
+    };
+    let args = [args, &named].concat();
+    let job = parse(&args).unwrap().job().await?;
+    Ok((folder, job))
+}
+
+#[tokio::test]
+async fn options_say_what_the_guest_is_told() {
+    let args = [
+        "--output-name=a",
+        "--output-name=b",
+        "--config=x=1",
+        "--config=x=2",
+        "--memory=1MiB",
+    ];
+    let (_folder, job) = job(&args, None).await.unwrap();
+    let expected = Subject {
+        deployment: "my-guest".to_owned(),
+        topic: "records".to_owned(),
+        outputs: vec!["a".to_owned(), "b".to_owned()],
+        config: vec![("x".to_owned(), "2".to_owned())],
+        limits: WorkerLimits {
+            memory_bytes: 1 << 20,
+            ..WorkerLimits::default()
+        },
+    };
+    assert_eq!(job.subject, expected);
+}
+
+#[tokio::test]
+async fn a_file_says_it_as_well() {
+    let file = "name = \"n\"\ncomponent = \"my_guest.wasm\"\ninputs = [\"in\"]\n\
+                [outputs]\nb = \"t1\"\na = \"t2\"\n[config]\nx = 1\ny = 2\n[limits]\ndeadline = \"2s\"\n";
+    let (_folder, job) = job(&["--config=x=7"], Some(file)).await.unwrap();
+    let expected = Subject {
+        deployment: "n".to_owned(),
+        topic: "in".to_owned(),
+        outputs: vec!["a".to_owned(), "b".to_owned()],
+        config: vec![
+            ("y".to_owned(), "2".to_owned()),
+            ("x".to_owned(), "7".to_owned()),
+        ],
+        limits: WorkerLimits {
+            deadline_ms: 2_000,
+            ..WorkerLimits::default()
+        },
+    };
+    assert_eq!(job.subject, expected);
+}
+
+#[test]
+fn contradictions_are_refused() {
+    for args in [
+        &[][..],
+        &["x.wasm", "-f", "d.toml"],
+        &["-f", "d.toml", "--output-name=a"],
+        &["-f", "d.toml", "--deadline=1s"],
+        &["x.wasm", "--records-per-call=0"],
+        &["x.wasm", "--records-per-call=100001"],
+        &["x.wasm", "--config=a"],
+    ] {
+        assert!(parse(args).is_err(), "{args:?}");
+    }
+}
+
+/// Runs the guest over lines, and gives the error's words.
+async fn outcome(lines: &str, expect: Option<&str>) -> Result<(), String> {
+    let (folder, mut job) = job(&["--output-name=out"], None).await.unwrap();
+    job.records = folder.path().join("records");
+    std::fs::write(&job.records, lines).unwrap();
+    if let Some(expect) = expect {
+        let path = folder.path().join("expected");
+        std::fs::write(&path, expect).unwrap();
+        job.expect = Some(path);
+    }
+    let output = Output::new(
+        crate::output::OutputFormat::Table,
+        crate::output::Prose::Hidden,
+    );
+    let ran = tokio::task::spawn_blocking(move || job.run(output))
+        .await
+        .unwrap();
+    ran.map_err(|error| {
+        error
+            .to_string()
+            .replace(&*folder.path().to_string_lossy(), "")
+    })
+}
+
+#[tokio::test]
+async fn a_run_fails_when_a_record_does_or_the_output_differs() {
+    assert_eq!(outcome("a\nb\n", None).await, Ok(()));
+    assert_eq!(outcome("a\nb\n", Some("out\t\tv\n")).await, Ok(()));
+    insta::assert_snapshot!(outcome("a\n", Some("out\t\tw\n")).await.unwrap_err(), @r"
+    the output is not as /expected says: line 1
+    expected: out		w
+    found:    out		v
+    ");
+    assert_eq!(
+        outcome("a\nb!\n", None).await.unwrap_err(),
+        "1 record failed"
+    );
+}

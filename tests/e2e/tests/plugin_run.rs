@@ -1,0 +1,244 @@
+//! A plugin from its first line to a deployment that a file declares: made, run on a file of records,
+//! deployed, deployed again.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use millstream_e2e::artifacts::{drill, millstream, plugins_target_dir, quake_alert, workspace};
+use millstream_e2e::broker::Broker;
+use millstream_e2e::command::{Finished, run, run_with_input};
+use millstream_e2e::quakes::{self, ALERTS};
+use serde_json::Value;
+
+fn plugin_run(component: &Path) -> Command {
+    let mut command = Command::new(millstream());
+    command.args(["plugin", "run"]).arg(component);
+    command
+}
+
+/// The alerts of a week, with these arguments.
+fn alerts(args: &[&str]) -> Finished {
+    let mut command = plugin_run(quake_alert());
+    command.arg("--records").arg(quakes::path());
+    run(command.args(["--output-name", "alerts"]).args(args))
+}
+
+/// What the drill makes of these lines.
+fn drilled(lines: &str, args: &[&str]) -> Finished {
+    let mut command = plugin_run(drill());
+    command.args(["--records", "-", "--output-name", "out"]);
+    run_with_input(command.args(args), lines)
+}
+
+#[test]
+fn a_plugin_runs_on_a_file() {
+    let all = alerts(&[]).success();
+    assert_eq!(all.stdout.lines().count(), ALERTS);
+    for line in all.stdout.lines() {
+        let fields: Vec<&str> = line.splitn(3, '\t').collect();
+        let alert: Value = serde_json::from_str(fields[2]).expect("an alert");
+        assert_eq!(
+            fields[..2],
+            ["alerts", alert["net"].as_str().expect("a key")]
+        );
+    }
+    assert!(
+        all.stderr
+            .contains("1,707 records: 85 emitted, 0 rejected, 0 to be retried, 0 failed"),
+        "{all:#?}"
+    );
+    // Where one call ends and the next begins makes no difference.
+    assert_eq!(
+        alerts(&["--records-per-call", "7"]).success().stdout,
+        all.stdout
+    );
+    assert!(
+        alerts(&["--config", "min-mag=9"])
+            .success()
+            .stdout
+            .is_empty()
+    );
+
+    let json = alerts(&["--output", "json", "--key-field", "id"]).success();
+    let events = quakes::events();
+    for line in json.stdout.lines() {
+        let record: Value = serde_json::from_str(line).expect("an object a line");
+        let offset = record["offset"].as_u64().expect("an offset") as usize;
+        let alert: Value =
+            serde_json::from_str(record["value"].as_str().expect("a value")).expect("an alert");
+        assert_eq!(alert["id"].as_str(), Some(events[offset].id.as_str()));
+        assert_eq!(record["output"], "alerts");
+        assert_eq!(record["key"], alert["net"]);
+        assert_eq!(record["headers"], Value::Array(Vec::new()));
+        assert!(record["timestamp_ms"].is_i64());
+    }
+}
+
+#[test]
+fn what_comes_out_is_compared_with_what_should() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let expected = folder.path().join("expected.tsv");
+    let path = expected.to_str().expect("a path");
+    let all = alerts(&[]).success().stdout;
+    fs::write(&expected, &all).expect("a file");
+    alerts(&["--expect", path]).success();
+
+    let third = all.lines().nth(2).expect("a third alert");
+    fs::write(&expected, all.replace(third, "alerts\tnobody\t{}")).expect("a file");
+    let differs = alerts(&["--expect", path]).exited(7);
+    assert_eq!(differs.stdout, all);
+    for text in [
+        "line 3",
+        "expected: alerts\\tnobody\\t{}",
+        "found:    alerts\\t",
+        "try:",
+    ] {
+        assert!(differs.stderr.contains(text), "{text}: {differs:#?}");
+    }
+}
+
+#[test]
+fn state_is_kept_from_call_to_call() {
+    let counted = drilled("a/1\na/2\nb/1\na/3\n", &["--records-per-call", "2"]).success();
+    let values: Vec<&str> = counted
+        .stdout
+        .lines()
+        .map(|line| line.rsplit('\t').next().expect("a value"))
+        .collect();
+    // The value, its count, the partition, and what the one instance had seen.
+    assert_eq!(values, ["a/1 1 0 1", "a/2 2 0 2", "b/1 1 0 3", "a/3 3 0 4"]);
+    assert!(counted.stderr.contains("state: 2 entries"), "{counted:#?}");
+}
+
+#[test]
+fn what_fails_is_told_by_its_offset_and_the_others_count() {
+    let lines = "a/1\n!reject no such thing\na/2\n!trap\na/3\n!retry 5\na/4\n";
+    let failed = drilled(lines, &[]).exited(1);
+    let counts: Vec<&str> = failed
+        .stdout
+        .lines()
+        .map(|line| line.split(' ').nth(1).expect("a count"))
+        .collect();
+    assert_eq!(counts, ["1", "2", "3", "4"]);
+    for text in [
+        "rejected offset 1 (line 2): no such thing",
+        "the call with offsets 0 to 6 failed, looking for the record: trapped",
+        "failed offset 3 (line 4): trapped",
+        "offset 5 (line 6): as asked",
+        "7 records: 4 emitted, 1 rejected, 1 to be retried, 1 failed",
+        "error: 1 record failed",
+    ] {
+        assert!(failed.stderr.contains(text), "{text}: {failed:#?}");
+    }
+    // A guest that never returns is stopped.
+    let stuck = drilled("a/1\n!loop\n", &["--deadline", "100ms"]).exited(1);
+    assert!(
+        stuck
+            .stderr
+            .contains("failed offset 1 (line 2): deadline of 100 ms exceeded"),
+        "{stuck:#?}"
+    );
+}
+
+#[test]
+fn a_plugin_that_does_not_start_says_what_to_try() {
+    let mut command = plugin_run(quake_alert());
+    let refused = run(command.arg("--records").arg(quakes::path())).exited(1);
+    for text in ["declares no output `alerts`", "--output-name"] {
+        assert!(refused.stderr.contains(text), "{text}: {refused:#?}");
+    }
+}
+
+#[test]
+fn a_new_plugin_works_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = |args: &[&str]| {
+        let mut command = Command::new(millstream());
+        command.current_dir(folder.path()).args(args);
+        command
+    };
+    let sdk = workspace().join("sdk/plugin");
+    let made = run(program(&["plugin", "new", "heat-watch", "--sdk"]).arg(sdk)).success();
+    assert_eq!(made.stdout, "heat-watch\n");
+    let made = folder.path().join("heat-watch");
+    // The versions that are there for another plugin will do, without asking a registry.
+    fs::copy(
+        workspace().join("plugins/quake-alert/Cargo.lock"),
+        made.join("Cargo.lock"),
+    )
+    .expect("a copy");
+
+    // What the program says to do next, word for word.
+    let readme = fs::read_to_string(made.join("README.md")).expect("a README");
+    let line = readme
+        .lines()
+        .find_map(|line| line.strip_prefix("millstream plugin run "))
+        .expect("how to run it");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let mut command = program(&["plugin", "run"]);
+    command
+        .args(words)
+        .current_dir(&made)
+        .env("CARGO_TARGET_DIR", plugins_target_dir());
+    let ran = run(&mut command).success();
+    assert_eq!(ran.stdout.lines().count(), 3, "{ran:#?}");
+    assert!(ran.stderr.contains("rejected offset 3"), "{ran:#?}");
+
+    let mut test = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    test.current_dir(&made)
+        .args(["test", "--quiet"])
+        .env("CARGO_TARGET_DIR", plugins_target_dir());
+    run(&mut test).success();
+
+    run(&mut program(&["plugin", "new", "heat-watch"])).exited(5);
+    run(&mut program(&["plugin", "new", "heat watch"])).exited(2);
+    let other = run(&mut program(&["plugin", "new", "x", "--template", "cobol"])).exited(2);
+    assert!(other.stderr.contains("possible values: rust"), "{other:#?}");
+}
+
+#[test]
+fn a_declared_deployment_changes_only_when_its_file_does() {
+    let broker = Broker::start();
+    let file = broker.folder().join("deployment.toml");
+    let declare = |min_mag: &str| {
+        let component = quake_alert().to_str().expect("a path");
+        let text = format!(
+            "name = \"quake-alert\"\ncomponent = {component:?}\ninputs = [\"quakes\"]\n\
+             create-topics = true\npartitions = 2\n[outputs]\nalerts = \"alerts\"\n\
+             [config]\nmin-mag = {min_mag}\n"
+        );
+        fs::write(&file, text).expect("a file");
+    };
+    let deploy = |more: &[&str]| {
+        let mut command = broker.command(["plugin", "deploy", "--output", "json", "-f"]);
+        run(command.arg(&file).args(more))
+    };
+    declare("4.5");
+    let first = deploy(&[]).success().json();
+    let again = deploy(&[]).success();
+    assert!(again.stderr.contains("nothing changed"), "{again:#?}");
+    assert_eq!(again.json()["deployed_at_ms"], first["deployed_at_ms"]);
+    assert_eq!(again.json()["digest"], first["digest"]);
+
+    declare("5.5");
+    let differs = deploy(&[]).exited(5).json_error();
+    assert!(
+        differs["message"]
+            .as_str()
+            .is_some_and(|message| message.ends_with("it differs in config")),
+        "{differs}"
+    );
+    assert!(
+        differs["try"]
+            .as_str()
+            .is_some_and(|advice| advice.contains("--replace")),
+        "{differs}"
+    );
+    let replaced = deploy(&["--replace"]).success().json();
+    assert_eq!(replaced["config"][0]["value"], "5.5");
+    assert_ne!(replaced["deployed_at_ms"], first["deployed_at_ms"]);
+    // Even then, the same again changes nothing.
+    let again = deploy(&["--replace"]).success().json();
+    assert_eq!(again["deployed_at_ms"], replaced["deployed_at_ms"]);
+}
