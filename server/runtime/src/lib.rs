@@ -73,6 +73,7 @@ mod host;
 mod instance;
 mod limiter;
 mod logs;
+mod memory_state;
 mod metrics;
 mod outcomes;
 mod plugin;
@@ -83,6 +84,7 @@ pub use engine::{EPOCH_TICK, Runtime, RuntimeConfig, RuntimeError};
 pub use fit::RefusedError;
 pub use instance::{CallError, Handled, Instance, StartError, WorkerSetup};
 pub use logs::{LogLine, LogSink, MAX_LOG_CONTEXT_BYTES, MAX_LOG_MESSAGE_BYTES};
+pub use memory_state::{MAX_STATE_BYTES, MemoryState, StateFull};
 pub use metrics::{MAX_METRIC_NAME_BYTES, MAX_METRICS, Metric};
 pub use outcomes::{
     BadOutput, BadOutputPlace, Emit, EmitHeaders, MAX_OUTPUT_BYTES, MAX_REASON_BYTES, MAX_RETRY_MS,

@@ -11,6 +11,7 @@ use millstream::{
 };
 use millstream_e2e::artifacts::drill;
 use millstream_e2e::broker::Broker;
+use millstream_e2e::command::run;
 use millstream_e2e::history::History;
 use millstream_e2e::load::{Load, Number};
 use millstream_e2e::patience::until;
@@ -201,7 +202,7 @@ async fn every_record_counts_once_through_fifty_kills() {
 
 #[tokio::test]
 async fn a_bad_record_becomes_a_dead_letter_and_holds_up_nobody() {
-    let (_broker, client, admin) = start(1).await;
+    let (broker, client, admin) = start(1).await;
     admin.deploy_plugin(component(), spec()).await.unwrap();
     let mut records: Vec<(String, String)> = (0..200)
         .map(|number| (format!("key-{number}"), format!("record-{number}")))
@@ -249,6 +250,18 @@ async fn a_bad_record_becomes_a_dead_letter_and_holds_up_nobody() {
     assert_eq!(facts(trapped, names), [NAME, INPUT, "0", "50", "5", digest]);
     let reason = origin(trapped, "reason");
     assert!(reason.contains("as asked"), "{reason}");
+
+    // As a person sees them.
+    let dlq = |command: &str| {
+        let args = ["plugin", "dlq", command, NAME, "--output", "json"];
+        run(&mut broker.command(args)).success().json()
+    };
+    let listed = dlq("list");
+    assert_eq!(listed["there"], 2);
+    assert_eq!(listed["letters"][0]["from_topic"], INPUT);
+    assert_eq!(listed["letters"][0]["key"], "bad");
+    assert_eq!(dlq("drop")["letters"], 2);
+    assert_eq!(dlq("list")["there"], 0);
 }
 
 #[tokio::test]

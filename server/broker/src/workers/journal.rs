@@ -10,6 +10,7 @@ use millstream_protocol::limits::MAX_BATCH_BYTES;
 use millstream_protocol::{
     ErrorCode, FIRST_WORKER_PRODUCER_ID, Offset, TimestampMs, TopicId, WireError,
 };
+use millstream_runtime::MemoryState;
 use millstream_worker::{
     Commit, CommitBuilder, CommitError, Journal, JournalError, Recovery, Sending,
 };
@@ -21,7 +22,6 @@ use crate::errors;
 use crate::internal;
 use crate::partition::{AckSink, AppendResult, Partition, StagedBatch};
 use crate::registry::Registry;
-use crate::workers::state::WorkerState;
 use millstream_metadata::DeploymentId;
 
 /// What the names of the topics begin with in which journals lie.
@@ -81,7 +81,7 @@ impl WorkerJournal {
         partition: Partition,
         partitions: Arc<Registry>,
         controller: &Controller,
-        state: Arc<WorkerState>,
+        state: Arc<MemoryState>,
         start: Offset,
     ) -> Result<Self, WireError> {
         let reading = partition.clone();
@@ -222,7 +222,7 @@ impl WorkerJournal {
 
 fn read(
     partition: &Partition,
-    state: &WorkerState,
+    state: &MemoryState,
 ) -> Result<Option<(Journal, Vec<Sending>)>, WireError> {
     let unreadable = |error: JournalError| {
         WireError::new(
@@ -239,7 +239,7 @@ fn read(
             let key: Bytes = record.key.unwrap_or_default();
             let of_state = recovery.record(key, record.value).map_err(unreadable)?;
             if let Some((key, value)) = of_state {
-                state.apply(&key, value.as_deref());
+                state.set(key.into(), value.map(Into::into));
             }
         }
         Ok::<_, WireError>(())

@@ -10,7 +10,6 @@ mod mirror;
 mod progress;
 mod retry;
 mod settle;
-mod state;
 mod turn;
 mod worker;
 

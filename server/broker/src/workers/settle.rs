@@ -6,7 +6,7 @@ use millstream_protocol::api::plugin::{DeliveryGuarantee, LogLevel};
 use millstream_protocol::batch::BatchBuilder;
 use millstream_protocol::limits::MAX_BATCH_BYTES;
 use millstream_protocol::{Offset, TimestampMs, WireError};
-use millstream_runtime::StateChanges;
+use millstream_runtime::{MemoryState, StateChanges};
 use millstream_worker::{
     Commit, CommitBuilder, CommitError, ParkedRecord, Verdict, last_resort, verdict,
 };
@@ -18,7 +18,6 @@ use crate::workers::dead_letter::{Letters, Origin};
 use crate::workers::deployment::Shared;
 use crate::workers::input::{Input, for_journal};
 use crate::workers::journal::WorkerJournal;
-use crate::workers::state::{MAX_STATE_BYTES, WorkerState};
 use crate::workers::turn::{FailedRecord, Failure, Turn};
 
 /// A parked record that was tried once more.
@@ -34,7 +33,7 @@ pub(crate) struct Books<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) input: &'a Partition,
     pub(crate) journal: &'a WorkerJournal,
-    pub(crate) state: &'a WorkerState,
+    pub(crate) state: &'a MemoryState,
     /// What the group is known to have.
     pub(crate) group_offset: Offset,
 }
@@ -88,10 +87,9 @@ impl Books<'_> {
         };
         let now_ms = clock::now_ms();
         let build = || {
-            if !self.state.has_room_for(&state) {
-                let reason = format!("the state would take more than {MAX_STATE_BYTES} bytes");
-                return Err(CommitError::Unwritable(reason));
-            }
+            self.state
+                .check_room(&state)
+                .map_err(|full| CommitError::Unwritable(full.to_string()))?;
             let mut commit = self.journal.commit(now_ms);
             commit.note_group_offset(self.group_offset);
             let failed_again = |offset| failed.iter().any(|it| it.record.offset == offset);

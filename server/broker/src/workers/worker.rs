@@ -12,7 +12,7 @@ use millstream_protocol::api::plugin::{
     HoldBack, LogLevel, PluginLogLine, WorkerDescription, WorkerState as Doing,
 };
 use millstream_protocol::{ErrorCode, Offset, TimestampMs, WireError};
-use millstream_runtime::{CallError, Instance};
+use millstream_runtime::{CallError, Instance, MemoryState};
 use millstream_worker::limits::MAX_PARKED_RECORDS;
 use millstream_worker::{Bite, ParkedRecord};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,7 +26,6 @@ use crate::workers::logs::WorkerLog;
 use crate::workers::mirror::GroupMirror;
 use crate::workers::progress::SharedProgress;
 use crate::workers::settle::{Books, Prepared, Tried, append_directly};
-use crate::workers::state::WorkerState;
 use crate::workers::turn::{Setting, Turn, TurnError};
 
 /// The first wait after something around the worker went wrong; it doubles from one to the next.
@@ -240,7 +239,7 @@ struct Spell {
     input: Partition,
     reader: PartitionReader,
     journal: WorkerJournal,
-    state: Arc<WorkerState>,
+    state: Arc<MemoryState>,
     instance: Option<Instance>,
     bite: Bite,
     mirror: GroupMirror,
@@ -253,7 +252,7 @@ impl Spell {
     async fn begin(worker: &Worker, start: Start) -> Result<Self, WireError> {
         let (shared, input) = (Arc::clone(&worker.shared), worker.input.clone());
         let (Start::Journal(offset) | Start::Reset(offset)) = start;
-        let state = Arc::new(WorkerState::default());
+        let state = Arc::new(MemoryState::default());
         let partition = shared.journal_of(&input).await?;
         let mut journal = WorkerJournal::open(
             partition,
@@ -539,9 +538,7 @@ impl Spell {
         append_directly(direct).await?;
         self.journal.append(commit).await?;
         self.commits += 1;
-        for (key, value) in state.iter() {
-            self.state.apply(key, value);
-        }
+        self.state.apply(state);
         for (level, line) in tally.lines {
             self.log(level, line);
         }

@@ -41,8 +41,8 @@ pub(crate) struct DeployArgs {
     #[command(flatten)]
     spec: SpecArgs,
 
-    /// Removes a deployment of the same name first; this one goes on at its offsets. With a file,
-    /// only if it differs
+    /// Takes the place of a deployment of the same name, between two turns of its workers: its
+    /// offsets, its state and what waits to be tried again stay
     #[arg(long)]
     replace: bool,
 }
@@ -159,18 +159,17 @@ pub(super) async fn run(
             create_missing(&admin, topic, declared.partitions, context).await?;
         }
     }
-    if args.replace {
-        match admin.remove_plugin(&spec.name).await {
-            Err(error) if error.code() == Some(ErrorCode::UnknownDeployment) => {}
-            outcome => outcome?,
-        }
-    }
     context.output.say(format_args!(
         "deploying {} ({})",
         spec.name,
         bytes(component.len() as u64)
     ));
-    Ok(admin.deploy_plugin(component, spec).await?)
+    let deployed = if args.replace {
+        admin.upgrade_plugin(component, spec).await?
+    } else {
+        admin.deploy_plugin(component, spec).await?
+    };
+    Ok(deployed)
 }
 
 /// The deployment of this name, if there is one.

@@ -263,7 +263,7 @@ pub(super) fn differs(file: &Path, deployment: &str, differences: &[&str]) -> Pr
         ),
     )
     .advise(format!(
-        "`millstream plugin deploy -f {file} --replace` removes it and deploys what the file says; it goes on at its offsets"
+        "`millstream plugin deploy -f {file} --replace` puts what the file says in its place; its offsets and state stay"
     ))
 }
 

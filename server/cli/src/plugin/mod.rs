@@ -1,6 +1,7 @@
 //! `millstream plugin`: make, build, try, deploy and look after plugins.
 
 pub(crate) mod build;
+mod dead_letters;
 pub(crate) mod deploy;
 mod limits;
 mod logs;
@@ -14,6 +15,7 @@ use clap::{Args, Subcommand};
 
 use crate::cli::Context;
 use build::BuildArgs;
+use dead_letters::DlqCommand;
 use deploy::DeployArgs;
 use logs::LogsArgs;
 use new::NewArgs;
@@ -38,7 +40,12 @@ pub(crate) enum PluginCommand {
     Describe(NameArgs),
     /// Shows what a deployment's workers have logged
     Logs(LogsArgs),
-    /// Stops deployments and forgets them; their offsets stay
+    /// Looks at the records that a deployment could not handle, hands them back or deletes them
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// Has workers that stand still in front of a record try it again
+    Resume(NameArgs),
+    /// Stops deployments and forgets them and their state; their offsets stay
     Remove(NamesArgs),
 }
 
@@ -72,6 +79,10 @@ pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Re
             &context.admin().await?.describe_plugin(args.name).await?,
         )),
         PluginCommand::Logs(args) => logs::run(args, context).await,
+        PluginCommand::Dlq(command) => dead_letters::run(command, context).await,
+        PluginCommand::Resume(args) => output.print(&DeploymentView::of(
+            &context.admin().await?.resume_plugin(args.name).await?,
+        )),
         PluginCommand::Remove(args) => {
             let admin = context.admin().await?;
             for name in &args.names {

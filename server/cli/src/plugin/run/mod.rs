@@ -6,7 +6,6 @@ mod input;
 mod log;
 mod report;
 mod session;
-mod state;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millstream_runtime::{
-    CallError, Emit, Handled, Instance, Metric, Outcome, Outcomes, Plugin, StartError, WorkerSetup,
+    CallError, Emit, Handled, Instance, MemoryState, Metric, Outcome, Outcomes, Plugin, StartError,
+    StateFull, WorkerSetup,
 };
 
 use super::input::{InputRecord, batches};
 use super::log::Place;
-use super::state::{MemoryState, StateFull};
 use crate::errors::{Exit, Problem};
 
 /// What is told of a record, or of a call.
@@ -208,10 +208,11 @@ impl Session {
                 take_retried(&mut records, &outcomes, &mut set_aside);
                 continue;
             }
-            if let Err(full) = self.state.apply(state) {
+            if let Err(full) = self.state.check_room(&state) {
                 self.retire(&instance);
                 return Ok(Some(full.into()));
             }
+            self.state.apply(state);
             self.instance = Some(instance);
             self.tell_outcomes(&records, &outcomes, tell)?;
             break;
