@@ -534,6 +534,27 @@ async fn an_upgrade_goes_on_where_the_version_before_it_was() {
 }
 
 #[tokio::test]
+async fn a_removed_deployment_leaves_no_journal() {
+    let (broker, client, admin) = start(PARTITIONS).await;
+    let topics = || {
+        let folder = broker.broker_dir().join("topics");
+        std::fs::read_dir(folder).expect("the topics").count()
+    };
+    let before = topics();
+    admin.deploy_plugin(component(), spec()).await.unwrap();
+    produce(&client, &[("a", "1"), ("b", "2")]).await;
+    worked_off(&admin).await;
+    assert_eq!(topics(), before + 2, "dead letters, and journals");
+    let listed = run(&mut broker.command(["topic", "list", "--output", "json"]));
+    assert!(!listed.success().stdout.contains("__journal"));
+    admin.remove_plugin(NAME).await.unwrap();
+    until("the journals to be gone", async || {
+        (topics() == before + 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn at_least_once_is_there_by_name_and_a_reset_starts_over() {
     let (_broker, client, admin) = start(1).await;
     let direct = DeploymentSpec {

@@ -85,12 +85,30 @@ impl<'a> Letters<'a> {
         }
     }
 
-    /// Adds the letter of the only record of `batch`.
-    pub(crate) fn add(&mut self, origin: &Origin<'_>, batch: &Bytes) -> Result<(), CommitError> {
+    /// Adds the letter of a record. Of one that is gone from its topic there is the origin.
+    pub(crate) fn add(
+        &mut self,
+        origin: &Origin<'_>,
+        failed: &ParkedRecord,
+    ) -> Result<(), CommitError> {
         let unwritable = |error: String| CommitError::Unwritable(format!("a dead letter: {error}"));
-        let record = only_record(batch.clone()).map_err(|error| unwritable(error.message))?;
-        let record = record.unwrap_or_default();
-        let (value, headers) = origin.letter(&record);
+        let record =
+            only_record(failed.batch.clone()).map_err(|error| unwritable(error.message))?;
+        let (record, value, headers) = match record {
+            Some(record) => {
+                let (value, headers) = origin.letter(&record);
+                (record, value, headers)
+            }
+            None => {
+                let record = Record {
+                    key: failed.key.clone(),
+                    ..Record::default()
+                };
+                let (_, mut headers) = origin.letter(&record);
+                headers.push(omitted("value"));
+                (record, None, headers)
+            }
+        };
         loop {
             if let Some(open) = self.batches.last_mut() {
                 let (key, value) = (record.key.as_deref(), value.as_deref());

@@ -12,7 +12,9 @@ use millstream_metadata::{Actor, Command, DeploymentId};
 use millstream_protocol::api::group::{
     AssignedPartition, CoordinatorMessage, MemberKind, NamedPartition, OffsetCommit,
 };
-use millstream_protocol::api::plugin::{DeploymentSpec, WorkerDescription};
+use millstream_protocol::api::plugin::{
+    DeploymentSpec, LogLevel, PluginLogLine, WorkerDescription,
+};
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic, Durability};
 use millstream_protocol::{ErrorCode, Offset, PartitionIndex, TopicId, TopicPartition, WireError};
 use millstream_runtime::{Plugin, StateReader, WorkerSetup};
@@ -54,6 +56,18 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Writes a line of the broker's own into the log of the worker at a partition.
+    pub(crate) fn log(&self, input: &Partition, level: LogLevel, message: String) {
+        self.logs.write(PluginLogLine {
+            at_ms: clock::now_ms(),
+            level,
+            topic: input.topic().to_string(),
+            partition: input.id().partition,
+            context: "millstream".to_owned(),
+            message,
+        });
+    }
+
     /// The journal of the worker at an input partition, made when it is not there. It is as
     /// durable as what it keeps in step: the input and the outputs.
     pub(crate) async fn journal_of(&self, input: &Partition) -> Result<Partition, WireError> {

@@ -25,6 +25,7 @@ pub(crate) struct Wanted {
 }
 
 /// The records of one call, in offset order.
+#[derive(Default)]
 pub(crate) struct Input {
     batches: Vec<RecordBatch>,
     /// Records that wait behind another one of their key.
@@ -80,7 +81,7 @@ impl Input {
         reader: &PartitionReader,
         parked: &ParkedRecord,
     ) -> Result<Self, WireError> {
-        let next_offset = parked.offset + 1;
+        let next_offset = parked.offset.saturating_add(1);
         if parked.batch.is_empty() {
             let wanted = Wanted {
                 offset: parked.offset,

@@ -2,18 +2,19 @@
 //! follows it, for those who look at the group's lag.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream_protocol::api::group::OffsetCommit;
 use millstream_protocol::{Offset, WireError};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use crate::errors;
 use crate::partition::Partition;
 use crate::workers::deployment::Shared;
 
-/// How long a group that did not take an offset is left alone.
-const TELL_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// A group is told no more often than this: each time costs a flush of the groups' log.
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// A worker's offset in its group, one commit of it at a time under way.
 pub(crate) struct GroupMirror {
@@ -21,7 +22,10 @@ pub(crate) struct GroupMirror {
     input: Partition,
     /// What the group is known to have.
     told: Offset,
-    under_way: Option<(Offset, JoinHandle<Result<(), WireError>>)>,
+    /// What it is to have.
+    wanted: Arc<AtomicU64>,
+    not_before: Instant,
+    under_way: Option<JoinHandle<Result<Offset, WireError>>>,
 }
 
 impl GroupMirror {
@@ -30,6 +34,8 @@ impl GroupMirror {
             shared,
             input,
             told,
+            wanted: Arc::new(AtomicU64::new(told)),
+            not_before: Instant::now(),
             under_way: None,
         }
     }
@@ -39,54 +45,63 @@ impl GroupMirror {
         self.told
     }
 
-    /// Begins to tell the group, unless it knows or is being told.
+    /// Has the group told, soon.
     pub(crate) fn tell(&mut self, offset: Offset) {
+        self.wanted.store(offset, Ordering::Relaxed);
         if self.under_way.is_some() || offset == self.told {
             return;
         }
         let (shared, input) = (Arc::clone(&self.shared), self.input.clone());
-        let commit = OffsetCommit {
-            topic: input.topic().to_string(),
-            partition: input.id().partition,
-            offset,
-            metadata: String::new(),
-        };
-        let telling = tokio::spawn(async move {
-            let told = shared.commit(commit).await;
-            if told.is_err() {
-                // A group on the move: it is told again in a while.
-                tokio::time::sleep(TELL_AGAIN_AFTER).await;
-            }
-            told
-        });
-        self.under_way = Some((offset, telling));
+        let (wanted, not_before) = (Arc::clone(&self.wanted), self.not_before);
+        self.under_way = Some(tokio::spawn(async move {
+            tokio::time::sleep_until(not_before).await;
+            let offset = wanted.load(Ordering::Relaxed);
+            commit(&shared, &input, offset).await.map(|()| offset)
+        }));
     }
 
     /// Waits until the group has been told, or was not to be told; for ever when nobody tells it.
     /// Cancel-safe.
     pub(crate) async fn heard(&mut self) {
-        let Some((offset, telling)) = &mut self.under_way else {
+        let Some(telling) = &mut self.under_way else {
             return std::future::pending().await;
         };
-        let offset = *offset;
-        let outcome = telling.await.map_err(errors::from_join).flatten();
+        let outcome = telling.await;
         self.under_way = None;
+        self.not_before = Instant::now() + TELL_EVERY;
         match outcome {
-            Ok(()) => self.told = offset,
-            Err(error) => {
-                tracing::debug!(partition = self.input.name(), %error, "a group was not told");
-            }
+            Ok(Ok(offset)) => self.told = offset,
+            // A group on the move: it is told again.
+            Ok(Err(error)) => self.not_told(&error.message),
+            Err(error) => self.not_told(&error.to_string()),
         }
     }
 
-    /// Tells the group the last of it.
+    /// Tells the group the last of it, without delay.
     pub(crate) async fn finish(&mut self, offset: Offset) {
-        if self.under_way.is_some() {
-            self.heard().await;
+        if let Some(telling) = self.under_way.take() {
+            telling.abort();
         }
-        if self.told != offset {
-            self.tell(offset);
-            self.heard().await;
+        if let Err(error) = commit(&self.shared, &self.input, offset).await {
+            self.not_told(&error.message);
         }
     }
+
+    fn not_told(&self, reason: &str) {
+        tracing::debug!(
+            partition = self.input.name(),
+            reason,
+            "a group was not told"
+        );
+    }
+}
+
+async fn commit(shared: &Shared, input: &Partition, offset: Offset) -> Result<(), WireError> {
+    let commit = OffsetCommit {
+        topic: input.topic().to_string(),
+        partition: input.id().partition,
+        offset,
+        metadata: String::new(),
+    };
+    shared.commit(commit).await
 }

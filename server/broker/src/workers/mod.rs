@@ -10,6 +10,7 @@ mod mirror;
 mod progress;
 mod retry;
 mod settle;
+mod spell;
 mod turn;
 mod worker;
 

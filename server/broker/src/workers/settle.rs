@@ -183,7 +183,7 @@ impl Books<'_> {
                     attempts,
                     reason: &record.reason,
                 };
-                letters.add(&origin, &record.batch)?;
+                letters.add(&origin, record)?;
                 tally.dead_letters += 1;
                 tally
                     .lines

@@ -60,6 +60,19 @@ impl Turn {
             failed,
         })
     }
+
+    /// The turn of a record that need not be tried.
+    pub(crate) fn rejected(record: ParkedRecord) -> Self {
+        let failure = Failure::Rejected;
+        Self {
+            input: Input::default(),
+            outputs: Vec::new(),
+            state: StateChanges::default(),
+            records_in: 0,
+            records_out: 0,
+            failed: vec![FailedRecord { record, failure }],
+        }
+    }
 }
 
 /// A record that failed.
