@@ -255,6 +255,16 @@ fn plugin_requests() -> Vec<Case> {
             },
         ),
         request(
+            "request/remove-deployment",
+            RemoveDeployment {
+                name: text("filter"),
+            },
+        ),
+        case(
+            "request/open-plugin-logs",
+            RequestFrame::from_client(Request::OpenPluginLogs(logs)),
+        ),
+        request(
             "request/resume-deployment",
             ResumeDeployment {
                 name: text("filter"),
@@ -267,16 +277,6 @@ fn plugin_requests() -> Vec<Case> {
                 partition: 1,
                 before: 1_000,
             },
-        ),
-        request(
-            "request/remove-deployment",
-            RemoveDeployment {
-                name: text("filter"),
-            },
-        ),
-        case(
-            "request/open-plugin-logs",
-            RequestFrame::from_client(Request::OpenPluginLogs(logs)),
         ),
     ]
 }
