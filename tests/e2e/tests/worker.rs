@@ -554,6 +554,24 @@ async fn a_removed_deployment_leaves_no_journal() {
     .await;
 }
 
+/// Records that fail together are each there in the end, although what is done about one of them
+/// makes the call without it fail as well.
+#[tokio::test]
+async fn of_records_that_fail_in_one_call_none_is_lost() {
+    for together in [["!remember", "!cold"], ["!reject no good", "!big"]] {
+        let (_broker, client, admin) = start(1).await;
+        // Both are there before anybody reads: they come in one call.
+        produce(&client, &[("a", together[0]), ("b", together[1])]).await;
+        admin.deploy_plugin(component(), spec()).await.unwrap();
+        let described = worked_off(&admin).await;
+        assert_eq!(described.workers[0].dead_letters, 2, "{together:?}");
+        let letters = History::read(&client, DEAD_LETTERS).await;
+        let mut offsets: Vec<_> = letters.records().map(|it| origin(it, "offset")).collect();
+        offsets.sort();
+        assert_eq!(offsets, ["0", "1"], "{together:?}");
+    }
+}
+
 #[tokio::test]
 async fn at_least_once_is_there_by_name_and_a_reset_starts_over() {
     let (_broker, client, admin) = start(1).await;

@@ -32,6 +32,8 @@ pub(crate) struct Input {
     pub(crate) held: Vec<ParkedRecord>,
     /// The input is done up to here when these records are.
     pub(crate) next_offset: Offset,
+    /// How many records were read for it, whatever has been taken out of the call since.
+    pub(crate) taken: u32,
 }
 
 impl Input {
@@ -42,6 +44,7 @@ impl Input {
             batches: Vec::with_capacity(read.batches.len()),
             held: Vec::new(),
             next_offset: read.next_offset,
+            taken: 0,
         };
         let mut room = wanted.records;
         for bytes in read.batches {
@@ -70,6 +73,7 @@ impl Input {
             room -= batch.header().record_count;
             input.batches.push(batch);
         }
+        input.taken = input.records();
         if !wanted.held_keys.is_empty() {
             input.hold_back(|_, key| key.is_some_and(|key| wanted.held_keys.contains(key)))?;
         }
@@ -98,6 +102,7 @@ impl Input {
             batches: vec![batch.uncompressed().map_err(errors::from_batch)?],
             held: Vec::new(),
             next_offset,
+            taken: 1,
         })
     }
 

@@ -96,6 +96,15 @@ impl GroupMirror {
     }
 }
 
+impl Drop for GroupMirror {
+    /// What the group was to be told may be wrong by then: it may have been reset.
+    fn drop(&mut self) {
+        if let Some(telling) = &self.under_way {
+            telling.abort();
+        }
+    }
+}
+
 async fn commit(shared: &Shared, input: &Partition, offset: Offset) -> Result<(), WireError> {
     let commit = OffsetCommit {
         topic: input.topic().to_string(),

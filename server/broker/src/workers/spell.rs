@@ -240,7 +240,9 @@ impl Spell {
             Err(failed) => failed,
         };
         self.tell_failure(&input, &reason);
-        if self.bite.failed(input.records()) {
+        // Of several records that were taken, some may have been set aside already: that is forgotten
+        // with the call, and comes again with fewer of them.
+        if self.bite.failed(input.taken) {
             self.settle_failed(input, reason, None).await?;
         }
         Ok(())

@@ -145,31 +145,20 @@ impl Setting<'_> {
                 Ok(handled) => handled,
                 Err(error) => return Err(TurnError::Call { input, error }),
             };
-            let (gathered, failures) = self.gather(&outcomes);
-            if failures.is_empty() {
-                *instance = Some(called);
-                return Ok(Turn {
-                    input,
-                    records_out: gathered.emitted,
-                    outputs: gathered.finish(),
-                    state,
-                    records_in,
-                    failed,
-                });
+            let (mut gathered, failures) = self.gather_without(&outcomes, &BTreeSet::new());
+            if !failures.is_empty() {
+                let mut retried = failures.values().map(|(failure, _)| failure);
+                let retried = retried.any(|failure| matches!(failure, Failure::Retry(_)));
+                let excluded = self.set_aside(&mut input, &mut failed, failures)?;
+                if retried && !state.is_empty() {
+                    // A record that is tried again leaves no trace in the state, and what the call
+                    // has written is not known record by record: the others are handled again
+                    // without it, by an instance that has not seen it.
+                    continue;
+                }
+                // What is left has been gathered before without a failure.
+                (gathered, _) = self.gather_without(&outcomes, &excluded);
             }
-            let traces = !state.is_empty()
-                && failures
-                    .values()
-                    .any(|(failure, _)| matches!(failure, Failure::Retry(_)));
-            let excluded = self.set_aside(&mut input, &mut failed, failures)?;
-            if traces {
-                // A record that is tried again leaves no trace in the state, and what the call has
-                // written is not known record by record: the others are handled again without it,
-                // by an instance that has not seen it.
-                continue;
-            }
-            let (gathered, failures) = self.gather_without(&outcomes, &excluded);
-            debug_assert!(failures.is_empty(), "every failure was set aside");
             *instance = Some(called);
             return Ok(Turn {
                 input,
@@ -241,11 +230,7 @@ impl Setting<'_> {
         Ok(excluded)
     }
 
-    /// Gathers what was emitted, and which records failed.
-    fn gather(&self, outcomes: &Outcomes) -> (Gathered<'_>, Failures) {
-        self.gather_without(outcomes, &BTreeSet::new())
-    }
-
+    /// Gathers what was emitted, but for some of the call's records, and which records failed.
     fn gather_without(
         &self,
         outcomes: &Outcomes,
