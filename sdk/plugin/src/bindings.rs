@@ -1,4 +1,5 @@
-//! What `wit_bindgen::generate!` makes of `wit/`.
+//! What `wit_bindgen::generate!` makes of `wit/`: what every plugin has, and apart from it what one
+//! with timers has.
 
 wit_bindgen::generate!({
     path: "../../wit",
@@ -8,3 +9,20 @@ wit_bindgen::generate!({
     export_macro_name: "export",
     default_bindings_module: "::millstream_plugin::__private::bindings",
 });
+
+/// A component has what it exports: only one with timers has their handler.
+pub mod timed {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "package millstream:plugin-sdk;
+            world timed {
+                import millstream:plugin/timers@0.1.0;
+                export millstream:plugin/timer-handler@0.1.0;
+            }",
+        world: "millstream:plugin-sdk/timed",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_timers",
+        default_bindings_module: "::millstream_plugin::__private::bindings::timed",
+    });
+}

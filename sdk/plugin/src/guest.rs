@@ -4,9 +4,11 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 
 use crate::bindings::exports::millstream::plugin::{batch_handler, lifecycle};
+use crate::bindings::timed::exports::millstream::plugin::timer_handler;
 use crate::bindings::wasi::config::store;
 use crate::context::Context;
-use crate::process::{Plugin, process};
+use crate::process::{Plugin, fire, process};
+use crate::timers::Timer;
 
 /// Where a plugin is kept between calls.
 pub trait Slot: Plugin {
@@ -51,19 +53,43 @@ impl<P: Slot> lifecycle::Guest for Exports<P> {
 
 impl<P: Slot> batch_handler::Guest for Exports<P> {
     fn handle(batches: Vec<u8>) -> Result<Vec<u8>, String> {
-        P::with(|slot| {
-            let mut slot = slot.borrow_mut();
-            let Worker {
-                context,
-                plugin,
-                expected_bytes,
-            } = slot.as_mut().ok_or("init was not called")?;
-            let mut out = Vec::with_capacity(*expected_bytes);
-            process(context, &batches, &mut out, |record, out| {
+        call::<P>(|context, plugin, out| {
+            process(context, &batches, out, |record, out| {
                 plugin.handle(record, out)
-            })?;
-            *expected_bytes = out.len();
-            Ok(out)
+            })
         })
     }
+}
+
+impl<P: Slot> timer_handler::Guest for Exports<P> {
+    fn handle(timers: Vec<timer_handler::Fired>) -> Result<Vec<u8>, String> {
+        call::<P>(|context, plugin, out| {
+            let timers = timers.iter().map(|timer| Timer {
+                clock: timer.clock.into(),
+                key: &timer.key,
+                at_ms: timer.at_ms,
+            });
+            fire(context, timers, out, |timer, out| {
+                plugin.on_timer(timer, out)
+            })
+        })
+    }
+}
+
+/// One call of the plugin: it writes its outcomes.
+fn call<P: Slot>(
+    handle: impl FnOnce(&Context, &mut P, &mut Vec<u8>) -> Result<(), String>,
+) -> Result<Vec<u8>, String> {
+    P::with(|slot| {
+        let mut slot = slot.borrow_mut();
+        let Worker {
+            context,
+            plugin,
+            expected_bytes,
+        } = slot.as_mut().ok_or("init was not called")?;
+        let mut out = Vec::with_capacity(*expected_bytes);
+        handle(context, plugin, &mut out)?;
+        *expected_bytes = out.len();
+        Ok(out)
+    })
 }

@@ -60,6 +60,7 @@
 //! - [`log`]: lines for the plugin's log
 //! - [`metrics`]: counters and gauges for the operator
 //! - [`state`]: keys and values that outlive the instance
+//! - [`timers`]: be called later
 //! - [`testing`]: run a handler in a test
 
 #[cfg(target_arch = "wasm32")]
@@ -77,13 +78,14 @@ mod process;
 mod record;
 pub mod state;
 pub mod testing;
+pub mod timers;
 mod varint;
 
 pub use context::{Context, Output, UnknownOutput};
 pub use failure::Failure;
 pub use millstream_plugin_macros::handler;
 pub use outputs::{MAX_RECORD_BYTES, NewRecord, Outputs};
-pub use process::process;
+pub use process::{fire, process};
 pub use record::{Header, Headers, MalformedBatch, Record, Records};
 
 /// What the code that [`handler`] generates needs. No part of the interface.
@@ -93,6 +95,8 @@ pub mod __private {
     pub use crate::bindings;
     #[cfg(target_arch = "wasm32")]
     pub use crate::bindings::export;
+    #[cfg(target_arch = "wasm32")]
+    pub use crate::bindings::timed::export_timers;
     #[cfg(target_arch = "wasm32")]
     pub use crate::guest::{Exports, Slot, Worker};
     pub use crate::process::Plugin;

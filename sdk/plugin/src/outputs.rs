@@ -237,10 +237,10 @@ impl<'a> Outputs<'a> {
         }
     }
 
-    /// Turns to a record.
+    /// Turns to a record, or a timer, of this time.
     #[inline]
-    pub(crate) fn begin(&mut self, record: &Record<'_>) {
-        self.timestamp_ms = record.timestamp_ms();
+    pub(crate) fn begin(&mut self, timestamp_ms: i64) {
+        self.timestamp_ms = timestamp_ms;
         self.begin = (self.bytes.len(), self.last_input);
     }
 

@@ -5,7 +5,10 @@ use crate::failure::Failure;
 use crate::outputs::Outputs;
 use crate::record::{Record, Records};
 #[cfg(not(target_arch = "wasm32"))]
-use crate::state::memory::Call;
+use crate::state;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::timers;
+use crate::timers::Timer;
 
 /// Runs `handler` over the records of `batches` and appends its outcomes to `out`, in the format of
 /// `wit/batch-handler.wit`: what the guest does in each call, here for native code.
@@ -40,12 +43,46 @@ pub fn process<H>(
 where
     H: FnMut(Record<'_>, &mut Outputs<'_>) -> Result<(), Failure>,
 {
-    // In a guest, the host does this.
+    transaction(|| handle_all(context, batches, out, handler))
+}
+
+/// As [`process`], for timers: runs `handler` over them, in their order.
+///
+/// # Errors
+///
+/// The handler returned [`Failure::abort`].
+pub fn fire<'a, H>(
+    context: &Context,
+    timers: impl IntoIterator<Item = Timer<'a>>,
+    out: &mut Vec<u8>,
+    mut handler: H,
+) -> Result<(), String>
+where
+    H: FnMut(Timer<'a>, &mut Outputs<'_>) -> Result<(), Failure>,
+{
+    transaction(|| {
+        let mut outputs = Outputs::new(context, out);
+        for timer in timers {
+            outputs.begin(timer.at_ms());
+            if let Err(failure) = handler(timer, &mut outputs) {
+                outputs.fail(failure)?;
+            }
+            outputs.end();
+        }
+        Ok(())
+    })
+}
+
+/// A call: what it has written counts if it succeeds. In a guest, that is the host's part.
+fn transaction(call: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     #[cfg(not(target_arch = "wasm32"))]
-    let call = Call::begin();
-    handle_all(context, batches, out, handler)?;
+    let (state, timers) = (state::memory::Call::begin(), timers::memory::Call::begin());
+    call()?;
     #[cfg(not(target_arch = "wasm32"))]
-    call.commit();
+    {
+        state.commit();
+        timers.commit();
+    }
     Ok(())
 }
 
@@ -61,7 +98,7 @@ where
     let mut outputs = Outputs::new(context, out);
     for record in Records::new(batches) {
         let record = record.map_err(|error| error.to_string())?;
-        outputs.begin(&record);
+        outputs.begin(record.timestamp_ms());
         if let Err(failure) = handler(record, &mut outputs) {
             outputs.fail(failure)?;
         }
@@ -77,4 +114,9 @@ pub trait Plugin: Sized + 'static {
 
     /// Handles one record.
     fn handle(&mut self, record: Record<'_>, out: &mut Outputs<'_>) -> Result<(), Failure>;
+
+    /// Handles a timer.
+    fn on_timer(&mut self, _timer: Timer<'_>, _out: &mut Outputs<'_>) -> Result<(), Failure> {
+        Err(Failure::abort("the plugin has no function for timers"))
+    }
 }

@@ -25,16 +25,18 @@
 //! The [`state`](crate::state) that a handler finds is in memory and belongs to the thread. As in a
 //! broker, what a call that fails as a whole has written is taken back. What a test itself writes,
 //! between calls, counts at once. Tests that share a thread begin with [`clear_state`]; the same goes
-//! for [`metrics`] and [`clear_metrics`].
+//! for [`metrics`] and [`clear_metrics`], and for [`timers`] and [`clear_timers`].
 
 use crate::context::{Context, Output};
 use crate::failure::Failure;
 use crate::outputs::{NewRecord, Outputs};
-use crate::process::process;
+use crate::process::{fire as fire_all, process};
 use crate::record::Record;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::timers::{Clock, Timer};
 use crate::varint::Reader;
 #[cfg(not(target_arch = "wasm32"))]
-use crate::{metrics as measured, state as kept};
+use crate::{metrics as measured, state as kept, timers as set};
 
 /// What became of an input record. A record that is dropped has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +107,45 @@ pub fn state() -> Vec<(Vec<u8>, Vec<u8>)> {
 #[cfg(not(target_arch = "wasm32"))]
 pub fn clear_state() {
     kept::memory::clear();
+}
+
+/// Fires the [`timers`](crate::timers) of this thread that are due when `clock` stands at `now_ms`, in
+/// one call, and returns the outcomes in order: their inputs are the timers.
+///
+/// # Errors
+///
+/// The call as a whole failed, with this reason. The timers are gone nevertheless.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn fire<H>(
+    context: &Context,
+    clock: Clock,
+    now_ms: i64,
+    handler: H,
+) -> Result<Vec<Outcome>, String>
+where
+    H: FnMut(Timer<'_>, &mut Outputs<'_>) -> Result<(), Failure>,
+{
+    let due = set::memory::take_due(clock, now_ms);
+    let timers = due.iter().map(|(key, at_ms)| Timer {
+        clock,
+        key,
+        at_ms: *at_ms,
+    });
+    let mut out = Vec::new();
+    fire_all(context, timers, &mut out, handler)?;
+    outcomes(context, &out).ok_or_else(|| "the outcomes cannot be read".to_owned())
+}
+
+/// The [`timers`](crate::timers) of this thread: clock, key and time of each.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn timers() -> Vec<(Clock, Vec<u8>, i64)> {
+    set::memory::list()
+}
+
+/// Cancels the [`timers`](crate::timers) of this thread.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn clear_timers() {
+    set::memory::clear();
 }
 
 /// A measured value: see [`metrics`](crate::metrics).

@@ -174,6 +174,7 @@ pub(crate) fn from_refused(error: &RefusedError) -> WireError {
         | RefusedError::Invalid { .. }
         | RefusedError::Import { .. }
         | RefusedError::MissingExport { .. }
+        | RefusedError::NoTimerHandler { .. }
         | RefusedError::Export { .. } => ErrorCode::ComponentRefused,
     };
     WireError::new(code, error.to_string())

@@ -12,6 +12,7 @@ use crate::host::HostState;
 const SERVED: &[(&str, &str)] = &[
     ("millstream:plugin/metrics", "0.1.0"),
     ("millstream:plugin/state", "0.1.0"),
+    ("millstream:plugin/timers", "0.1.0"),
     ("wasi:logging/logging", "0.1.0-draft"),
     ("wasi:config/store", "0.2.0-rc.1"),
     ("wasi:cli/environment", WASI),
@@ -76,12 +77,35 @@ const HANDLE_RECORDS: Called = Called {
                 reject(string), retry(record { after-ms: u32, reason: string }) }>, string>",
 };
 
-/// Which of the two handlers a component has.
+/// What is imported by a component that sets timers.
+const TIMERS: &str = "millstream:plugin/timers";
+
+const HANDLE_TIMERS: Called = Called {
+    interface: "millstream:plugin/timer-handler",
+    version: "0.1.0",
+    function: "handle",
+    signature: "func(list<record { clock: enum { record-time, wall-time }, key: list<u8>, \
+                at-ms: s64 }>) -> result<list<u8>, string>",
+};
+
+const HANDLE_RECORD_TIMERS: Called = Called {
+    interface: "millstream:plugin/record-timer-handler",
+    version: "0.1.0",
+    function: "handle",
+    signature: "func(list<record { clock: enum { record-time, wall-time }, key: list<u8>, \
+                at-ms: s64 }>) \
+                -> result<list<variant { emit(list<record { output: u32, timestamp-ms: option<s64>, \
+                key: option<list<u8>>, value: option<list<u8>>, \
+                headers: list<record { name: string, value: option<list<u8>> }> }>), drop, \
+                reject(string), retry(record { after-ms: u32, reason: string }) }>, string>",
+};
+
+/// Which of the two handlers a component has: of records, or of timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HandlerKind {
-    /// `batch-handler`: flat bytes.
+    /// Outcomes are flat bytes: `batch-handler`, `timer-handler`.
     Batch,
-    /// `record-handler`: typed records.
+    /// They are typed: `record-handler`, `record-timer-handler`.
     Record,
 }
 
@@ -90,6 +114,8 @@ pub(crate) struct Fit {
     /// The interfaces that it imports, sorted.
     pub(crate) imports: Vec<String>,
     pub(crate) handler: HandlerKind,
+    /// That of its timers, if it has one.
+    pub(crate) timers: Option<HandlerKind>,
 }
 
 /// Why a component was refused.
@@ -131,6 +157,14 @@ pub enum RefusedError {
         /// The export, with its version; of the handlers, either.
         export: String,
     },
+    /// It can set timers, and has no function for them.
+    #[error("the component imports `{import}`, but lacks the export `{export}`")]
+    NoTimerHandler {
+        /// The import, with its version.
+        import: String,
+        /// The export, with its version: either of the two handlers.
+        export: String,
+    },
     /// What it has is not what is called.
     #[error("the component exports `{export}`, {problem}")]
     Export {
@@ -166,29 +200,47 @@ pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<Fit,
     imports.sort_unstable();
 
     check_export(engine, &ty, &INIT)?;
-    let handler = handler_kind(engine, &ty)?;
-    match handler {
-        HandlerKind::Batch => check_export(engine, &ty, &HANDLE_BATCHES)?,
-        HandlerKind::Record => check_export(engine, &ty, &HANDLE_RECORDS)?,
+    let Some(handler) = handler_kind(engine, &ty, [&HANDLE_BATCHES, &HANDLE_RECORDS])? else {
+        return Err(RefusedError::MissingExport {
+            export: either(&HANDLE_BATCHES, &HANDLE_RECORDS),
+        });
+    };
+    let timers = handler_kind(engine, &ty, [&HANDLE_TIMERS, &HANDLE_RECORD_TIMERS])?;
+    let sets_timers = imports.iter().find(|it| split_version(it).0 == TIMERS);
+    if let (Some(import), None) = (sets_timers, timers) {
+        return Err(RefusedError::NoTimerHandler {
+            import: import.clone(),
+            export: either(&HANDLE_TIMERS, &HANDLE_RECORD_TIMERS),
+        });
     }
-    Ok(Fit { imports, handler })
+    Ok(Fit {
+        imports,
+        handler,
+        timers,
+    })
 }
 
-/// The handler that a component has, which is one.
-fn handler_kind(engine: &Engine, ty: &types::Component) -> Result<HandlerKind, RefusedError> {
+/// The one of two handlers that a component has, flat or typed, if any. It is checked.
+fn handler_kind(
+    engine: &Engine,
+    ty: &types::Component,
+    [flat, typed]: [&Called; 2],
+) -> Result<Option<HandlerKind>, RefusedError> {
     let exported = |called| find_export(engine, ty, called).is_some();
-    let (batches, records) = (HANDLE_BATCHES.export(), HANDLE_RECORDS.export());
-    match (exported(&HANDLE_BATCHES), exported(&HANDLE_RECORDS)) {
-        (true, false) => Ok(HandlerKind::Batch),
-        (false, true) => Ok(HandlerKind::Record),
+    match (exported(flat), exported(typed)) {
+        (true, false) => check_export(engine, ty, flat).map(|()| Some(HandlerKind::Batch)),
+        (false, true) => check_export(engine, ty, typed).map(|()| Some(HandlerKind::Record)),
         (true, true) => Err(RefusedError::Export {
-            export: records,
-            problem: format!("but also `{batches}`: a component has one handler"),
+            export: typed.export(),
+            problem: format!("but also `{}`: a component has one handler", flat.export()),
         }),
-        (false, false) => Err(RefusedError::MissingExport {
-            export: format!("{batches}` or `{records}"),
-        }),
+        (false, false) => Ok(None),
     }
+}
+
+/// Either of two exports, within quotation marks.
+fn either(one: &Called, other: &Called) -> String {
+    format!("{}` or `{}", one.export(), other.export())
 }
 
 impl Called {
@@ -299,6 +351,10 @@ fn wit(ty: &Type) -> String {
                 "variant {{ {} }}",
                 variant.cases().map(case).collect::<Vec<_>>().join(", ")
             )
+        }
+        Type::Enum(cases) => {
+            let cases: Vec<_> = cases.names().collect();
+            format!("enum {{ {} }}", cases.join(", "))
         }
         _ => "(another type)".into(),
     }

@@ -1,18 +1,22 @@
-//! The functions of a guest, whichever handler it has.
+//! The functions of a guest, whichever handlers it has.
 
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
-use crate::bindings::exports::millstream::plugin::{batch_handler, lifecycle};
-use crate::bindings::typed::exports::millstream::plugin::record_handler;
+use crate::bindings::exports::millstream::plugin::timer_handler::Fired;
+use crate::bindings::exports::millstream::plugin::{batch_handler, lifecycle, timer_handler};
+use crate::bindings::typed::exports::millstream::plugin::record_timer_handler::Fired as TypedFired;
+use crate::bindings::typed::exports::millstream::plugin::{record_handler, record_timer_handler};
 use crate::fit::HandlerKind;
 use crate::host::HostState;
+use crate::timers::FiredTimer;
 
 /// A guest of which instances can be made.
 pub(crate) struct GuestPre {
     instance: InstancePre<HostState>,
     lifecycle: lifecycle::GuestIndices,
     handler: HandlerIndices,
+    timers: Option<TimerIndices>,
 }
 
 enum HandlerIndices {
@@ -20,10 +24,16 @@ enum HandlerIndices {
     Record(record_handler::GuestIndices),
 }
 
+enum TimerIndices {
+    Batch(timer_handler::GuestIndices),
+    Record(record_timer_handler::GuestIndices),
+}
+
 impl GuestPre {
     pub(crate) fn new(
         instance: InstancePre<HostState>,
         handler: HandlerKind,
+        timers: Option<HandlerKind>,
     ) -> wasmtime::Result<Self> {
         let lifecycle = lifecycle::GuestIndices::new(&instance)?;
         let handler = match handler {
@@ -34,21 +44,48 @@ impl GuestPre {
                 HandlerIndices::Record(record_handler::GuestIndices::new(&instance)?)
             }
         };
+        let timers = match timers {
+            Some(HandlerKind::Batch) => Some(TimerIndices::Batch(
+                timer_handler::GuestIndices::new(&instance)?,
+            )),
+            Some(HandlerKind::Record) => Some(TimerIndices::Record(
+                record_timer_handler::GuestIndices::new(&instance)?,
+            )),
+            None => None,
+        };
         Ok(Self {
             instance,
             lifecycle,
             handler,
+            timers,
         })
+    }
+
+    pub(crate) fn handles_timers(&self) -> bool {
+        self.timers.is_some()
     }
 
     pub(crate) fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<Guest> {
         let instance = self.instance.instantiate(&mut *store)?;
         let lifecycle = self.lifecycle.load(&mut *store, &instance)?;
+        let timers = match &self.timers {
+            Some(TimerIndices::Batch(indices)) => {
+                Some(TimerHandler::Batch(indices.load(&mut *store, &instance)?))
+            }
+            Some(TimerIndices::Record(indices)) => {
+                Some(TimerHandler::Record(indices.load(&mut *store, &instance)?))
+            }
+            None => None,
+        };
         let handler = match &self.handler {
             HandlerIndices::Batch(indices) => Handler::Batch(indices.load(store, &instance)?),
             HandlerIndices::Record(indices) => Handler::Record(indices.load(store, &instance)?),
         };
-        Ok(Guest { lifecycle, handler })
+        Ok(Guest {
+            lifecycle,
+            handler,
+            timers,
+        })
     }
 }
 
@@ -56,10 +93,39 @@ impl GuestPre {
 pub(crate) struct Guest {
     pub(crate) lifecycle: lifecycle::Guest,
     pub(crate) handler: Handler,
+    pub(crate) timers: Option<TimerHandler>,
 }
 
 /// Its handler.
 pub(crate) enum Handler {
     Batch(batch_handler::Guest),
     Record(record_handler::Guest),
+}
+
+/// Its handler of timers.
+pub(crate) enum TimerHandler {
+    Batch(timer_handler::Guest),
+    Record(record_timer_handler::Guest),
+}
+
+/// Timers as a `timer-handler` takes them.
+pub(crate) fn fired(timers: &[FiredTimer]) -> Vec<Fired> {
+    let fired = |timer: &FiredTimer| Fired {
+        clock: timer.clock.into(),
+        key: timer.key.clone(),
+        at_ms: timer.at_ms,
+    };
+    timers.iter().map(fired).collect()
+}
+
+/// Timers as a `record-timer-handler` takes them.
+pub(crate) fn typed_fired(timers: &[FiredTimer]) -> Vec<TypedFired<'_>> {
+    fn fired(timer: &FiredTimer) -> TypedFired<'_> {
+        TypedFired {
+            clock: timer.clock.into(),
+            key: &timer.key,
+            at_ms: timer.at_ms,
+        }
+    }
+    timers.iter().map(fired).collect()
 }

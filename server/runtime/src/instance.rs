@@ -12,13 +12,14 @@ use wasmtime_wasi::I32Exit;
 
 use crate::bindings::exports::millstream::plugin::lifecycle::Context;
 use crate::engine::{EPOCH_TICK, Shared};
-use crate::guest::{Guest, GuestPre, Handler};
-use crate::host::{HostState, StateAccess};
+use crate::guest::{Guest, GuestPre, Handler, TimerHandler, fired, typed_fired};
+use crate::host::{Access, HostState};
 use crate::logs::{LogSink, MAX_LOG_MESSAGE_BYTES, escape};
 use crate::metrics::Metric;
 use crate::outcomes::{BadOutput, Expected, Outcomes};
 use crate::records::{self, Sections};
 use crate::state::{StateChanges, StateReadError, StateReader};
+use crate::timers::{FiredTimer, TimerChanges};
 
 /// What a worker is started with.
 #[derive(Clone)]
@@ -48,6 +49,8 @@ pub struct Handled {
     pub outcomes: Outcomes,
     /// What the call changed in the state.
     pub state: StateChanges,
+    /// Which timers it has set and cancelled.
+    pub timers: TimerChanges,
 }
 
 /// Why a worker did not start.
@@ -97,6 +100,9 @@ pub enum CallError {
     /// The stored state could not be read: no fault of the guest.
     #[error(transparent)]
     StateUnavailable(#[from] StateReadError),
+    /// Timers have fired, and the guest has no function to call with them.
+    #[error("the component has no timer handler")]
+    NoTimerHandler,
     /// An earlier call has failed.
     #[error("the instance is spent: an earlier call failed")]
     Spent,
@@ -139,7 +145,7 @@ impl Instance {
         store.set_hostcall_fuel(memory_bytes);
 
         // What `init` writes would belong to no call.
-        begin_call(&mut store, &setup.limits, 0, 0, StateAccess::ReadOnly);
+        begin_call(&mut store, &setup.limits, 0, 0, Access::ReadOnly);
         let guest = pre
             .instantiate(&mut store)
             .map_err(|error| failure(&mut store, &setup.limits, &error));
@@ -174,9 +180,9 @@ impl Instance {
     /// The guest's clock shows the first batch's base timestamp, and its randomness is that of the
     /// first batch's base offset.
     ///
-    /// What the guest changed in its state is in [`Handled::state`] and nowhere else. The caller
-    /// makes it durable together with the outcomes, and shows it through [`WorkerSetup::state`]
-    /// before it calls the instance again. A caller that cannot do so, or that has the same records
+    /// What the guest changed in its state and timers is in [`Handled`] and nowhere else. The caller
+    /// makes it durable together with the outcomes, and shows the state through
+    /// [`WorkerSetup::state`] before it calls the instance again. A caller that cannot do so, or that has the same records
     /// handled again, drops the instance as well as the changes: the guest's memory may go by them.
     ///
     /// # Errors
@@ -193,13 +199,9 @@ impl Instance {
             &self.limits,
             input.position,
             input.time_ms,
-            StateAccess::ReadWrite,
+            Access::ReadWrite,
         );
-        let expected = Expected {
-            records: input.records,
-            outputs: self.outputs,
-            outputs_per_record: self.limits.outputs_per_record,
-        };
+        let expected = self.expected(input.records);
         // It is spent from the moment the guest is called, and ready again when all went well.
         let outcomes = match &self.guest.handler {
             Handler::Batch(guest) => {
@@ -215,14 +217,75 @@ impl Instance {
                 self.state = State::Spent;
                 let typed = guest.call_handle(&mut self.store, &records);
                 let typed = returned(&mut self.store, &self.limits, typed)?;
-                records::check(&records, &typed, expected)?
+                let times = records.iter().map(|record| record.timestamp_ms);
+                records::check(times, &typed, expected)?
             }
         };
+        Ok(self.handled(outcomes))
+    }
+
+    /// Has the guest handle timers whose time has come, of which there is at least one, ordered by
+    /// that time. Their indexes are what the outcomes call inputs.
+    ///
+    /// The guest's clock shows the latest of their times, and its randomness is that of `position`,
+    /// the first offset that the worker has not handled. Everything else is as in
+    /// [`handle`](Self::handle).
+    ///
+    /// # Errors
+    ///
+    /// After [`CallError::NoTimerHandler`] the instance can be used on. After any other error it is
+    /// spent.
+    pub fn fire(&mut self, timers: &[FiredTimer], position: Offset) -> Result<Handled, CallError> {
+        if self.state == State::Spent {
+            return Err(CallError::Spent);
+        }
+        let Some(handler) = &self.guest.timers else {
+            return Err(CallError::NoTimerHandler);
+        };
+        let time_ms = timers.last().map_or(0, |timer| timer.at_ms);
+        begin_call(
+            &mut self.store,
+            &self.limits,
+            position,
+            time_ms,
+            Access::ReadWrite,
+        );
+        // The broker has bounded them.
+        let expected = self.expected(timers.len() as u32);
+        self.state = State::Spent;
+        let outcomes = match handler {
+            TimerHandler::Batch(guest) => {
+                let flat = guest.call_handle(&mut self.store, &fired(timers));
+                let flat = returned(&mut self.store, &self.limits, flat)?;
+                Outcomes::check(Bytes::from(flat), expected)?
+            }
+            TimerHandler::Record(guest) => {
+                let typed = guest.call_handle(&mut self.store, &typed_fired(timers));
+                let typed = returned(&mut self.store, &self.limits, typed)?;
+                let times = timers.iter().map(|timer| timer.at_ms);
+                records::check(times, &typed, expected)?
+            }
+        };
+        Ok(self.handled(outcomes))
+    }
+
+    fn expected(&self, inputs: u32) -> Expected {
+        Expected {
+            records: inputs,
+            outputs: self.outputs,
+            outputs_per_record: self.limits.outputs_per_record,
+        }
+    }
+
+    /// A call has ended well.
+    fn handled(&mut self, outcomes: Outcomes) -> Handled {
         self.state = State::Ready;
-        Ok(Handled {
+        let (state, timers) = self.store.data_mut().take_changes();
+        Handled {
             outcomes,
-            state: self.store.data_mut().take_changes(),
-        })
+            state,
+            timers,
+        }
     }
 
     /// The guest's linear memory now, bytes.
@@ -300,7 +363,7 @@ fn begin_call(
     limits: &WorkerLimits,
     position: Offset,
     time_ms: TimestampMs,
-    access: StateAccess,
+    access: Access,
 ) {
     let ticks = u64::from(limits.deadline_ms).div_ceil(EPOCH_TICK.as_millis() as u64);
     // The tick that is under way has already lost some of its time.

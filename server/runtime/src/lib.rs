@@ -14,7 +14,8 @@
 //! - [`Runtime`]: the engine, and the thread that makes deadlines pass
 //! - [`Plugin`]: a component, compiled and found to fit; [`RefusedError`] says why one does not
 //! - [`Instance`]: one running worker; [`StartError`] and [`CallError`] say how it failed
-//! - [`Handled`]: what a call came to: [`Outcomes`], checked, without a copy, and [`StateChanges`]
+//! - [`Handled`]: what a call came to: [`Outcomes`], checked, without a copy, [`StateChanges`] and
+//!   [`TimerChanges`]
 //! - [`StateReader`]: where a worker's state is read
 //! - [`LogSink`]: where a worker's log lines go
 //! - [`Metric`]: what a worker measures
@@ -79,6 +80,7 @@ mod outcomes;
 mod plugin;
 mod records;
 mod state;
+mod timers;
 
 pub use engine::{EPOCH_TICK, Runtime, RuntimeConfig, RuntimeError};
 pub use fit::RefusedError;
@@ -95,4 +97,7 @@ pub use state::{
     EmptyState, MAX_STATE_CALLS, MAX_STATE_CHANGE_BYTES, MAX_STATE_KEY_BYTES, MAX_STATE_PAGE_BYTES,
     MAX_STATE_PAGE_ENTRIES, MAX_STATE_VALUE_BYTES, STATE_CHANGE_OVERHEAD_BYTES, StateChanges,
     StateReadError, StateReader, StateVisitor, scan_start,
+};
+pub use timers::{
+    FiredTimer, MAX_TIMER_CALLS, MAX_TIMER_CHANGES, MAX_TIMER_KEY_BYTES, TimerChanges,
 };

@@ -42,9 +42,13 @@ impl Plugin {
             reason: format!("{error:#}"),
         };
         let component = Component::from_binary(&shared.engine, bytes).map_err(invalid)?;
-        let Fit { imports, handler } = fit::check_names(&shared.engine, &component)?;
+        let Fit {
+            imports,
+            handler,
+            timers,
+        } = fit::check_names(&shared.engine, &component)?;
         let pre = fit::check_types(&shared.linker, &component)?;
-        let pre = GuestPre::new(pre, handler).map_err(invalid)?;
+        let pre = GuestPre::new(pre, handler, timers).map_err(invalid)?;
         let (digest, component_bytes) = (digest(bytes), bytes.len());
         Ok(Self {
             inner: Arc::new(Inner {
@@ -70,6 +74,11 @@ impl Plugin {
     /// The interfaces that the component imports, sorted (`wasi:logging/logging@0.1.0-draft`).
     pub fn imports(&self) -> &[String] {
         &self.inner.imports
+    }
+
+    /// Whether it can be called by timers.
+    pub fn handles_timers(&self) -> bool {
+        self.inner.pre.handles_timers()
     }
 
     /// Starts a worker: makes an instance and has it initialise itself.

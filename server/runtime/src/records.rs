@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::str;
 
 use bytes::Bytes;
+use millstream_protocol::TimestampMs;
 use millstream_protocol::batch::{BatchError, RecordBatch, RecordView, Records};
 
 use crate::bindings::typed::exports::millstream::plugin::record_handler::{
@@ -79,9 +80,9 @@ impl Views<'_> {
     }
 }
 
-/// Checks the outcomes of these records.
+/// Checks the outcomes of records, or timers, of these times.
 pub(crate) fn check(
-    records: &[InputRecord<'_>],
+    times_ms: impl ExactSizeIterator<Item = TimestampMs>,
     outcomes: &[Outcome],
     expected: Expected,
 ) -> Result<Outcomes, BadOutput> {
@@ -89,17 +90,17 @@ pub(crate) fn check(
         at: BadOutputPlace::Input(input as u32),
         what,
     };
-    if outcomes.len() != records.len() {
-        let (returned, records) = (outcomes.len(), records.len());
-        let what = format!("{returned} outcomes of a call with {records} records");
-        return Err(bad(returned.min(records), what));
+    if outcomes.len() != times_ms.len() {
+        let (returned, inputs) = (outcomes.len(), times_ms.len());
+        let what = format!("{returned} outcomes of a call with {inputs} inputs");
+        return Err(bad(returned.min(inputs), what));
     }
     let mut encoder = Encoder::default();
     // Where each input's entries begin.
     let mut begins = Vec::with_capacity(outcomes.len());
-    for (input, (record, outcome)) in records.iter().zip(outcomes).enumerate() {
+    for (input, (timestamp_ms, outcome)) in times_ms.zip(outcomes).enumerate() {
         begins.push(encoder.bytes.len());
-        encoder.outcome(input as u32, record.timestamp_ms, outcome);
+        encoder.outcome(input as u32, timestamp_ms, outcome);
         if encoder.bytes.len() > MAX_OUTPUT_BYTES {
             let what = format!("more than {MAX_OUTPUT_BYTES} bytes returned");
             return Err(bad(input, what));

@@ -14,15 +14,8 @@ fn input_time_ms(input: u32) -> i64 {
     i64::from(input) * 1_000 - 5_000
 }
 
-fn inputs(count: usize) -> Vec<InputRecord<'static>> {
-    let input = |input| InputRecord {
-        offset: 100 + u64::from(input),
-        timestamp_ms: input_time_ms(input),
-        key: None,
-        value: None,
-        headers: &[],
-    };
-    (0..count as u32).map(input).collect()
+fn times(count: usize) -> impl ExactSizeIterator<Item = i64> {
+    (0..count).map(|input| input_time_ms(input as u32))
 }
 
 fn expected(records: usize) -> Expected {
@@ -118,7 +111,7 @@ fn found(checked: &Outcomes) -> Vec<String> {
 proptest! {
     #[test]
     fn what_is_returned_is_read(returned in vec(some_outcome(), 1..100)) {
-        let checked = check(&inputs(returned.len()), &returned, expected(returned.len())).unwrap();
+        let checked = check(times(returned.len()), &returned, expected(returned.len())).unwrap();
         prop_assert_eq!(checked.records() as usize, returned.len());
         prop_assert_eq!(found(&checked), told(&returned));
     }
@@ -130,14 +123,14 @@ proptest! {
     ) {
         let at = at.index(returned.len());
         returned[at] = Outcome::Reject("x".repeat(outcomes::MAX_REASON_BYTES + 1));
-        let error = check(&inputs(returned.len()), &returned, expected(returned.len())).unwrap_err();
+        let error = check(times(returned.len()), &returned, expected(returned.len())).unwrap_err();
         prop_assert_eq!(error.at, BadOutputPlace::Input(at as u32));
     }
 }
 
 #[test]
 fn the_place_of_what_is_bad_is_told_in_words() {
-    let error = check(&inputs(2), &[Outcome::Drop], expected(2)).unwrap_err();
-    let expect = "bad outcomes for input 1: 1 outcomes of a call with 2 records";
+    let error = check(times(2), &[Outcome::Drop], expected(2)).unwrap_err();
+    let expect = "bad outcomes for input 1: 1 outcomes of a call with 2 inputs";
     assert_eq!(error.to_string(), expect);
 }

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
+use millstream_protocol::api::plugin::TimerClock;
 use millstream_protocol::batch::{
     AppendError, BatchBuilder, BatchError, Compression, ProducerStamp, sequence_after,
 };
 use millstream_protocol::{Offset, TimestampMs, TopicPartition};
 
 use crate::journal::Journal;
-use crate::limits::{MAX_COMMIT_BYTES, OUTPUT_PIECE_BYTES};
+use crate::limits::{MAX_COMMIT_BYTES, MAX_TIMER_BYTES, MAX_TIMERS, OUTPUT_PIECE_BYTES};
 use crate::parked::ParkedRecord;
 use crate::record::{
-    Position, encode_outputs, encode_parked, parked_key, piece_key, piece_prefix, position_key,
-    sequence_key, state_key,
+    Position, encode_outputs, encode_parked, encode_timer, parked_key, piece_key, piece_prefix,
+    position_key, sequence_key, state_key, timer_key,
 };
+use crate::timers::{OVERHEAD_BYTES, Timer, TimerId};
 
 /// A batch for an output partition, stamped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,7 @@ pub struct Commit {
     pub(crate) position: Position,
     pub(crate) sequences: BTreeMap<TopicPartition, u32>,
     pub(crate) parked: Vec<(Offset, Option<ParkedRecord>)>,
+    pub(crate) timers: BTreeMap<TimerId, Option<Timer>>,
     pub(crate) outputs: Vec<OutputBatch>,
 }
 
@@ -82,6 +85,7 @@ pub struct CommitBuilder<'a> {
     position: Position,
     sequences: BTreeMap<TopicPartition, u32>,
     parked: Vec<(Offset, Option<ParkedRecord>)>,
+    timers: BTreeMap<TimerId, Option<Timer>>,
     outputs: Vec<OutputBatch>,
     output_bytes: usize,
 }
@@ -98,6 +102,7 @@ impl<'a> CommitBuilder<'a> {
             position,
             sequences: BTreeMap::new(),
             parked: Vec::new(),
+            timers: BTreeMap::new(),
             outputs: Vec::new(),
             output_bytes: 0,
         }
@@ -106,6 +111,17 @@ impl<'a> CommitBuilder<'a> {
     /// Input records below `next_offset` are done, or parked.
     pub fn advance_to(&mut self, next_offset: Offset) {
         self.position.next_offset = next_offset;
+    }
+
+    /// The worker is at the first record of a partition again, as far as its clock of the records
+    /// goes.
+    pub fn forget_record_time(&mut self) {
+        self.position.record_time_ms = TimestampMs::MIN;
+    }
+
+    /// Records up to this timestamp are done, or parked.
+    pub fn reach(&mut self, record_time_ms: TimestampMs) {
+        self.position.record_time_ms = self.position.record_time_ms.max(record_time_ms);
     }
 
     /// Notes what the group knows, or is to be told next.
@@ -160,6 +176,16 @@ impl<'a> CommitBuilder<'a> {
         Ok(())
     }
 
+    /// A timer waits from now on, in the place of the one of its clock and key.
+    pub fn set_timer(&mut self, timer: Timer) {
+        self.timers.insert(timer.id(), Some(timer));
+    }
+
+    /// A timer is done, or cancelled. That there is none is no error.
+    pub fn remove_timer(&mut self, clock: TimerClock, key: Bytes) {
+        self.timers.insert((clock, key), None);
+    }
+
     /// A change of the guest's state; without a value the key is deleted.
     ///
     /// # Errors
@@ -173,6 +199,7 @@ impl<'a> CommitBuilder<'a> {
     pub fn is_idle(&self) -> bool {
         self.position.next_offset == self.journal.position.next_offset
             && self.batch.is_empty()
+            && self.timers.is_empty()
             && self.outputs.is_empty()
     }
 
@@ -180,8 +207,9 @@ impl<'a> CommitBuilder<'a> {
     ///
     /// # Errors
     ///
-    /// As [`Self::emit`].
+    /// As [`Self::emit`], or more timers would wait than may wait.
     pub fn finish(mut self) -> Result<Commit, CommitError> {
+        self.put_timers()?;
         let encoded = self.position.encode();
         self.put(&position_key(), Some(&encoded))?;
         for (target, sequence) in &self.sequences {
@@ -200,8 +228,43 @@ impl<'a> CommitBuilder<'a> {
             position: self.position,
             sequences: self.sequences,
             parked: self.parked,
+            timers: self.timers,
             outputs: self.outputs,
         })
+    }
+
+    /// Puts those that change something.
+    fn put_timers(&mut self) -> Result<(), CommitError> {
+        let known = &self.journal.timers();
+        self.timers
+            .retain(|id, timer| timer.is_some() || known.contains(id));
+        let (mut timers, mut bytes) = (known.len(), known.bytes());
+        for (id, timer) in &self.timers {
+            let value = timer.as_ref().map(encode_timer);
+            put(
+                &mut self.batch,
+                self.now_ms,
+                &timer_key(id),
+                value.as_deref(),
+            )?;
+            if known.contains(id) {
+                timers -= 1;
+                bytes -= OVERHEAD_BYTES + id.1.len();
+            }
+            if timer.is_some() {
+                timers += 1;
+                bytes += OVERHEAD_BYTES + id.1.len();
+            }
+        }
+        let more = timers > known.len() || bytes > known.bytes();
+        if more && (timers > MAX_TIMERS || bytes > MAX_TIMER_BYTES) {
+            let what = format!(
+                "{timers} timers of {bytes} bytes would wait, more than {MAX_TIMERS} or \
+                 {MAX_TIMER_BYTES} bytes"
+            );
+            return Err(CommitError::Unwritable(what));
+        }
+        Ok(())
     }
 
     fn put_outputs(&mut self) -> Result<(), CommitError> {

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
-use millstream_protocol::{Offset, ProducerId, TopicPartition};
+use millstream_protocol::{Offset, ProducerId, TimestampMs, TopicPartition};
 
 use crate::commit::{Commit, Sending};
 use crate::limits::MAX_UNSETTLED_COMMITS;
 use crate::parked::ParkedRecords;
 use crate::record::{Entry, Position, decode_outputs};
+use crate::timers::Timers;
 
 /// Why a journal cannot be read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +36,7 @@ pub struct Journal {
     /// Commits with outputs that have not all arrived, oldest first.
     unsettled: VecDeque<u64>,
     parked: ParkedRecords,
+    timers: Timers,
 }
 
 impl Journal {
@@ -45,6 +47,7 @@ impl Journal {
             sequences: HashMap::new(),
             unsettled: VecDeque::new(),
             parked: ParkedRecords::default(),
+            timers: Timers::default(),
         }
     }
 
@@ -56,6 +59,16 @@ impl Journal {
     /// What the group was last told, or was about to be told, when the last commit was made.
     pub fn group_offset(&self) -> Offset {
         self.position.group_offset
+    }
+
+    /// The greatest timestamp of the records that are done; the least possible, if none is.
+    pub fn record_time_ms(&self) -> TimestampMs {
+        self.position.record_time_ms
+    }
+
+    /// The timers that wait.
+    pub fn timers(&self) -> &Timers {
+        &self.timers
     }
 
     /// The records that wait to be tried again.
@@ -83,6 +96,12 @@ impl Journal {
             match parked {
                 Some(parked) => self.parked.insert(parked),
                 None => self.parked.remove(offset),
+            }
+        }
+        for (id, timer) in commit.timers {
+            match timer {
+                Some(timer) => self.timers.set(timer),
+                None => self.timers.remove(&id),
             }
         }
         if !commit.outputs.is_empty() {
@@ -115,6 +134,7 @@ pub struct Recovery {
     /// What there is of the outputs of commits that are not known to be settled.
     outputs: BTreeMap<u64, Pieces>,
     parked: ParkedRecords,
+    timers: Timers,
     records: u64,
 }
 
@@ -160,6 +180,8 @@ impl Recovery {
             }
             Entry::Parked(_, Some(parked)) => self.parked.insert(parked),
             Entry::Parked(offset, None) => self.parked.remove(offset),
+            Entry::Timer(_, Some(timer)) => self.timers.set(timer),
+            Entry::Timer(id, None) => self.timers.remove(&id),
             Entry::State { key, value } => return Ok(Some((key, value))),
         }
         Ok(None)
@@ -193,6 +215,7 @@ impl Recovery {
             sequences: self.sequences,
             unsettled: sendings.iter().map(|sending| sending.commit).collect(),
             parked: self.parked,
+            timers: self.timers,
         };
         Ok(Some((journal, sendings)))
     }

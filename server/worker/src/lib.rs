@@ -8,7 +8,7 @@
 //! A worker (one deployment at one input partition) has a journal: a compacted partition of its
 //! own, beside its input. One batch of it is one [`Commit`], and counts as a whole or not at all:
 //! how far the input is done, what was emitted, which records wait to be tried again, what the
-//! guest's state has become. The input offset moves by nothing else.
+//! guest's state and timers have become. The input offset moves by nothing else.
 //!
 //! What was emitted is sent to the output partitions only once its commit is durable, under the
 //! worker's own producer id and a sequence of that output partition, both from the journal. The
@@ -31,6 +31,7 @@
 //! - [`Journal`], [`Recovery`]: what the journal says, and how it is read back
 //! - [`CommitBuilder`], [`Commit`], [`Sending`]: one step of it
 //! - [`ParkedRecord`], [`ParkedRecords`]: records that wait to be tried again, and those behind them
+//! - [`Timer`], [`Timers`]: what the guest has set to be called later
 //! - [`Bite`], [`Verdict`], [`verdict`]: how a failure is narrowed down to its record, and what
 //!   becomes of that
 //! - [`limits`]: the bounds
@@ -41,8 +42,10 @@ mod journal;
 pub mod limits;
 mod parked;
 mod record;
+mod timers;
 
 pub use commit::{Commit, CommitBuilder, CommitError, OutputBatch, Sending};
 pub use failure::{Bite, Verdict, last_resort, verdict};
 pub use journal::{Journal, JournalError, Recovery};
 pub use parked::{ParkedRecord, ParkedRecords};
+pub use timers::{Timer, Timers};

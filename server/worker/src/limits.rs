@@ -20,5 +20,14 @@ pub const MAX_PARKED_BYTES: usize = 16 << 20;
 /// A record that takes more than this, bytes, is not parked: it holds up its partition.
 pub const MAX_PARKED_RECORD_BYTES: usize = 1 << 20;
 
+/// Timers of one worker that may wait.
+pub const MAX_TIMERS: usize = 100_000;
+
+/// The same, bytes: each key, and 64 bytes a timer.
+pub const MAX_TIMER_BYTES: usize = 8 << 20;
+
+/// Timers that fire together.
+pub const MAX_FIRED_TIMERS: usize = 1_000;
+
 /// The reason that is kept of a failure, bytes.
 pub const MAX_REASON_BYTES: usize = 4 << 10;

@@ -10,12 +10,14 @@
 //! | 2 outputs | slot (1), piece (2) | commit (8), 1 if this is its last piece (1), bytes |
 //! | 3 parked | offset (8) | [`ParkedFields`], postcard, then the batch of that record; none: done |
 //! | 4 state | the guest's key | the guest's value; none: deleted |
+//! | 5 timer | clock (1), the guest's key | [`TimerFields`], postcard; none: done or cancelled |
 //!
 //! The pieces of a commit make up its outputs, one after the other: topic id (16), partition (4),
 //! length (4), and the batch as it is to be appended. The slot is the commit's number modulo
 //! [`MAX_UNSETTLED_COMMITS`], so that compaction finds a settled commit's outputs superseded.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use millstream_protocol::api::plugin::TimerClock;
 use millstream_protocol::{
     Offset, ProducerEpoch, ProducerId, TimestampMs, TopicId, TopicPartition,
 };
@@ -25,15 +27,20 @@ use crate::commit::OutputBatch;
 use crate::journal::JournalError;
 use crate::limits::MAX_UNSETTLED_COMMITS;
 use crate::parked::ParkedRecord;
+use crate::timers::{Timer, TimerId};
 
-/// The only version of the position's format.
-const FORMAT: u8 = 1;
+/// The version of the position's format that is written and read.
+const FORMAT: u8 = 2;
 
 const POSITION: u8 = 0;
 const SEQUENCE: u8 = 1;
 const OUTPUTS: u8 = 2;
 const PARKED: u8 = 3;
 const STATE: u8 = 4;
+const TIMER: u8 = 5;
+
+const RECORD_TIME: u8 = 0;
+const WALL_TIME: u8 = 1;
 
 /// Bytes before each batch among a commit's outputs.
 pub(crate) const OUTPUT_PREFIX_BYTES: usize = 16 + 4 + 4;
@@ -56,6 +63,8 @@ pub(crate) struct Position {
     pub(crate) settled: u64,
     /// What the group was last told, or was about to be told.
     pub(crate) group_offset: Offset,
+    /// The greatest timestamp of the records that are done.
+    pub(crate) record_time_ms: TimestampMs,
 }
 
 impl Position {
@@ -68,6 +77,7 @@ impl Position {
             commit: 0,
             settled: 0,
             group_offset: next_offset,
+            record_time_ms: TimestampMs::MIN,
         }
     }
 
@@ -86,6 +96,13 @@ struct ParkedFields {
     key_bytes: u32,
 }
 
+#[derive(Serialize, Deserialize)]
+struct TimerFields {
+    at_ms: TimestampMs,
+    attempts: u32,
+    not_before_ms: TimestampMs,
+}
+
 /// One record of a journal, understood.
 #[derive(Debug)]
 pub(crate) enum Entry {
@@ -102,6 +119,7 @@ pub(crate) enum Entry {
         key: Bytes,
         value: Option<Bytes>,
     },
+    Timer(TimerId, Option<Timer>),
 }
 
 pub(crate) fn position_key() -> Vec<u8> {
@@ -135,6 +153,14 @@ pub(crate) fn parked_key(offset: Offset) -> Vec<u8> {
 
 pub(crate) fn state_key(key: &[u8]) -> Vec<u8> {
     [&[STATE], key].concat()
+}
+
+pub(crate) fn timer_key((clock, key): &TimerId) -> Vec<u8> {
+    let clock = match clock {
+        TimerClock::RecordTime => RECORD_TIME,
+        TimerClock::WallTime => WALL_TIME,
+    };
+    [&[TIMER, clock], &key[..]].concat()
 }
 
 fn put_target(into: &mut impl BufMut, target: &TopicPartition) {
@@ -219,6 +245,26 @@ fn decode_parked(offset: Offset, value: Bytes) -> Option<ParkedRecord> {
     })
 }
 
+pub(crate) fn encode_timer(timer: &Timer) -> Vec<u8> {
+    let fields = TimerFields {
+        at_ms: timer.at_ms,
+        attempts: timer.attempts,
+        not_before_ms: timer.not_before_ms,
+    };
+    postcard::to_allocvec(&fields).unwrap_or_default()
+}
+
+fn decode_timer((clock, key): &TimerId, value: &[u8]) -> Option<Timer> {
+    let fields: TimerFields = postcard::from_bytes(value).ok()?;
+    Some(Timer {
+        clock: *clock,
+        key: key.clone(),
+        at_ms: fields.at_ms,
+        attempts: fields.attempts,
+        not_before_ms: fields.not_before_ms,
+    })
+}
+
 impl Entry {
     pub(crate) fn decode(mut key: Bytes, value: Option<Bytes>) -> Result<Self, JournalError> {
         let kind = key
@@ -264,6 +310,18 @@ impl Entry {
                 Ok(Self::Parked(offset, parked.transpose()?))
             }
             STATE => Ok(Self::State { key, value }),
+            TIMER => {
+                let malformed = || JournalError::Malformed("a timer");
+                let clock = match key.try_get_u8().map_err(|_| malformed())? {
+                    RECORD_TIME => TimerClock::RecordTime,
+                    WALL_TIME => TimerClock::WallTime,
+                    _ => return Err(malformed()),
+                };
+                let id = (clock, key);
+                let timer = value.map(|value| decode_timer(&id, &value).ok_or_else(malformed));
+                let timer = timer.transpose()?;
+                Ok(Self::Timer(id, timer))
+            }
             _ => Err(JournalError::Malformed("a key of unknown kind")),
         }
     }

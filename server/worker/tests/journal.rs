@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
+use millstream_protocol::api::plugin::TimerClock;
 use millstream_protocol::batch::{BatchBuilder, Compression, RecordBatch};
 use millstream_protocol::{FIRST_WORKER_PRODUCER_ID, Offset, TopicId, TopicPartition};
+use millstream_worker::limits::MAX_TIMERS;
 use millstream_worker::{
-    CommitBuilder, CommitError, Journal, JournalError, ParkedRecord, Recovery, Sending,
+    CommitBuilder, CommitError, Journal, JournalError, ParkedRecord, Recovery, Sending, Timer,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -119,6 +121,8 @@ struct Turn {
     emits: Vec<(u8, u8)>,
     park: bool,
     release: bool,
+    /// Of these keys, those with a time are set and the others cancelled.
+    timers: Vec<(u8, Option<i64>)>,
     fate: Fate,
 }
 
@@ -153,12 +157,14 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         proptest::collection::vec((0..3_u8, 1..4_u8), 0..4),
         any::<bool>(),
         any::<bool>(),
+        proptest::collection::vec((0..4_u8, proptest::option::of(0..50_i64)), 0..3),
         fate(),
     );
-    let turn = turn.prop_map(|(emits, park, release, fate)| Turn {
+    let turn = turn.prop_map(|(emits, park, release, timers, fate)| Turn {
         emits,
         park,
         release,
+        timers,
         fate,
     });
     proptest::collection::vec(turn, 0..40)
@@ -172,6 +178,7 @@ proptest! {
         let mut world = World::default();
         let mut expected: BTreeMap<TopicPartition, Vec<String>> = BTreeMap::new();
         let mut expected_parked: BTreeMap<Offset, ParkedRecord> = BTreeMap::new();
+        let mut expected_timers: BTreeMap<u8, i64> = BTreeMap::new();
         let (mut journal, _) = world.recover();
         let mut waiting: Vec<Sending> = Vec::new();
         for (number, turn) in turns.iter().enumerate() {
@@ -201,6 +208,14 @@ proptest! {
             if let Some(released) = released {
                 builder.release(released).unwrap();
             }
+            for (key, at_ms) in &turn.timers {
+                let (clock, key) = (TimerClock::WallTime, Bytes::from(vec![*key]));
+                match at_ms {
+                    Some(at_ms) => builder.set_timer(Timer::new(clock, key, *at_ms)),
+                    None => builder.remove_timer(clock, key),
+                }
+            }
+            builder.reach(offset as i64);
             let commit = builder.finish().unwrap();
             if matches!(turn.fate, Fate::CrashBeforeCommit) {
                 crash = true;
@@ -214,6 +229,12 @@ proptest! {
                 }
                 if let Some(released) = released {
                     expected_parked.remove(&released);
+                }
+                for (key, at_ms) in &turn.timers {
+                    match at_ms {
+                        Some(at_ms) => expected_timers.insert(*key, *at_ms),
+                        None => expected_timers.remove(key),
+                    };
                 }
                 waiting.push(journal.committed(commit));
             }
@@ -246,6 +267,11 @@ proptest! {
             let is: Vec<_> = journal.parked().iter().cloned().collect();
             let should: Vec<_> = expected_parked.values().cloned().collect();
             prop_assert_eq!(is, should);
+            let timers = journal.timers().due(i64::MAX, i64::MAX, usize::MAX);
+            let timers: BTreeMap<_, _> = timers.iter().map(|it| (it.key[0], it.at_ms)).collect();
+            prop_assert_eq!(&timers, &expected_timers);
+            let done = journal.next_offset().checked_sub(1);
+            prop_assert_eq!(journal.record_time_ms(), done.map_or(i64::MIN, |offset| offset as i64));
         }
         for sending in &waiting {
             for output in &sending.outputs {
@@ -295,6 +321,26 @@ fn a_commit_that_is_too_large_is_refused() {
     assert!(refused || too_large(builder.finish().map(|_| ())));
     let mut builder = CommitBuilder::new(&journal, 1);
     assert!((0..9).any(|_| too_large(builder.change_state(b"key", Some(value.as_bytes())))));
+}
+
+#[test]
+fn no_more_timers_wait_than_may_wait() {
+    let mut journal = Journal::new(FIRST_WORKER_PRODUCER_ID, 0);
+    let set = |builder: &mut CommitBuilder<'_>, number: usize| {
+        let key = Bytes::from(number.to_string());
+        builder.set_timer(Timer::new(TimerClock::RecordTime, key, 0));
+    };
+    let mut builder = CommitBuilder::new(&journal, 1);
+    (0..MAX_TIMERS).for_each(|number| set(&mut builder, number));
+    let commit = builder.finish().unwrap();
+    journal.committed(commit);
+    let mut again = CommitBuilder::new(&journal, 1);
+    set(&mut again, 0);
+    assert!(again.finish().is_ok(), "it is there already");
+    let mut one_more = CommitBuilder::new(&journal, 1);
+    set(&mut one_more, MAX_TIMERS);
+    let refused = one_more.finish().unwrap_err();
+    assert!(matches!(refused, CommitError::Unwritable(_)), "{refused}");
 }
 
 #[test]

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use millstream::{
-    Admin, Client, DeliveryGuarantee, DeploymentSpec, ErrorCode, FailurePolicy, MemberKind,
-    OutputSpec, Position, ProduceRecord, WorkerLimits, WorkerState,
+    Admin, Client, DeploymentSpec, ErrorCode, MemberKind, OutputSpec, ProduceRecord, WorkerState,
 };
 use millstream_e2e::artifacts::quake_alert;
 use millstream_e2e::broker::Broker;
@@ -27,17 +26,12 @@ fn component() -> Bytes {
 
 fn spec() -> DeploymentSpec {
     DeploymentSpec {
-        name: NAME.to_owned(),
         inputs: vec![INPUT.to_owned()],
         outputs: vec![OutputSpec {
             name: "alerts".to_owned(),
             topic: OUTPUT.to_owned(),
         }],
-        config: Vec::new(),
-        start: Position::Earliest,
-        limits: WorkerLimits::default(),
-        delivery: DeliveryGuarantee::default(),
-        on_failure: FailurePolicy::default_for(NAME),
+        ..DeploymentSpec::new(NAME)
     }
 }
 

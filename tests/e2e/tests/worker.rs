@@ -1,13 +1,13 @@
 //! Workers: each record counts once, whatever crashes, and a bad one holds up nobody but its key.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use millstream::{
     Admin, Client, ConsumedRecord, DeliveryGuarantee, DeploymentDescription, DeploymentSpec,
     ErrorCode, FailureAction, FailurePolicy, HoldBack, OutputSpec, Position, ProduceRecord,
-    WorkerDescription, WorkerLimits, WorkerState,
+    WorkerDescription, WorkerState,
 };
 use millstream_e2e::artifacts::drill;
 use millstream_e2e::broker::Broker;
@@ -20,6 +20,7 @@ use millstream_e2e::random::Random;
 const INPUT: &str = "in";
 const OUTPUT: &str = "out";
 const NAME: &str = "drill";
+const FIRED: &str = "fired";
 const DEAD_LETTERS: &str = "drill.dead-letters";
 
 /// Kills under load, and acknowledgements between two of them.
@@ -40,21 +41,17 @@ fn component() -> Bytes {
 
 fn spec() -> DeploymentSpec {
     DeploymentSpec {
-        name: NAME.to_owned(),
         inputs: vec![INPUT.to_owned()],
         outputs: vec![OutputSpec {
             name: "out".to_owned(),
             topic: OUTPUT.to_owned(),
         }],
-        config: Vec::new(),
-        start: Position::Earliest,
-        limits: WorkerLimits::default(),
-        delivery: DeliveryGuarantee::ExactlyOnce,
         on_failure: FailurePolicy {
             first_back_off_ms: 1,
             longest_back_off_ms: 10,
             ..FailurePolicy::default_for(NAME)
         },
+        ..DeploymentSpec::new(NAME)
     }
 }
 
@@ -95,6 +92,30 @@ fn text(bytes: Option<&Bytes>) -> String {
     String::from_utf8(bytes.expect("some bytes").to_vec()).expect("text")
 }
 
+/// Waits until a deployment that has worked everything off has no timer left.
+async fn no_timer_waits(admin: &Admin) {
+    until("the timers to have fired", async || {
+        let described = admin.describe_plugin(NAME).await.ok()?;
+        let timers = described.workers.iter().map(|it| it.timers + it.parked);
+        (!described.workers.is_empty() && timers.sum::<u64>() == 0).then_some(())
+    })
+    .await;
+}
+
+/// Outputs for what is handled, and for timers.
+fn outputs_with_fired() -> Vec<OutputSpec> {
+    let output = |name: &str| OutputSpec {
+        name: name.to_owned(),
+        topic: name.to_owned(),
+    };
+    vec![output(OUTPUT), output(FIRED)]
+}
+
+fn is_of_a_timer(letter: &ConsumedRecord) -> bool {
+    let mut headers = letter.headers.iter();
+    headers.any(|header| header.name == b"millstream.dead-letter.timer"[..])
+}
+
 /// The first words of what was emitted: the inputs' values.
 async fn emitted(client: &Client) -> Vec<String> {
     let history = History::read(client, OUTPUT).await;
@@ -114,8 +135,13 @@ fn origin(record: &ConsumedRecord, name: &str) -> String {
 async fn every_record_counts_once_through_fifty_kills() {
     let mut random = Random::seeded(SEED);
     let (mut broker, client, admin) = start(PARTITIONS).await;
+    let fired = admin.create_topic(FIRED).partitions(2);
+    fired.await.unwrap();
     let storm = DeploymentSpec {
-        config: vec![("storm".to_owned(), "on".to_owned())],
+        outputs: outputs_with_fired(),
+        config: ["storm", "timers"]
+            .map(|name| (name.to_owned(), "on".to_owned()))
+            .into(),
         on_failure: FailurePolicy {
             attempts: 20,
             ..spec().on_failure
@@ -138,6 +164,7 @@ async fn every_record_counts_once_through_fifty_kills() {
     }
     let acked = load.finish().await;
     worked_off(&admin).await;
+    no_timer_waits(&admin).await;
 
     // What each record has come to.
     let mut times: BTreeMap<String, u32> = BTreeMap::new();
@@ -156,7 +183,9 @@ async fn every_record_counts_once_through_fifty_kills() {
         );
     }
     let letters = History::read(&client, DEAD_LETTERS).await;
-    for record in letters.records() {
+    let (timer_letters, letters): (Vec<_>, Vec<_>) =
+        letters.records().partition(|letter| is_of_a_timer(letter));
+    for record in &letters {
         let number = Number::of(record);
         let (rejected, trapping) = (number.index % 97 == 13, number.index % 211 == 17);
         // One that wants to be seen twice by one instance may meet another after every trap.
@@ -176,14 +205,41 @@ async fn every_record_counts_once_through_fifty_kills() {
         .collect();
     let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
     let phantoms: Vec<_> = times.keys().filter(|it| !expected.contains(*it)).collect();
+    // Each that was handled has set one timer, which fires once.
+    let fired = History::read(&client, FIRED).await;
+    let mut fires: BTreeMap<String, u32> = BTreeMap::new();
+    for record in fired.records() {
+        let value = text(record.value.as_ref());
+        let key = value.split(' ').next().unwrap_or_default();
+        *fires.entry(key.to_owned()).or_default() += 1;
+    }
+    for letter in &timer_letters {
+        *fires.entry(text(letter.key.as_ref())).or_default() += 1;
+    }
+    let handled: BTreeSet<String> = emitted(&client).await.into_iter().collect();
+    let not_fired: Vec<_> = handled
+        .iter()
+        .filter(|it| !fires.contains_key(*it))
+        .collect();
+    let fired_twice: Vec<_> = fires.iter().filter(|(_, times)| **times > 1).collect();
     println!(
-        "kills {kills}, records {}, outputs {}, dead letters {}, duplicates {}, losses {}",
+        "kills {kills}, records {}, outputs {}, dead letters {}, timers {}, of them dead letters {}, \
+         duplicates {}, losses {}",
         expected.len(),
         outputs.len(),
         letters.len(),
-        twice.len(),
-        lost.len()
+        fires.len(),
+        timer_letters.len(),
+        twice.len() + fired_twice.len(),
+        lost.len() + not_fired.len()
     );
+    assert!(not_fired.is_empty(), "timers lost: {not_fired:?}");
+    assert!(
+        fired_twice.is_empty(),
+        "timers more than once: {fired_twice:?}"
+    );
+    assert_eq!(fires.len(), handled.len());
+    assert!(!timer_letters.is_empty(), "no timer was bad");
     assert!(lost.is_empty(), "lost: {lost:?}");
     assert!(twice.is_empty(), "more than once: {twice:?}");
     assert!(phantoms.is_empty(), "never acknowledged: {phantoms:?}");
@@ -198,6 +254,91 @@ async fn every_record_counts_once_through_fifty_kills() {
     }
     let handled: usize = counts.values().map(BTreeSet::len).sum();
     assert_eq!(handled, outputs.len());
+}
+
+#[tokio::test]
+async fn timers_fire_by_their_clocks_and_outlive_the_broker() {
+    let (mut broker, client, admin) = start(1).await;
+    admin.create_topic(FIRED).await.unwrap();
+    let timed = DeploymentSpec {
+        outputs: outputs_with_fired(),
+        ..spec()
+    };
+    admin.deploy_plugin(component(), timed).await.unwrap();
+    let producer = client.producer(INPUT).build().await.unwrap();
+    // Retention takes what is old.
+    let base_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let base_ms = base_ms.as_millis() as i64 - 10_000;
+    let send = async |key: &str, value: &str, after_ms: i64| {
+        let record = ProduceRecord::new(value).key(key);
+        producer
+            .send(record.timestamp_ms(base_ms + after_ms))
+            .await
+            .unwrap();
+    };
+    let fired = async || {
+        let history = History::read(&client, FIRED).await;
+        let value = |record: &ConsumedRecord| {
+            let value = text(record.value.as_ref());
+            (record.timestamp_ms - base_ms, value)
+        };
+        history.records().map(value).collect::<Vec<_>>()
+    };
+    // By the records' clock: not before one has reached it, whatever the wall says.
+    send("a", "!timer record 100", 1_000).await;
+    send("moved", "!timer record 10", 1_000).await;
+    send("moved", "!timer record 5000", 1_050).await;
+    send("gone", "!timer record 10", 1_040).await;
+    send("gone", "!cancel record", 1_045).await;
+    // By the wall, long ago for it: at once.
+    send("w", "!timer wall 0", 1_060).await;
+    until("the wall", async || {
+        (fired().await.len() == 1).then_some(())
+    })
+    .await;
+    broker.kill();
+    broker.restart();
+    let described = worked_off(&admin).await;
+    assert_eq!(described.workers[0].timers, 2);
+    send("b", "on", 1_100).await;
+    until("the records", async || {
+        (fired().await.len() == 2).then_some(())
+    })
+    .await;
+    let at = |at_ms, text: &str| (at_ms, text.to_owned());
+    assert_eq!(fired().await, [at(1_060, "w 1 0"), at(1_100, "a 2 0")]);
+
+    // One that fails is tried again, becomes a dead letter, and can be handed back.
+    send("trap", "!timer record 1", 1_100).await;
+    send("reject", "!timer record 2", 1_100).await;
+    send("c", "on", 1_200).await;
+    let letters = until("the dead letters", async || {
+        let letters = History::read(&client, DEAD_LETTERS).await;
+        (letters.len() == 2).then_some(letters)
+    })
+    .await;
+    for letter in letters.records() {
+        let key = text(letter.key.as_ref());
+        let attempts = if key == "trap" { "5" } else { "1" };
+        assert_eq!(origin(letter, "attempts"), attempts, "{key}");
+        let at_ms = if key == "trap" { 1_101 } else { 1_102 };
+        let told = format!("record-time {}", base_ms + at_ms);
+        assert_eq!(origin(letter, "timer"), told);
+        assert_eq!(letter.timestamp_ms, base_ms + at_ms);
+    }
+    let retry = ["plugin", "dlq", "retry", NAME, "--output", "json"];
+    assert_eq!(
+        run(&mut broker.command(retry)).success().json()["letters"],
+        2
+    );
+    until("them to fail again", async || {
+        let letters = History::read(&client, DEAD_LETTERS).await;
+        (letters.len() == 2).then_some(())
+    })
+    .await;
+    let described = worked_off(&admin).await;
+    assert_eq!(described.workers[0].timers, 1, "the one that was moved");
+    assert_eq!(described.workers[0].state, WorkerState::Running);
 }
 
 #[tokio::test]
@@ -399,7 +540,10 @@ async fn dead_letters_are_handed_back() {
     let letters = async |expected: u64| {
         until("dead letters", async || {
             let worker = admin.describe_plugin(NAME).await.ok()?;
-            (worker.workers.first()?.dead_letters == expected).then_some(())
+            let counted = worker.workers.first()?.dead_letters == expected;
+            // It is counted before it has arrived.
+            let arrived = History::read(&client, DEAD_LETTERS).await.len() == 1;
+            (counted && arrived).then_some(())
         })
         .await;
     };

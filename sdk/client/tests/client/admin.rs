@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use millstream::{
-    DeliveryGuarantee, DeploymentSpec, Durability, ErrorCode, FailurePolicy, OffsetCommit,
-    OutputSpec, Position, TopicSelection, WorkerLimits,
+    DeploymentSpec, Durability, ErrorCode, OffsetCommit, OutputSpec, Position, TopicSelection,
 };
 use millstream_protocol::api::Request;
 
@@ -288,16 +287,11 @@ async fn logs_come_line_by_line() {
 
 fn spec(name: &str) -> DeploymentSpec {
     DeploymentSpec {
-        name: name.to_owned(),
         inputs: vec!["in".to_owned()],
         outputs: vec![OutputSpec {
             name: "out".to_owned(),
             topic: "out".to_owned(),
         }],
-        config: Vec::new(),
-        start: Position::Earliest,
-        limits: WorkerLimits::default(),
-        delivery: DeliveryGuarantee::default(),
-        on_failure: FailurePolicy::default_for(name),
+        ..DeploymentSpec::new(name)
     }
 }

@@ -19,6 +19,9 @@ use syn::{
 /// - `#[handler(init = init)]` on `fn(&mut State, Record<'_>, &mut Outputs<'_>) -> Result<(), Failure>`,
 ///   where `init` is a `fn(&Context) -> Result<State, E>` and `E` can be displayed. It is called once,
 ///   when the worker starts; its error keeps the worker from starting.
+/// - `timer = on_timer` beside it: what is called by timers, a
+///   `fn(&mut State, Timer<'_>, &mut Outputs<'_>) -> Result<(), Failure>`, without the state where the
+///   handler has none. A plugin that sets timers has one.
 ///
 /// The function stays as it is, to be called by tests. A component has one handler.
 #[proc_macro_attribute]
@@ -29,27 +32,37 @@ pub fn handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
     quote!(#function #export).into()
 }
 
-/// `init = path`, or nothing.
+/// `init = path`, `timer = path`, both or neither.
+#[derive(Default)]
 struct Arguments {
     init: Option<Path>,
+    timer: Option<Path>,
 }
 
 impl Parse for Arguments {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        if input.is_empty() {
-            return Ok(Self { init: None });
+        let mut arguments = Self::default();
+        while !input.is_empty() {
+            let name: Ident = input.parse()?;
+            let known = match name.to_string().as_str() {
+                "init" => &mut arguments.init,
+                "timer" => &mut arguments.timer,
+                _ => {
+                    let message =
+                        "unknown argument: `init = <function>` and `timer = <function>` are known";
+                    return Err(Error::new(name.span(), message));
+                }
+            };
+            if known.is_some() {
+                return Err(Error::new(name.span(), format!("`{name}` is given twice")));
+            }
+            input.parse::<Token![=]>()?;
+            *known = Some(input.parse()?);
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
         }
-        let name: Ident = input.parse()?;
-        if name != "init" {
-            return Err(Error::new(
-                name.span(),
-                "unknown argument: only `init = <function>` is known",
-            ));
-        }
-        input.parse::<Token![=]>()?;
-        let init = input.parse()?;
-        input.parse::<Option<Token![,]>>()?;
-        Ok(Self { init: Some(init) })
+        Ok(arguments)
     }
 }
 
@@ -97,7 +110,22 @@ fn expand(arguments: &Arguments, signature: &Signature) -> syn::Result<Tokens> {
             return Err(Error::new(init.span(), message));
         }
     };
-    let component = component();
+    let on_timer = arguments.timer.as_ref().map(|timer| {
+        let call = match &arguments.init {
+            Some(_) => quote_spanned!(timer.span()=> #timer(&mut self.0, __timer, __out)),
+            None => quote_spanned!(timer.span()=> #timer(__timer, __out)),
+        };
+        quote! {
+            fn on_timer(
+                &mut self,
+                __timer: ::millstream_plugin::timers::Timer<'_>,
+                __out: &mut ::millstream_plugin::Outputs<'_>,
+            ) -> ::core::result::Result<(), ::millstream_plugin::Failure> {
+                #call
+            }
+        }
+    });
+    let component = component(arguments);
     Ok(quote! {
         const _: () = {
             #plugin
@@ -116,6 +144,8 @@ fn expand(arguments: &Arguments, signature: &Signature) -> syn::Result<Tokens> {
                 ) -> ::core::result::Result<(), ::millstream_plugin::Failure> {
                     #call
                 }
+
+                #on_timer
             }
 
             #component
@@ -124,7 +154,15 @@ fn expand(arguments: &Arguments, signature: &Signature) -> syn::Result<Tokens> {
 }
 
 /// The exports. Natively there are none: the handler is checked, and called by tests alone.
-fn component() -> Tokens {
+fn component(arguments: &Arguments) -> Tokens {
+    let export_timers = arguments.timer.as_ref().map(|_| {
+        quote! {
+            #[cfg(target_arch = "wasm32")]
+            ::millstream_plugin::__private::export_timers!(
+                __MillstreamExports with_types_in ::millstream_plugin::__private::bindings::timed
+            );
+        }
+    });
     quote! {
         #[cfg(target_arch = "wasm32")]
         ::std::thread_local! {
@@ -153,6 +191,8 @@ fn component() -> Tokens {
         ::millstream_plugin::__private::export!(
             __MillstreamExports with_types_in ::millstream_plugin::__private::bindings
         );
+
+        #export_timers
     }
 }
 
@@ -289,7 +329,31 @@ mod tests {
         check_refused(
             "start = init",
             "fn handle(r: A, o: B) -> R",
-            "unknown argument: only `init = <function>` is known",
+            "unknown argument: `init = <function>` and `timer = <function>` are known",
+        );
+        check_refused(
+            "init = a, init = b",
+            "fn handle(s: &mut S, r: A, o: B) -> R",
+            "`init` is given twice",
+        );
+    }
+
+    #[test]
+    fn a_function_for_timers_is_exported_where_there_is_one() {
+        let function = "fn handle(r: A, o: B) -> R";
+        let without = expanded("", function).unwrap();
+        assert!(!without.contains("export_timers"), "{without}");
+        let with = expanded("timer = late", function).unwrap();
+        assert!(with.contains("export_timers"), "{with}");
+        assert!(with.contains("late (__timer , __out)"), "{with}");
+        let stateful = expanded(
+            "timer = late, init = init,",
+            "fn handle(s: &mut S, r: A, o: B) -> R",
+        );
+        let stateful = stateful.unwrap();
+        assert!(
+            stateful.contains("late (& mut self . 0 , __timer , __out)"),
+            "{stateful}"
         );
     }
 }

@@ -47,6 +47,21 @@ pub struct DeploymentSpec {
 }
 
 impl DeploymentSpec {
+    /// A deployment of this name with the usual settings, which reads and writes nothing yet.
+    pub fn new(name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self {
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            config: Vec::new(),
+            start: Position::Earliest,
+            limits: WorkerLimits::default(),
+            delivery: DeliveryGuarantee::default(),
+            on_failure: FailurePolicy::default_for(&name),
+            name,
+        }
+    }
+
     /// The topics that its workers write: outputs, and dead letters.
     pub fn written_topics(&self) -> impl Iterator<Item = &str> {
         let outputs = self.outputs.iter().map(|output| output.topic.as_str());
@@ -160,6 +175,15 @@ impl Default for WorkerLimits {
             log_lines_per_second: 100,
         }
     }
+}
+
+/// What a timer's time is measured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TimerClock {
+    /// The greatest timestamp of all records that the worker has handled.
+    RecordTime,
+    /// The broker's clock.
+    WallTime,
 }
 
 /// Asks for all deployments.
@@ -281,6 +305,8 @@ pub struct WorkerDescription {
     pub parked: u64,
     /// The guest's linear memory now, bytes.
     pub memory_bytes: u64,
+    /// Timers that wait now.
+    pub timers: u64,
 }
 
 /// Opens a stream of log lines: `Ok(PluginLogLine)` frames, the oldest first. The broker closes

@@ -738,6 +738,7 @@ fn deployment() -> DeploymentDescription {
         skipped: 7,
         parked: 8,
         memory_bytes: 1 << 20,
+        timers: 9,
     };
     DeploymentDescription {
         spec: spec(),

@@ -1,10 +1,12 @@
-//! What becomes of a record that cannot be handled: a dead letter, which says where it came from.
+//! What becomes of a record, or a timer, that cannot be handled: a dead letter, which says where it
+//! came from.
 
 use bytes::{Bytes, BytesMut};
+use millstream_protocol::api::plugin::TimerClock;
 use millstream_protocol::batch::{self, AppendError, BatchBuilder, Compression, Header, Record};
 use millstream_protocol::limits::{MAX_BATCH_BYTES, MAX_HEADERS_PER_RECORD, MAX_RECORD_BYTES};
-use millstream_protocol::{Offset, PartitionIndex};
-use millstream_worker::{CommitError, ParkedRecord};
+use millstream_protocol::{Offset, PartitionIndex, TimestampMs};
+use millstream_worker::{CommitError, ParkedRecord, Timer};
 
 use crate::partition::Partition;
 use crate::workers::input::{only_record, parked};
@@ -12,14 +14,17 @@ use crate::workers::input::{only_record, parked};
 /// What the names of a dead letter's own headers begin with.
 const PREFIX: &str = "millstream.dead-letter.";
 
-/// Why a record became a dead letter, and whose.
+/// Why a record, or a timer, became a dead letter, and whose.
 pub(crate) struct Origin<'a> {
     pub(crate) deployment: &'a str,
     /// The component's digest.
     pub(crate) plugin: &'a str,
     pub(crate) topic: &'a str,
     pub(crate) partition: PartitionIndex,
+    /// Of a timer, the first record that had not been handled.
     pub(crate) offset: Offset,
+    /// Of a timer, its clock and its time.
+    pub(crate) timer: Option<(TimerClock, TimestampMs)>,
     pub(crate) attempts: u32,
     pub(crate) reason: &'a str,
 }
@@ -38,6 +43,7 @@ impl Origin<'_> {
             ("reason", self.reason.to_owned()),
         ]
         .into_iter()
+        .chain(self.timer.map(|timer| ("timer", timer_text(timer))))
         .map(|(name, value)| Header {
             name: Bytes::from(format!("{PREFIX}{name}")),
             value: Some(value.into()),
@@ -91,7 +97,6 @@ impl<'a> Letters<'a> {
         origin: &Origin<'_>,
         failed: &ParkedRecord,
     ) -> Result<(), CommitError> {
-        let unwritable = |error: String| CommitError::Unwritable(format!("a dead letter: {error}"));
         let record =
             only_record(failed.batch.clone()).map_err(|error| unwritable(error.message))?;
         let (record, value, headers) = match record {
@@ -109,10 +114,35 @@ impl<'a> Letters<'a> {
                 (record, None, headers)
             }
         };
+        let letter = Record {
+            timestamp_ms: record.timestamp_ms,
+            key: record.key,
+            value,
+            headers,
+        };
+        self.append(&letter)
+    }
+
+    /// Adds the letter of a timer: its key, at its time.
+    pub(crate) fn add_timer(
+        &mut self,
+        origin: &Origin<'_>,
+        timer: &Timer,
+    ) -> Result<(), CommitError> {
+        let record = Record {
+            timestamp_ms: timer.at_ms,
+            key: Some(timer.key.clone()),
+            ..Record::default()
+        };
+        let (_, headers) = origin.letter(&record);
+        self.append(&Record { headers, ..record })
+    }
+
+    fn append(&mut self, letter: &Record) -> Result<(), CommitError> {
         loop {
             if let Some(open) = self.batches.last_mut() {
-                let (key, value) = (record.key.as_deref(), value.as_deref());
-                match open.append(record.timestamp_ms, key, value, &headers) {
+                let (key, value) = (letter.key.as_deref(), letter.value.as_deref());
+                match open.append(letter.timestamp_ms, key, value, &letter.headers) {
                     Ok(_) => return Ok(()),
                     Err(AppendError::Full) if !open.is_empty() => {}
                     Err(error) => return Err(unwritable(error.to_string())),
@@ -132,11 +162,17 @@ impl<'a> Letters<'a> {
     }
 }
 
-/// Where a dead letter came from, and the record as it was there.
+/// Where a dead letter came from, and what it was there.
 pub(crate) struct Returned {
     pub(crate) topic: String,
     pub(crate) partition: PartitionIndex,
-    pub(crate) record: ParkedRecord,
+    pub(crate) was: Was,
+}
+
+/// What a dead letter was.
+pub(crate) enum Was {
+    Record(ParkedRecord),
+    Timer(Timer),
 }
 
 impl Returned {
@@ -152,6 +188,16 @@ impl Returned {
             return None;
         }
         let offset = says("offset")?.parse().ok()?;
+        let (topic, partition) = (says("topic")?.to_owned(), says("partition")?.parse().ok()?);
+        if let Some(timer) = says("timer") {
+            let (clock, at_ms) = read_timer(timer)?;
+            let was = Was::Timer(Timer::new(clock, letter.key.clone()?, at_ms));
+            return Some(Self {
+                topic,
+                partition,
+                was,
+            });
+        }
         let own = letter.headers.iter();
         let own = own.filter(|header| !header.name.starts_with(PREFIX.as_bytes()));
         let headers: Vec<Header> = own.cloned().collect();
@@ -161,11 +207,37 @@ impl Returned {
             None => alone(offset, letter, &headers)?,
         };
         Some(Self {
-            topic: says("topic")?.to_owned(),
-            partition: says("partition")?.parse().ok()?,
-            record: parked(offset, letter.key.clone(), batch),
+            topic,
+            partition,
+            was: Was::Record(parked(offset, letter.key.clone(), batch)),
         })
     }
+}
+
+const RECORD_TIME: &str = "record-time";
+const WALL_TIME: &str = "wall-time";
+
+/// A timer's clock and time, as the header has them.
+fn timer_text((clock, at_ms): (TimerClock, TimestampMs)) -> String {
+    let clock = match clock {
+        TimerClock::RecordTime => RECORD_TIME,
+        TimerClock::WallTime => WALL_TIME,
+    };
+    format!("{clock} {at_ms}")
+}
+
+fn read_timer(text: &str) -> Option<(TimerClock, TimestampMs)> {
+    let (clock, at_ms) = text.split_once(' ')?;
+    let clock = match clock {
+        RECORD_TIME => TimerClock::RecordTime,
+        WALL_TIME => TimerClock::WallTime,
+        _ => return None,
+    };
+    Some((clock, at_ms.parse().ok()?))
+}
+
+fn unwritable(error: String) -> CommitError {
+    CommitError::Unwritable(format!("a dead letter: {error}"))
 }
 
 /// A record alone in a batch, at an offset.
@@ -214,6 +286,7 @@ mod tests {
         topic: "quakes",
         partition: 3,
         offset: 17,
+        timer: None,
         attempts: 5,
         reason: "no JSON",
     };
@@ -255,11 +328,33 @@ mod tests {
         };
         let returned = Returned::read("alert", &letter).expect("a dead letter");
         let at = (returned.topic.as_str(), returned.partition);
-        assert_eq!((at, returned.record.offset), (("quakes", 3), 17));
-        let again = only_record(returned.record.batch).expect("a batch");
+        let Was::Record(returned) = returned.was else {
+            panic!("a timer");
+        };
+        assert_eq!((at, returned.offset), (("quakes", 3), 17));
+        let again = only_record(returned.batch).expect("a batch");
         assert_eq!(again.as_ref(), Some(&first));
         assert!(Returned::read("other", &letter).is_none());
         assert!(Returned::read("alert", &first).is_none());
+    }
+
+    #[test]
+    fn the_letter_of_a_timer_is_read_back() {
+        let clocks = [TimerClock::RecordTime, TimerClock::WallTime];
+        for (clock, at_ms) in clocks.into_iter().zip([-5, i64::MAX]) {
+            let origin = Origin {
+                timer: Some((clock, at_ms)),
+                ..ORIGIN
+            };
+            let record = record(0, 0);
+            let (_, headers) = origin.letter(&record);
+            let letter = Record { headers, ..record };
+            let returned = Returned::read("alert", &letter).expect("a dead letter");
+            let Was::Timer(timer) = returned.was else {
+                panic!("a record");
+            };
+            assert_eq!(timer, Timer::new(clock, Bytes::from_static(b"key"), at_ms));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::{Bytes, BytesMut};
 use millstream_protocol::batch::{self, Record, RecordBatch};
-use millstream_protocol::{Offset, WireError};
+use millstream_protocol::{Offset, TimestampMs, WireError};
 use millstream_worker::ParkedRecord;
 use millstream_worker::limits::MAX_PARKED_RECORD_BYTES;
 
@@ -34,6 +34,8 @@ pub(crate) struct Input {
     pub(crate) next_offset: Offset,
     /// How many records were read for it, whatever has been taken out of the call since.
     pub(crate) taken: u32,
+    /// The greatest timestamp of these.
+    pub(crate) max_timestamp_ms: TimestampMs,
 }
 
 impl Input {
@@ -45,6 +47,7 @@ impl Input {
             held: Vec::new(),
             next_offset: read.next_offset,
             taken: 0,
+            max_timestamp_ms: TimestampMs::MIN,
         };
         let mut room = wanted.records;
         for bytes in read.batches {
@@ -74,6 +77,8 @@ impl Input {
             input.batches.push(batch);
         }
         input.taken = input.records();
+        let times = input.batches.iter().map(|it| it.header().max_timestamp_ms);
+        input.max_timestamp_ms = times.max().unwrap_or(TimestampMs::MIN);
         if !wanted.held_keys.is_empty() {
             input.hold_back(|_, key| key.is_some_and(|key| wanted.held_keys.contains(key)))?;
         }
@@ -103,6 +108,7 @@ impl Input {
             held: Vec::new(),
             next_offset,
             taken: 1,
+            max_timestamp_ms: TimestampMs::MIN,
         })
     }
 

@@ -20,6 +20,7 @@ pub(crate) struct Progress {
     pub(crate) skipped: u64,
     pub(crate) parked: u64,
     pub(crate) memory_bytes: u64,
+    pub(crate) timers: u64,
 }
 
 /// A worker's progress, shared with whoever asks for it.
@@ -49,6 +50,7 @@ impl SharedProgress {
             skipped: progress.skipped,
             parked: progress.parked,
             memory_bytes: progress.memory_bytes,
+            timers: progress.timers,
         }
     }
 }

@@ -7,20 +7,19 @@ use millstream_protocol::api::plugin::{
 };
 use millstream_protocol::batch::RecordBatch;
 use millstream_protocol::{ErrorCode, PartitionIndex, WireError};
-use millstream_worker::ParkedRecord;
 use tokio::sync::oneshot;
 
 use super::Deployments;
 use crate::errors;
 use crate::partition::Partition;
-use crate::workers::dead_letter::Returned;
-use crate::workers::worker::WorkerCommand;
+use crate::workers::dead_letter::{Returned, Was};
+use crate::workers::worker::{Again, WorkerCommand};
 
 /// Dead letters that one request hands back, bytes, unless a single batch is larger.
 const MAX_RETRIED_BYTES: usize = 1 << 20;
 
-/// The records of each worker, by its input.
-type ByWorker = BTreeMap<(String, PartitionIndex), Vec<ParkedRecord>>;
+/// What each worker is to handle again, by its input.
+type ByWorker = BTreeMap<(String, PartitionIndex), Again>;
 
 impl Deployments {
     /// Hands some of the oldest letters of a partition back, and then forgets them there. After a
@@ -48,22 +47,28 @@ impl Deployments {
                 if offset < start {
                     continue;
                 }
-                let Some(mut returned) = Returned::read(name, &record) else {
+                let Some(returned) = Returned::read(name, &record) else {
                     if retried > 0 {
                         break 'batches;
                     }
                     return Err(no_letter(&letters, offset, name));
                 };
-                if holds_back != HoldBack::Key {
-                    returned.record.key = None;
-                }
                 let worker = (returned.topic, returned.partition);
-                by_worker.entry(worker).or_default().push(returned.record);
+                let again = by_worker.entry(worker).or_default();
+                match returned.was {
+                    Was::Record(mut record) => {
+                        if holds_back != HoldBack::Key {
+                            record.key = None;
+                        }
+                        again.records.push(record);
+                    }
+                    Was::Timer(timer) => again.timers.push(timer),
+                }
                 (retried, next_offset) = (retried + 1, offset + 1);
             }
         }
-        for (worker, records) in by_worker {
-            self.try_again(name, worker, records).await?;
+        for (worker, again) in by_worker {
+            self.try_again(name, worker, again).await?;
         }
         if next_offset > start {
             letters.delete_records(next_offset).await?;
@@ -104,7 +109,7 @@ impl Deployments {
         &self,
         name: &str,
         (topic, partition): (String, PartitionIndex),
-        records: Vec<ParkedRecord>,
+        again: Again,
     ) -> Result<(), WireError> {
         let worker = {
             let running = self.running.lock();
@@ -118,7 +123,7 @@ impl Deployments {
             )
         };
         let (done, outcome) = oneshot::channel();
-        let command = WorkerCommand::TryAgain { records, done };
+        let command = WorkerCommand::TryAgain { again, done };
         let worker = worker.ok_or_else(gone)?;
         worker.send(command).await.map_err(|_| gone())?;
         outcome.await.unwrap_or_else(|_| Err(gone()))

@@ -1,14 +1,14 @@
-//! What came of a call, put into one commit: outputs, changes of state, and what becomes of each
-//! record that failed.
+//! What came of a call, put into one commit: outputs, changes of state and timers, and what becomes of
+//! each record, or timer, that failed.
 
-use bytes::BytesMut;
-use millstream_protocol::api::plugin::{DeliveryGuarantee, LogLevel};
+use bytes::{Bytes, BytesMut};
+use millstream_protocol::api::plugin::{DeliveryGuarantee, LogLevel, TimerClock};
 use millstream_protocol::batch::BatchBuilder;
 use millstream_protocol::limits::MAX_BATCH_BYTES;
 use millstream_protocol::{Offset, TimestampMs, WireError};
 use millstream_runtime::{MemoryState, StateChanges};
 use millstream_worker::{
-    Commit, CommitBuilder, CommitError, ParkedRecord, Verdict, last_resort, verdict,
+    Commit, CommitBuilder, CommitError, ParkedRecord, Timer, Verdict, last_resort, verdict,
 };
 
 use crate::clock;
@@ -18,7 +18,7 @@ use crate::workers::dead_letter::{Letters, Origin};
 use crate::workers::deployment::Shared;
 use crate::workers::input::{Input, for_journal};
 use crate::workers::journal::WorkerJournal;
-use crate::workers::turn::{FailedRecord, Failure, Turn};
+use crate::workers::turn::{FailedRecord, FailedTimer, Failure, Turn};
 
 /// A parked record that was tried once more.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,17 @@ pub(crate) struct Tried {
     pub(crate) offset: Offset,
     /// How often it had been tried before.
     pub(crate) attempts: u32,
+}
+
+/// What a turn was about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Work {
+    /// The next records.
+    Next,
+    /// A parked record that was tried once more.
+    Parked(Tried),
+    /// Timers that have fired.
+    Timers,
 }
 
 /// What is needed to settle a turn.
@@ -66,18 +77,17 @@ impl Books<'_> {
     /// # Errors
     ///
     /// It does not fit into one. The input is handed back, to be called in smaller parts.
-    pub(crate) fn prepare(
-        &self,
-        turn: Turn,
-        tried: Option<Tried>,
-    ) -> Result<Prepared, (Input, CommitError)> {
+    pub(crate) fn prepare(&self, turn: Turn, work: Work) -> Result<Prepared, (Input, CommitError)> {
         let Turn {
             mut input,
+            fired,
             outputs,
             state,
+            timers,
             records_in,
             records_out,
             failed,
+            failed_timers,
         } = turn;
         let held = std::mem::take(&mut input.held);
         let mut tally = Tally {
@@ -93,14 +103,36 @@ impl Books<'_> {
             let mut commit = self.journal.commit(now_ms);
             commit.note_group_offset(self.group_offset);
             let failed_again = |offset| failed.iter().any(|it| it.record.offset == offset);
-            match tried {
-                None => commit.advance_to(input.next_offset),
-                Some(tried) if failed_again(tried.offset) => {}
-                Some(tried) => commit.release(tried.offset)?,
+            match work {
+                Work::Next => {
+                    commit.advance_to(input.next_offset);
+                    commit.reach(input.max_timestamp_ms);
+                }
+                Work::Parked(tried) if failed_again(tried.offset) => {}
+                Work::Parked(tried) => commit.release(tried.offset)?,
+                Work::Timers => {}
             }
+            let tried = match work {
+                Work::Parked(tried) => Some(tried),
+                Work::Next | Work::Timers => None,
+            };
             let mut letters = Letters::new(&self.shared.dead_letters, self.input.id().partition);
             for failed in &failed {
                 self.judge(failed, tried, now_ms, &mut commit, &mut letters, &mut tally)?;
+            }
+            for timer in &fired {
+                commit.remove_timer(timer.clock, timer.key.clone());
+            }
+            for failed in &failed_timers {
+                self.judge_timer(failed, now_ms, &mut commit, &mut letters, &mut tally)?;
+            }
+            // What the guest wants counts more.
+            for (clock, key, at_ms) in timers.iter() {
+                let key = Bytes::copy_from_slice(key);
+                match at_ms {
+                    Some(at_ms) => commit.set_timer(Timer::new(clock, key, at_ms)),
+                    None => commit.remove_timer(clock, key),
+                }
             }
             for held in &held {
                 commit.park(for_journal(held.clone()))?;
@@ -180,6 +212,7 @@ impl Books<'_> {
                     topic: self.input.topic(),
                     partition: self.input.id().partition,
                     offset: record.offset,
+                    timer: None,
                     attempts,
                     reason: &record.reason,
                 };
@@ -195,6 +228,78 @@ impl Books<'_> {
             None => Ok(()),
         }
     }
+
+    /// Says what becomes of a timer that failed.
+    fn judge_timer(
+        &self,
+        failed: &FailedTimer,
+        now_ms: TimestampMs,
+        commit: &mut CommitBuilder<'_>,
+        letters: &mut Letters<'_>,
+        tally: &mut Tally,
+    ) -> Result<(), CommitError> {
+        let policy = &self.shared.spec.on_failure;
+        let FailedTimer {
+            timer,
+            failure,
+            reason,
+        } = failed;
+        let attempts = timer.attempts + 1;
+        let again = |not_before_ms| Timer {
+            attempts,
+            not_before_ms,
+            ..timer.clone()
+        };
+        let verdict = match failure {
+            Failure::Rejected => last_resort(policy),
+            Failure::Retry(after_ms) => verdict(policy, attempts, *after_ms, now_ms),
+        };
+        let place = format!("{}, attempt {attempts}: {reason}", timer_name(timer));
+        match verdict {
+            Verdict::Retry { due_ms } => commit.set_timer(again(due_ms)),
+            Verdict::Pause => {
+                tally.pause = Some(place);
+                commit.set_timer(again(now_ms));
+            }
+            Verdict::Skip => {
+                tally.skipped += 1;
+                tally
+                    .lines
+                    .push((LogLevel::Warn, format!("{place}: skipped")));
+            }
+            Verdict::DeadLetter => {
+                let origin = Origin {
+                    deployment: &self.shared.spec.name,
+                    plugin: self.shared.plugin.digest(),
+                    topic: self.input.topic(),
+                    partition: self.input.id().partition,
+                    offset: self.journal.core().next_offset(),
+                    timer: Some((timer.clock, timer.at_ms)),
+                    attempts,
+                    reason,
+                };
+                letters.add_timer(&origin, timer)?;
+                tally.dead_letters += 1;
+                tally
+                    .lines
+                    .push((LogLevel::Warn, format!("{place}: a dead letter now")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A timer, as a person knows it.
+pub(crate) fn timer_name(timer: &Timer) -> String {
+    let clock = match timer.clock {
+        TimerClock::RecordTime => "record time",
+        TimerClock::WallTime => "wall time",
+    };
+    format!(
+        "timer \"{}\" at {clock} {}",
+        timer.key.escape_ascii(),
+        timer.at_ms
+    )
 }
 
 /// Appends outputs and waits until all are acknowledged.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use millstream_protocol::api::plugin::{HoldBack, LogLevel};
 use millstream_protocol::{ErrorCode, Offset, TimestampMs, WireError};
 use millstream_runtime::{CallError, Instance, MemoryState};
-use millstream_worker::limits::MAX_PARKED_RECORDS;
-use millstream_worker::{Bite, ParkedRecord};
+use millstream_worker::limits::{MAX_FIRED_TIMERS, MAX_PARKED_RECORDS};
+use millstream_worker::{Bite, ParkedRecord, Timer};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
@@ -22,9 +22,9 @@ use crate::workers::journal::{self, WorkerJournal};
 use crate::workers::logs::WorkerLog;
 use crate::workers::mirror::GroupMirror;
 use crate::workers::progress::SharedProgress;
-use crate::workers::settle::{Books, Prepared, Tried, append_directly};
+use crate::workers::settle::{Books, Prepared, Tried, Work, append_directly, timer_name};
 use crate::workers::turn::{Setting, Turn, TurnError};
-use crate::workers::worker::{Start, WorkerCommand};
+use crate::workers::worker::{Again, Start, WorkerCommand};
 
 /// Something around the worker that went wrong. It is waited out.
 pub(crate) struct Trouble(pub(crate) String);
@@ -59,6 +59,9 @@ pub(crate) struct Spell {
     state: Arc<MemoryState>,
     instance: Option<Instance>,
     bite: Bite,
+    timer_bite: Bite,
+    /// Timers have fired last: it is the records' turn.
+    after_timers: bool,
     mirror: GroupMirror,
     progress: SharedProgress,
     commits: u64,
@@ -94,6 +97,7 @@ impl Spell {
             let mut commit = journal.commit(clock::now_ms());
             commit.advance_to(offset);
             commit.note_group_offset(offset);
+            commit.forget_record_time();
             let parked: Vec<_> = journal.core().parked().iter().map(|it| it.offset).collect();
             let commit = parked
                 .into_iter()
@@ -113,6 +117,8 @@ impl Spell {
             state,
             instance: None,
             bite: Bite::default(),
+            timer_bite: Bite::default(),
+            after_timers: false,
             progress,
             commits,
             pause: None,
@@ -167,11 +173,23 @@ impl Spell {
             let blocked = waits || !parked.has_room();
             // Records that retention has taken are not there to be handled.
             let offset = core.next_offset().max(visible.log_start_offset);
-            if !blocked && offset < visible.high_watermark {
+            let more_records = !blocked && offset < visible.high_watermark;
+            // Where a call of timers always sets further ones, records have their turn in between.
+            let timers_turn = !waits && !(self.after_timers && more_records);
+            let fired = self.due_timers().filter(|_| timers_turn);
+            self.after_timers = fired.is_some();
+            if let Some(fired) = fired {
+                self.fire(fired).await?;
+                continue;
+            }
+            if more_records {
                 self.go_on(offset).await?;
                 continue;
             }
-            let due = parked.next_due_ms().map(wait_until);
+            let timers = core.timers().next_due_ms();
+            let timers = timers.filter(|_| self.shared.plugin.handles_timers() && !waits);
+            let due = parked.next_due_ms().into_iter().chain(timers).min();
+            let due = due.map(wait_until);
             tokio::select! {
                 changed = changes.changed(), if !blocked => {
                     // The partition is gone with its broker.
@@ -190,9 +208,10 @@ impl Spell {
 
     async fn obey(&mut self, command: WorkerCommand) -> Result<(), Trouble> {
         // It works: there is nothing to resume.
-        let WorkerCommand::TryAgain { records, done } = command else {
+        let WorkerCommand::TryAgain { again, done } = command else {
             return Ok(());
         };
+        let Again { records, timers } = again;
         let parked = self.journal.core().parked().len();
         if parked + records.len() > MAX_PARKED_RECORDS {
             let busy = format!("{parked} records wait to be tried again already: try later");
@@ -201,6 +220,7 @@ impl Spell {
             return Ok(());
         }
         let mut commit = self.journal.commit(clock::now_ms());
+        timers.into_iter().for_each(|timer| commit.set_timer(timer));
         let commit = records
             .into_iter()
             .try_for_each(|record| commit.park(for_journal(record)))
@@ -226,11 +246,9 @@ impl Spell {
             records: self.bite.records(),
             held_keys: self.journal.core().parked().keys().cloned().collect(),
         };
-        let (input, reason) = match self
-            .call(move |reader| Input::read(reader, &wanted))
-            .await?
-        {
-            Ok(turn) => match self.settle(turn, None).await? {
+        let read = move |reader: &PartitionReader| Input::read(reader, &wanted);
+        let (input, reason) = match self.call(records(read)).await? {
+            Ok(turn) => match self.settle(turn, Work::Next).await? {
                 Settled::Yes => {
                     self.bite.succeeded();
                     return Ok(());
@@ -239,11 +257,11 @@ impl Spell {
             },
             Err(failed) => failed,
         };
-        self.tell_failure(&input, &reason);
+        self.tell_failure(&place(&input), &reason);
         // Of several records that were taken, some may have been set aside already: that is forgotten
         // with the call, and comes again with fewer of them.
         if self.bite.failed(input.taken) {
-            self.settle_failed(input, reason, None).await?;
+            self.settle_failed(input, reason, Work::Next).await?;
         }
         Ok(())
     }
@@ -254,16 +272,64 @@ impl Spell {
             offset: parked.offset,
             attempts: parked.attempts,
         };
+        let work = Work::Parked(tried);
         let read = move |reader: &PartitionReader| Input::parked(reader, &parked);
-        let (input, reason) = match self.call(read).await? {
-            Ok(turn) => match self.settle(turn, Some(tried)).await? {
+        let (input, reason) = match self.call(records(read)).await? {
+            Ok(turn) => match self.settle(turn, work).await? {
                 Settled::Yes => return Ok(()),
                 Settled::TooLarge(input, reason) => (input, reason),
             },
             Err(failed) => failed,
         };
-        self.tell_failure(&input, &reason);
-        self.settle_failed(input, reason, Some(tried)).await
+        self.tell_failure(&place(&input), &reason);
+        self.settle_failed(input, reason, work).await
+    }
+
+    /// Timers that fire now, as many as one call may have; none where the guest takes none.
+    fn due_timers(&self) -> Option<Vec<Timer>> {
+        let core = self.journal.core();
+        if core.timers().is_empty() || !self.shared.plugin.handles_timers() {
+            return None;
+        }
+        let most = MAX_FIRED_TIMERS.min(self.timer_bite.records() as usize);
+        let due = core
+            .timers()
+            .due(core.record_time_ms(), clock::now_ms(), most);
+        (!due.is_empty()).then_some(due)
+    }
+
+    /// Has the guest handle timers.
+    async fn fire(&mut self, timers: Vec<Timer>) -> Result<(), Trouble> {
+        let (fired, position) = (timers.clone(), self.journal.core().next_offset());
+        let call = move |_: &PartitionReader, caller: &mut Caller<'_>| {
+            caller
+                .setting
+                .fire(caller.instance, caller.start, timers, position)
+        };
+        let reason = match self.call(call).await? {
+            Ok(turn) => match self.settle(turn, Work::Timers).await? {
+                Settled::Yes => {
+                    self.timer_bite.succeeded();
+                    return Ok(());
+                }
+                Settled::TooLarge(_, reason) => reason,
+            },
+            Err((_, reason)) => reason,
+        };
+        let place = match fired.as_slice() {
+            [timer] => timer_name(timer),
+            timers => format!("{} timers", timers.len()),
+        };
+        self.tell_failure(&place, &reason);
+        let single = self.timer_bite.failed(fired.len() as u32);
+        let Some(timer) = fired.into_iter().next().filter(|_| single) else {
+            return Ok(());
+        };
+        let turn = Turn::failed_timer(timer, reason);
+        match self.settle(turn, Work::Timers).await? {
+            Settled::Yes => Ok(()),
+            Settled::TooLarge(_, reason) => Err(Trouble(reason)),
+        }
     }
 
     /// Makes it count that a parked record of which only the offset was kept is not there any more.
@@ -274,7 +340,7 @@ impl Spell {
         };
         let reason = "the record is gone from its topic".to_owned();
         let turn = Turn::rejected(ParkedRecord { reason, ..parked });
-        match self.settle(turn, Some(tried)).await? {
+        match self.settle(turn, Work::Parked(tried)).await? {
             Settled::Yes => Ok(()),
             Settled::TooLarge(_, reason) => Err(Trouble(reason)),
         }
@@ -285,10 +351,10 @@ impl Spell {
         &mut self,
         input: Input,
         reason: String,
-        tried: Option<Tried>,
+        work: Work,
     ) -> Result<(), Trouble> {
         let turn = Turn::failed(input, reason, self.shared.spec.on_failure.holds_back)?;
-        match self.settle(turn, tried).await? {
+        match self.settle(turn, work).await? {
             Settled::Yes => Ok(()),
             Settled::TooLarge(_, reason) => Err(Trouble(reason)),
         }
@@ -298,7 +364,7 @@ impl Spell {
     /// error: the guest failed.
     async fn call(
         &mut self,
-        read: impl FnOnce(&PartitionReader) -> Result<Input, WireError> + Send + 'static,
+        call: impl FnOnce(&PartitionReader, &mut Caller<'_>) -> Result<Turn, TurnError> + Send + 'static,
     ) -> Result<Result<Turn, (Input, String)>, Trouble> {
         let permit = Arc::clone(&self.shared.slots)
             .acquire_owned()
@@ -309,7 +375,6 @@ impl Spell {
         let mut instance = self.instance.take();
         let run = move || {
             let _permit = permit;
-            let read = read(&reader)?;
             let setting = Setting {
                 outputs: &shared.outputs,
                 input_partition: input.id().partition,
@@ -327,12 +392,17 @@ impl Spell {
                     .start(setup)
                     .map_err(|error| error.to_string())
             };
-            let turn = setting.run(&mut instance, start, read);
-            Ok::<_, WireError>((turn, instance))
+            let mut caller = Caller {
+                setting: &setting,
+                instance: &mut instance,
+                start: &start,
+            };
+            let turn = call(&reader, &mut caller);
+            (turn, instance)
         };
         let ran = tokio::task::spawn_blocking(run).await;
         let (turn, instance) =
-            ran.map_err(|error| Trouble(format!("the worker's thread failed: {error}")))??;
+            ran.map_err(|error| Trouble(format!("the worker's thread failed: {error}")))?;
         if let Some(instance) = &instance {
             let memory_bytes = instance.memory_bytes();
             self.progress
@@ -351,13 +421,7 @@ impl Spell {
         }
     }
 
-    fn tell_failure(&self, input: &Input, reason: &str) {
-        let (first, last) = input.range();
-        let place = if first == last {
-            format!("offset {first}")
-        } else {
-            format!("offsets {first} to {last}")
-        };
+    fn tell_failure(&self, place: &str, reason: &str) {
         self.log(LogLevel::Error, format!("{place}: {reason}"));
         self.progress.change(|progress| progress.failures += 1);
     }
@@ -367,7 +431,7 @@ impl Spell {
     }
 
     /// Makes what came of a call count, all of it or nothing.
-    async fn settle(&mut self, turn: Turn, tried: Option<Tried>) -> Result<Settled, Trouble> {
+    async fn settle(&mut self, turn: Turn, work: Work) -> Result<Settled, Trouble> {
         let books = Books {
             shared: &self.shared,
             input: &self.input,
@@ -375,7 +439,7 @@ impl Spell {
             state: &self.state,
             group_offset: self.mirror.told(),
         };
-        let prepared = match books.prepare(turn, tried) {
+        let prepared = match books.prepare(turn, work) {
             Ok(prepared) => prepared,
             Err((input, error)) => {
                 // What it remembers of the call is not to be.
@@ -411,11 +475,40 @@ impl Spell {
     fn publish(&mut self) {
         let offset = self.journal.arrived_offset();
         let parked = self.journal.parked() as u64;
+        let timers = self.journal.core().timers().len() as u64;
         self.progress.change(|progress| {
             progress.next_offset = offset;
             progress.parked = parked;
+            progress.timers = timers;
         });
         self.mirror.tell(offset);
+    }
+}
+
+/// A guest, ready to be called on a thread that may block.
+struct Caller<'a> {
+    setting: &'a Setting<'a>,
+    instance: &'a mut Option<Instance>,
+    start: &'a dyn Fn() -> Result<Instance, String>,
+}
+
+/// A call with the records that are read so.
+fn records(
+    read: impl FnOnce(&PartitionReader) -> Result<Input, WireError>,
+) -> impl FnOnce(&PartitionReader, &mut Caller<'_>) -> Result<Turn, TurnError> {
+    |reader, caller| {
+        let input = read(reader)?;
+        caller.setting.run(caller.instance, caller.start, input)
+    }
+}
+
+/// Where a call failed.
+fn place(input: &Input) -> String {
+    let (first, last) = input.range();
+    if first == last {
+        format!("offset {first}")
+    } else {
+        format!("offsets {first} to {last}")
     }
 }
 

@@ -1,5 +1,5 @@
-//! One turn of a worker: call the guest once, and say what came of each record. Runs on a thread
-//! that may block.
+//! One turn of a worker: call the guest once, and say what came of each record, or of each timer.
+//! Runs on a thread that may block.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -7,9 +7,11 @@ use bytes::Bytes;
 use millstream_protocol::api::plugin::HoldBack;
 use millstream_protocol::batch::{AppendError, BatchBuilder, Compression};
 use millstream_protocol::partitioner::Partitioner;
-use millstream_protocol::{PartitionIndex, WireError};
-use millstream_runtime::{CallError, Emit, Handled, Instance, Outcome, Outcomes, StateChanges};
-use millstream_worker::ParkedRecord;
+use millstream_protocol::{Offset, PartitionIndex, WireError};
+use millstream_runtime::{
+    CallError, Emit, FiredTimer, Handled, Instance, Outcome, Outcomes, StateChanges, TimerChanges,
+};
+use millstream_worker::{ParkedRecord, Timer};
 
 use crate::partition::Partition;
 use crate::workers::input::{Input, parked};
@@ -21,17 +23,24 @@ pub(crate) struct Output {
 }
 
 /// What a turn came to.
+#[derive(Default)]
 pub(crate) struct Turn {
     /// The records that were handled, and those that wait behind others.
     pub(crate) input: Input,
+    /// The timers that have fired.
+    pub(crate) fired: Vec<Timer>,
     /// What was emitted, in order for each partition.
     pub(crate) outputs: Vec<(Partition, BatchBuilder)>,
     /// The changes of the guest's state.
     pub(crate) state: StateChanges,
+    /// What it has set and cancelled.
+    pub(crate) timers: TimerChanges,
     pub(crate) records_in: u64,
     pub(crate) records_out: u64,
     /// Records that failed.
     pub(crate) failed: Vec<FailedRecord>,
+    /// Timers that failed.
+    pub(crate) failed_timers: Vec<FailedTimer>,
 }
 
 impl Turn {
@@ -53,24 +62,31 @@ impl Turn {
         input.clear();
         Ok(Self {
             input,
-            outputs: Vec::new(),
-            state: StateChanges::default(),
             records_in,
-            records_out: 0,
             failed,
+            ..Self::default()
         })
+    }
+
+    /// The turn of a call with a single timer that failed as a whole.
+    pub(crate) fn failed_timer(timer: Timer, reason: String) -> Self {
+        Self {
+            fired: vec![timer.clone()],
+            failed_timers: vec![FailedTimer {
+                timer,
+                failure: Failure::Retry(0),
+                reason,
+            }],
+            ..Self::default()
+        }
     }
 
     /// The turn of a record that need not be tried.
     pub(crate) fn rejected(record: ParkedRecord) -> Self {
         let failure = Failure::Rejected;
         Self {
-            input: Input::default(),
-            outputs: Vec::new(),
-            state: StateChanges::default(),
-            records_in: 0,
-            records_out: 0,
             failed: vec![FailedRecord { record, failure }],
+            ..Self::default()
         }
     }
 }
@@ -83,7 +99,15 @@ pub(crate) struct FailedRecord {
     pub(crate) failure: Failure,
 }
 
-/// How a record failed.
+/// A timer that failed.
+pub(crate) struct FailedTimer {
+    pub(crate) timer: Timer,
+    /// What the guest wants.
+    pub(crate) failure: Failure,
+    pub(crate) reason: String,
+}
+
+/// How a record, or a timer, failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// It is bad and will always be.
@@ -98,7 +122,7 @@ pub(crate) enum TurnError {
     Start(String),
     /// The input cannot be read.
     Input(WireError),
-    /// The guest failed somewhere within these records.
+    /// The guest failed somewhere within these records, or within timers.
     Call { input: Input, error: CallError },
 }
 
@@ -129,11 +153,9 @@ impl Setting<'_> {
             if input.is_empty() {
                 return Ok(Turn {
                     input,
-                    outputs: Vec::new(),
-                    state: StateChanges::default(),
                     records_in,
-                    records_out: 0,
                     failed,
+                    ..Turn::default()
                 });
             }
             // Taken: after any failure it must not be called again.
@@ -141,18 +163,23 @@ impl Setting<'_> {
                 Some(instance) => instance,
                 None => start().map_err(TurnError::Start)?,
             };
-            let Handled { outcomes, state } = match called.handle(&input.bytes()) {
+            let handled = match called.handle(&input.bytes()) {
                 Ok(handled) => handled,
                 Err(error) => return Err(TurnError::Call { input, error }),
             };
+            let changed = has_changed(&handled);
+            let Handled {
+                outcomes,
+                state,
+                timers,
+            } = handled;
             let (mut gathered, failures) = self.gather_without(&outcomes, &BTreeSet::new());
             if !failures.is_empty() {
-                let mut retried = failures.values().map(|(failure, _)| failure);
-                let retried = retried.any(|failure| matches!(failure, Failure::Retry(_)));
+                let retried = any_retried(&failures);
                 let excluded = self.set_aside(&mut input, &mut failed, failures)?;
-                if retried && !state.is_empty() {
-                    // A record that is tried again leaves no trace in the state, and what the call
-                    // has written is not known record by record: the others are handled again
+                if retried && changed {
+                    // A record that is tried again leaves no trace in state and timers, and what the
+                    // call has changed is not known record by record: the others are handled again
                     // without it, by an instance that has not seen it.
                     continue;
                 }
@@ -165,10 +192,68 @@ impl Setting<'_> {
                 records_out: gathered.emitted,
                 outputs: gathered.finish(),
                 state,
+                timers,
                 records_in,
                 failed,
+                ..Turn::default()
             });
         }
+    }
+
+    /// Runs one turn of timers, in their order. `position` is the next offset of the input.
+    pub(crate) fn fire(
+        &self,
+        instance: &mut Option<Instance>,
+        start: impl Fn() -> Result<Instance, String>,
+        timers: Vec<Timer>,
+        position: Offset,
+    ) -> Result<Turn, TurnError> {
+        let mut turn = Turn {
+            fired: timers.clone(),
+            ..Turn::default()
+        };
+        let mut called_with = timers;
+        while !called_with.is_empty() {
+            let mut called = match instance.take() {
+                Some(instance) => instance,
+                None => start().map_err(TurnError::Start)?,
+            };
+            let fired: Vec<_> = called_with.iter().map(fired).collect();
+            let handled = match called.fire(&fired, position) {
+                Ok(handled) => handled,
+                Err(error) => {
+                    let input = Input::default();
+                    return Err(TurnError::Call { input, error });
+                }
+            };
+            let (_, failures) = self.gather_without(&handled.outcomes, &BTreeSet::new());
+            let again = any_retried(&failures) && has_changed(&handled);
+            let excluded: BTreeSet<u32> = failures.keys().copied().collect();
+            let mut left = Vec::with_capacity(called_with.len());
+            let mut failures = failures;
+            for (index, timer) in (0..).zip(called_with) {
+                match failures.remove(&index) {
+                    Some((failure, reason)) => turn.failed_timers.push(FailedTimer {
+                        timer,
+                        failure,
+                        reason,
+                    }),
+                    None => left.push(timer),
+                }
+            }
+            called_with = left;
+            if again {
+                // As with records.
+                continue;
+            }
+            *instance = Some(called);
+            let (gathered, _) = self.gather_without(&handled.outcomes, &excluded);
+            turn.records_out = gathered.emitted;
+            turn.outputs = gathered.finish();
+            (turn.state, turn.timers) = (handled.state, handled.timers);
+            break;
+        }
+        Ok(turn)
     }
 
     /// Takes the records that failed, and those that wait behind them, out of the input. Returns
@@ -270,8 +355,25 @@ impl Setting<'_> {
     }
 }
 
-/// How and why records of a call failed, by their index.
+/// How and why records, or timers, of a call failed, by their index.
 type Failures = BTreeMap<u32, (Failure, String)>;
+
+fn any_retried(failures: &Failures) -> bool {
+    let mut failures = failures.values();
+    failures.any(|(failure, _)| matches!(failure, Failure::Retry(_)))
+}
+
+fn has_changed(handled: &Handled) -> bool {
+    !handled.state.is_empty() || !handled.timers.is_empty()
+}
+
+fn fired(timer: &Timer) -> FiredTimer {
+    FiredTimer {
+        clock: timer.clock,
+        key: timer.key.to_vec(),
+        at_ms: timer.at_ms,
+    }
+}
 
 /// Outputs on their way into batches, one open batch per output partition.
 struct Gathered<'a> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use millstream_protocol::api::plugin::{LogLevel, WorkerDescription, WorkerState};
 use millstream_protocol::{ErrorCode, Offset, WireError};
-use millstream_worker::ParkedRecord;
+use millstream_worker::{ParkedRecord, Timer};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::partition::Partition;
@@ -33,13 +33,20 @@ pub(crate) enum Start {
 
 /// What a worker can be told.
 pub(crate) enum WorkerCommand {
-    /// Handles these records again, as if they had never been tried.
+    /// Handles these again, as if they had never been tried.
     TryAgain {
-        records: Vec<ParkedRecord>,
+        again: Again,
         done: oneshot::Sender<Result<(), WireError>>,
     },
     /// Stands still no longer.
     Resume,
+}
+
+/// Dead letters that are handed back, as what they were.
+#[derive(Default)]
+pub(crate) struct Again {
+    pub(crate) records: Vec<ParkedRecord>,
+    pub(crate) timers: Vec<Timer>,
 }
 
 /// Commands that wait for one worker; beyond it callers wait for room.

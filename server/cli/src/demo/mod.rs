@@ -24,9 +24,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
-use millstream::{
-    Client, DeliveryGuarantee, DeploymentSpec, FailurePolicy, OutputSpec, Position, WorkerLimits,
-};
+use millstream::{Client, DeploymentSpec, OutputSpec};
 
 use crate::cli::Context;
 use crate::interrupt::{Interrupted, Interrupts};
@@ -151,16 +149,12 @@ async fn process(
 
 fn deployment() -> DeploymentSpec {
     DeploymentSpec {
-        name: DEPLOYMENT.to_owned(),
         inputs: vec![INPUT.to_owned()],
         outputs: vec![OutputSpec {
             name: ALERTS.to_owned(),
             topic: ALERTS.to_owned(),
         }],
         config: vec![("min-mag".to_owned(), MIN_MAGNITUDE.to_string())],
-        start: Position::Earliest,
-        limits: WorkerLimits::default(),
-        delivery: DeliveryGuarantee::default(),
-        on_failure: FailurePolicy::default_for(DEPLOYMENT),
+        ..DeploymentSpec::new(DEPLOYMENT)
     }
 }

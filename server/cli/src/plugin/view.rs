@@ -118,6 +118,7 @@ struct WorkerView {
     dead_letters: u64,
     skipped: u64,
     parked: u64,
+    timers: u64,
     memory_bytes: u64,
 }
 
@@ -228,6 +229,7 @@ impl WorkerView {
             dead_letters: worker.dead_letters,
             skipped: worker.skipped,
             parked: worker.parked,
+            timers: worker.timers,
             memory_bytes: worker.memory_bytes,
         }
     }
@@ -296,6 +298,7 @@ impl View for DeploymentView {
                 "#DEAD",
                 "#SKIPPED",
                 "#PARKED",
+                "#TIMERS",
                 "#MEMORY",
                 "STATE",
             ],
@@ -313,6 +316,7 @@ impl View for DeploymentView {
                 count(worker.dead_letters),
                 count(worker.skipped),
                 count(worker.parked),
+                count(worker.timers),
                 bytes(worker.memory_bytes),
                 worker.state(),
             ]);

@@ -3,10 +3,7 @@
 use millstream_metadata::{
     Actor, Command, CommandError, DeploymentId, Image, Limits, OnExisting, Plugin, Record,
 };
-use millstream_protocol::api::offsets::Position;
-use millstream_protocol::api::plugin::{
-    DeliveryGuarantee, DeploymentSpec, FailurePolicy, OutputSpec, WorkerLimits,
-};
+use millstream_protocol::api::plugin::{DeploymentSpec, OutputSpec};
 use millstream_protocol::api::topic::{CreateTopic, TopicConfig};
 use millstream_protocol::{ErrorCode, TopicId};
 use uuid::Uuid;
@@ -112,14 +109,10 @@ pub(crate) fn spec(name: &str, inputs: &[&str], outputs: &[&str]) -> DeploymentS
         topic: (*topic).into(),
     };
     DeploymentSpec {
-        name: name.into(),
         inputs: inputs.iter().map(|&input| input.into()).collect(),
         outputs: outputs.iter().map(output).collect(),
         config: vec![("threshold".into(), "4.5".into())],
-        start: Position::Earliest,
-        limits: WorkerLimits::default(),
-        delivery: DeliveryGuarantee::default(),
-        on_failure: FailurePolicy::default_for(name),
+        ..DeploymentSpec::new(name)
     }
 }
 

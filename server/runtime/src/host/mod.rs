@@ -7,7 +7,7 @@
 //!
 //! - this file: the state behind one worker's store, and the linker
 //! - `granted`: `wasi:logging` and `wasi:config`
-//! - `state`, `metrics`: `millstream:plugin/state` and `metrics`
+//! - `state`, `timers`, `metrics`: those of `millstream:plugin`
 //! - `clocks`, `random`, `stdio`: the parts of WASI that are ours
 //!
 //! The rest of WASI (`wasi:io`, the empty command line and file system) is wasmtime-wasi's.
@@ -18,6 +18,7 @@ mod metrics;
 mod random;
 mod state;
 mod stdio;
+mod timers;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,8 +32,10 @@ use wasmtime_wasi::p2::bindings::{
 
 use self::random::RandomStream;
 use self::state::CallState;
-pub(crate) use self::state::StateAccess;
-use crate::bindings::millstream::plugin::{metrics as plugin_metrics, state as plugin_state};
+use self::timers::CallTimers;
+use crate::bindings::millstream::plugin::{
+    metrics as plugin_metrics, state as plugin_state, timers as plugin_timers,
+};
 use crate::bindings::wasi::config::store;
 use crate::bindings::wasi::logging::logging;
 use crate::instance::WorkerSetup;
@@ -40,16 +43,26 @@ use crate::limiter::Limiter;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::state::StateChanges;
+use crate::timers::TimerChanges;
 
 /// Streams, pollables and errors that a guest may hold at once.
 const MAX_RESOURCES: usize = 1_024;
+
+/// Whether a call may change what outlives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadOnly,
+    ReadWrite,
+}
 
 /// The state behind one worker.
 pub(crate) struct HostState {
     pub(crate) limiter: Limiter,
     logs: Arc<Mutex<Logs>>,
     config: Vec<(String, String)>,
+    access: Access,
     state: CallState,
+    timers: CallTimers,
     pub(crate) metrics: Metrics,
     time_ms: TimestampMs,
     random: RandomStream,
@@ -67,7 +80,9 @@ impl HostState {
             limiter: Limiter::new(memory_bytes),
             logs: Arc::new(Mutex::new(logs)),
             config: setup.config.clone(),
+            access: Access::ReadOnly,
             state: CallState::new(Arc::clone(&setup.state)),
+            timers: CallTimers::default(),
             metrics: Metrics::default(),
             time_ms: 0,
             random: RandomStream::new(&setup.deployment, &setup.topic, setup.partition),
@@ -77,23 +92,20 @@ impl HostState {
         }
     }
 
-    /// Sets clocks and randomness for a call, and begins its log and its changes of the state.
-    pub(crate) fn begin_call(
-        &mut self,
-        position: Offset,
-        time_ms: TimestampMs,
-        access: StateAccess,
-    ) {
+    /// Sets clocks and randomness for a call, and begins its log and its changes.
+    pub(crate) fn begin_call(&mut self, position: Offset, time_ms: TimestampMs, access: Access) {
         self.limiter.forget();
         self.time_ms = time_ms;
         self.random.seek(position);
         self.logs().begin_call();
-        self.state.begin_call(access);
+        self.access = access;
+        self.state.begin_call();
+        self.timers.begin_call();
     }
 
-    /// What the call has changed in the state.
-    pub(crate) fn take_changes(&mut self) -> StateChanges {
-        self.state.take_changes()
+    /// What the call has changed in the state, and which timers it has set and cancelled.
+    pub(crate) fn take_changes(&mut self) -> (StateChanges, TimerChanges) {
+        (self.state.take_changes(), self.timers.take_changes())
     }
 
     pub(crate) fn logs(&self) -> MutexGuard<'_, Logs> {
@@ -117,6 +129,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     logging::add_to_linker::<_, Own>(linker, |state| state)?;
     store::add_to_linker::<_, Own>(linker, |state| state)?;
     plugin_state::add_to_linker::<_, Own>(linker, |state| state)?;
+    plugin_timers::add_to_linker::<_, Own>(linker, |state| state)?;
     plugin_metrics::add_to_linker::<_, Own>(linker, |state| state)?;
     add_own_wasi(linker)?;
     add_io(linker)?;

@@ -4,24 +4,16 @@ use std::sync::Arc;
 
 use wasmtime::bail;
 
-use super::HostState;
+use super::{Access, HostState};
 use crate::bindings::millstream::plugin::state::{self, Entry, Error, Page};
 use crate::state::{
     MAX_STATE_CALLS, MAX_STATE_CHANGE_BYTES, MAX_STATE_KEY_BYTES, MAX_STATE_VALUE_BYTES,
     QuotaExceeded, StateChanges, StateReader, read_page,
 };
 
-/// Whether a call may change the state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StateAccess {
-    ReadOnly,
-    ReadWrite,
-}
-
 /// The state as one call sees it.
 pub(super) struct CallState {
     reader: Arc<dyn StateReader>,
-    access: StateAccess,
     changes: StateChanges,
     /// Calls of `state` so far.
     calls: u32,
@@ -31,14 +23,12 @@ impl CallState {
     pub(super) fn new(reader: Arc<dyn StateReader>) -> Self {
         Self {
             reader,
-            access: StateAccess::ReadOnly,
             changes: StateChanges::default(),
             calls: 0,
         }
     }
 
-    pub(super) fn begin_call(&mut self, access: StateAccess) {
-        self.access = access;
+    pub(super) fn begin_call(&mut self) {
         self.changes = StateChanges::default();
         self.calls = 0;
     }
@@ -55,8 +45,13 @@ impl CallState {
         Ok(())
     }
 
-    fn change(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), Error> {
-        if self.access == StateAccess::ReadOnly {
+    fn change(
+        &mut self,
+        access: Access,
+        key: Vec<u8>,
+        value: Option<Vec<u8>>,
+    ) -> Result<(), Error> {
+        if access == Access::ReadOnly {
             return Err(Error::ReadOnly);
         }
         check_len("key", &key, MAX_STATE_KEY_BYTES)?;
@@ -99,12 +94,12 @@ impl state::Host for HostState {
 
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
         self.state.count_call()?;
-        Ok(self.state.change(key, Some(value)))
+        Ok(self.state.change(self.access, key, Some(value)))
     }
 
     fn delete(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
         self.state.count_call()?;
-        Ok(self.state.change(key, None))
+        Ok(self.state.change(self.access, key, None))
     }
 
     fn scan(

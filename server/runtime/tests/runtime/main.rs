@@ -11,6 +11,7 @@ mod quake_alert;
 mod records;
 mod refused;
 mod state;
+mod timers;
 mod virtual_wasi;
 
 use std::sync::{Arc, LazyLock, Mutex};

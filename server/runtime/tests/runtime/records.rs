@@ -119,8 +119,8 @@ fn what_breaks_a_rule_is_refused_with_its_input() {
         assert_eq!(error, CallError::BadOutput(expect), "{command}");
         assert_eq!(worker.handle(&batch).unwrap_err(), CallError::Spent);
     };
-    check("none", 3, "3 outcomes of a call with 4 records");
-    check("two", 4, "5 outcomes of a call with 4 records");
+    check("none", 3, "3 outcomes of a call with 4 inputs");
+    check("two", 4, "5 outcomes of a call with 4 inputs");
     check("emit 1001", 2, "input 2 has more than 1000 outputs");
     check("emit-to 1", 2, "output 1 of a deployment with 1");
     check(

@@ -250,3 +250,12 @@ fn a_record_handler_of_another_type_is_named_with_the_one_called() {
          `millstream:plugin/record-handler@0.1.0`",
     );
 }
+
+#[test]
+fn timers_without_a_handler_are_refused() {
+    check_import(
+        r#"(import "millstream:plugin/timers@0.1.0" (instance))"#,
+        "the component imports `millstream:plugin/timers@0.1.0`, but lacks the export \
+         `millstream:plugin/timer-handler@0.1.0` or `millstream:plugin/record-timer-handler@0.1.0`",
+    );
+}

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use millstream::{
-    Admin, Client, DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailurePolicy,
-    OutputSpec, Position, ProduceRecord, WorkerLimits, WorkerState,
+    Admin, Client, DeploymentDescription, DeploymentSpec, OutputSpec, ProduceRecord, WorkerState,
 };
 
 use super::consume::count;
@@ -44,17 +43,13 @@ pub(in crate::bench) async fn run(
     let component =
         std::fs::read(component).with_context(|| format!("cannot read {}", component.display()))?;
     let spec = DeploymentSpec {
-        name: name.to_owned(),
         inputs: vec![input.to_owned()],
         outputs: vec![OutputSpec {
             name: "alerts".to_owned(),
             topic: output.to_owned(),
         }],
         config: vec![("min-mag".to_owned(), MIN_MAGNITUDE.to_owned())],
-        start: Position::Earliest,
-        limits: WorkerLimits::default(),
-        delivery: DeliveryGuarantee::default(),
-        on_failure: FailurePolicy::default_for(name),
+        ..DeploymentSpec::new(name)
     };
     let deployed = admin.deploy_plugin(component, spec).await?;
     let rate = until_handled(&admin, &deployed, records).await;

@@ -196,7 +196,10 @@ impl Session {
             let handled = instance.handle(&batches);
             self.tally.time += began.elapsed();
             self.tally.calls += 1;
-            let Handled { outcomes, state } = match handled {
+            // Nothing fires: a file of records has no clock.
+            let Handled {
+                outcomes, state, ..
+            } = match handled {
                 Ok(handled) => handled,
                 Err(error) => {
                     self.retire(&instance);

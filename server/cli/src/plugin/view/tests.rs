@@ -1,4 +1,4 @@
-use millstream::{DeliveryGuarantee, DeploymentSpec, FailurePolicy, OutputSpec, WorkerLimits};
+use millstream::{DeploymentSpec, OutputSpec};
 
 use super::*;
 use crate::output::both_forms;
@@ -17,6 +17,7 @@ fn deployment() -> DeploymentDescription {
         skipped: 0,
         parked: 1,
         memory_bytes: 1_179_648,
+        timers: 2,
     };
     let backing_off = WorkerState::BackingOff {
         attempts: 2,
@@ -24,17 +25,13 @@ fn deployment() -> DeploymentDescription {
     };
     DeploymentDescription {
         spec: DeploymentSpec {
-            name: "quake-alert".to_owned(),
             inputs: vec!["earthquakes".to_owned()],
             outputs: vec![OutputSpec {
                 name: "alerts".to_owned(),
                 topic: "alerts".to_owned(),
             }],
             config: vec![("min-mag".to_owned(), "4.5".to_owned())],
-            start: Position::Earliest,
-            limits: WorkerLimits::default(),
-            delivery: DeliveryGuarantee::default(),
-            on_failure: FailurePolicy::default_for("quake-alert"),
+            ..DeploymentSpec::new("quake-alert")
         },
         revision: 3,
         digest: "3f2a".repeat(16),
@@ -63,9 +60,9 @@ fn a_deployment_in_full() {
     imports:     wasi:logging/logging@0.1.0-draft
     lag:         6
 
-    TOPIC        PARTITION  COMMITTED  LAG   IN  OUT  FAILURES  DEAD  SKIPPED  PARKED   MEMORY  STATE
-    earthquakes          0        430    3  427   21         0     2        0       1  1.1 MiB  running
-    earthquakes          1        430    3  427   21         0     2        0       1  1.1 MiB  backing-off after 2 failures: trap: unreachable
+    TOPIC        PARTITION  COMMITTED  LAG   IN  OUT  FAILURES  DEAD  SKIPPED  PARKED  TIMERS   MEMORY  STATE
+    earthquakes          0        430    3  427   21         0     2        0       1       2  1.1 MiB  running
+    earthquakes          1        430    3  427   21         0     2        0       1       2  1.1 MiB  backing-off after 2 failures: trap: unreachable
     ---
     {
       "name": "quake-alert",
@@ -123,6 +120,7 @@ fn a_deployment_in_full() {
           "dead_letters": 2,
           "skipped": 0,
           "parked": 1,
+          "timers": 2,
           "memory_bytes": 1179648
         },
         {
@@ -139,6 +137,7 @@ fn a_deployment_in_full() {
           "dead_letters": 2,
           "skipped": 0,
           "parked": 1,
+          "timers": 2,
           "memory_bytes": 1179648
         }
       ]

@@ -1,7 +1,9 @@
-//! A guest that does with its state what a record's value tells it, and emits what it found.
+//! A guest that does with its state and its timers what a record's value tells it, and emits what it
+//! found, and which timers have fired.
 
 use std::process::abort;
 
+use millstream_plugin::timers::{self, Clock, Timer};
 use millstream_plugin::{Context, Failure, NewRecord, Output, Outputs, Record, state};
 
 struct Keeper {
@@ -21,7 +23,7 @@ fn init(context: &Context) -> Result<Keeper, Box<dyn std::error::Error>> {
 }
 
 /// A command and its arguments, between spaces.
-#[millstream_plugin::handler(init = init)]
+#[millstream_plugin::handler(init = init, timer = on_timer)]
 fn handle(keeper: &mut Keeper, record: Record<'_>, out: &mut Outputs<'_>) -> Result<(), Failure> {
     let command = str::from_utf8(record.value().unwrap_or_default())?;
     let words: Vec<_> = command.split(' ').collect();
@@ -66,6 +68,24 @@ fn handle(keeper: &mut Keeper, record: Record<'_>, out: &mut Outputs<'_>) -> Res
                 .transpose()?
                 .map(|entry| entry.key)
         }
+        ["set", clock, key, at_ms] => {
+            timers::set(clock_of(clock)?, key.as_bytes(), at_ms.parse()?)?;
+            None
+        }
+        ["cancel", clock, key] => {
+            timers::cancel(clock_of(clock)?, key.as_bytes())?;
+            None
+        }
+        ["set-key-bytes", key_bytes] => {
+            timers::set(Clock::WallTime, &vec![b'k'; key_bytes.parse()?], 0)?;
+            None
+        }
+        ["set-many", timers] => {
+            for number in 0..timers.parse::<u32>()? {
+                timers::set(Clock::WallTime, &number.to_be_bytes(), 0)?;
+            }
+            None
+        }
         ["panic"] => abort(),
         ["abort"] => return Err(Failure::abort("as told")),
         ["reject"] => return Err(Failure::reject("as told")),
@@ -79,6 +99,27 @@ fn handle(keeper: &mut Keeper, record: Record<'_>, out: &mut Outputs<'_>) -> Res
         Some(found) => out.emit(keeper.found, &NewRecord::new(&found)),
         None => Ok(()),
     }
+}
+
+fn clock_of(word: &str) -> Result<Clock, Failure> {
+    match word {
+        "record" => Ok(Clock::RecordTime),
+        "wall" => Ok(Clock::WallTime),
+        _ => Err(Failure::reject("no such clock")),
+    }
+}
+
+/// A timer's key is a command as well.
+fn on_timer(keeper: &mut Keeper, timer: Timer<'_>, out: &mut Outputs<'_>) -> Result<(), Failure> {
+    let key = str::from_utf8(timer.key())?;
+    match key {
+        "reject" => return Err(Failure::reject("as told")),
+        "panic" => abort(),
+        "again" => timers::set(timer.clock(), timer.key(), timer.at_ms() + 1)?,
+        key => state::put(key.as_bytes(), b"fired")?,
+    }
+    let found = format!("{:?} {key} {}", timer.clock(), timer.at_ms());
+    out.emit(keeper.found, &NewRecord::new(found.as_bytes()))
 }
 
 fn count(number: u32) -> Result<(), Failure> {

@@ -1,0 +1,91 @@
+//! `millstream:plugin/timers`: what the call has set and cancelled.
+
+use millstream_protocol::TimestampMs;
+use millstream_protocol::api::plugin::TimerClock;
+use wasmtime::bail;
+
+use super::{Access, HostState};
+use crate::bindings::millstream::plugin::timers::{self, Clock, Error};
+use crate::timers::{
+    MAX_TIMER_CALLS, MAX_TIMER_CHANGES, MAX_TIMER_KEY_BYTES, TimerChanges, TooManyChanges,
+};
+
+/// The timers as one call has changed them.
+#[derive(Default)]
+pub(super) struct CallTimers {
+    changes: TimerChanges,
+    /// Calls of `timers` so far.
+    calls: u32,
+}
+
+impl CallTimers {
+    pub(super) fn begin_call(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn take_changes(&mut self) -> TimerChanges {
+        std::mem::take(&mut self.changes)
+    }
+}
+
+impl From<Clock> for TimerClock {
+    fn from(clock: Clock) -> Self {
+        match clock {
+            Clock::RecordTime => Self::RecordTime,
+            Clock::WallTime => Self::WallTime,
+        }
+    }
+}
+
+impl From<TimerClock> for Clock {
+    fn from(clock: TimerClock) -> Self {
+        match clock {
+            TimerClock::RecordTime => Self::RecordTime,
+            TimerClock::WallTime => Self::WallTime,
+        }
+    }
+}
+
+impl timers::Host for HostState {
+    fn set(
+        &mut self,
+        clock: Clock,
+        key: Vec<u8>,
+        at_ms: TimestampMs,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        self.change_timer(clock, key, Some(at_ms))
+    }
+
+    fn cancel(&mut self, clock: Clock, key: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
+        self.change_timer(clock, key, None)
+    }
+}
+
+impl HostState {
+    fn change_timer(
+        &mut self,
+        clock: Clock,
+        key: Vec<u8>,
+        at_ms: Option<TimestampMs>,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        self.timers.calls += 1;
+        if self.timers.calls > MAX_TIMER_CALLS {
+            bail!("timers was called more than {MAX_TIMER_CALLS} times in one call");
+        }
+        if self.access == Access::ReadOnly {
+            return Ok(Err(Error::ReadOnly));
+        }
+        if key.len() > MAX_TIMER_KEY_BYTES {
+            return Ok(Err(Error::TooLarge(format!(
+                "a key of {} bytes, more than {MAX_TIMER_KEY_BYTES}",
+                key.len()
+            ))));
+        }
+        let changed = self.timers.changes.set(clock.into(), key, at_ms);
+        Ok(changed.map_err(|TooManyChanges| {
+            Error::QuotaExceeded(format!(
+                "the call would set and cancel more than {MAX_TIMER_CHANGES} timers"
+            ))
+        }))
+    }
+}
