@@ -39,6 +39,8 @@ pub(crate) struct Actor {
     log: Log,
     partition: Partition,
     durability: Durability,
+    /// Compaction may have taken tombstones below, or is about to.
+    tombstones_gone_until: Offset,
     staged: Vec<StagedBatch>,
     pending: VecDeque<Pending>,
     /// The storage failed for good; every write is refused.
@@ -51,6 +53,7 @@ impl Actor {
     pub(crate) fn new(log: Log, partition: Partition) -> Self {
         let durability = partition.config().durability;
         let mut actor = Self {
+            tombstones_gone_until: log.tombstones_gone_until(),
             log,
             partition,
             durability,
@@ -308,6 +311,12 @@ impl Actor {
 
     /// A compaction has ended: its segments take the place of the old.
     pub(crate) fn compacted(&mut self, outcome: Result<Compacted, CompactionError>) {
+        if let Ok(compacted) = &outcome {
+            // Told before it happens: whoever reads the log without them finds it told.
+            let gone_until = compacted.tombstones_gone_until();
+            self.tombstones_gone_until = self.tombstones_gone_until.max(gone_until);
+            self.publish();
+        }
         match self.log.install_compaction(outcome) {
             Ok(report) => tracing::debug!(partition = %self.name(), ?report, "compacted"),
             Err(error) => {
@@ -345,6 +354,7 @@ impl Actor {
             log_end_offset: self.log.log_end_offset(),
             flushed_offset: self.log.flushed_offset(),
             size_bytes: self.log.size_bytes(),
+            tombstones_gone_until: self.tombstones_gone_until,
             damage: self.log.damage().map(|damage| damage.to_string()),
         };
         let mut high_watermark = covered;

@@ -33,6 +33,8 @@ pub(crate) struct LogStatus {
     pub(crate) log_end_offset: Offset,
     pub(crate) flushed_offset: Offset,
     pub(crate) size_bytes: u64,
+    /// Compaction may have taken tombstones below.
+    pub(crate) tombstones_gone_until: Offset,
     pub(crate) damage: Option<String>,
 }
 

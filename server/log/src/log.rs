@@ -90,6 +90,12 @@ impl Log {
         self.flushed_offset
     }
 
+    /// Tombstones below may be gone, none at or above is. Whoever keeps what the log's keys have come
+    /// to, applied up to an offset below this one, may have missed a deletion.
+    pub fn tombstones_gone_until(&self) -> Offset {
+        self.checkpoint.get().tombstones_gone_until
+    }
+
     /// Bytes of all segment files.
     pub fn size_bytes(&self) -> u64 {
         self.shared.view.load().size_bytes()

@@ -166,6 +166,7 @@ impl Log {
             checkpoint.log_start_offset = checkpoint.log_start_offset.min(end_offset);
             checkpoint.flushed_offset = checkpoint.flushed_offset.min(end_offset);
             checkpoint.compacted_until = checkpoint.compacted_until.min(end_offset);
+            checkpoint.tombstones_gone_until = checkpoint.tombstones_gone_until.min(end_offset);
         })?;
         let index = self.shared.files.path(&names::index(active.base_offset()));
         // Published before the files change, see [`Shared`](crate::view::Shared).

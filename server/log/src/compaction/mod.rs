@@ -175,9 +175,11 @@ impl CompactionTask {
                 return Err(error);
             }
         }
+        let tombstones_gone_until = rewrite.tombstones_gone_until();
         Ok(Compacted {
             rewritten: rewrite.finish()?,
             until,
+            tombstones_gone_until,
         })
     }
 }
@@ -188,6 +190,15 @@ impl CompactionTask {
 pub struct Compacted {
     rewritten: Vec<Rewritten>,
     until: Offset,
+    /// Below, tombstones may not be in it any more.
+    tombstones_gone_until: Offset,
+}
+
+impl Compacted {
+    /// Tombstones below are gone once it is installed; see [`Log::tombstones_gone_until`].
+    pub fn tombstones_gone_until(&self) -> Offset {
+        self.tombstones_gone_until
+    }
 }
 
 impl Log {
@@ -299,6 +310,12 @@ impl Log {
         sealed: Vec<Arc<Segment>>,
         compacted: &Compacted,
     ) -> Result<(), StorageFailure> {
+        // Known before it happens: a reader's memory of what was deleted is judged by it.
+        self.checkpoint.update(|checkpoint| {
+            checkpoint.tombstones_gone_until = checkpoint
+                .tombstones_gone_until
+                .max(compacted.tombstones_gone_until);
+        })?;
         let files = &self.shared.files;
         // Published before the files change, see [`Shared`](crate::view::Shared).
         self.shared.view.store(Arc::new(View {

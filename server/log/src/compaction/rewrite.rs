@@ -46,6 +46,7 @@ pub(super) struct Rewrite<'a> {
     segment_bytes: u64,
     output: Option<Output>,
     done: Vec<Rewritten>,
+    tombstones_gone_until: Offset,
 }
 
 /// A segment that is being written.
@@ -108,7 +109,13 @@ impl<'a> Rewrite<'a> {
             segment_bytes,
             output: None,
             done: Vec::new(),
+            tombstones_gone_until: 0,
         }
+    }
+
+    /// Below, tombstones may have been left out. It errs upwards: a segment counts as a whole.
+    pub(super) fn tombstones_gone_until(&self) -> Offset {
+        self.tombstones_gone_until
     }
 
     /// Rewrites the next segment, behind the ones before it if they fit together.
@@ -121,6 +128,10 @@ impl<'a> Rewrite<'a> {
         if self.keys.is_empty() && !expired {
             // Nothing in it can go.
             return self.finish_output();
+        }
+        if expired {
+            let end_offset = source.extent().end_offset;
+            self.tombstones_gone_until = self.tombstones_gone_until.max(end_offset);
         }
         let since_ms = self.tombstones_since(source, since_ms, expired);
         if let Some(mut output) = self.output.take() {

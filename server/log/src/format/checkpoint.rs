@@ -3,7 +3,7 @@
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 4 | magic `MCHK` |
-//! | 4 | 2 | format version, 1 |
+//! | 4 | 2 | format version, 2 |
 //! | 6 | 16 | topic id |
 //! | 22 | 4 | partition |
 //! | 26 | 2 | flags: bit 0 the log was closed, 1 a truncation is under way |
@@ -11,8 +11,9 @@
 //! | 36 | 8 | log start offset |
 //! | 44 | 8 | flushed offset: everything below it was durable |
 //! | 52 | 8 | compacted up to this offset |
-//! | 60 | 8 | the offset to truncate to (flag 1) |
-//! | 68 | 4 | CRC-32C of the above |
+//! | 60 | 8 | tombstones may be gone below this offset |
+//! | 68 | 8 | the offset to truncate to (flag 1) |
+//! | 76 | 4 | CRC-32C of the above |
 //!
 //! It is replaced as a whole (see `atomic_file`), so one that cannot be read is damage.
 
@@ -22,10 +23,10 @@ use super::{DecodeError, Decoder, Encoder};
 use crate::config::LogIdentity;
 
 /// The file's length.
-pub(crate) const CHECKPOINT_BYTES: usize = 72;
+pub(crate) const CHECKPOINT_BYTES: usize = 80;
 
 const MAGIC: [u8; 4] = *b"MCHK";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 const CLEAN_STOP: u16 = 1;
 const TRUNCATING: u16 = 1 << 1;
@@ -42,6 +43,8 @@ pub(crate) struct Checkpoint {
     pub(crate) flushed_offset: Offset,
     /// Below, every key has one record at most.
     pub(crate) compacted_until: Offset,
+    /// At and above, no tombstone has gone: whoever has applied everything below misses no deletion.
+    pub(crate) tombstones_gone_until: Offset,
     /// A truncation to this offset has begun and must be finished.
     pub(crate) truncating_to: Option<Offset>,
     /// The log was closed, and nothing was appended since.
@@ -59,6 +62,7 @@ impl Checkpoint {
             .u64(self.log_start_offset)
             .u64(self.flushed_offset)
             .u64(self.compacted_until)
+            .u64(self.tombstones_gone_until)
             .u64(self.truncating_to.unwrap_or_default())
             .seal()
     }
@@ -75,6 +79,7 @@ impl Checkpoint {
             log_start_offset: fields.u64()?,
             flushed_offset: fields.u64()?,
             compacted_until: fields.u64()?,
+            tombstones_gone_until: fields.u64()?,
             truncating_to: Some(fields.u64()?).filter(|_| flags & TRUNCATING != 0),
             clean_stop: flags & CLEAN_STOP != 0,
         };
@@ -93,11 +98,18 @@ mod tests {
         #[test]
         fn a_checkpoint_reads_back(
             (salt, log_start_offset, flushed_offset) in any::<(u64, u64, u64)>(),
-            (compacted_until, truncating_to, clean_stop) in any::<(u64, Option<u64>, bool)>(),
+            (compacted_until, tombstones_gone_until) in any::<(u64, u64)>(),
+            (truncating_to, clean_stop) in any::<(Option<u64>, bool)>(),
             (byte, bit) in (0..CHECKPOINT_BYTES, 0..8),
         ) {
             let checkpoint = Checkpoint {
-                salt, log_start_offset, flushed_offset, compacted_until, truncating_to, clean_stop,
+                salt,
+                log_start_offset,
+                flushed_offset,
+                compacted_until,
+                tombstones_gone_until,
+                truncating_to,
+                clean_stop,
             };
             let mut bytes = checkpoint.encode(&identity());
             prop_assert_eq!(bytes.len(), CHECKPOINT_BYTES);

@@ -301,6 +301,7 @@ fn new_checkpoint(salt: u64, log_start_offset: Offset) -> Checkpoint {
         log_start_offset,
         flushed_offset: log_start_offset,
         compacted_until: log_start_offset,
+        tombstones_gone_until: log_start_offset,
         truncating_to: None,
         clean_stop: false,
     }

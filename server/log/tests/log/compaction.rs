@@ -165,8 +165,16 @@ fn a_tombstone_goes_only_after_what_it_supersedes() {
     roll_all(&mut log);
     run_round(&mut log, NOW).expect("a round");
     assert_eq!(below(&log, 2), "1:a=-");
+    assert_eq!(log.tombstones_gone_until(), 0);
     run_round(&mut log, NOW).expect("a round");
     assert_eq!(below(&log, 2), "");
+    // Whoever has applied the first record alone would never hear of the deletion.
+    let gone_until = log.tombstones_gone_until();
+    assert!((2..=log.log_end_offset()).contains(&gone_until));
+    for seed in 0..5 {
+        let log = open_sound(&storage.crash(seed), &config);
+        assert_eq!(log.tombstones_gone_until(), gone_until);
+    }
 }
 
 #[test]
