@@ -48,7 +48,10 @@ mod producer;
 mod quota;
 mod stream;
 
-pub use admin::{Admin, AlterTopicBuilder, CreateTopicBuilder, PluginLogs, PluginLogsBuilder};
+pub use admin::{
+    Admin, AlterTopicBuilder, CreateTopicBuilder, PluginLogs, PluginLogsBuilder, PluginState,
+    PluginStateBuilder, StateItem,
+};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{ConsumedBatch, ConsumedRecord, Consumer, ConsumerBuilder, OutOfRange};
 pub use error::{Error, Result, StreamError};
@@ -67,6 +70,7 @@ pub use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailureAction, FailurePolicy,
     HoldBack, LogLevel, OutputSpec, PluginLogLine, WorkerDescription, WorkerLimits, WorkerState,
 };
+pub use millstream_protocol::api::state::StateOrigin;
 pub use millstream_protocol::api::topic::{
     Cleanup, Durability, PartitionDescription, TopicConfig, TopicDescription, TopicSelection,
 };

@@ -39,6 +39,10 @@ pub const MAX_FETCH_WAIT_MS: u32 = 60_000;
 /// The bytes of one WebAssembly component.
 pub const MAX_COMPONENT_BYTES: usize = 32 * MIB;
 
+/// Keys and values of one frame of a stream of state. A single entry fits, however large a worker's may
+/// be.
+pub const MAX_STATE_PAYLOAD_BYTES: usize = MIB + 1024;
+
 /// A topic's, group's, deployment's or member's name.
 pub const MAX_NAME_BYTES: usize = 249;
 

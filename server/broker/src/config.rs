@@ -32,6 +32,22 @@ pub const MEMBER_SILENCE_CHECK: Duration = Duration::from_millis(100);
 /// `relaxed` partitions is flushed.
 pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long a change of a worker's state may be missing in its file, when there is one. It is far
+/// less than compaction keeps tombstones: a file that lacks one is not used again.
+pub const STATE_FLUSH_AGE: Duration = Duration::from_secs(600);
+
+/// How often a worker without anything to do looks whether its state is to be written.
+pub const STATE_FLUSH_CHECK: Duration = Duration::from_secs(5);
+
+/// The journal that a worker may have written since its state was, bytes: a start reads it again.
+pub const STATE_FLUSH_JOURNAL_BYTES: u64 = 1 << 30;
+
+/// Readers of workers' state at the same time; a further one waits.
+pub const MAX_STATE_READERS: usize = 4;
+
+/// How long a reader of a worker's state may leave a frame unread.
+pub const STATE_READER_STALL_LIMIT: Duration = Duration::from_secs(60);
+
 /// How long a stopping broker waits for requests under way.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -54,6 +70,9 @@ pub struct BrokerConfig {
     /// Bytes of recently appended batches kept in memory for consumers at the tail, over all
     /// partitions.
     pub tail_cache_bytes: usize,
+    /// Changes of one worker's state that are kept in memory before they are written to its file,
+    /// bytes.
+    pub state_overlay_bytes: usize,
 }
 
 impl BrokerConfig {
@@ -66,6 +85,7 @@ impl BrokerConfig {
             transport: TransportConfig::server(),
             worker_threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
             tail_cache_bytes: 64 << 20,
+            state_overlay_bytes: millstream_state::limits::DEFAULT_OVERLAY_BYTES,
         }
     }
 }

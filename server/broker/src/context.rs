@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) deployments: Arc<Deployments>,
     /// Components that may be received at once.
     pub(crate) uploads: Semaphore,
+    /// Readers of workers' state that are served at once.
+    pub(crate) state_readers: Semaphore,
     /// Bytes of produced batches that may wait for their acknowledgement.
     pub(crate) staged_bytes: Arc<Semaphore>,
 }

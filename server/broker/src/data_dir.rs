@@ -5,6 +5,7 @@
 //! lock                               held while a broker runs; contains its process id
 //! topics/<topic id>/<partition>/     one partition's log
 //! artefacts/<sha-256>.wasm           deployed components
+//! state/<topic id>/<partition>.redb  a worker's state, by its journal: made again when it is gone
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The version of the layout this broker writes and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 const IDENTITY_FILE: &str = "broker.toml";
 const LOCK_FILE: &str = "lock";
@@ -99,7 +100,7 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => create_identity(root, &path)?,
             Err(error) => return Err(at(&path)(error)),
         };
-        for folder in ["topics", "artefacts"] {
+        for folder in ["topics", "artefacts", "state"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(at(&folder))?;
         }
@@ -129,6 +130,11 @@ impl DataDir {
     /// Where one partition's log lives.
     pub fn partition(&self, id: TopicPartition) -> PathBuf {
         self.topic(id.topic_id).join(id.partition.to_string())
+    }
+
+    /// Where the state of workers lives. What is there can be made again from their journals.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("state")
     }
 
     /// Where deployed components live.

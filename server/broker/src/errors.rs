@@ -9,6 +9,7 @@ use millstream_protocol::{
     ErrorCode, FIRST_WORKER_PRODUCER_ID, Offset, PartitionIndex, TopicPartition, WireError,
 };
 use millstream_runtime::RefusedError;
+use millstream_state::StateError;
 use tokio::task::JoinError;
 
 use crate::config::UPLOAD_LIMIT;
@@ -145,6 +146,10 @@ pub(crate) fn from_read(partition: &Partition, error: &ReadError) -> WireError {
         ReadError::Storage(_) => ErrorCode::StorageFailed,
     };
     WireError::new(code, format!("cannot read {}: {error}", partition.name()))
+}
+
+pub(crate) fn from_state(error: &StateError) -> WireError {
+    WireError::new(ErrorCode::StorageFailed, error.to_string())
 }
 
 pub(crate) fn owned_by_deployment(group: &str) -> WireError {

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use millstream_protocol::api::topic::{Cleanup, Durability, TopicConfig};
 use millstream_protocol::batch::{BatchBuilder, Compression, RecordBatch};
 use millstream_protocol::limits::MAX_BATCH_BYTES;
-use millstream_protocol::{ErrorCode, TimestampMs, TopicId, TopicPartition, WireError};
+use millstream_protocol::{ErrorCode, Offset, TimestampMs, TopicId, TopicPartition, WireError};
 use uuid::Uuid;
 
 use crate::errors;
@@ -99,13 +99,23 @@ pub(crate) fn replay<E: From<WireError>>(
 }
 
 /// Reads a whole partition from its start, batch by batch. It may block on the disk.
-pub(crate) fn each_batch<E: From<WireError>>(
+fn each_batch<E: From<WireError>>(
     partition: &Partition,
-    mut each: impl FnMut(&RecordBatch) -> Result<(), E>,
+    each: impl FnMut(&RecordBatch) -> Result<(), E>,
 ) -> Result<(), E> {
+    each_batch_from(partition, 0, each).map(drop)
+}
+
+/// Reads a partition from the batch that contains `offset`, or from its start. Returns where what was
+/// read ends. It may block on the disk.
+pub(crate) fn each_batch_from<E: From<WireError>>(
+    partition: &Partition,
+    offset: Offset,
+    mut each: impl FnMut(&RecordBatch) -> Result<(), E>,
+) -> Result<Offset, E> {
     let visible = partition.visible();
     let reader = partition.reader();
-    let mut offset = visible.log_start_offset;
+    let mut offset = offset.max(visible.log_start_offset);
     while offset < visible.high_watermark {
         let read = reader.read_blocking(offset, REPLAY_BYTES)?;
         for bytes in read.batches {
@@ -117,5 +127,5 @@ pub(crate) fn each_batch<E: From<WireError>>(
         }
         offset = read.next_offset;
     }
-    Ok(())
+    Ok(visible.high_watermark)
 }

@@ -148,6 +148,7 @@ impl Broker {
             groups,
             deployments,
             uploads: Semaphore::new(config::MAX_UPLOADS),
+            state_readers: Semaphore::new(config::MAX_STATE_READERS),
             staged_bytes: Arc::new(Semaphore::new(config::MAX_STAGED_PRODUCE_BYTES)),
         });
         let run = tokio::spawn(run(listener, context, writer, faulty, phases));

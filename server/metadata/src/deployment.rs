@@ -266,11 +266,13 @@ fn check_worker_limits(limits: &WorkerLimits, budget: &WorkerBudget) -> Result<(
         0,
         budget.log_lines_per_second.into(),
     );
+    let state = (limits.state_bytes, 0, budget.state_bytes);
     for (what, (given, min, max)) in [
         ("memory_bytes", memory),
         ("deadline_ms", deadline),
         ("outputs_per_record", outputs),
         ("log_lines_per_second", lines),
+        ("state_bytes", state),
     ] {
         OutOfRange::check(what, given, min, max)?;
     }

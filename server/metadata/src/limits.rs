@@ -98,6 +98,8 @@ pub struct WorkerBudget {
     pub outputs_per_record: u32,
     /// Log lines in a second. Default 10,000.
     pub log_lines_per_second: u32,
+    /// What its guest may remember, bytes. Default 64 GiB.
+    pub state_bytes: u64,
 }
 
 impl Default for Limits {
@@ -119,6 +121,7 @@ impl Default for WorkerBudget {
             deadline_ms: 60_000,
             outputs_per_record: 100_000,
             log_lines_per_second: 10_000,
+            state_bytes: 64 << 30,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! State that is kept in memory.
+//! State that is kept in memory: of a plugin that runs without a broker.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 
 use crate::state::{StateChanges, StateReadError, StateReader, StateVisitor, scan_start};
 
-/// All of one worker's state, keys and values, bytes.
+/// All of such a state, keys and values, bytes.
 pub const MAX_STATE_BYTES: usize = 256 << 20;
 
 /// What an entry counts beside its key and its value, bytes.

@@ -8,7 +8,10 @@ use millstream_protocol::{Offset, ProducerId, TimestampMs, TopicPartition};
 use crate::commit::{Commit, Sending};
 use crate::limits::MAX_UNSETTLED_COMMITS;
 use crate::parked::ParkedRecords;
-use crate::record::{Entry, Position, decode_outputs};
+use crate::record::{
+    Entry, Position, decode_outputs, encode_parked, encode_timer, parked_key, position_key,
+    sequence_key, timer_key,
+};
 use crate::timers::Timers;
 
 /// Why a journal cannot be read back.
@@ -74,6 +77,25 @@ impl Journal {
     /// The records that wait to be tried again.
     pub fn parked(&self) -> &ParkedRecords {
         &self.parked
+    }
+
+    /// What it says, as the records that would say it: all but outputs and state. Read into a
+    /// [`Recovery`] before the records that have come since, and those of the
+    /// [unsettled](Self::unsettled) commits, it spares the reading of all before.
+    pub fn records(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let sequences = self.sequences.iter();
+        let sequences = sequences
+            .map(|(target, sequence)| (sequence_key(target), sequence.to_be_bytes().to_vec()));
+        let parked = self.parked.iter();
+        let parked = parked.map(|parked| (parked_key(parked.offset), encode_parked(parked)));
+        let timers = self.timers.iter();
+        let timers = timers.map(|timer| (timer_key(&timer.id()), encode_timer(timer)));
+        let position = (position_key(), self.position.encode());
+        std::iter::once(position)
+            .chain(sequences)
+            .chain(parked)
+            .chain(timers)
+            .collect()
     }
 
     /// Whether another commit may be made before an older one is settled.
@@ -210,13 +232,15 @@ impl Recovery {
             let outputs = decode_outputs(Bytes::from(pieces.bytes.concat()))?;
             sendings.push(Sending { commit, outputs });
         }
-        let journal = Journal {
+        let mut journal = Journal {
             position,
             sequences: self.sequences,
             unsettled: sendings.iter().map(|sending| sending.commit).collect(),
             parked: self.parked,
             timers: self.timers,
         };
+        // A commit whose outputs are not asked for is settled, whatever its successors knew.
+        journal.look_for_settled();
         Ok(Some((journal, sendings)))
     }
 }

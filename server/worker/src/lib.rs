@@ -19,7 +19,8 @@
 //! # The contract with the shell
 //!
 //! 1. On a start it reads the journal from its beginning into a [`Recovery`], which gives the
-//!    [`Journal`] and the [`Sending`]s that may not have arrived. It sends these first.
+//!    [`Journal`] and the [`Sending`]s that may not have arrived. It sends these first. If it has kept
+//!    [`Journal::records`] of some moment elsewhere, it reads these and what has come since.
 //! 2. For every turn it fills a [`CommitBuilder`], appends [`Commit::batch`] to the journal, and
 //!    when that is acknowledged tells [`Journal::committed`], which gives the [`Sending`]. It sends
 //!    it, and tells [`Journal::settled`] when all of it is acknowledged.

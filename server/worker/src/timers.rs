@@ -94,6 +94,10 @@ impl Timers {
         self.by_wall_time.first().map(|(due_ms, _)| *due_ms)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Timer> {
+        self.timers.values()
+    }
+
     pub(crate) fn contains(&self, id: &TimerId) -> bool {
         self.timers.contains_key(id)
     }

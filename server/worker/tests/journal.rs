@@ -43,10 +43,17 @@ fn parked(offset: Offset) -> ParkedRecord {
     }
 }
 
+/// What a journal said at some moment: records, keys and values.
+type Known = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What survives a crash: the journal's batches, and the logs that outputs go to.
 #[derive(Default)]
 struct World {
-    journal: Vec<Bytes>,
+    /// By their number.
+    journal: Vec<(u64, Bytes)>,
+    batches: u64,
+    /// What the journal said at some moment, and the first batch to be read behind it.
+    checkpoint: Option<(u64, Known)>,
     outputs: BTreeMap<TopicPartition, Vec<String>>,
     /// The last sequence that each log has.
     last: HashMap<TopicPartition, u32>,
@@ -72,10 +79,17 @@ impl World {
         }
     }
 
+    /// Adds a batch to the journal. Returns its number.
+    fn commit(&mut self, batch: Bytes) -> u64 {
+        self.batches += 1;
+        self.journal.push((self.batches, batch));
+        self.batches
+    }
+
     /// Takes away what later records of the same key supersede, below `batches`.
     fn compact(&mut self, batches: usize) {
         let mut newest = HashMap::new();
-        for (number, batch) in self.journal.iter().enumerate() {
+        for (number, (_, batch)) in self.journal.iter().enumerate() {
             for record in RecordBatch::parse(batch.clone())
                 .unwrap()
                 .records()
@@ -86,19 +100,23 @@ impl World {
             }
         }
         let mut compacted = Vec::new();
-        for (number, bytes) in self.journal.iter().enumerate() {
+        for (number, (batch_number, bytes)) in self.journal.iter().enumerate() {
             let batch = RecordBatch::parse(bytes.clone()).unwrap();
             let kept = millstream_protocol::batch::retain(&batch, |record| {
                 number >= batches || newest[record.key.unwrap()] == number
             });
-            compacted.extend(kept.unwrap());
+            compacted.extend(kept.unwrap().map(|kept| (*batch_number, kept)));
         }
         self.journal = compacted;
     }
 
     fn recover(&self) -> (Journal, Vec<Sending>) {
         let mut recovery = Recovery::default();
-        for batch in &self.journal {
+        let (from, known) = self.checkpoint.clone().unwrap_or_default();
+        for (key, value) in known {
+            recovery.record(key.into(), Some(value.into())).unwrap();
+        }
+        for (_, batch) in self.journal.iter().filter(|(number, _)| *number >= from) {
             let records = RecordBatch::parse(batch.clone())
                 .unwrap()
                 .records()
@@ -123,6 +141,8 @@ struct Turn {
     release: bool,
     /// Of these keys, those with a time are set and the others cancelled.
     timers: Vec<(u8, Option<i64>)>,
+    /// Afterwards, what the journal says is kept elsewhere too.
+    checkpoint: bool,
     fate: Fate,
 }
 
@@ -158,13 +178,15 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         any::<bool>(),
         any::<bool>(),
         proptest::collection::vec((0..4_u8, proptest::option::of(0..50_i64)), 0..3),
+        proptest::bool::weighted(0.2),
         fate(),
     );
-    let turn = turn.prop_map(|(emits, park, release, timers, fate)| Turn {
+    let turn = turn.prop_map(|(emits, park, release, timers, checkpoint, fate)| Turn {
         emits,
         park,
         release,
         timers,
+        checkpoint,
         fate,
     });
     proptest::collection::vec(turn, 0..40)
@@ -181,6 +203,7 @@ proptest! {
         let mut expected_timers: BTreeMap<u8, i64> = BTreeMap::new();
         let (mut journal, _) = world.recover();
         let mut waiting: Vec<Sending> = Vec::new();
+        let mut batch_of: HashMap<u64, u64> = HashMap::new();
         for (number, turn) in turns.iter().enumerate() {
             let mut crash = false;
             if !journal.has_room() {
@@ -220,7 +243,7 @@ proptest! {
             if matches!(turn.fate, Fate::CrashBeforeCommit) {
                 crash = true;
             } else {
-                world.journal.push(commit.batch.clone().freeze());
+                let batch = world.commit(commit.batch.clone().freeze());
                 for (target, values) in outputs {
                     expected.entry(target).or_default().extend(values);
                 }
@@ -236,7 +259,9 @@ proptest! {
                         None => expected_timers.remove(key),
                     };
                 }
-                waiting.push(journal.committed(commit));
+                let sending = journal.committed(commit);
+                batch_of.insert(sending.commit, batch);
+                waiting.push(sending);
             }
             let (sent, noted) = match turn.fate {
                 Fate::Goes => (usize::MAX, true),
@@ -258,6 +283,12 @@ proptest! {
                 for sending in waiting.drain(..).filter(|_| noted) {
                     journal.settled(sending.commit);
                 }
+            }
+            if turn.checkpoint && !crash {
+                let sending = waiting.iter().filter(|sending| !sending.outputs.is_empty());
+                let oldest = sending.map(|sending| batch_of[&sending.commit]).min();
+                let from = oldest.unwrap_or(world.batches + 1);
+                world.checkpoint = Some((from, journal.records()));
             }
             if crash {
                 let sendings;
@@ -304,7 +335,7 @@ fn outputs_of_several_megabytes_come_back() {
             .unwrap();
     }
     let commit = builder.finish().unwrap();
-    world.journal.push(commit.batch.clone().freeze());
+    world.commit(commit.batch.clone().freeze());
     let sent = journal.committed(commit);
     let (_, again) = world.recover();
     assert_eq!(again, [sent]);

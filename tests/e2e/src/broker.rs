@@ -31,6 +31,8 @@ pub struct Broker {
     port: Port,
     /// What stands in front of the program's name, if anything.
     wrapper: Vec<OsString>,
+    /// What it is told beside the usual.
+    options: Vec<OsString>,
     folder: TempDir,
 }
 
@@ -47,9 +49,19 @@ impl Broker {
         Self::start_within(|_| Vec::new())
     }
 
+    /// The same, with more options of `millstream dev`.
+    pub fn start_with<S: Into<OsString>>(options: impl IntoIterator<Item = S>) -> Self {
+        let options = options.into_iter().map(Into::into).collect();
+        Self::launch_first(|_| Vec::new(), options)
+    }
+
     /// Starts it by another program, which is given the broker's command line behind its own:
     /// `wrapper` makes that of the directory with the broker's own data.
     pub fn start_within(wrapper: impl FnOnce(&Path) -> Vec<OsString>) -> Self {
+        Self::launch_first(wrapper, Vec::new())
+    }
+
+    fn launch_first(wrapper: impl FnOnce(&Path) -> Vec<OsString>, options: Vec<OsString>) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("millstream-e2e-")
             .tempdir()
@@ -58,6 +70,7 @@ impl Broker {
             process: None,
             port: Port::reserve(),
             wrapper: Vec::new(),
+            options,
             folder,
         };
         fs::create_dir_all(broker.broker_dir()).expect("a folder for the broker");
@@ -110,6 +123,7 @@ impl Broker {
             .args(["--listen", &self.address()])
             // It ends with this process, however that ends.
             .arg("--until-stdin-closes")
+            .args(&self.options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log.expect("a file for the broker's log"));

@@ -172,7 +172,7 @@ fn plugins_are_told_to_programs() {
     has_keys(&described, keys);
     has_keys(
         &described["limits"],
-        "memory_bytes deadline_ms outputs_per_record log_lines_per_second",
+        "memory_bytes deadline_ms outputs_per_record log_lines_per_second state_bytes",
     );
     has_keys(
         &described["workers"][1],

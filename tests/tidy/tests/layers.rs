@@ -24,6 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["millstream-protocol", "millstream-transport"],
     ),
     ("millstream-runtime", &["millstream-protocol"]),
+    ("millstream-state", &["millstream-protocol"]),
     // L3
     (
         "millstream-broker",
@@ -33,6 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "millstream-metadata",
             "millstream-protocol",
             "millstream-runtime",
+            "millstream-state",
             "millstream-transport",
             "millstream-worker",
         ],
@@ -66,7 +68,7 @@ const ONE_IMPORTER: &[(&str, &str)] = &[
     ("wasmtime-wasi", "millstream-runtime"),
     ("memmap2", "millstream-log"),
     ("openraft", "millstream-consensus"),
-    ("redb", "millstream-metadata"),
+    ("redb", "millstream-state"),
 ];
 
 /// Cores: no executor, no network, no clock, no randomness, not even each other.

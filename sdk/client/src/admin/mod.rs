@@ -2,9 +2,11 @@
 
 mod groups;
 mod plugins;
+mod state;
 mod topics;
 
 pub use plugins::{PluginLogs, PluginLogsBuilder};
+pub use state::{PluginState, PluginStateBuilder, StateItem};
 pub use topics::{AlterTopicBuilder, CreateTopicBuilder};
 
 use std::future::Future;

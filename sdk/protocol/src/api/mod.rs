@@ -13,6 +13,7 @@ pub mod hello;
 pub mod offsets;
 pub mod plugin;
 pub mod produce;
+pub mod state;
 pub mod topic;
 
 use serde::de::DeserializeOwned;
@@ -103,6 +104,8 @@ pub enum Request {
     ResumeDeployment(plugin::ResumeDeployment),
     /// Hands dead letters back to the workers that they came from.
     RetryDeadLetters(plugin::RetryDeadLetters),
+    /// Streaming: what a deployment's workers remember.
+    OpenState(state::OpenState),
 }
 
 /// A request that is answered by exactly one frame.

@@ -164,6 +164,8 @@ pub struct WorkerLimits {
     pub outputs_per_record: u32,
     /// Log lines in a second; what is above is counted and dropped.
     pub log_lines_per_second: u32,
+    /// What its guest may remember, bytes: keys and values, and 64 for each entry.
+    pub state_bytes: u64,
 }
 
 impl Default for WorkerLimits {
@@ -173,6 +175,7 @@ impl Default for WorkerLimits {
             deadline_ms: 1_000,
             outputs_per_record: 1_000,
             log_lines_per_second: 100,
+            state_bytes: 4 << 30,
         }
     }
 }

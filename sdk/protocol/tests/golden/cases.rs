@@ -25,6 +25,9 @@ use millstream_protocol::api::plugin::{
 use millstream_protocol::api::produce::{
     InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened, ProducerIdentity,
 };
+use millstream_protocol::api::state::{
+    OpenState, StateEntrySize, StateFrame, StateOrigin, StateQuery,
+};
 use millstream_protocol::api::topic::{
     AlterTopic, Cleanup, CreateTopic, DeleteTopic, DescribeTopics, DescribeTopicsResponse,
     Durability, PartitionDescription, TopicConfig, TopicDescription, TopicSelection,
@@ -278,7 +281,23 @@ fn plugin_requests() -> Vec<Case> {
                 before: 1_000,
             },
         ),
+        case(
+            "request/open-state",
+            RequestFrame::from_client(Request::OpenState(open_state())),
+        ),
     ]
+}
+
+fn open_state() -> OpenState {
+    OpenState {
+        name: text("filter"),
+        topic: Some(text("orders")),
+        partition: Some(3),
+        query: StateQuery::Prefix {
+            prefix: b"a/".to_vec(),
+            limit: 1_000,
+        },
+    }
 }
 
 /// What goes over a stream after its opening.
@@ -312,6 +331,22 @@ fn streams() -> Vec<Case> {
         ),
         case("fetch/fetched", fetched),
         case("plugin-log/line", log_line()),
+        case("state/key", StateQuery::Key(b"a/1".to_vec())),
+        case(
+            "state/worker",
+            StateFrame::Worker(StateOrigin {
+                topic: text("orders"),
+                partition: 3,
+                offset: 1_000,
+            }),
+        ),
+        case(
+            "state/entries",
+            StateFrame::Entries(vec![StateEntrySize {
+                key_bytes: 3,
+                value_bytes: 300,
+            }]),
+        ),
     ];
     all.extend(group_stream());
     all
@@ -664,6 +699,7 @@ fn spec() -> DeploymentSpec {
             deadline_ms: 1_000,
             outputs_per_record: 2_000,
             log_lines_per_second: 100,
+            state_bytes: 4 << 30,
         },
         delivery: DeliveryGuarantee::ExactlyOnce,
         on_failure: FailurePolicy {

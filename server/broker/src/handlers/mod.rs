@@ -6,6 +6,7 @@ pub(crate) mod hello;
 pub(crate) mod offsets;
 pub(crate) mod plugin;
 pub(crate) mod produce;
+pub(crate) mod state;
 pub(crate) mod topic;
 
 use bytes::Bytes;
@@ -149,6 +150,7 @@ async fn answer(
                 .await
         }
         Request::OpenPluginLogs(request) => plugin::logs(context, request, reply.0).await,
+        Request::OpenState(request) => state::open(context, request, reply.0).await,
     }
 }
 

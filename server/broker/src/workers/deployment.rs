@@ -18,6 +18,7 @@ use millstream_protocol::api::plugin::{
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic, Durability};
 use millstream_protocol::{ErrorCode, Offset, PartitionIndex, TopicId, TopicPartition, WireError};
 use millstream_runtime::{Plugin, StateReader, WorkerSetup};
+use millstream_state::{States, Store};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
 use uuid::Uuid;
@@ -47,6 +48,10 @@ pub(crate) struct Shared {
     pub(crate) logs: Arc<DeploymentLogs>,
     /// Turns that may run at the same time on this broker, over all deployments.
     pub(crate) slots: Arc<Semaphore>,
+    /// What all workers' guests remember.
+    pub(crate) states: Arc<States>,
+    /// Workers that may read their journals back at the same time: it takes memory.
+    pub(crate) loads: Arc<Semaphore>,
     pub(crate) groups: Arc<Groups>,
     pub(crate) partitions: Arc<Registry>,
     pub(crate) controller: Arc<Controller>,
@@ -217,6 +222,15 @@ impl RunningDeployment {
             .values()
             .map(RunningWorker::describe)
             .collect()
+    }
+
+    /// What the guests of its workers remember, by partition; `None` for one that is being read back.
+    pub(crate) fn stores(&self) -> Vec<(NamedPartition, Option<Arc<Store>>)> {
+        let workers = self.workers.lock();
+        let stores = workers
+            .iter()
+            .map(|(at, worker)| (at.clone(), worker.store()));
+        stores.collect()
     }
 
     /// The way to the worker at a partition.

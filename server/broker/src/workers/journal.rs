@@ -3,25 +3,23 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use millstream_protocol::api::topic::{Cleanup, Durability, TopicConfig};
-use millstream_protocol::batch::RecordBatch;
+use millstream_protocol::batch::BatchHeader;
 use millstream_protocol::limits::MAX_BATCH_BYTES;
 use millstream_protocol::{
     ErrorCode, FIRST_WORKER_PRODUCER_ID, Offset, TimestampMs, TopicId, WireError,
 };
-use millstream_runtime::MemoryState;
-use millstream_worker::{
-    Commit, CommitBuilder, CommitError, Journal, JournalError, Recovery, Sending,
-};
+use millstream_state::{StandsFor, States, Store};
+use millstream_worker::{Commit, CommitBuilder, CommitError, Journal, Sending};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::controller::Controller;
 use crate::errors;
-use crate::internal;
 use crate::partition::{AckSink, AppendResult, Partition, StagedBatch};
 use crate::registry::Registry;
+use crate::workers::state::read_back;
 use millstream_metadata::DeploymentId;
 
 /// What the names of the topics begin with in which journals lie.
@@ -59,6 +57,8 @@ pub(crate) fn refused(error: &CommitError) -> WireError {
 /// A commit whose outputs are on their way.
 struct OnTheWay {
     commit: u64,
+    /// Where it lies in the journal, or before that.
+    journal_offset: Offset,
     /// The next input offset before it.
     offset: Offset,
     /// Parked records that are done with it.
@@ -72,22 +72,27 @@ pub(crate) struct WorkerJournal {
     partitions: Arc<Registry>,
     journal: Journal,
     on_the_way: VecDeque<OnTheWay>,
+    /// Where the partition ends.
+    end_offset: Offset,
+    /// Bytes of commits since it was opened.
+    appended_bytes: u64,
 }
 
 impl WorkerJournal {
-    /// Reads a journal back, its guest's state into `state`, and sends what may not have arrived.
-    /// A new one begins at `start`.
+    /// Reads a journal back, with its guest's state, and sends what may not have arrived. A new one
+    /// begins at `start`.
     pub(crate) async fn open(
         partition: Partition,
         partitions: Arc<Registry>,
         controller: &Controller,
-        state: Arc<MemoryState>,
+        (states, limit_bytes): (Arc<States>, u64),
         start: Offset,
-    ) -> Result<Self, WireError> {
+    ) -> Result<(Self, Store), WireError> {
         let reading = partition.clone();
-        let recovered = tokio::task::spawn_blocking(move || read(&reading, &state));
-        let recovered = recovered.await.map_err(errors::from_join)??;
-        let (journal, sendings) = match recovered {
+        let read = move || read_back(&states, &reading, limit_bytes, start);
+        let read = tokio::task::spawn_blocking(read).await;
+        let read = read.map_err(errors::from_join)??;
+        let (journal, sendings) = match read.journal {
             Some(recovered) => recovered,
             None => {
                 let id = FIRST_WORKER_PRODUCER_ID | controller.next_producer_id().await?;
@@ -99,16 +104,37 @@ impl WorkerJournal {
             partitions,
             journal,
             on_the_way: VecDeque::new(),
+            end_offset: read.end_offset,
+            appended_bytes: 0,
         };
         for sending in sendings {
-            opened.send(sending, start, 0)?;
+            opened.send(sending, read.replayed_from, (start, 0))?;
         }
-        Ok(opened)
+        Ok((opened, read.store))
     }
 
     /// What it says.
     pub(crate) fn core(&self) -> &Journal {
         &self.journal
+    }
+
+    /// The moment that the guest's state is that of when all commits are in it.
+    pub(crate) fn stands_for(&self) -> StandsFor {
+        StandsFor {
+            journal_offset: self.end_offset,
+            input_offset: self.journal.next_offset(),
+        }
+    }
+
+    /// From where on the journal holds all outputs that may not have arrived.
+    pub(crate) fn replay_from(&self) -> Offset {
+        let oldest = self.on_the_way.front();
+        oldest.map_or(self.end_offset, |oldest| oldest.journal_offset)
+    }
+
+    /// Bytes of commits since it was opened.
+    pub(crate) fn appended_bytes(&self) -> u64 {
+        self.appended_bytes
     }
 
     /// The next commit.
@@ -120,13 +146,17 @@ impl WorkerJournal {
     pub(crate) async fn append(&mut self, commit: Commit) -> Result<(), WireError> {
         let mut commit = commit;
         let batch = std::mem::take(&mut commit.batch);
-        self.partition.append_and_wait(batch).await?;
+        let header = BatchHeader::parse(&batch).map_err(errors::from_batch)?;
+        let batch_bytes = batch.len() as u64;
+        let appended = self.partition.append_and_wait(batch).await?;
+        self.end_offset = appended.base_offset + u64::from(header.record_count);
+        self.appended_bytes += batch_bytes;
         let (offset, released) = (self.journal.next_offset(), commit.released());
         let sending = self.journal.committed(commit);
         if sending.outputs.is_empty() {
             return Ok(());
         }
-        self.send(sending, offset, released)
+        self.send(sending, appended.base_offset, (offset, released))
     }
 
     /// The next input offset of which all outputs have arrived.
@@ -197,7 +227,12 @@ impl WorkerJournal {
         Ok(())
     }
 
-    fn send(&mut self, sending: Sending, offset: Offset, released: usize) -> Result<(), WireError> {
+    fn send(
+        &mut self,
+        sending: Sending,
+        journal_offset: Offset,
+        (offset, released): (Offset, usize),
+    ) -> Result<(), WireError> {
         let mut acks = Vec::with_capacity(sending.outputs.len());
         for output in sending.outputs {
             // An output topic that was deleted takes what was meant for it along.
@@ -212,37 +247,11 @@ impl WorkerJournal {
         }
         self.on_the_way.push_back(OnTheWay {
             commit: sending.commit,
+            journal_offset,
             offset,
             released,
             acks,
         });
         Ok(())
     }
-}
-
-fn read(
-    partition: &Partition,
-    state: &MemoryState,
-) -> Result<Option<(Journal, Vec<Sending>)>, WireError> {
-    let unreadable = |error: JournalError| {
-        WireError::new(
-            ErrorCode::PartitionDamaged,
-            format!("{}: {error}", partition.name()),
-        )
-    };
-    state.clear();
-    let mut recovery = Recovery::default();
-    internal::each_batch(partition, |batch: &RecordBatch| {
-        let records = batch.records().map_err(errors::from_batch)?;
-        for record in records.into_owned() {
-            let (_, record) = record.map_err(errors::from_batch)?;
-            let key: Bytes = record.key.unwrap_or_default();
-            let of_state = recovery.record(key, record.value).map_err(unreadable)?;
-            if let Some((key, value)) = of_state {
-                state.set(key.into(), value.map(Into::into));
-            }
-        }
-        Ok::<_, WireError>(())
-    })?;
-    recovery.finish().map_err(unreadable)
 }

@@ -11,6 +11,7 @@ mod progress;
 mod retry;
 mod settle;
 mod spell;
+mod state;
 mod turn;
 mod worker;
 
@@ -24,8 +25,9 @@ use millstream_metadata::{
 };
 use millstream_protocol::api::plugin::{DeploymentDescription, DeploymentSpec, FailureAction};
 use millstream_protocol::api::topic::{CreateTopic, Durability, TopicConfig};
-use millstream_protocol::{ErrorCode, TopicId, TopicPartition, WireError};
+use millstream_protocol::{ErrorCode, PartitionIndex, TopicId, TopicPartition, WireError};
 use millstream_runtime::{EmptyState, Plugin, Runtime, RuntimeConfig, digest};
+use millstream_state::{StateConfig, States, Store};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -51,6 +53,8 @@ pub(crate) struct Deployments {
     runtime: OnceLock<Arc<Runtime>>,
     running: Mutex<BTreeMap<String, RunningDeployment>>,
     slots: Arc<Semaphore>,
+    states: Arc<States>,
+    loads: Arc<Semaphore>,
     controller: Arc<Controller>,
     groups: Arc<Groups>,
     partitions: Arc<Registry>,
@@ -68,16 +72,24 @@ impl Deployments {
         groups: Arc<Groups>,
         partitions: Arc<Registry>,
     ) -> Arc<Self> {
+        let state_config = StateConfig {
+            overlay_bytes: config.state_overlay_bytes,
+            ..StateConfig::default()
+        };
+        let states = States::new(data_dir.state(), state_config);
         let deployments = Arc::new(Self {
             artefacts: Arc::new(Artefacts::new(data_dir.artefacts())),
             runtime: OnceLock::new(),
             running: Mutex::default(),
             slots: Arc::new(Semaphore::new(config.worker_threads.max(1))),
+            states,
+            loads: Arc::new(Semaphore::new(config.worker_threads.max(1))),
             controller,
             groups,
             partitions,
             change: tokio::sync::Mutex::default(),
         });
+        deployments.forget_lost_states();
         let known: Vec<Deployment> = deployments
             .controller
             .image()
@@ -238,6 +250,34 @@ impl Deployments {
         Err(errors::unknown_deployment(name))
     }
 
+    /// What the guests of a deployment's workers remember, of those that are `wanted`.
+    pub(crate) fn stores(
+        &self,
+        name: &str,
+        wanted: impl Fn(&str, PartitionIndex) -> bool,
+    ) -> Result<Vec<(String, PartitionIndex, Arc<Store>)>, WireError> {
+        let stores = self.running.lock().get(name).map(RunningDeployment::stores);
+        if stores.is_none() && !self.exists(name) {
+            return Err(errors::unknown_deployment(name));
+        }
+        let stores = stores.unwrap_or_default().into_iter();
+        let stores = stores.filter(|(at, _)| wanted(&at.topic, at.partition));
+        let stores = stores.map(|(at, store)| match store {
+            Some(store) => Ok((at.topic, at.partition, store)),
+            None => Err(not_ready(format!(
+                "the worker of {name} at {}-{} does not have its state yet",
+                at.topic, at.partition
+            ))),
+        });
+        let stores: Vec<_> = stores.collect::<Result<_, _>>()?;
+        if stores.is_empty() {
+            return Err(not_ready(format!(
+                "deployment {name} has no such worker now"
+            )));
+        }
+        Ok(stores)
+    }
+
     pub(crate) fn worker_count(&self) -> usize {
         self.running
             .lock()
@@ -337,6 +377,15 @@ impl Deployments {
         self.controller.execute(create).await.map(drop)
     }
 
+    /// Removes the state of deployments that went while it could not be removed.
+    fn forget_lost_states(&self) {
+        let image = self.controller.image();
+        let known = |topic_id| image.topic_by_id(topic_id).is_some();
+        if let Err(error) = self.states.retain(known) {
+            tracing::warn!(%error, "the state of removed deployments remains on disk");
+        }
+    }
+
     async fn remove_journals(&self, deployment_id: DeploymentId) -> Result<(), WireError> {
         let image = self.controller.image();
         let journals = image
@@ -348,6 +397,9 @@ impl Deployments {
                 actor: Actor::Broker,
             };
             self.controller.execute(delete).await?;
+            if let Err(error) = self.states.remove(topic.topic_id) {
+                tracing::warn!(%error, "the state of a removed deployment remains on disk");
+            }
         }
         Ok(())
     }
@@ -384,6 +436,8 @@ impl Deployments {
             dead_letters,
             logs,
             slots: Arc::clone(&self.slots),
+            states: Arc::clone(&self.states),
+            loads: Arc::clone(&self.loads),
             groups: Arc::clone(&self.groups),
             partitions: Arc::clone(&self.partitions),
             controller: Arc::clone(&self.controller),
@@ -425,4 +479,8 @@ impl Deployments {
                 .unwrap_or_default(),
         }
     }
+}
+
+fn not_ready(message: String) -> WireError {
+    WireError::new(ErrorCode::NotReady, message)
 }

@@ -6,7 +6,7 @@ use millstream_protocol::api::plugin::{DeliveryGuarantee, LogLevel, TimerClock};
 use millstream_protocol::batch::BatchBuilder;
 use millstream_protocol::limits::MAX_BATCH_BYTES;
 use millstream_protocol::{Offset, TimestampMs, WireError};
-use millstream_runtime::{MemoryState, StateChanges};
+use millstream_runtime::StateChanges;
 use millstream_worker::{
     Commit, CommitBuilder, CommitError, ParkedRecord, Timer, Verdict, last_resort, verdict,
 };
@@ -44,7 +44,6 @@ pub(crate) struct Books<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) input: &'a Partition,
     pub(crate) journal: &'a WorkerJournal,
-    pub(crate) state: &'a MemoryState,
     /// What the group is known to have.
     pub(crate) group_offset: Offset,
 }
@@ -97,9 +96,6 @@ impl Books<'_> {
         };
         let now_ms = clock::now_ms();
         let build = || {
-            self.state
-                .check_room(&state)
-                .map_err(|full| CommitError::Unwritable(full.to_string()))?;
             let mut commit = self.journal.commit(now_ms);
             commit.note_group_offset(self.group_offset);
             let failed_again = |offset| failed.iter().any(|it| it.record.offset == offset);

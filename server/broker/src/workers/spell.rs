@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use millstream_protocol::api::plugin::{HoldBack, LogLevel};
 use millstream_protocol::{ErrorCode, Offset, TimestampMs, WireError};
-use millstream_runtime::{CallError, Instance, MemoryState};
+use millstream_runtime::{CallError, Instance, StateChanges};
+use millstream_state::Growth;
 use millstream_worker::limits::{MAX_FIRED_TIMERS, MAX_PARKED_RECORDS};
-use millstream_worker::{Bite, ParkedRecord, Timer};
+use millstream_worker::{Bite, Commit, ParkedRecord, Timer};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
+use crate::errors;
 use crate::partition::{Partition, PartitionReader};
 use crate::workers::deployment::{Shared, setup};
 use crate::workers::input::{Input, Wanted, for_journal};
@@ -23,6 +25,7 @@ use crate::workers::logs::WorkerLog;
 use crate::workers::mirror::GroupMirror;
 use crate::workers::progress::SharedProgress;
 use crate::workers::settle::{Books, Prepared, Tried, Work, append_directly, timer_name};
+use crate::workers::state::{GuestState, SharedStore, close};
 use crate::workers::turn::{Setting, Turn, TurnError};
 use crate::workers::worker::{Again, Start, WorkerCommand};
 
@@ -56,7 +59,7 @@ pub(crate) struct Spell {
     input: Partition,
     reader: PartitionReader,
     journal: WorkerJournal,
-    state: Arc<MemoryState>,
+    state: GuestState,
     instance: Option<Instance>,
     bite: Bite,
     timer_bite: Bite,
@@ -73,20 +76,26 @@ impl Spell {
     pub(crate) async fn begin(
         shared: Arc<Shared>,
         input: Partition,
-        progress: SharedProgress,
+        (progress, store): (SharedProgress, SharedStore),
         start: Start,
     ) -> Result<Self, WireError> {
         let (Start::Journal(offset) | Start::Reset(offset)) = start;
-        let state = Arc::new(MemoryState::default());
         let partition = shared.journal_of(&input).await?;
-        let mut journal = WorkerJournal::open(
+        // The one before gives its memory back, and its file.
+        close(&store).await?;
+        let loading = shared.loads.acquire().await.map_err(errors::stopping)?;
+        let (mut journal, opened) = WorkerJournal::open(
             partition,
             Arc::clone(&shared.partitions),
             &shared.controller,
-            Arc::clone(&state),
+            (Arc::clone(&shared.states), shared.spec.limits.state_bytes),
             offset,
         )
         .await?;
+        drop(loading);
+        let opened = Arc::new(opened);
+        *store.lock() = Some(Arc::clone(&opened));
+        let state = GuestState::new(opened);
         let core = journal.core();
         // The group follows the journal and is never ahead of it. An offset that it cannot have
         // from there was set by a person.
@@ -105,6 +114,7 @@ impl Spell {
                 .and_then(|()| commit.finish())
                 .map_err(|error| journal::refused(&error))?;
             journal.append(commit).await?;
+            state.apply(StateChanges::default(), Growth::AtMost, &journal);
             commits += 1;
         }
         progress.change(|progress| progress.state = None);
@@ -133,6 +143,11 @@ impl Spell {
     /// Whether anything was done.
     pub(crate) fn has_committed(&self) -> bool {
         self.commits > 0
+    }
+
+    /// Waits for what is still being written. To be called after the work, whatever has ended it.
+    pub(crate) async fn end(&mut self) -> Result<(), WireError> {
+        self.state.flushed().await
     }
 
     /// Works until something ends it.
@@ -175,7 +190,7 @@ impl Spell {
             let offset = core.next_offset().max(visible.log_start_offset);
             let more_records = !blocked && offset < visible.high_watermark;
             // Where a call of timers always sets further ones, records have their turn in between.
-            let timers_turn = !waits && !(self.after_timers && more_records);
+            let timers_turn = !(waits || self.after_timers && more_records);
             let fired = self.due_timers().filter(|_| timers_turn);
             self.after_timers = fired.is_some();
             if let Some(fired) = fired {
@@ -190,6 +205,7 @@ impl Spell {
             let timers = timers.filter(|_| self.shared.plugin.handles_timers() && !waits);
             let due = parked.next_due_ms().into_iter().chain(timers).min();
             let due = due.map(wait_until);
+            let look = self.state.next_look();
             tokio::select! {
                 changed = changes.changed(), if !blocked => {
                     // The partition is gone with its broker.
@@ -199,6 +215,9 @@ impl Spell {
                 }
                 _ = stopped.changed() => {}
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
+                () = tokio::time::sleep(look.unwrap_or_default()), if look.is_some() => {
+                    self.state.look_after(&self.journal).await?;
+                }
                 settled = self.journal.settle_oldest() => settled?,
                 () = self.mirror.heard() => {}
                 Some(command) = commands.recv() => self.obey(command).await?,
@@ -232,11 +251,24 @@ impl Spell {
                 return Ok(());
             }
         };
-        self.journal.append(commit).await?;
-        self.commits += 1;
+        self.commit(commit, StateChanges::default(), Growth::AtMost)
+            .await?;
         self.publish();
         let _ = done.send(Ok(()));
         Ok(())
+    }
+
+    /// Makes a commit count, with its changes of the guest's state.
+    async fn commit(
+        &mut self,
+        commit: Commit,
+        changes: StateChanges,
+        growth: Growth,
+    ) -> Result<(), WireError> {
+        self.journal.append(commit).await?;
+        self.commits += 1;
+        self.state.apply(changes, growth, &self.journal);
+        self.state.look_after(&self.journal).await
     }
 
     /// Handles the next records.
@@ -371,7 +403,7 @@ impl Spell {
             .await
             .map_err(|_| Trouble("stopping".to_owned()))?;
         let (shared, input) = (Arc::clone(&self.shared), self.input.clone());
-        let (reader, state) = (self.reader.clone(), Arc::clone(&self.state));
+        let (reader, state) = (self.reader.clone(), self.state.reader());
         let mut instance = self.instance.take();
         let run = move || {
             let _permit = permit;
@@ -386,7 +418,7 @@ impl Spell {
                     topic: input.topic().to_string(),
                     partition: input.id().partition,
                 };
-                let setup = setup(&shared.spec, log, state.clone());
+                let setup = setup(&shared.spec, log, Arc::clone(&state));
                 shared
                     .plugin
                     .start(setup)
@@ -432,11 +464,17 @@ impl Spell {
 
     /// Makes what came of a call count, all of it or nothing.
     async fn settle(&mut self, turn: Turn, work: Work) -> Result<Settled, Trouble> {
+        let growth = match self.state.admit(&turn.state, &self.journal).await? {
+            Ok(growth) => growth,
+            Err(full) => {
+                self.instance = None;
+                return Ok(Settled::TooLarge(turn.input, full.to_string()));
+            }
+        };
         let books = Books {
             shared: &self.shared,
             input: &self.input,
             journal: &self.journal,
-            state: &self.state,
             group_offset: self.mirror.told(),
         };
         let prepared = match books.prepare(turn, work) {
@@ -454,9 +492,7 @@ impl Spell {
             tally,
         } = prepared;
         append_directly(direct).await?;
-        self.journal.append(commit).await?;
-        self.commits += 1;
-        self.state.apply(state);
+        self.commit(commit, state, growth).await?;
         for (level, line) in tally.lines {
             self.log(level, line);
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use millstream_protocol::api::plugin::{LogLevel, WorkerDescription, WorkerState};
 use millstream_protocol::{ErrorCode, Offset, WireError};
+use millstream_state::Store;
 use millstream_worker::{ParkedRecord, Timer};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -15,6 +16,7 @@ use crate::partition::Partition;
 use crate::workers::deployment::Shared;
 use crate::workers::progress::SharedProgress;
 use crate::workers::spell::{Ended, Spell, Trouble};
+use crate::workers::state::{SharedStore, close};
 
 /// The first wait after something around the worker went wrong; it doubles from one to the next.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
@@ -56,6 +58,7 @@ const MAX_QUEUED_COMMANDS: usize = 16;
 pub(crate) struct RunningWorker {
     pub(crate) input: Partition,
     progress: SharedProgress,
+    store: SharedStore,
     commands: mpsc::Sender<WorkerCommand>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
@@ -66,18 +69,21 @@ impl RunningWorker {
         let (stop, stopped) = watch::channel(false);
         let (commands, queue) = mpsc::channel(MAX_QUEUED_COMMANDS);
         let progress = SharedProgress::default();
+        let store = SharedStore::default();
         let (Start::Journal(offset) | Start::Reset(offset)) = start;
         progress.change(|progress| progress.next_offset = offset);
         let worker = Worker {
             shared,
             input: input.clone(),
             progress: progress.clone(),
+            store: Arc::clone(&store),
             commands: queue,
             stopped,
         };
         Self {
             input,
             progress,
+            store,
             commands,
             stop,
             task: tokio::spawn(worker.run(start)),
@@ -91,11 +97,19 @@ impl RunningWorker {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "a worker's task failed");
         }
+        if let Err(error) = close(&self.store).await {
+            tracing::error!(%error, "closing a worker's state failed");
+        }
     }
 
     /// The way to tell it something.
     pub(crate) fn commands(&self) -> mpsc::Sender<WorkerCommand> {
         self.commands.clone()
+    }
+
+    /// What its guest remembers; `None` while it is being read back.
+    pub(crate) fn store(&self) -> Option<Arc<Store>> {
+        self.store.lock().clone()
     }
 
     pub(crate) fn describe(&self) -> WorkerDescription {
@@ -107,6 +121,7 @@ struct Worker {
     shared: Arc<Shared>,
     input: Partition,
     progress: SharedProgress,
+    store: SharedStore,
     commands: mpsc::Receiver<WorkerCommand>,
     stopped: watch::Receiver<bool>,
 }
@@ -155,6 +170,7 @@ impl Worker {
         };
         let mut spell = opened.map_err(|error| (error.into(), false))?;
         let ended = spell.work(stopped, &mut self.commands).await;
+        let ended = spell.end().await.map_err(Trouble::from).and(ended);
         // A reset is in the journal now, and the group has been told more since.
         *start = Start::Journal(spell.told());
         ended.map_err(|trouble| (trouble, spell.has_committed()))
@@ -162,7 +178,8 @@ impl Worker {
 
     async fn begin(&self, start: Start) -> Result<Spell, WireError> {
         let (shared, input) = (Arc::clone(&self.shared), self.input.clone());
-        Spell::begin(shared, input, self.progress.clone(), start).await
+        let told = (self.progress.clone(), Arc::clone(&self.store));
+        Spell::begin(shared, input, told, start).await
     }
 
     async fn pause(&mut self, reason: String) {

@@ -28,6 +28,7 @@ use crate::cli::Context;
 use crate::errors::Problem;
 use crate::interrupt::Interrupts;
 use crate::output::View;
+use crate::parse::parse_bytes;
 use crate::serving;
 use identity::DevIdentity;
 use profile::{Overwrite, Placement};
@@ -48,6 +49,11 @@ pub(crate) struct DevArgs {
     /// Replaces the default profile even when it is not one that `millstream dev` has written
     #[arg(long)]
     force_profile: bool,
+
+    /// What a worker's state may have changed in memory before it is written to its file [default:
+    /// 64MiB]
+    #[arg(long, value_parser = parse_bytes, value_name = "BYTES")]
+    state_overlay: Option<u64>,
 
     /// Writes the address to this file once clients can connect
     #[arg(long, value_name = "FILE")]
@@ -70,7 +76,10 @@ pub(crate) async fn run(
     }
     make_private_dir(&data_dir)?;
     let identity = DevIdentity::prepare(&data_dir.join("identity"))?;
-    let config = BrokerConfig::new(data_dir.join("broker"), args.listen, identity.server);
+    let mut config = BrokerConfig::new(data_dir.join("broker"), args.listen, identity.server);
+    if let Some(bytes) = args.state_overlay {
+        config.state_overlay_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
     let broker = serving::start(config, interrupts).await?;
 
     let profile = Profile {

@@ -31,6 +31,11 @@ pub(super) struct LimitArgs {
     /// Log lines of one worker in a second [default: 100]
     #[arg(long, value_name = "N")]
     log_lines_per_second: Option<u32>,
+
+    /// What one worker may remember in its state [default: 4GiB]
+    #[arg(long, value_parser = parse_bytes, value_name = "BYTES")]
+    #[serde(deserialize_with = "bytes_text")]
+    state: Option<u64>,
 }
 
 impl LimitArgs {
@@ -43,6 +48,7 @@ impl LimitArgs {
             log_lines_per_second: self
                 .log_lines_per_second
                 .unwrap_or(usual.log_lines_per_second),
+            state_bytes: self.state.unwrap_or(usual.state_bytes),
         })
     }
 }

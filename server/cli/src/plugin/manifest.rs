@@ -39,6 +39,7 @@ pub(super) const HELP: &str = r#"The file of --file, here with every field; thos
   deadline = "1s"
   outputs-per-record = 1000
   log-lines-per-second = 100
+  state = "4GiB"
   [on-failure]
   action = "dead-letter"        # as --on-failure
   dead-letter-topic = "quake-alert.dead-letters"

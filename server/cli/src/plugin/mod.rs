@@ -9,6 +9,7 @@ mod manifest;
 mod new;
 mod policy;
 mod run;
+mod state;
 mod view;
 
 use clap::{Args, Subcommand};
@@ -20,6 +21,7 @@ use deploy::DeployArgs;
 use logs::LogsArgs;
 use new::NewArgs;
 use run::RunArgs;
+use state::StateCommand;
 use view::{DeploymentView, Deployments, Removed};
 
 #[derive(Subcommand, Debug)]
@@ -43,6 +45,9 @@ pub(crate) enum PluginCommand {
     /// Looks at the records that a deployment could not handle, hands them back or deletes them
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// Looks at what a deployment's workers remember
+    #[command(subcommand)]
+    State(StateCommand),
     /// Has workers that stand still in front of a record try it again
     Resume(NameArgs),
     /// Stops deployments and forgets them and their state; their offsets stay
@@ -80,6 +85,7 @@ pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Re
         )),
         PluginCommand::Logs(args) => logs::run(args, context).await,
         PluginCommand::Dlq(command) => dead_letters::run(command, context).await,
+        PluginCommand::State(command) => state::run(command, context).await,
         PluginCommand::Resume(args) => output.print(&DeploymentView::of(
             &context.admin().await?.resume_plugin(args.name).await?,
         )),

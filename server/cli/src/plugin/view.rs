@@ -50,6 +50,7 @@ struct LimitsView {
     deadline_ms: u32,
     outputs_per_record: u32,
     log_lines_per_second: u32,
+    state_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -144,6 +145,7 @@ impl DeploymentView {
                 deadline_ms: spec.limits.deadline_ms,
                 outputs_per_record: spec.limits.outputs_per_record,
                 log_lines_per_second: spec.limits.log_lines_per_second,
+                state_bytes: spec.limits.state_bytes,
             },
             delivery: match spec.delivery {
                 DeliveryGuarantee::ExactlyOnce => "exactly-once",
@@ -269,8 +271,9 @@ impl View for DeploymentView {
             .fact(
                 "limits",
                 format!(
-                    "{} of memory, {} a call, {} outputs a record, {} log lines a second",
+                    "{} of memory, {} of state, {} a call, {} outputs a record, {} log lines a second",
                     bytes(limits.memory_bytes),
+                    bytes(limits.state_bytes),
                     duration_ms(limits.deadline_ms.into()),
                     count(limits.outputs_per_record.into()),
                     count(limits.log_lines_per_second.into()),

@@ -58,6 +58,8 @@ struct IdentitySection {
 struct WorkersSection {
     /// `None`: one for each processor.
     threads: Option<usize>,
+    /// `None`: the usual.
+    state_overlay_bytes: Option<usize>,
 }
 
 /// [`TransportConfig`], durations in milliseconds.
@@ -209,6 +211,8 @@ impl ConfigFile {
         broker.transport = transport;
         broker.tail_cache_bytes = self.tail_cache_bytes;
         broker.worker_threads = threads.unwrap_or(broker.worker_threads);
+        let overlay_bytes = self.workers.state_overlay_bytes;
+        broker.state_overlay_bytes = overlay_bytes.unwrap_or(broker.state_overlay_bytes);
         Ok(broker)
     }
 }

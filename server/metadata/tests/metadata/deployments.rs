@@ -266,6 +266,13 @@ fn limits_stay_within_the_budget() {
             },
             "the worker's limit log_lines_per_second is 10001, and must be from 0 to 10000",
         ),
+        (
+            WorkerLimits {
+                state_bytes: (64 << 30) + 1,
+                ..limits()
+            },
+            "the worker's limit state_bytes is 68719476737, and must be from 0 to 68719476736",
+        ),
     ] {
         refused(&cluster, with(limits), ErrorCode::InvalidRequest, says);
     }

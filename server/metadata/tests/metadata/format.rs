@@ -76,6 +76,7 @@ fn deployment() -> Deployment {
                 deadline_ms: 2,
                 outputs_per_record: 3,
                 log_lines_per_second: 4,
+                state_bytes: 5,
             },
             delivery: DeliveryGuarantee::AtLeastOnce,
             on_failure: FailurePolicy {
@@ -101,7 +102,7 @@ const CONFIG_HEX: &str = "01_01_01ac02_00_808004_e807_8008_05";
 // count; leader, epoch, replicas
 const PARTITIONS_HEX: &str = "01_01_02_020103";
 // id, revision; name, inputs, outputs, config, start, limits, delivery, failure policy; digest, size, imports; time
-const DEPLOYMENT_HEX: &str = "02_0164_0102696e_01016f036f7574_01016b0176_0301_01020304_01_050607_02_000171_026162_ac02_010169_02";
+const DEPLOYMENT_HEX: &str = "02_0164_0102696e_01016f036f7574_01016b0176_0301_0102030405_01_050607_02_000171_026162_ac02_010169_02";
 
 fn all() -> Vec<(Record, String)> {
     let at = TopicPartition {

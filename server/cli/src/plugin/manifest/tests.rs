@@ -23,6 +23,7 @@ memory = "32MiB"
 deadline = "2s"
 outputs-per-record = 10
 log-lines-per-second = 20
+state = "1GiB"
 [on-failure]
 action = "dead-letter"
 dead-letter-topic = "quakes-lost"
@@ -81,6 +82,7 @@ fn every_field_counts() {
             deadline_ms: 2_000,
             outputs_per_record: 10,
             log_lines_per_second: 20,
+            state_bytes: 1 << 30,
         },
         delivery: DeliveryGuarantee::AtLeastOnce,
         on_failure: FailurePolicy {

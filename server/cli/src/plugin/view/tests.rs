@@ -51,7 +51,7 @@ fn a_deployment_in_full() {
     emits:       alerts=alerts
     config:      min-mag=4.5
     start:       earliest
-    limits:      64.0 MiB of memory, 1s a call, 1,000 outputs a record, 100 log lines a second
+    limits:      64.0 MiB of memory, 4.0 GiB of state, 1s a call, 1,000 outputs a record, 100 log lines a second
     delivery:    exactly-once
     on failure:  5 attempts, 100ms to 10s apart, park-key, then dead-letter to quake-alert.dead-letters
     revision:    3
@@ -86,7 +86,8 @@ fn a_deployment_in_full() {
         "memory_bytes": 67108864,
         "deadline_ms": 1000,
         "outputs_per_record": 1000,
-        "log_lines_per_second": 100
+        "log_lines_per_second": 100,
+        "state_bytes": 4294967296
       },
       "delivery": "exactly-once",
       "on_failure": {

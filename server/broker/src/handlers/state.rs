@@ -1,0 +1,140 @@
+//! What the workers of a deployment remember, as a stream.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_protocol::WireError;
+use millstream_protocol::api::state::{
+    OpenState, StateEntrySize, StateFrame, StateOrigin, StateQuery,
+};
+use millstream_state::{Entry, Page, PageRequest, Snapshot};
+use millstream_transport::FrameSender;
+use tokio::time::timeout;
+
+use crate::config::STATE_READER_STALL_LIMIT;
+use crate::context::Context;
+use crate::errors;
+use crate::handlers::StreamEnd;
+
+/// Serves a stream of state. A worker goes on meanwhile; who reads too slowly is sent away, because a
+/// snapshot takes memory and room in the file.
+pub(crate) async fn open(
+    context: &Context,
+    request: OpenState,
+    sender: &mut FrameSender,
+) -> Result<(), StreamEnd> {
+    let _reading = context
+        .state_readers
+        .acquire()
+        .await
+        .map_err(errors::stopping)?;
+    let OpenState {
+        name,
+        topic,
+        partition,
+        query,
+    } = request;
+    let wanted = |at: &str, number| {
+        topic.as_deref().is_none_or(|topic| topic == at)
+            && partition.is_none_or(|partition| partition == number)
+    };
+    let workers = context.deployments.stores(&name, wanted)?;
+    for (topic, partition, store) in workers {
+        let snapshot = Arc::new(store.snapshot());
+        drop(store);
+        let origin = StateOrigin {
+            topic,
+            partition,
+            offset: snapshot.stands_for().input_offset,
+        };
+        send(sender, StateFrame::Worker(origin), Vec::new()).await?;
+        match &query {
+            StateQuery::Key(key) => send_entry(sender, &snapshot, key).await?,
+            StateQuery::Prefix { prefix, limit } => {
+                send_entries(sender, &snapshot, prefix, *limit).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn send_entry(
+    sender: &mut FrameSender,
+    snapshot: &Arc<Snapshot>,
+    key: &[u8],
+) -> Result<(), StreamEnd> {
+    let (snapshot, wanted) = (Arc::clone(snapshot), key.to_vec());
+    let found = tokio::task::spawn_blocking(move || snapshot.get(&wanted)).await;
+    let found = found.map_err(errors::from_join)?;
+    match found.map_err(|error| errors::from_state(&error))? {
+        Some(value) => {
+            send_page(
+                sender,
+                vec![Entry {
+                    key: key.to_vec(),
+                    value,
+                }],
+            )
+            .await
+        }
+        None => Ok(()),
+    }
+}
+
+async fn send_entries(
+    sender: &mut FrameSender,
+    snapshot: &Arc<Snapshot>,
+    prefix: &[u8],
+    limit: u64,
+) -> Result<(), StreamEnd> {
+    let mut left = limit;
+    let mut after: Option<Vec<u8>> = None;
+    while left > 0 {
+        let (snapshot, prefix, last) = (Arc::clone(snapshot), prefix.to_vec(), after.take());
+        let page = tokio::task::spawn_blocking(move || {
+            snapshot.page(PageRequest {
+                prefix: &prefix,
+                after: last.as_deref(),
+                limit: usize::try_from(left).unwrap_or(usize::MAX),
+            })
+        });
+        let page = page.await.map_err(errors::from_join)?;
+        let Page { entries, more } = page.map_err(|error| errors::from_state(&error))?;
+        left = left.saturating_sub(entries.len() as u64);
+        after = entries.last().map(|entry| entry.key.clone());
+        if !entries.is_empty() {
+            send_page(sender, entries).await?;
+        }
+        if !more || after.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn send_page(sender: &mut FrameSender, entries: Vec<Entry>) -> Result<(), StreamEnd> {
+    let mut payload = Vec::with_capacity(2 * entries.len());
+    let mut sizes = Vec::with_capacity(entries.len());
+    for Entry { key, value } in entries {
+        sizes.push(StateEntrySize {
+            key_bytes: key.len() as u32,
+            value_bytes: value.len() as u32,
+        });
+        payload.extend([Bytes::from(key), Bytes::from(value)]);
+    }
+    send(sender, StateFrame::Entries(sizes), payload).await
+}
+
+async fn send(
+    sender: &mut FrameSender,
+    frame: StateFrame,
+    payload: Vec<Bytes>,
+) -> Result<(), StreamEnd> {
+    let frame = Ok::<_, WireError>(frame);
+    let sending = sender.send_with_payload(&frame, payload);
+    match timeout(STATE_READER_STALL_LIMIT, sending).await {
+        Ok(sent) => Ok(sent?),
+        // Nothing can be said to who does not read.
+        Err(_) => Err(StreamEnd::Gone),
+    }
+}

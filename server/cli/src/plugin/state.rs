@@ -1,0 +1,236 @@
+//! `millstream plugin state`: what the workers of a deployment remember.
+
+mod export;
+mod key;
+
+use clap::{Args, Subcommand};
+use millstream::{Admin, PluginState, StateItem, StateOrigin};
+use serde::Serialize;
+
+use crate::cli::Context;
+use crate::consume::format::text_or_hex;
+use crate::errors::Problem;
+use crate::output::{Table, View, plain};
+use export::ExportArgs;
+use key::StateKey;
+
+/// Entries that are listed unless told otherwise.
+const DEFAULT_LISTED: u64 = 100;
+
+/// Characters of a value that a table shows.
+const SHOWN_CHARS: usize = 100;
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum StateCommand {
+    /// Shows what workers remember under a key
+    Get(GetArgs),
+    /// Lists what workers remember, in the order of the keys' bytes
+    Scan(ScanArgs),
+    /// Writes all that workers remember, one JSON object a line
+    #[command(after_help = export::HELP)]
+    Export(ExportArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GetArgs {
+    /// The deployment
+    name: String,
+
+    /// The key: text, or `hex:` and hexadecimal digits
+    key: StateKey,
+
+    #[command(flatten)]
+    workers: WorkerArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ScanArgs {
+    /// The deployment
+    name: String,
+
+    /// Of keys that begin with this: text, or `hex:` and hexadecimal digits
+    #[arg(long, default_value = "", hide_default_value = true)]
+    prefix: StateKey,
+
+    /// At most this many
+    #[arg(long, default_value_t = DEFAULT_LISTED, value_name = "N")]
+    limit: u64,
+
+    #[command(flatten)]
+    workers: WorkerArgs,
+}
+
+/// Which workers.
+#[derive(Args, Debug)]
+pub(crate) struct WorkerArgs {
+    /// Of the workers at this input topic alone
+    #[arg(long)]
+    topic: Option<String>,
+
+    /// Of the workers at this partition alone
+    #[arg(long, value_name = "N")]
+    partition: Option<u32>,
+}
+
+pub(super) async fn run(command: StateCommand, context: &Context) -> anyhow::Result<()> {
+    let admin = context.admin().await?;
+    match command {
+        StateCommand::Get(args) => {
+            let state = ask(&admin, args.name.clone(), &args.workers).key(args.key.bytes());
+            let found = Entries::take(state.await?, u64::MAX).await?;
+            if found.entries.is_empty() {
+                let problem = format!("no worker of {} remembers that key", args.name);
+                let advice = "`millstream plugin state scan` lists keys";
+                return Err(Problem::usage(problem).advise(advice).into());
+            }
+            context.output.print(&found)
+        }
+        StateCommand::Scan(args) => {
+            let state = ask(&admin, args.name, &args.workers);
+            let state = state.prefix(args.prefix.bytes()).limit(args.limit);
+            let entries = Entries::take(state.await?, args.limit).await?;
+            context.output.print(&entries)
+        }
+        StateCommand::Export(args) => export::run(args, &admin, context).await,
+    }
+}
+
+fn ask(admin: &Admin, name: String, workers: &WorkerArgs) -> millstream::PluginStateBuilder {
+    let mut state = admin.plugin_state(name);
+    if let Some(topic) = &workers.topic {
+        state = state.topic(topic);
+    }
+    if let Some(partition) = workers.partition {
+        state = state.partition(partition);
+    }
+    state
+}
+
+/// Entries, as they are listed.
+#[derive(Debug, Serialize)]
+struct Entries {
+    entries: Vec<EntryView>,
+}
+
+#[derive(Debug, Serialize)]
+struct EntryView {
+    topic: String,
+    partition: u32,
+    /// What the records of the input below this offset have led to.
+    offset: u64,
+    #[serde(flatten)]
+    entry: EntryJson,
+}
+
+/// A key and its value. Bytes that are no text come as `key_hex` and `value_hex`.
+#[derive(Debug, Serialize)]
+struct EntryJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_hex: Option<String>,
+}
+
+impl EntryJson {
+    fn new(key: &[u8], value: &[u8]) -> Self {
+        let (key, key_hex) = text_or_hex(Some(key));
+        let (value, value_hex) = text_or_hex(Some(value));
+        Self {
+            key: key.map(str::to_owned),
+            key_hex,
+            value: value.map(str::to_owned),
+            value_hex,
+        }
+    }
+}
+
+impl Entries {
+    async fn take(mut state: PluginState, limit: u64) -> anyhow::Result<Self> {
+        let mut origin: Option<StateOrigin> = None;
+        let mut entries = Vec::new();
+        while (entries.len() as u64) < limit
+            && let Some(item) = state.next().await?
+        {
+            match (item, &origin) {
+                (StateItem::Worker(of), _) => origin = Some(of),
+                (StateItem::Entry { key, value }, Some(of)) => entries.push(EntryView {
+                    topic: of.topic.clone(),
+                    partition: of.partition,
+                    offset: of.offset,
+                    entry: EntryJson::new(&key, &value),
+                }),
+                (StateItem::Entry { .. }, None) => {}
+            }
+        }
+        Ok(Self { entries })
+    }
+}
+
+impl View for Entries {
+    fn text(&self) -> String {
+        let columns = &["TOPIC", "#PARTITION", "#OFFSET", "KEY", "VALUE"];
+        let mut table = Table::new(columns, "nothing");
+        for EntryView {
+            topic,
+            partition,
+            offset,
+            entry,
+        } in &self.entries
+        {
+            table.row([
+                plain(topic),
+                partition.to_string(),
+                offset.to_string(),
+                shown(entry.key.as_deref(), entry.key_hex.as_deref()),
+                shown(entry.value.as_deref(), entry.value_hex.as_deref()),
+            ]);
+        }
+        table.text()
+    }
+}
+
+/// As it can be typed again, and cut where it is long.
+fn shown(text: Option<&str>, hex: Option<&str>) -> String {
+    let whole = match (text, hex) {
+        (Some(text), _) => plain(text),
+        (None, Some(hex)) => format!("hex:{hex}"),
+        (None, None) => String::new(),
+    };
+    match whole.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}...", &whole[..end]),
+        None => whole,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_in_both_forms() {
+        let view = |partition, key: &[u8], value: &[u8]| EntryView {
+            topic: "orders".to_owned(),
+            partition,
+            offset: 7,
+            entry: EntryJson::new(key, value),
+        };
+        let entries = Entries {
+            entries: vec![
+                view(0, b"a\n", b"1"),
+                view(1, b"\xff\0", "ä".repeat(101).as_bytes()),
+            ],
+        };
+        let text = entries.text();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[1].contains(r"a\n") && lines[2].contains("hex:ff00"));
+        assert!(lines[2].ends_with(&format!("{}...", "ä".repeat(100))));
+        insta::assert_snapshot!(serde_json::to_string(&entries.entries[0]).unwrap(), @r#"{"topic":"orders","partition":0,"offset":7,"key":"a\n","value":"1"}"#);
+        let hex = serde_json::to_value(&entries.entries[1]).unwrap();
+        assert_eq!(hex["key_hex"], "ff00");
+        assert!(hex.get("key").is_none());
+    }
+}
