@@ -24,6 +24,9 @@ pub type ProducerId = u64;
 /// ever, not only among its last batches. A client may not produce under such an id.
 pub const FIRST_WORKER_PRODUCER_ID: ProducerId = 1 << 62;
 
+/// Set in the id of a worker's second producer: of outputs that go to their topics before they count.
+pub const DIRECT_WORKER_PRODUCER_ID: ProducerId = 1 << 61;
+
 /// Fences older instances of the same [`ProducerId`].
 pub type ProducerEpoch = u16;
 

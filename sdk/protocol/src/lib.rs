@@ -48,6 +48,6 @@ pub mod partitioner;
 
 pub use error::{Advice, ErrorCode, WireError};
 pub use ids::{
-    FIRST_WORKER_PRODUCER_ID, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId,
-    TimestampMs, TopicId, TopicPartition,
+    DIRECT_WORKER_PRODUCER_ID, FIRST_WORKER_PRODUCER_ID, LeaderEpoch, Offset, PartitionIndex,
+    ProducerEpoch, ProducerId, TimestampMs, TopicId, TopicPartition,
 };

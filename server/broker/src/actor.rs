@@ -11,7 +11,7 @@ use millstream_log::{
     Flushed, Log, ProducedBatch,
 };
 use millstream_protocol::api::topic::{Durability, TopicConfig};
-use millstream_protocol::{Offset, TimestampMs, TopicPartition, WireError};
+use millstream_protocol::{Offset, ProducerId, TimestampMs, TopicPartition, WireError};
 
 use crate::errors;
 use crate::partition::{
@@ -236,6 +236,11 @@ impl Actor {
         self.log.set_config(crate::storage::log_config(&config));
         *self.partition.shared.config.lock() = config;
         self.publish();
+    }
+
+    /// The last sequence of a worker's producer in the log.
+    pub(crate) fn last_sequence(&self, producer_id: ProducerId) -> Option<u32> {
+        self.log.last_worker_sequence(producer_id)
     }
 
     pub(crate) fn delete_records(&mut self, before: Offset) -> Result<Offset, WireError> {

@@ -9,7 +9,9 @@ use millstream_log::{LogReader, ReadBatches};
 use millstream_protocol::api::offsets::Position;
 use millstream_protocol::api::topic::TopicConfig;
 use millstream_protocol::batch::{self, BatchHeader};
-use millstream_protocol::{ErrorCode, LeaderEpoch, Offset, TimestampMs, TopicPartition, WireError};
+use millstream_protocol::{
+    ErrorCode, LeaderEpoch, Offset, ProducerId, TimestampMs, TopicPartition, WireError,
+};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
@@ -254,6 +256,24 @@ impl Partition {
         outcome
             .await
             .unwrap_or_else(|_| Err(errors::shutting_down()))
+    }
+
+    /// The last sequence that its log has of a worker's producer.
+    pub(crate) async fn last_sequence(
+        &self,
+        producer_id: ProducerId,
+    ) -> Result<Option<u32>, WireError> {
+        let (done, outcome) = oneshot::channel();
+        let command = WriterCommand::LastSequence {
+            partition: self.shared.id,
+            producer_id,
+            done,
+        };
+        self.shared
+            .writer
+            .send(command)
+            .map_err(|_| errors::shutting_down())?;
+        outcome.await.map_err(|_| errors::shutting_down())
     }
 
     /// Hands a validated batch to the writer; the outcome comes through the batch's sink.

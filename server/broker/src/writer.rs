@@ -11,7 +11,7 @@ use std::thread;
 
 use millstream_log::{Compacted, CompactionError, FlushError, FlushTicket, Flushed, Log};
 use millstream_protocol::api::topic::TopicConfig;
-use millstream_protocol::{Offset, TopicPartition, WireError};
+use millstream_protocol::{Offset, ProducerId, TopicPartition, WireError};
 use tokio::sync::oneshot;
 
 use crate::actor::{Actor, Fault};
@@ -48,6 +48,12 @@ pub(crate) enum WriterCommand {
         partition: TopicPartition,
         before: Offset,
         done: oneshot::Sender<Result<Offset, WireError>>,
+    },
+    /// Tells the last sequence that the log has of a worker's producer.
+    LastSequence {
+        partition: TopicPartition,
+        producer_id: ProducerId,
+        done: oneshot::Sender<Option<u32>>,
     },
     /// Deletes the partition and its files.
     Remove {
@@ -169,6 +175,18 @@ impl Turn {
                 let mut result = Err(crate::errors::partition_gone(partition));
                 self.with(partition, |actor, _| result = actor.delete_records(before));
                 let _ = done.send(result);
+            }
+            WriterCommand::LastSequence {
+                partition,
+                producer_id,
+                done,
+            } => {
+                self.write_staged();
+                let mut last = None;
+                self.with(partition, |actor, _| {
+                    last = actor.last_sequence(producer_id)
+                });
+                let _ = done.send(last);
             }
             WriterCommand::Remove { partition, done } => {
                 self.write_staged();

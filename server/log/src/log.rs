@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use millstream_protocol::{LeaderEpoch, Offset, TimestampMs};
+use millstream_protocol::{LeaderEpoch, Offset, ProducerId, TimestampMs};
 
 use crate::checkpoint_file::CheckpointFile;
 use crate::config::{LogConfig, LogSetup};
@@ -116,6 +116,12 @@ impl Log {
     /// (exclusive: where the next one begins, or the log's end); `None` when there is none.
     pub fn epoch_end_offset(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         self.epochs.end_offset(epoch, self.end_offset())
+    }
+
+    /// The last sequence that it has of a worker's producer
+    /// ([`FIRST_WORKER_PRODUCER_ID`](millstream_protocol::FIRST_WORKER_PRODUCER_ID)), durable or not.
+    pub fn last_worker_sequence(&self, producer_id: ProducerId) -> Option<u32> {
+        self.producers.last_worker_sequence(producer_id)
     }
 
     /// How the log is kept.

@@ -189,6 +189,12 @@ impl ProducerTable {
         }
     }
 
+    /// The last sequence of a worker's producer.
+    pub(crate) fn last_worker_sequence(&self, id: ProducerId) -> Option<u32> {
+        let newest = self.workers.get(&id)?.batches.back()?;
+        Some(newest.last_sequence)
+    }
+
     /// Takes up a producer from a snapshot.
     pub(crate) fn restore(&mut self, id: ProducerId, state: ProducerState, max_producers: usize) {
         if is_worker(id) {

@@ -5,8 +5,9 @@ use std::fmt;
 
 use millstream_protocol::TimestampMs;
 use millstream_protocol::api::plugin::{
-    DeploymentSpec, FailureAction, FailurePolicy, OnExisting, WorkerLimits,
+    DeliveryGuarantee, DeploymentSpec, FailureAction, FailurePolicy, OnExisting, WorkerLimits,
 };
+use millstream_protocol::api::topic::Cleanup;
 use millstream_protocol::limits::{MAX_COMPONENT_BYTES, MAX_DEPLOYMENT_CONFIG_BYTES};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -104,7 +105,19 @@ impl Image {
         check_unique("input", spec.inputs.iter())?;
         spec.inputs
             .iter()
-            .try_for_each(|topic| self.check_usable(topic))
+            .try_for_each(|topic| self.check_usable(topic))?;
+        let compacted = |topic: &&String| {
+            let cleanup = self.topic(topic).map(|topic| topic.config.cleanup);
+            cleanup == Some(Cleanup::Compact)
+        };
+        match spec.inputs.iter().find(compacted) {
+            Some(topic) if spec.delivery == DeliveryGuarantee::Deterministic => {
+                Err(SpecError::CompactedInput {
+                    topic: topic.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_outputs(&self, spec: &DeploymentSpec) -> Result<(), SpecError> {

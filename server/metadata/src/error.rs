@@ -206,6 +206,14 @@ pub enum SpecError {
     /// A limit of the worker is outside the budget.
     #[error("the worker's limit {0}")]
     OutOfRange(#[from] OutOfRange),
+    /// What is computed again after a crash would not be the same.
+    #[error(
+        "a deterministic deployment cannot read {topic}, which is compacted: its batches change"
+    )]
+    CompactedInput {
+        /// The input.
+        topic: String,
+    },
     /// Its records would come back to it.
     #[error("records would go round in a loop: {}", path.join(" -> "))]
     Loop {

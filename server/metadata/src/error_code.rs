@@ -94,6 +94,7 @@ impl SpecError {
             | Self::Repeated { .. }
             | Self::OverLimit(_)
             | Self::OutOfRange(_)
+            | Self::CompactedInput { .. }
             | Self::Loop { .. } => ErrorCode::InvalidRequest,
         }
     }

@@ -43,7 +43,7 @@ pub struct WorkerSetup {
 }
 
 /// What one call came to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handled {
     /// What became of the records.
     pub outcomes: Outcomes,

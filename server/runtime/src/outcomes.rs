@@ -148,7 +148,7 @@ impl<'a> Iterator for EmitHeaders<'a> {
 }
 
 /// The outcomes of one call, checked. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcomes {
     bytes: Bytes,
     records: u32,

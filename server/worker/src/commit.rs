@@ -13,8 +13,8 @@ use crate::journal::Journal;
 use crate::limits::{MAX_COMMIT_BYTES, MAX_TIMER_BYTES, MAX_TIMERS, OUTPUT_PIECE_BYTES};
 use crate::parked::ParkedRecord;
 use crate::record::{
-    Position, encode_outputs, encode_parked, encode_timer, parked_key, piece_key, piece_prefix,
-    position_key, sequence_key, state_key, timer_key,
+    Lane, Position, encode_outputs, encode_parked, encode_timer, parked_key, piece_key,
+    piece_prefix, position_key, sequence_key, state_key, timer_key,
 };
 use crate::timers::{OVERHEAD_BYTES, Timer, TimerId};
 
@@ -41,8 +41,10 @@ pub struct Sending {
 pub struct Commit {
     /// What is appended, all of it or nothing.
     pub batch: BytesMut,
+    /// What is sent, and has arrived, before that.
+    pub direct: Vec<OutputBatch>,
     pub(crate) position: Position,
-    pub(crate) sequences: BTreeMap<TopicPartition, u32>,
+    pub(crate) sequences: BTreeMap<(Lane, TopicPartition), u32>,
     pub(crate) parked: Vec<(Offset, Option<ParkedRecord>)>,
     pub(crate) timers: BTreeMap<TimerId, Option<Timer>>,
     pub(crate) outputs: Vec<OutputBatch>,
@@ -83,7 +85,8 @@ pub struct CommitBuilder<'a> {
     now_ms: TimestampMs,
     batch: BatchBuilder,
     position: Position,
-    sequences: BTreeMap<TopicPartition, u32>,
+    sequences: BTreeMap<(Lane, TopicPartition), u32>,
+    direct: Vec<OutputBatch>,
     parked: Vec<(Offset, Option<ParkedRecord>)>,
     timers: BTreeMap<TimerId, Option<Timer>>,
     outputs: Vec<OutputBatch>,
@@ -101,6 +104,7 @@ impl<'a> CommitBuilder<'a> {
             batch: BatchBuilder::new(Compression::None, MAX_COMMIT_BYTES),
             position,
             sequences: BTreeMap::new(),
+            direct: Vec::new(),
             parked: Vec::new(),
             timers: BTreeMap::new(),
             outputs: Vec::new(),
@@ -135,22 +139,57 @@ impl<'a> CommitBuilder<'a> {
     ///
     /// [`CommitError::TooLarge`]: what is in this commit does not fit into one.
     pub fn emit(&mut self, target: TopicPartition, batch: BatchBuilder) -> Result<(), CommitError> {
-        let records = batch.record_count();
-        let known = || self.journal.sequences.get(&target).copied().unwrap_or(0);
-        let first_sequence = self.sequences.get(&target).copied().unwrap_or_else(known);
-        let batch = batch.finish(Some(ProducerStamp {
-            producer_id: self.position.producer_id,
-            producer_epoch: self.position.producer_epoch,
-            first_sequence,
-        }))?;
-        self.output_bytes += batch.len();
+        let output = self.stamp(Lane::Journal, target, batch)?;
+        self.output_bytes += output.batch.len();
         if self.output_bytes > MAX_COMMIT_BYTES {
             return Err(too_large());
         }
-        self.sequences
-            .insert(target, sequence_after(first_sequence, records));
-        self.outputs.push(OutputBatch { target, batch });
+        self.outputs.push(output);
         Ok(())
+    }
+
+    /// A batch that goes to an output partition before this commit is made, and is not kept in it.
+    /// After a crash it must be emitted again as it was, batch by batch, with the first commit that
+    /// is made then: its sequences are what it is known by.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError::Unwritable`].
+    pub fn emit_direct(
+        &mut self,
+        target: TopicPartition,
+        batch: BatchBuilder,
+    ) -> Result<(), CommitError> {
+        let output = self.stamp(Lane::Direct, target, batch)?;
+        self.direct.push(output);
+        Ok(())
+    }
+
+    /// Takes up what lies in an output partition already: the next direct sequence there is this.
+    pub fn skip_direct_to(&mut self, target: TopicPartition, sequence: u32) {
+        self.sequences.insert((Lane::Direct, target), sequence);
+    }
+
+    fn stamp(
+        &mut self,
+        lane: Lane,
+        target: TopicPartition,
+        batch: BatchBuilder,
+    ) -> Result<OutputBatch, CommitError> {
+        let at = (lane, target);
+        let known = || self.journal.sequences.get(&at).copied().unwrap_or(0);
+        let first_sequence = self.sequences.get(&at).copied().unwrap_or_else(known);
+        let next = sequence_after(first_sequence, batch.record_count());
+        let batch = batch.finish(Some(ProducerStamp {
+            producer_id: match lane {
+                Lane::Journal => self.position.producer_id,
+                Lane::Direct => self.journal.direct_producer_id(),
+            },
+            producer_epoch: self.position.producer_epoch,
+            first_sequence,
+        }))?;
+        self.sequences.insert(at, next);
+        Ok(OutputBatch { target, batch })
     }
 
     /// A record waits to be tried again, or has failed once more.
@@ -200,6 +239,7 @@ impl<'a> CommitBuilder<'a> {
         self.position.next_offset == self.journal.position.next_offset
             && self.batch.is_empty()
             && self.timers.is_empty()
+            && self.direct.is_empty()
             && self.outputs.is_empty()
     }
 
@@ -212,11 +252,11 @@ impl<'a> CommitBuilder<'a> {
         self.put_timers()?;
         let encoded = self.position.encode();
         self.put(&position_key(), Some(&encoded))?;
-        for (target, sequence) in &self.sequences {
+        for ((lane, target), sequence) in &self.sequences {
             put(
                 &mut self.batch,
                 self.now_ms,
-                &sequence_key(target),
+                &sequence_key(*lane, target),
                 Some(&sequence.to_be_bytes()),
             )?;
         }
@@ -225,6 +265,7 @@ impl<'a> CommitBuilder<'a> {
         }
         Ok(Commit {
             batch: self.batch.finish(None)?.into(),
+            direct: self.direct,
             position: self.position,
             sequences: self.sequences,
             parked: self.parked,

@@ -26,6 +26,11 @@ impl Bite {
         self.records
     }
 
+    /// Whether calls may have as many as there are: none has failed of late.
+    pub fn is_whole(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// A call with so many records has failed. True: it was a single one, which is the cause.
     pub fn failed(&mut self, records: u32) -> bool {
         self.records = (records / 2).max(1);

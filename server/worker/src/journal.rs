@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
-use millstream_protocol::{Offset, ProducerId, TimestampMs, TopicPartition};
+use millstream_protocol::{
+    DIRECT_WORKER_PRODUCER_ID, Offset, ProducerId, TimestampMs, TopicPartition,
+};
 
 use crate::commit::{Commit, Sending};
 use crate::limits::MAX_UNSETTLED_COMMITS;
 use crate::parked::ParkedRecords;
 use crate::record::{
-    Entry, Position, decode_outputs, encode_parked, encode_timer, parked_key, position_key,
+    Entry, Lane, Position, decode_outputs, encode_parked, encode_timer, parked_key, position_key,
     sequence_key, timer_key,
 };
 use crate::timers::Timers;
@@ -35,7 +37,8 @@ pub enum JournalError {
 #[derive(Debug)]
 pub struct Journal {
     pub(crate) position: Position,
-    pub(crate) sequences: HashMap<TopicPartition, u32>,
+    /// The next of each, where it is not 0.
+    pub(crate) sequences: HashMap<(Lane, TopicPartition), u32>,
     /// Commits with outputs that have not all arrived, oldest first.
     unsettled: VecDeque<u64>,
     parked: ParkedRecords,
@@ -64,6 +67,25 @@ impl Journal {
         self.position.group_offset
     }
 
+    /// Whether it has no commit yet: a crash would forget under which ids the worker sends. A commit is
+    /// made before anything goes out first.
+    pub fn is_new(&self) -> bool {
+        self.position.commit == 0
+    }
+
+    /// Under which outputs go out before they count.
+    pub fn direct_producer_id(&self) -> ProducerId {
+        self.position.producer_id | DIRECT_WORKER_PRODUCER_ID
+    }
+
+    /// The next sequence of an output partition for outputs that go out before they count. Of those
+    /// of higher sequences that are there already, it is not known what came of their commit: the same
+    /// records are handled again, and nothing else before.
+    pub fn direct_sequence(&self, target: &TopicPartition) -> u32 {
+        let known = self.sequences.get(&(Lane::Direct, *target));
+        known.copied().unwrap_or(0)
+    }
+
     /// The greatest timestamp of the records that are done; the least possible, if none is.
     pub fn record_time_ms(&self) -> TimestampMs {
         self.position.record_time_ms
@@ -84,8 +106,9 @@ impl Journal {
     /// [unsettled](Self::unsettled) commits, it spares the reading of all before.
     pub fn records(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let sequences = self.sequences.iter();
-        let sequences = sequences
-            .map(|(target, sequence)| (sequence_key(target), sequence.to_be_bytes().to_vec()));
+        let sequences = sequences.map(|((lane, target), sequence)| {
+            (sequence_key(*lane, target), sequence.to_be_bytes().to_vec())
+        });
         let parked = self.parked.iter();
         let parked = parked.map(|parked| (parked_key(parked.offset), encode_parked(parked)));
         let timers = self.timers.iter();
@@ -152,7 +175,7 @@ impl Journal {
 #[derive(Debug, Default)]
 pub struct Recovery {
     position: Option<Position>,
-    sequences: HashMap<TopicPartition, u32>,
+    sequences: HashMap<(Lane, TopicPartition), u32>,
     /// What there is of the outputs of commits that are not known to be settled.
     outputs: BTreeMap<u64, Pieces>,
     parked: ParkedRecords,
@@ -184,8 +207,8 @@ impl Recovery {
                 self.outputs = self.outputs.split_off(&position.settled);
                 self.position = Some(position);
             }
-            Entry::Sequence(target, sequence) => {
-                self.sequences.insert(target, sequence);
+            Entry::Sequence(lane, target, sequence) => {
+                self.sequences.insert((lane, target), sequence);
             }
             Entry::Piece {
                 piece,

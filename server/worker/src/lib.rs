@@ -16,13 +16,23 @@
 //! limit of time. So after a crash everything that may not have arrived is sent again, byte for
 //! byte, and it does not matter whether the guest would compute it again.
 //!
+//! # Outputs that go out first
+//!
+//! Keeping outputs in the journal costs a copy. Where a plugin declares that it is deterministic, its
+//! outputs can go out before the commit, under a second producer of the worker with sequences of their
+//! own ([`CommitBuilder::emit_direct`]). A crash in between leaves outputs that no commit knows; the same
+//! records are handled again before anything else is, come to the same batches with the same
+//! sequences, and the output's log drops what it has. What is not sure to come again as it was, timers
+//! and records that are tried again, goes through the journal.
+//!
 //! # The contract with the shell
 //!
 //! 1. On a start it reads the journal from its beginning into a [`Recovery`], which gives the
 //!    [`Journal`] and the [`Sending`]s that may not have arrived. It sends these first. If it has kept
 //!    [`Journal::records`] of some moment elsewhere, it reads these and what has come since.
-//! 2. For every turn it fills a [`CommitBuilder`], appends [`Commit::batch`] to the journal, and
-//!    when that is acknowledged tells [`Journal::committed`], which gives the [`Sending`]. It sends
+//! 2. For every turn it fills a [`CommitBuilder`], sends [`Commit::direct`] and waits until that has
+//!    arrived, appends [`Commit::batch`] to the journal, and when that is acknowledged tells
+//!    [`Journal::committed`], which gives the [`Sending`]. It sends
 //!    it, and tells [`Journal::settled`] when all of it is acknowledged.
 //! 3. Sendings go out, and are settled, in the order of their commits.
 //! 4. When an append fails, it throws the journal away and begins with 1.

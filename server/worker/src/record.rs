@@ -11,6 +11,7 @@
 //! | 3 parked | offset (8) | [`ParkedFields`], postcard, then the batch of that record; none: done |
 //! | 4 state | the guest's key | the guest's value; none: deleted |
 //! | 5 timer | clock (1), the guest's key | [`TimerFields`], postcard; none: done or cancelled |
+//! | 6 direct sequence | topic id (16), partition (4) | as 1, of outputs that went out before their commit |
 //!
 //! The pieces of a commit make up its outputs, one after the other: topic id (16), partition (4),
 //! length (4), and the batch as it is to be appended. The slot is the commit's number modulo
@@ -38,6 +39,7 @@ const OUTPUTS: u8 = 2;
 const PARKED: u8 = 3;
 const STATE: u8 = 4;
 const TIMER: u8 = 5;
+const DIRECT_SEQUENCE: u8 = 6;
 
 const RECORD_TIME: u8 = 0;
 const WALL_TIME: u8 = 1;
@@ -103,11 +105,20 @@ struct TimerFields {
     not_before_ms: TimestampMs,
 }
 
+/// The way that outputs take. Each has a producer, and sequences, of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Lane {
+    /// From the journal, once their commit is durable.
+    Journal,
+    /// Before their commit.
+    Direct,
+}
+
 /// One record of a journal, understood.
 #[derive(Debug)]
 pub(crate) enum Entry {
     Position(Position),
-    Sequence(TopicPartition, u32),
+    Sequence(Lane, TopicPartition, u32),
     Piece {
         piece: u16,
         commit: u64,
@@ -126,8 +137,11 @@ pub(crate) fn position_key() -> Vec<u8> {
     vec![POSITION]
 }
 
-pub(crate) fn sequence_key(target: &TopicPartition) -> Vec<u8> {
-    let mut key = vec![SEQUENCE];
+pub(crate) fn sequence_key(lane: Lane, target: &TopicPartition) -> Vec<u8> {
+    let mut key = vec![match lane {
+        Lane::Journal => SEQUENCE,
+        Lane::Direct => DIRECT_SEQUENCE,
+    }];
     put_target(&mut key, target);
     key
 }
@@ -281,13 +295,17 @@ impl Entry {
                 }
                 Ok(Self::Position(position))
             }
-            SEQUENCE => {
+            SEQUENCE | DIRECT_SEQUENCE => {
+                let lane = match kind {
+                    SEQUENCE => Lane::Journal,
+                    _ => Lane::Direct,
+                };
                 let malformed = || JournalError::Malformed("a sequence");
                 let target = get_target(&mut key).ok_or_else(malformed)?;
                 let sequence = value_of("a sequence")?
                     .try_get_u32()
                     .map_err(|_| malformed())?;
-                Ok(Self::Sequence(target, sequence))
+                Ok(Self::Sequence(lane, target, sequence))
             }
             OUTPUTS => {
                 let malformed = || JournalError::Malformed("outputs");

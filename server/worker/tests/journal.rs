@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use millstream_protocol::api::plugin::TimerClock;
 use millstream_protocol::batch::{BatchBuilder, Compression, RecordBatch};
-use millstream_protocol::{FIRST_WORKER_PRODUCER_ID, Offset, TopicId, TopicPartition};
+use millstream_protocol::{
+    DIRECT_WORKER_PRODUCER_ID, FIRST_WORKER_PRODUCER_ID, Offset, TopicId, TopicPartition,
+};
 use millstream_worker::limits::MAX_TIMERS;
 use millstream_worker::{
     CommitBuilder, CommitError, Journal, JournalError, ParkedRecord, Recovery, Sending, Timer,
@@ -352,6 +354,46 @@ fn a_commit_that_is_too_large_is_refused() {
     assert!(refused || too_large(builder.finish().map(|_| ())));
     let mut builder = CommitBuilder::new(&journal, 1);
     assert!((0..9).any(|_| too_large(builder.change_state(b"key", Some(value.as_bytes())))));
+}
+
+#[test]
+fn what_goes_out_first_has_sequences_of_its_own() {
+    let mut world = World::default();
+    let (mut journal, _) = world.recover();
+    let sequences = |journal: &Journal| {
+        let mut builder = CommitBuilder::new(journal, 1);
+        let two = ["a".to_owned(), "b".to_owned()];
+        builder.emit_direct(target(1), batch(&two)).unwrap();
+        builder.emit_direct(target(1), batch(&two)).unwrap();
+        builder.emit(target(1), batch(&two)).unwrap();
+        let commit = builder.finish().unwrap();
+        let stamp = |bytes: &Bytes| {
+            let batch = RecordBatch::parse(bytes.clone()).unwrap();
+            let stamp = batch.header().producer.unwrap();
+            (stamp.producer_id, stamp.first_sequence)
+        };
+        let stamps: Vec<_> = commit.direct.iter().map(|it| stamp(&it.batch)).collect();
+        (stamps, commit)
+    };
+    let direct = FIRST_WORKER_PRODUCER_ID | DIRECT_WORKER_PRODUCER_ID;
+    let (first, lost) = sequences(&journal);
+    assert_eq!(first, [(direct, 0), (direct, 2)]);
+    drop(lost);
+    let (again, commit) = sequences(&journal);
+    assert_eq!(again, first, "without its commit it comes again as it was");
+    world.commit(commit.batch.clone().freeze());
+    let sending = journal.committed(commit);
+    assert_eq!(
+        sending.outputs.len(),
+        1,
+        "what goes out first is not sent again"
+    );
+    assert_eq!(journal.direct_sequence(&target(1)), 4);
+    let (recovered, sendings) = world.recover();
+    assert_eq!(recovered.direct_sequence(&target(1)), 4);
+    assert_eq!(sendings, [sending]);
+    let (next, _) = sequences(&recovered);
+    assert_eq!(next, [(direct, 4), (direct, 6)]);
 }
 
 #[test]

@@ -25,6 +25,7 @@ const DEAD_LETTERS: &str = "drill.dead-letters";
 
 /// Kills under load, and acknowledgements between two of them.
 const KILLS: u32 = 50;
+const STEADY_KILLS: u32 = 25;
 const ACKED_BETWEEN_KILLS: std::ops::Range<u64> = 40..400;
 
 /// Of changes in memory: so little that the state goes into its file with almost every commit.
@@ -136,15 +137,26 @@ fn origin(record: &ConsumedRecord, name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_record_counts_once_through_fifty_kills() {
+    count_through_kills(DeliveryGuarantee::ExactlyOnce, &["storm", "timers"], KILLS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_record_of_a_deterministic_plugin_counts_once_through_kills() {
+    let config = ["storm", "timers", "steady"];
+    count_through_kills(DeliveryGuarantee::Deterministic, &config, STEADY_KILLS).await;
+}
+
+/// Kills the broker under load, and holds what has come out against what went in.
+async fn count_through_kills(delivery: DeliveryGuarantee, config: &[&str], rounds: u32) {
     let mut random = Random::seeded(SEED);
     let (mut broker, client, admin) = start(PARTITIONS).await;
     let fired = admin.create_topic(FIRED).partitions(2);
     fired.await.unwrap();
+    let on = |name: &&str| ((*name).to_owned(), "on".to_owned());
     let storm = DeploymentSpec {
+        delivery,
         outputs: outputs_with_fired(),
-        config: ["storm", "timers"]
-            .map(|name| (name.to_owned(), "on".to_owned()))
-            .into(),
+        config: config.iter().map(on).collect(),
         on_failure: FailurePolicy {
             attempts: 20,
             ..spec().on_failure
@@ -154,7 +166,7 @@ async fn every_record_counts_once_through_fifty_kills() {
     admin.deploy_plugin(component(), storm).await.unwrap();
     let mut load = Load::start(&broker, INPUT, PRODUCERS).await;
     let mut kills = 0;
-    for round in 0..KILLS {
+    for round in 0..rounds {
         load.advance(random.between(ACKED_BETWEEN_KILLS)).await;
         broker.kill();
         kills += 1;
@@ -257,6 +269,31 @@ async fn every_record_counts_once_through_fifty_kills() {
     }
     let handled: usize = counts.values().map(BTreeSet::len).sum();
     assert_eq!(handled, outputs.len());
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_not_deterministic_is_found_out() {
+    let (broker, client, admin) = start(1).await;
+    let declared = DeploymentSpec {
+        delivery: DeliveryGuarantee::Deterministic,
+        ..spec()
+    };
+    admin.deploy_plugin(component(), declared).await.unwrap();
+    // What it emits tells how many records the instance has seen: a fresh one has seen fewer.
+    produce(&client, &[("a", "first")]).await;
+    worked_off(&admin).await;
+    produce(&client, &[("a", "second")]).await;
+    let reason = until("the worker to stand still", async || {
+        let described = admin.describe_plugin(NAME).await.ok()?;
+        match &described.workers.first()?.state {
+            WorkerState::Paused { reason } => Some(reason.clone()),
+            _ => None,
+        }
+    })
+    .await;
+    assert!(reason.contains("is not deterministic"), "{reason}");
+    assert_eq!(emitted(&client).await, ["first"]);
+    drop(broker);
 }
 
 #[tokio::test]

@@ -81,6 +81,11 @@ pub enum DeliveryGuarantee {
     ExactlyOnce,
     /// Once, and after a crash perhaps again: they go straight to their topics.
     AtLeastOnce,
+    /// Once, of a plugin that is deterministic: they go straight to their topics, and after a crash are
+    /// computed again, the same, and dropped where they are already. The author declares that what is
+    /// emitted, and how the state and the timers change, depends on the records, the state and the
+    /// configuration alone. What is tried again, and timers, go through the worker's journal.
+    Deterministic,
 }
 
 /// What becomes of a record that cannot be handled.

@@ -24,6 +24,15 @@ pub(crate) struct Wanted {
     pub(crate) held_keys: HashSet<Bytes>,
 }
 
+/// What a deterministic guest is to work on.
+pub(crate) enum Stored {
+    /// Batches as they were stored, and will be again after a crash: each is a call of its own.
+    Whole(Vec<RecordBatch>),
+    /// Records of the first batch, some of which are done, wait behind others, or are to be called
+    /// apart.
+    Part(Input),
+}
+
 /// The records of one call, in offset order.
 #[derive(Default)]
 pub(crate) struct Input {
@@ -83,6 +92,58 @@ impl Input {
             input.hold_back(|_, key| key.is_some_and(|key| wanted.held_keys.contains(key)))?;
         }
         Ok(input)
+    }
+
+    /// Reads what is visible, batch by batch. It may block on the disk.
+    pub(crate) fn read_stored(
+        reader: &PartitionReader,
+        wanted: &Wanted,
+    ) -> Result<Stored, WireError> {
+        let read = reader.read_blocking(wanted.offset, TURN_BYTES)?;
+        let mut whole = Vec::with_capacity(read.batches.len());
+        for bytes in read.batches {
+            let batch = RecordBatch::parse(bytes).map_err(errors::from_batch)?;
+            if batch.header().control {
+                continue;
+            }
+            let batch = batch.uncompressed().map_err(errors::from_batch)?;
+            let header = batch.header();
+            let apart = header.base_offset < wanted.offset
+                || header.record_count > wanted.records
+                || holds_any(&batch, &wanted.held_keys)?;
+            if !apart {
+                whole.push(batch);
+            } else if whole.is_empty() {
+                let first = Wanted {
+                    records: wanted.records.min(records_from(&batch, wanted.offset)?),
+                    held_keys: wanted.held_keys.clone(),
+                    ..*wanted
+                };
+                return Ok(Stored::Part(Self::read(reader, &first)?));
+            } else {
+                break;
+            }
+        }
+        if whole.is_empty() {
+            let next_offset = read.next_offset;
+            return Ok(Stored::Part(Self {
+                next_offset,
+                ..Self::default()
+            }));
+        }
+        Ok(Stored::Whole(whole))
+    }
+
+    /// A whole batch.
+    pub(crate) fn whole(batch: RecordBatch) -> Self {
+        let header = batch.header();
+        Self {
+            next_offset: header.next_offset(),
+            taken: header.record_count,
+            max_timestamp_ms: header.max_timestamp_ms,
+            batches: vec![batch],
+            held: Vec::new(),
+        }
     }
 
     /// A parked record alone. Where only its offset was kept it is read again.
@@ -241,6 +302,31 @@ pub(crate) fn only_record(batch: Bytes) -> Result<Option<Record>, WireError> {
     let record = records.into_owned().next();
     let record = record.transpose().map_err(errors::from_batch)?;
     Ok(record.map(|(_, record)| record))
+}
+
+/// Whether a batch has a record of one of these keys.
+fn holds_any(batch: &RecordBatch, keys: &HashSet<Bytes>) -> Result<bool, WireError> {
+    if keys.is_empty() {
+        return Ok(false);
+    }
+    let records = batch.records().map_err(errors::from_batch)?;
+    for record in records.iter() {
+        let record = record.map_err(errors::from_batch)?;
+        if record.key.is_some_and(|key| keys.contains(key)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// How many records of a batch lie at an offset or behind it.
+fn records_from(batch: &RecordBatch, offset: Offset) -> Result<u32, WireError> {
+    let records = batch.records().map_err(errors::from_batch)?;
+    let mut count = 0;
+    for record in records.iter() {
+        count += u32::from(record.map_err(errors::from_batch)?.offset >= offset);
+    }
+    Ok(count)
 }
 
 fn keep(

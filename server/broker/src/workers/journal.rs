@@ -1,14 +1,14 @@
 //! A worker's journal on its partition: read back, appended to, and what it says sent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use millstream_protocol::api::topic::{Cleanup, Durability, TopicConfig};
-use millstream_protocol::batch::BatchHeader;
+use millstream_protocol::batch::{BatchHeader, sequence_after};
 use millstream_protocol::limits::MAX_BATCH_BYTES;
 use millstream_protocol::{
-    ErrorCode, FIRST_WORKER_PRODUCER_ID, Offset, TimestampMs, TopicId, WireError,
+    ErrorCode, FIRST_WORKER_PRODUCER_ID, Offset, TimestampMs, TopicId, TopicPartition, WireError,
 };
 use millstream_state::{StandsFor, States, Store};
 use millstream_worker::{Commit, CommitBuilder, CommitError, Journal, Sending};
@@ -111,6 +111,34 @@ impl WorkerJournal {
             opened.send(sending, read.replayed_from, (start, 0))?;
         }
         Ok((opened, read.store))
+    }
+
+    /// Of these output partitions, those that have outputs of which it is not known what came of their
+    /// commit, and the sequence that follows there.
+    pub(crate) async fn in_doubt(
+        &self,
+        outputs: impl Iterator<Item = &Partition>,
+    ) -> Result<BTreeMap<TopicPartition, u32>, WireError> {
+        let mut in_doubt = BTreeMap::new();
+        for partition in outputs {
+            let last = partition
+                .last_sequence(self.journal.direct_producer_id())
+                .await?;
+            if let Some(last) = last {
+                in_doubt.insert(partition.id(), sequence_after(last, 1));
+            }
+        }
+        self.settle_doubts(&mut in_doubt);
+        Ok(in_doubt)
+    }
+
+    /// Forgets those doubts that a commit has settled.
+    pub(crate) fn settle_doubts(&self, in_doubt: &mut BTreeMap<TopicPartition, u32>) {
+        in_doubt.retain(|target, next| {
+            // Sequences run around at 2^31.
+            let ahead = next.wrapping_sub(self.journal.direct_sequence(target)) & (u32::MAX >> 1);
+            (1..1 << 30).contains(&ahead)
+        });
     }
 
     /// What it says.

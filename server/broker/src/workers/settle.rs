@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use millstream_protocol::api::plugin::{DeliveryGuarantee, LogLevel, TimerClock};
-use millstream_protocol::batch::BatchBuilder;
+use millstream_protocol::batch::{BatchBuilder, BatchError};
 use millstream_protocol::limits::MAX_BATCH_BYTES;
 use millstream_protocol::{Offset, TimestampMs, WireError};
 use millstream_runtime::StateChanges;
@@ -52,7 +52,7 @@ pub(crate) struct Books<'a> {
 pub(crate) struct Prepared {
     pub(crate) commit: Commit,
     /// What goes to its topics before the commit, without the journal.
-    pub(crate) direct: Vec<(Partition, BatchBuilder)>,
+    pub(crate) direct: Vec<(Partition, Bytes)>,
     /// To be applied after the commit.
     pub(crate) state: StateChanges,
     pub(crate) tally: Tally,
@@ -81,6 +81,7 @@ impl Books<'_> {
             mut input,
             fired,
             outputs,
+            direct,
             state,
             timers,
             records_in,
@@ -137,15 +138,24 @@ impl Books<'_> {
                 commit.change_state(key, value)?;
             }
             let outputs = outputs.into_iter().chain(letters.finish());
-            match self.shared.spec.delivery {
-                DeliveryGuarantee::ExactlyOnce => {
-                    for (partition, batch) in outputs {
-                        commit.emit(partition.id(), batch)?;
-                    }
-                    Ok((commit.finish()?, Vec::new()))
-                }
-                DeliveryGuarantee::AtLeastOnce => Ok((commit.finish()?, outputs.collect())),
+            if self.shared.spec.delivery == DeliveryGuarantee::AtLeastOnce {
+                let unstamped = |(partition, batch): (Partition, BatchBuilder)| {
+                    Ok::<_, BatchError>((partition, batch.finish(None)?))
+                };
+                let direct = outputs.map(unstamped).collect::<Result<_, _>>()?;
+                return Ok((commit.finish()?, direct));
             }
+            for (partition, batch) in outputs {
+                commit.emit(partition.id(), batch)?;
+            }
+            let partitions: Vec<Partition> = direct.iter().map(|it| it.0.clone()).collect();
+            for (partition, batch) in direct {
+                commit.emit_direct(partition.id(), batch)?;
+            }
+            let mut commit = commit.finish()?;
+            let batches = std::mem::take(&mut commit.direct).into_iter();
+            let batches = batches.map(|output| output.batch);
+            Ok((commit, partitions.into_iter().zip(batches).collect()))
         };
         match build() {
             Ok((commit, direct)) => Ok(Prepared {
@@ -299,12 +309,9 @@ pub(crate) fn timer_name(timer: &Timer) -> String {
 }
 
 /// Appends outputs and waits until all are acknowledged.
-pub(crate) async fn append_directly(
-    outputs: Vec<(Partition, BatchBuilder)>,
-) -> Result<(), WireError> {
+pub(crate) async fn append_directly(outputs: Vec<(Partition, Bytes)>) -> Result<(), WireError> {
     let mut waiting = Vec::with_capacity(outputs.len());
-    for (partition, builder) in outputs {
-        let batch = builder.finish(None).map_err(errors::from_batch)?;
+    for (partition, batch) in outputs {
         let (ack, outcomes) = AckSink::new();
         let staged = StagedBatch::validate(BytesMut::from(batch), MAX_BATCH_BYTES, ack)?;
         partition.append(staged);

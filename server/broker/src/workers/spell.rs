@@ -4,11 +4,12 @@
 //! one commit of its [journal](WorkerJournal): outputs, failed records, changes of state and the
 //! next input offset count together or not at all.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_protocol::api::plugin::{HoldBack, LogLevel};
-use millstream_protocol::{ErrorCode, Offset, TimestampMs, WireError};
+use millstream_protocol::api::plugin::{DeliveryGuarantee, HoldBack, LogLevel};
+use millstream_protocol::{ErrorCode, Offset, TimestampMs, TopicPartition, WireError};
 use millstream_runtime::{CallError, Instance, StateChanges};
 use millstream_state::Growth;
 use millstream_worker::limits::{MAX_FIRED_TIMERS, MAX_PARKED_RECORDS};
@@ -19,15 +20,20 @@ use crate::clock;
 use crate::errors;
 use crate::partition::{Partition, PartitionReader};
 use crate::workers::deployment::{Shared, setup};
-use crate::workers::input::{Input, Wanted, for_journal};
+use crate::workers::input::{Input, Stored, Wanted, for_journal};
 use crate::workers::journal::{self, WorkerJournal};
 use crate::workers::logs::WorkerLog;
 use crate::workers::mirror::GroupMirror;
 use crate::workers::progress::SharedProgress;
 use crate::workers::settle::{Books, Prepared, Tried, Work, append_directly, timer_name};
 use crate::workers::state::{GuestState, SharedStore, close};
-use crate::workers::turn::{Setting, Turn, TurnError};
+use crate::workers::turn::{Setting, SpotCheck, Turn, TurnError};
 use crate::workers::worker::{Again, Start, WorkerCommand};
+
+/// Of a deterministic guest's turns, the first two of so many begin with a call that is made twice and
+/// compared: at a start with an instance that is as new as the one it is compared with, then with one
+/// that has something to remember.
+const SPOT_CHECK_EVERY: u64 = 64;
 
 /// Something around the worker that went wrong. It is waited out.
 pub(crate) struct Trouble(pub(crate) String);
@@ -63,6 +69,10 @@ pub(crate) struct Spell {
     instance: Option<Instance>,
     bite: Bite,
     timer_bite: Bite,
+    /// Outputs that a deterministic guest's last calls have left behind, and that no commit knows.
+    in_doubt: BTreeMap<TopicPartition, u32>,
+    /// Turns of a deterministic guest so far.
+    stored_turns: u64,
     /// Timers have fired last: it is the records' turn.
     after_timers: bool,
     mirror: GroupMirror,
@@ -96,6 +106,13 @@ impl Spell {
         let opened = Arc::new(opened);
         *store.lock() = Some(Arc::clone(&opened));
         let state = GuestState::new(opened);
+        let outputs = shared.outputs.iter().flat_map(|it| &it.partitions);
+        let deterministic = shared.spec.delivery == DeliveryGuarantee::Deterministic;
+        let mut in_doubt = if deterministic {
+            journal.in_doubt(outputs).await?
+        } else {
+            BTreeMap::new()
+        };
         let core = journal.core();
         // The group follows the journal and is never ahead of it. An offset that it cannot have
         // from there was set by a person.
@@ -107,6 +124,10 @@ impl Spell {
             commit.advance_to(offset);
             commit.note_group_offset(offset);
             commit.forget_record_time();
+            // What was under way is not handled again.
+            for (target, next) in std::mem::take(&mut in_doubt) {
+                commit.skip_direct_to(target, next);
+            }
             let parked: Vec<_> = journal.core().parked().iter().map(|it| it.offset).collect();
             let commit = parked
                 .into_iter()
@@ -116,6 +137,12 @@ impl Spell {
             journal.append(commit).await?;
             state.apply(StateChanges::default(), Growth::AtMost, &journal);
             commits += 1;
+        }
+        if deterministic && journal.core().is_new() {
+            let commit = journal.commit(clock::now_ms()).finish();
+            let commit = commit.map_err(|error| journal::refused(&error))?;
+            journal.append(commit).await?;
+            state.apply(StateChanges::default(), Growth::AtMost, &journal);
         }
         progress.change(|progress| progress.state = None);
         Ok(Self {
@@ -128,6 +155,8 @@ impl Spell {
             instance: None,
             bite: Bite::default(),
             timer_bite: Bite::default(),
+            in_doubt,
+            stored_turns: 0,
             after_timers: false,
             progress,
             commits,
@@ -173,7 +202,8 @@ impl Spell {
             self.publish();
             let core = self.journal.core();
             let parked = core.parked();
-            if let Some(due) = parked.due(clock::now_ms()) {
+            let doubtful = !self.in_doubt.is_empty();
+            if let Some(due) = parked.due(clock::now_ms()).filter(|_| !doubtful) {
                 let due = due.clone();
                 let range = visible.log_start_offset..visible.high_watermark;
                 if due.batch.is_empty() && !range.contains(&due.offset) {
@@ -190,7 +220,7 @@ impl Spell {
             let offset = core.next_offset().max(visible.log_start_offset);
             let more_records = !blocked && offset < visible.high_watermark;
             // Where a call of timers always sets further ones, records have their turn in between.
-            let timers_turn = !(waits || self.after_timers && more_records);
+            let timers_turn = !(waits || doubtful || self.after_timers && more_records);
             let fired = self.due_timers().filter(|_| timers_turn);
             self.after_timers = fired.is_some();
             if let Some(fired) = fired {
@@ -273,6 +303,9 @@ impl Spell {
 
     /// Handles the next records.
     async fn go_on(&mut self, offset: Offset) -> Result<(), Trouble> {
+        if self.shared.spec.delivery == DeliveryGuarantee::Deterministic {
+            return self.go_on_stored(offset).await;
+        }
         let wanted = Wanted {
             offset,
             records: self.bite.records(),
@@ -295,6 +328,77 @@ impl Spell {
         if self.bite.failed(input.taken) {
             self.settle_failed(input, reason, Work::Next).await?;
         }
+        Ok(())
+    }
+
+    /// Handles the next batches of a deterministic guest. While there are outputs in doubt, nothing but
+    /// the calls that they came of may be made.
+    async fn go_on_stored(&mut self, offset: Offset) -> Result<(), Trouble> {
+        let doubtful = !self.in_doubt.is_empty();
+        if doubtful && offset > self.journal.core().next_offset() {
+            return self.leave_doubts().await;
+        }
+        let wanted = Wanted {
+            offset,
+            records: self.bite.records(),
+            held_keys: self.journal.core().parked().keys().cloned().collect(),
+        };
+        let check = match self.stored_turns % SPOT_CHECK_EVERY {
+            0 | 1 => SpotCheck::Yes,
+            _ => SpotCheck::No,
+        };
+        self.stored_turns += 1;
+        let call = move |reader: &PartitionReader, caller: &mut Caller<'_>| {
+            let Caller {
+                setting,
+                instance,
+                start,
+            } = caller;
+            match Input::read_stored(reader, &wanted)? {
+                Stored::Whole(batches) => setting.run_stored(instance, start, batches, check),
+                Stored::Part(input) => setting.run(instance, *start, input),
+            }
+        };
+        let (input, reason) = match self.call(call).await? {
+            Ok(turn) if doubtful && !turn.failed.is_empty() => {
+                (turn.input, "records fail that did not before".to_owned())
+            }
+            Ok(turn) => match self.settle(turn, Work::Next).await? {
+                Settled::Yes => {
+                    self.bite.succeeded();
+                    self.journal.settle_doubts(&mut self.in_doubt);
+                    return Ok(());
+                }
+                Settled::TooLarge(input, reason) => (input, reason),
+            },
+            Err(failed) => failed,
+        };
+        if self.pause.is_some() {
+            return Ok(());
+        }
+        if doubtful {
+            let from = self.journal.core().next_offset();
+            return Err(Trouble(format!(
+                "offset {from} on: what came of it is in the outputs already, and now it fails: {reason}; \
+                 reset the group to go on without it"
+            )));
+        }
+        self.tell_failure(&place(&input), &reason);
+        if self.bite.failed(input.taken) {
+            self.settle_failed(input, reason, Work::Next).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes outputs in doubt for what they are: the records that they came of are gone from the topic.
+    async fn leave_doubts(&mut self) -> Result<(), Trouble> {
+        let mut commit = self.journal.commit(clock::now_ms());
+        for (target, next) in std::mem::take(&mut self.in_doubt) {
+            commit.skip_direct_to(target, next);
+        }
+        let commit = commit.finish().map_err(|error| journal::refused(&error))?;
+        self.commit(commit, StateChanges::default(), Growth::AtMost)
+            .await?;
         Ok(())
     }
 
@@ -450,6 +554,14 @@ impl Spell {
                 ..
             }) => Err(Trouble(error.to_string())),
             Err(TurnError::Call { input, error }) => Ok(Err((input, error.to_string()))),
+            Err(TurnError::NotDeterministic(offset)) => {
+                let what = format!(
+                    "offset {offset}: the plugin is not deterministic: handled twice, the same records \
+                     came to something else; deploy it without `deterministic`"
+                );
+                self.pause = Some(what.clone());
+                Ok(Err((Input::default(), what)))
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bytes::Bytes;
 use millstream_protocol::api::plugin::HoldBack;
-use millstream_protocol::batch::{AppendError, BatchBuilder, Compression};
+use millstream_protocol::batch::{AppendError, BatchBuilder, Compression, RecordBatch};
 use millstream_protocol::partitioner::Partitioner;
 use millstream_protocol::{Offset, PartitionIndex, WireError};
 use millstream_runtime::{
@@ -31,6 +31,8 @@ pub(crate) struct Turn {
     pub(crate) fired: Vec<Timer>,
     /// What was emitted, in order for each partition.
     pub(crate) outputs: Vec<(Partition, BatchBuilder)>,
+    /// The same, of calls that are made again as they were after a crash.
+    pub(crate) direct: Vec<(Partition, BatchBuilder)>,
     /// The changes of the guest's state.
     pub(crate) state: StateChanges,
     /// What it has set and cancelled.
@@ -124,6 +126,15 @@ pub(crate) enum TurnError {
     Input(WireError),
     /// The guest failed somewhere within these records, or within timers.
     Call { input: Input, error: CallError },
+    /// The same batch, from this offset on, came to something else the second time.
+    NotDeterministic(Offset),
+}
+
+/// Whether a call of a deterministic guest is made twice, to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpotCheck {
+    Yes,
+    No,
 }
 
 impl From<WireError> for TurnError {
@@ -198,6 +209,58 @@ impl Setting<'_> {
                 ..Turn::default()
             });
         }
+    }
+
+    /// Runs one turn of a deterministic guest: it is called once for each batch. A call with records
+    /// that fail, and what follows it, is left for a turn of its own, which goes through the journal.
+    pub(crate) fn run_stored(
+        &self,
+        instance: &mut Option<Instance>,
+        start: &dyn Fn() -> Result<Instance, String>,
+        batches: Vec<RecordBatch>,
+        check: SpotCheck,
+    ) -> Result<Turn, TurnError> {
+        let mut turn = Turn::default();
+        for (number, batch) in batches.into_iter().enumerate() {
+            let first = number == 0;
+            let input = Input::whole(batch);
+            let mut called = match instance.take() {
+                Some(instance) => instance,
+                None => start().map_err(TurnError::Start)?,
+            };
+            let handled = match called.handle(&input.bytes()) {
+                Ok(handled) => handled,
+                Err(error) if first => return Err(TurnError::Call { input, error }),
+                Err(_) => break,
+            };
+            if first && check == SpotCheck::Yes {
+                let mut fresh = start().map_err(TurnError::Start)?;
+                // That the second call fails is as much of a difference.
+                if fresh.handle(&input.bytes()).ok().as_ref() != Some(&handled) {
+                    return Err(TurnError::NotDeterministic(input.range().0));
+                }
+            }
+            let (gathered, failures) = self.gather_without(&handled.outcomes, &BTreeSet::new());
+            if !failures.is_empty() {
+                drop(called);
+                if first {
+                    return self.run(instance, start, input);
+                }
+                break;
+            }
+            *instance = Some(called);
+            turn.records_in += u64::from(input.records());
+            turn.records_out += gathered.emitted;
+            turn.direct.extend(gathered.finish());
+            turn.input.next_offset = input.next_offset;
+            turn.input.max_timestamp_ms = turn.input.max_timestamp_ms.max(input.max_timestamp_ms);
+            if has_changed(&handled) {
+                // The next call must see it, and sees what counts.
+                (turn.state, turn.timers) = (handled.state, handled.timers);
+                break;
+            }
+        }
+        Ok(turn)
     }
 
     /// Runs one turn of timers, in their order. `position` is the next offset of the input.

@@ -18,6 +18,8 @@ pub(super) enum DeliveryArg {
     ExactlyOnce,
     /// Once, and after a crash perhaps again
     AtLeastOnce,
+    /// Once, of a plugin that computes the same again: faster, as outputs are not copied
+    Deterministic,
 }
 
 impl From<DeliveryArg> for DeliveryGuarantee {
@@ -25,6 +27,7 @@ impl From<DeliveryArg> for DeliveryGuarantee {
         match arg {
             DeliveryArg::ExactlyOnce => Self::ExactlyOnce,
             DeliveryArg::AtLeastOnce => Self::AtLeastOnce,
+            DeliveryArg::Deterministic => Self::Deterministic,
         }
     }
 }

@@ -150,6 +150,7 @@ impl DeploymentView {
             delivery: match spec.delivery {
                 DeliveryGuarantee::ExactlyOnce => "exactly-once",
                 DeliveryGuarantee::AtLeastOnce => "at-least-once",
+                DeliveryGuarantee::Deterministic => "exactly-once, deterministic",
             },
             on_failure: FailureView::of(&spec.on_failure),
             revision: deployment.revision,

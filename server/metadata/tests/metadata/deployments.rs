@@ -2,11 +2,14 @@
 
 use millstream_metadata::error::{CommandError, DeployError};
 use millstream_metadata::{Command, DeploymentId, OnExisting, Plugin, Record, SpecError};
-use millstream_protocol::ErrorCode;
-use millstream_protocol::api::plugin::{DeploymentSpec, OutputSpec, WorkerLimits};
+use millstream_protocol::api::plugin::{
+    DeliveryGuarantee, DeploymentSpec, OutputSpec, WorkerLimits,
+};
+use millstream_protocol::api::topic::{Cleanup, CreateTopic, TopicConfig};
+use millstream_protocol::{ErrorCode, TopicId};
 use uuid::Uuid;
 
-use super::cluster::{Cluster, plugin, put, spec};
+use super::cluster::{Cluster, create, plugin, put, spec};
 
 const ID: DeploymentId = DeploymentId(Uuid::from_u128(0xFFFF));
 
@@ -219,6 +222,31 @@ fn the_configuration_is_bounded() {
     );
     let largest = with(vec![entry("k", 65_535)]);
     assert_eq!(cluster.image.check_spec(&largest, &cluster.limits), Ok(()));
+}
+
+#[test]
+fn what_is_deterministic_reads_no_compacted_topic() {
+    let mut cluster = Cluster::with_topics(&["out"]);
+    let compacted = CreateTopic {
+        name: "in".into(),
+        partitions: 1,
+        config: TopicConfig {
+            cleanup: Cleanup::Compact,
+            ..TopicConfig::default()
+        },
+    };
+    cluster.run(create(TopicId(Uuid::from_u128(77)), compacted));
+    let with = |delivery| DeploymentSpec {
+        delivery,
+        ..spec("alert", &["in"], &["out"])
+    };
+    let check = |delivery| cluster.image.check_spec(&with(delivery), &cluster.limits);
+    assert_eq!(check(DeliveryGuarantee::ExactlyOnce), Ok(()));
+    let refused = check(DeliveryGuarantee::Deterministic).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "a deterministic deployment cannot read in, which is compacted: its batches change"
+    );
 }
 
 #[test]
