@@ -34,6 +34,7 @@
 //! - [`Producer`]: batches, idempotence, back-pressure (`producer`)
 //! - [`Consumer`]: fetch streams, group membership, commits (`consumer`)
 //! - [`Admin`]: topics, offsets, groups, plugins (`admin`)
+//! - [`PluginDiff`]: how a shadow's outputs differ from the live ones (`diff`)
 //! - [`Error`]: what can go wrong, and whether to try again
 //! - [`limits`]: every bound and default by name
 
@@ -41,6 +42,7 @@ mod admin;
 mod backoff;
 mod client;
 mod consumer;
+mod diff;
 mod error;
 pub mod limits;
 mod link;
@@ -49,11 +51,12 @@ mod quota;
 mod stream;
 
 pub use admin::{
-    Admin, AlterTopicBuilder, CreateTopicBuilder, PluginLogs, PluginLogsBuilder, PluginState,
-    PluginStateBuilder, StateItem,
+    Admin, AlterTopicBuilder, CreateTopicBuilder, PluginLogs, PluginLogsBuilder, PluginMetrics,
+    PluginState, PluginStateBuilder, ReplayBuilder, ReplayProgress, StateItem,
 };
 pub use client::{Client, ClientBuilder};
 pub use consumer::{ConsumedBatch, ConsumedRecord, Consumer, ConsumerBuilder, OutOfRange};
+pub use diff::{Difference, OutputDiff, PluginDiff};
 pub use error::{Error, Result, StreamError};
 pub use producer::{
     Delivery, Partitioner, Payload, ProduceRecord, Producer, ProducerBuilder, RecordMetadata,
@@ -65,10 +68,15 @@ pub use millstream_protocol::api::group::{
     NamedPartition, OffsetCommit, ResetGroupResponse,
 };
 pub use millstream_protocol::api::hello::{BrokerDescription, HelloResponse};
+pub use millstream_protocol::api::lifecycle::{Activity, RevisionChange, RevisionDescription};
+pub use millstream_protocol::api::metrics::{CallLatency, GuestMetric, MetricValue, WorkerMetrics};
 pub use millstream_protocol::api::offsets::{ListedOffset, Position};
 pub use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailureAction, FailurePolicy,
     HoldBack, LogLevel, OutputSpec, PluginLogLine, WorkerDescription, WorkerLimits, WorkerState,
+};
+pub use millstream_protocol::api::replay::{
+    ComparedOutput, Replay, ReplayedRange, ReplayedTopic, default_shadow,
 };
 pub use millstream_protocol::api::state::StateOrigin;
 pub use millstream_protocol::api::topic::{

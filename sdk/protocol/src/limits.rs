@@ -56,6 +56,12 @@ pub const PARTITIONS_PER_LISTING: usize = MAX_PARTITIONS_PER_TOPIC as usize;
 /// A listing of groups goes on in a further response after this many.
 pub const GROUPS_PER_LISTING: usize = 2_000;
 
+/// A listing of what workers have measured goes on in a further response after this many.
+pub const WORKERS_PER_LISTING: usize = 64;
+
+/// Partitions that one replay reads, over all its inputs, and that it writes.
+pub const MAX_REPLAYED_PARTITIONS: usize = 4_096;
+
 /// Items of one kind in one request (topics to describe, partitions to list, offsets to commit).
 pub const MAX_ITEMS_PER_REQUEST: usize = 10_000;
 

@@ -19,7 +19,10 @@ use crate::StartError;
 use crate::clock;
 use crate::data_dir::BrokerIdentity;
 use crate::errors;
-use crate::internal::{self, GROUPS_PARTITION, GROUPS_TOPIC, METADATA_PARTITION, METADATA_TOPIC};
+use crate::internal::{
+    self, ARTEFACTS_PARTITION, ARTEFACTS_TOPIC, GROUPS_PARTITION, GROUPS_TOPIC, METADATA_PARTITION,
+    METADATA_TOPIC,
+};
 use crate::partition::Partition;
 use crate::topics::Topics;
 
@@ -131,6 +134,15 @@ impl Controller {
             .ok_or_else(|| WireError::new(ErrorCode::Internal, "no producer ids were allocated"))
     }
 
+    /// Refuses a command that would be refused now, and gives the image that it was looked at in.
+    pub(crate) fn check(&self, command: &Command) -> Result<Arc<Image>, WireError> {
+        let image = self.image();
+        match image.validate(command, &self.limits) {
+            Ok(_) => Ok(image),
+            Err(error) => Err(error.to_wire()),
+        }
+    }
+
     /// Validates a command, makes it durable, applies it, and does what follows from it. Returns
     /// the record, or none when nothing was to change.
     pub(crate) async fn execute(&self, command: Command) -> Result<Option<Record>, WireError> {
@@ -183,7 +195,9 @@ impl Controller {
             | Record::BrokerFenced { .. }
             | Record::ProducerIdsAllocated { .. }
             | Record::DeploymentPut { .. }
-            | Record::DeploymentRemoved { .. } => Ok(()),
+            | Record::DeploymentRemoved { .. }
+            | Record::ActivitySet { .. }
+            | Record::ShadowPromoted { .. } => Ok(()),
         }
     }
 
@@ -225,21 +239,30 @@ impl Controller {
     }
 
     async fn ensure_internal_topics(&self) -> Result<(), WireError> {
-        if self.image().topic(GROUPS_TOPIC).is_some() {
-            return Ok(());
+        let groups = (GROUPS_TOPIC, GROUPS_PARTITION, internal::groups_config());
+        let artefacts = (
+            ARTEFACTS_TOPIC,
+            ARTEFACTS_PARTITION,
+            internal::artefacts_config(),
+        );
+        for (name, partition, config) in [groups, artefacts] {
+            if self.image().topic(name).is_some() {
+                continue;
+            }
+            let topic = CreateTopic {
+                name: name.to_owned(),
+                partitions: 1,
+                config,
+            };
+            let topic_id = partition.topic_id;
+            let actor = Actor::Broker;
+            self.execute(Command::CreateTopic {
+                topic_id,
+                topic,
+                actor,
+            })
+            .await?;
         }
-        let topic = CreateTopic {
-            name: GROUPS_TOPIC.to_owned(),
-            partitions: 1,
-            config: internal::groups_config(),
-        };
-        let topic_id = GROUPS_PARTITION.topic_id;
-        self.execute(Command::CreateTopic {
-            topic_id,
-            topic,
-            actor: Actor::Broker,
-        })
-        .await?;
         Ok(())
     }
 }

@@ -4,7 +4,6 @@
 //! broker.toml                        format version, cluster, broker and directory id
 //! lock                               held while a broker runs; contains its process id
 //! topics/<topic id>/<partition>/     one partition's log
-//! artefacts/<sha-256>.wasm           deployed components
 //! state/<topic id>/<partition>.redb  a worker's state, by its journal: made again when it is gone
 //! ```
 
@@ -100,7 +99,7 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => create_identity(root, &path)?,
             Err(error) => return Err(at(&path)(error)),
         };
-        for folder in ["topics", "artefacts", "state"] {
+        for folder in ["topics", "state"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(at(&folder))?;
         }
@@ -135,11 +134,6 @@ impl DataDir {
     /// Where the state of workers lives. What is there can be made again from their journals.
     pub fn state(&self) -> PathBuf {
         self.root.join("state")
-    }
-
-    /// Where deployed components live.
-    pub fn artefacts(&self) -> PathBuf {
-        self.root.join("artefacts")
     }
 }
 

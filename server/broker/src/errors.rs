@@ -159,6 +159,11 @@ pub(crate) fn owned_by_deployment(group: &str) -> WireError {
     )
 }
 
+/// Something is asked of a deployment that it cannot do as it is.
+pub(crate) fn invalid(message: String) -> WireError {
+    WireError::new(ErrorCode::InvalidRequest, message)
+}
+
 pub(crate) fn deployment_exists(name: &str) -> WireError {
     WireError::new(
         ErrorCode::DeploymentExists,

@@ -16,6 +16,9 @@ pub(crate) const METADATA_TOPIC: &str = "__metadata";
 /// Committed offsets and generations of all groups.
 pub(crate) const GROUPS_TOPIC: &str = "__groups";
 
+/// Deployed components.
+pub(crate) const ARTEFACTS_TOPIC: &str = "__artefacts";
+
 /// What one turn of a replay reads, bytes.
 const REPLAY_BYTES: usize = 4 << 20;
 
@@ -28,6 +31,12 @@ pub(crate) const METADATA_PARTITION: TopicPartition = TopicPartition {
 /// The groups' partition.
 pub(crate) const GROUPS_PARTITION: TopicPartition = TopicPartition {
     topic_id: TopicId(Uuid::from_u128(0x6d69_6c6c_7374_7265_616d_0000_0000_0002)),
+    partition: 0,
+};
+
+/// The components' partition.
+pub(crate) const ARTEFACTS_PARTITION: TopicPartition = TopicPartition {
+    topic_id: TopicId(Uuid::from_u128(0x6d69_6c6c_7374_7265_616d_0000_0000_0003)),
     partition: 0,
 };
 
@@ -48,6 +57,14 @@ pub(crate) fn groups_config() -> TopicConfig {
         cleanup: Cleanup::Compact,
         segment_bytes: 32 << 20,
         ..metadata_config()
+    }
+}
+
+/// Settings of the components' log: the last record of a key counts.
+pub(crate) fn artefacts_config() -> TopicConfig {
+    TopicConfig {
+        max_batch_bytes: MAX_BATCH_BYTES as u32,
+        ..groups_config()
     }
 }
 
@@ -99,7 +116,7 @@ pub(crate) fn replay<E: From<WireError>>(
 }
 
 /// Reads a whole partition from its start, batch by batch. It may block on the disk.
-fn each_batch<E: From<WireError>>(
+pub(crate) fn each_batch<E: From<WireError>>(
     partition: &Partition,
     each: impl FnMut(&RecordBatch) -> Result<(), E>,
 ) -> Result<(), E> {

@@ -135,8 +135,7 @@ impl Broker {
             Arc::clone(&controller),
             Arc::clone(&groups),
             Arc::clone(&partitions),
-        )
-        .await;
+        )?;
 
         let (phase, phases) = watch::channel(Phase::Serving);
         let context = Arc::new(Context {

@@ -1,6 +1,8 @@
 //! What is asked of the cluster.
 
+use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::plugin::{DeploymentSpec, OnExisting};
+use millstream_protocol::api::replay::Replay;
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic};
 use millstream_protocol::{TimestampMs, TopicId, TopicPartition};
 use uuid::Uuid;
@@ -76,11 +78,36 @@ pub enum Command {
         deployed_at_ms: TimestampMs,
         /// What happens if there is a deployment of this name.
         on_existing: OnExisting,
+        /// Who asks for it.
+        by: String,
+        /// What it is called in the deployment's history.
+        change: RevisionChange,
+        /// What it replays, if it is a shadow.
+        replay: Option<Box<Replay>>,
     },
     /// Removes a deployment.
     RemoveDeployment {
         /// Its name.
         name: String,
+    },
+    /// Puts a shadow in the place of its live deployment. The live one's journals, and what the
+    /// shadow wrote, are nobody's afterwards.
+    Promote {
+        /// The live deployment's name.
+        name: String,
+        /// The shadow's.
+        shadow: String,
+        /// The time.
+        at_ms: TimestampMs,
+        /// Who asks for it.
+        by: String,
+    },
+    /// Pauses a deployment, or has it go on.
+    SetActivity {
+        /// Its name.
+        name: String,
+        /// What its workers are to do from here on.
+        activity: Activity,
     },
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use millstream_protocol::TimestampMs;
+use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeploymentSpec, FailureAction, FailurePolicy, OnExisting, WorkerLimits,
 };
@@ -20,11 +21,12 @@ use crate::error::{
 use crate::image::Image;
 use crate::limits::{
     Limits, MAX_ATTEMPTS, MAX_BACK_OFF_MS, MAX_CONFIG_ENTRIES, MAX_IMPORTS, MAX_INPUTS,
-    MAX_OUTPUTS, MIN_WORKER_MEMORY_BYTES, WorkerBudget,
+    MAX_OUTPUTS, MAX_PRINCIPAL_BYTES, MIN_WORKER_MEMORY_BYTES, WorkerBudget,
 };
 use crate::loops::find_loop;
 use crate::names::{check_name, check_name_for, check_not_reserved};
 use crate::record::Record;
+use crate::shadow::Shadow;
 
 /// The identity of a deployment through all its versions. What its workers write carries it, so a
 /// deployment that is removed and deployed again under the same name has another.
@@ -61,6 +63,14 @@ pub struct Deployment {
     pub plugin: Plugin,
     /// When this revision was deployed.
     pub deployed_at_ms: TimestampMs,
+    /// Whether its workers are meant to work.
+    pub activity: Activity,
+    /// Who put this revision in place.
+    pub deployed_by: String,
+    /// How this revision came about.
+    pub change: RevisionChange,
+    /// What it replays, if it is a shadow.
+    pub shadow: Option<Shadow>,
 }
 
 impl Deployment {
@@ -70,6 +80,13 @@ impl Deployment {
         inputs
             .chain(self.spec.written_topics())
             .any(|used| used == topic)
+    }
+}
+
+impl Deployment {
+    /// Whether it is the same component with the same settings.
+    pub fn does_as(&self, other: &Self) -> bool {
+        self.spec == other.spec && self.plugin.digest == other.plugin.digest
     }
 }
 
@@ -160,15 +177,36 @@ impl Image {
                 }
                 .into());
             }
-            (Some(existing), OnExisting::Replace) => {
+            (Some(existing), OnExisting::Upgrade) if deployment.does_as(existing) => {
+                return Err(DeployError::Unchanged {
+                    deployment: name.clone(),
+                });
+            }
+            (Some(existing), OnExisting::Replace | OnExisting::Upgrade) => {
                 deployment.deployment_id = existing.deployment_id;
                 deployment.revision = existing.revision.saturating_add(1);
+                deployment.activity = existing.activity;
+                deployment.shadow.clone_from(&existing.shadow);
+            }
+            (None, OnExisting::Upgrade) => {
+                return Err(UnknownDeployment {
+                    deployment: name.clone(),
+                }
+                .into());
             }
             (None, _) => self.check_new(&deployment, limits)?,
         }
         self.check_spec(&deployment.spec, limits)?;
         check_plugin(&deployment.plugin)?;
-        Ok(Some(Record::DeploymentPut { deployment }))
+        if let Some(shadow) = &deployment.shadow {
+            shadow.check()?;
+        }
+        check_principal(&deployment.deployed_by)?;
+        let history = u32::try_from(limits.history).unwrap_or(u32::MAX);
+        Ok(Some(Record::DeploymentPut {
+            deployment,
+            history,
+        }))
     }
 
     fn check_new(&self, deployment: &Deployment, limits: &Limits) -> Result<(), DeployError> {
@@ -193,14 +231,25 @@ impl Image {
         &self,
         name: &str,
     ) -> Result<Option<Record>, UnknownDeployment> {
-        match self.deployment(name) {
-            Some(_) => Ok(Some(Record::DeploymentRemoved {
-                name: name.to_owned(),
-            })),
-            None => Err(UnknownDeployment {
-                deployment: name.to_owned(),
-            }),
-        }
+        self.known(name)?;
+        let name = name.to_owned();
+        Ok(Some(Record::DeploymentRemoved { name }))
+    }
+
+    pub(crate) fn validate_activity(
+        &self,
+        name: &str,
+        activity: Activity,
+    ) -> Result<Option<Record>, UnknownDeployment> {
+        let changes = self.known(name)?.activity != activity;
+        let name = name.to_owned();
+        Ok(changes.then_some(Record::ActivitySet { name, activity }))
+    }
+
+    pub(crate) fn known(&self, name: &str) -> Result<&Deployment, UnknownDeployment> {
+        self.deployment(name).ok_or_else(|| UnknownDeployment {
+            deployment: name.to_owned(),
+        })
     }
 }
 
@@ -288,6 +337,14 @@ fn check_worker_limits(limits: &WorkerLimits, budget: &WorkerBudget) -> Result<(
         ("state_bytes", state),
     ] {
         OutOfRange::check(what, given, min, max)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn check_principal(by: &str) -> Result<(), OverLimit> {
+    if by.len() > MAX_PRINCIPAL_BYTES {
+        let (what, limit) = ("bytes of a principal's name", MAX_PRINCIPAL_BYTES);
+        return Err(OverLimit { what, limit });
     }
     Ok(())
 }

@@ -400,10 +400,41 @@ pub enum DeployError {
         /// The identity.
         deployment_id: DeploymentId,
     },
+    /// There is nothing of this name to upgrade.
+    #[error(transparent)]
+    Unknown(#[from] UnknownDeployment),
+    /// An upgrade would change nothing.
+    #[error("deployment {deployment} is at work with this component and these settings already")]
+    Unchanged {
+        /// Its name.
+        deployment: String,
+    },
     /// What is said about the component makes no sense.
     #[error(transparent)]
     Plugin(#[from] InvalidPlugin),
     /// Too many deployments.
+    #[error(transparent)]
+    OverLimit(#[from] OverLimit),
+}
+
+/// Why a shadow is not promoted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PromoteError {
+    /// There is no such deployment.
+    #[error(transparent)]
+    Unknown(#[from] UnknownDeployment),
+    /// It is none of this deployment's.
+    #[error("deployment {shadow} is no shadow of {deployment}")]
+    NoShadow {
+        /// The live deployment.
+        deployment: String,
+        /// What is no shadow of it.
+        shadow: String,
+    },
+    /// The deployment could not be as the shadow is.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A name is too long.
     #[error(transparent)]
     OverLimit(#[from] OverLimit),
 }
@@ -435,6 +466,9 @@ pub enum CommandError {
     /// A deployment.
     #[error(transparent)]
     Deploy(#[from] DeployError),
+    /// A shadow's promotion.
+    #[error(transparent)]
+    Promote(#[from] PromoteError),
     /// A deployment's removal.
     #[error(transparent)]
     UnknownDeployment(#[from] UnknownDeployment),

@@ -5,7 +5,7 @@ use millstream_protocol::{ErrorCode, WireError};
 
 use crate::error::{
     AlterTopicError, AppointError, ClusterError, CommandError, CreateTopicError, DeleteTopicError,
-    DeployError, ProducerIdsError, SpecError,
+    DeployError, ProducerIdsError, PromoteError, SpecError,
 };
 
 impl CommandError {
@@ -22,6 +22,7 @@ impl CommandError {
             Self::ProducerIds(ProducerIdsError::Count(_)) => ErrorCode::InvalidRequest,
             Self::ProducerIds(ProducerIdsError::Exhausted) => ErrorCode::Internal,
             Self::Deploy(error) => error.code(),
+            Self::Promote(error) => error.code(),
             Self::UnknownDeployment(_) => ErrorCode::UnknownDeployment,
         }
     }
@@ -106,7 +107,20 @@ impl DeployError {
             Self::Spec(error) => error.code(),
             Self::Exists(_) => ErrorCode::DeploymentExists,
             Self::Plugin(_) => ErrorCode::ComponentRefused,
-            Self::IdInUse { .. } | Self::OverLimit(_) => ErrorCode::InvalidRequest,
+            Self::Unknown(_) => ErrorCode::UnknownDeployment,
+            Self::IdInUse { .. } | Self::Unchanged { .. } | Self::OverLimit(_) => {
+                ErrorCode::InvalidRequest
+            }
+        }
+    }
+}
+
+impl PromoteError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unknown(_) => ErrorCode::UnknownDeployment,
+            Self::Spec(error) => error.code(),
+            Self::NoShadow { .. } | Self::OverLimit(_) => ErrorCode::InvalidRequest,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use millstream_protocol::api::lifecycle::Activity;
 use millstream_protocol::{ProducerId, TopicId, TopicPartition};
 use uuid::Uuid;
 
@@ -24,6 +25,8 @@ pub struct Image {
     pub(crate) topics: BTreeMap<TopicId, Topic>,
     pub(crate) topic_ids: BTreeMap<String, TopicId>,
     pub(crate) deployments: BTreeMap<String, Deployment>,
+    /// Earlier revisions of each deployment, the oldest first.
+    pub(crate) history: BTreeMap<String, Vec<Deployment>>,
     pub(crate) next_producer_id: ProducerId,
 }
 
@@ -126,6 +129,9 @@ impl Image {
                 plugin,
                 deployed_at_ms,
                 on_existing,
+                by,
+                change,
+                replay,
             } => {
                 let deployment = Deployment {
                     deployment_id: *deployment_id,
@@ -133,10 +139,21 @@ impl Image {
                     spec: spec.clone(),
                     plugin: plugin.clone(),
                     deployed_at_ms: *deployed_at_ms,
+                    activity: Activity::Active,
+                    deployed_by: by.clone(),
+                    change: change.clone(),
+                    shadow: self.shadow(replay.as_deref())?,
                 };
                 self.validate_put_deployment(deployment, *on_existing, limits)?
             }
             Command::RemoveDeployment { name } => self.validate_remove_deployment(name)?,
+            Command::Promote {
+                name,
+                shadow,
+                at_ms,
+                by,
+            } => Some(self.validate_promote((name, shadow), *at_ms, by, limits)?),
+            Command::SetActivity { name, activity } => self.validate_activity(name, *activity)?,
         })
     }
 
@@ -183,12 +200,27 @@ impl Image {
                 let next = first.saturating_add(u64::from(*count));
                 self.next_producer_id = self.next_producer_id.max(next);
             }
-            Record::DeploymentPut { deployment } => {
-                self.deployments
-                    .insert(deployment.spec.name.clone(), deployment.clone());
-            }
+            Record::DeploymentPut {
+                deployment,
+                history,
+            } => self.apply_deployment_put(deployment, *history),
             Record::DeploymentRemoved { name } => {
                 self.deployments.remove(name);
+                self.history.remove(name);
+            }
+            Record::ShadowPromoted {
+                deployment,
+                shadow,
+                history,
+            } => {
+                self.deployments.remove(shadow);
+                self.history.remove(shadow);
+                self.apply_deployment_put(deployment, *history);
+            }
+            Record::ActivitySet { name, activity } => {
+                if let Some(deployment) = self.deployments.get_mut(name) {
+                    deployment.activity = *activity;
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use millstream_protocol::limits::{
     MAX_BATCH_BYTES, MAX_DEPLOYMENT_CONFIG_BYTES, MAX_ITEMS_PER_REQUEST, MAX_NAME_BYTES,
-    MAX_PARTITIONS_PER_TOPIC,
+    MAX_PARTITIONS_PER_TOPIC, MAX_REPLAYED_PARTITIONS,
 };
 
 /// How often a deployment may have a record tried.
@@ -52,6 +52,9 @@ pub const MAX_OUTPUTS: usize = 64;
 /// Configuration entries of one deployment.
 pub const MAX_CONFIG_ENTRIES: usize = 1_000;
 
+/// The name of a principal in a deployment's history, bytes.
+pub const MAX_PRINCIPAL_BYTES: usize = 255;
+
 /// Interfaces that one component imports.
 pub const MAX_IMPORTS: usize = 256;
 
@@ -65,6 +68,9 @@ const _: () = assert!(
     MAX_DEPLOYMENT_CONFIG_BYTES
         + MAX_CONFIG_ENTRIES * 6
         + (MAX_INPUTS + 2 * MAX_OUTPUTS + MAX_IMPORTS + 1) * MAX_STRING
+        + MAX_PRINCIPAL_BYTES
+        + (MAX_INPUTS + 3 * MAX_OUTPUTS + 1) * MAX_STRING
+        + MAX_REPLAYED_PARTITIONS * 30
         + 256
         < MAX_RECORD_BYTES
 );
@@ -83,6 +89,8 @@ pub struct Limits {
     pub partitions: usize,
     /// Deployments. Default 1,000.
     pub deployments: usize,
+    /// Earlier revisions that are kept of each deployment. Default 10.
+    pub history: usize,
     /// What one worker may be given.
     pub worker: WorkerBudget,
 }
@@ -109,6 +117,7 @@ impl Default for Limits {
             topics: 10_000,
             partitions: 100_000,
             deployments: 1_000,
+            history: 10,
             worker: WorkerBudget::default(),
         }
     }

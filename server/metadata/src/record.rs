@@ -1,5 +1,6 @@
 //! What was decided: one entry of the metadata log.
 
+use millstream_protocol::api::lifecycle::Activity;
 use millstream_protocol::api::topic::TopicConfig;
 use millstream_protocol::{LeaderEpoch, ProducerId, TopicId, TopicPartition};
 use serde::de::DeserializeOwned;
@@ -66,15 +67,33 @@ pub enum Record {
         /// How many.
         count: u32,
     },
-    /// A deployment is new, or has a new revision.
+    /// A deployment is new, or has a new revision. The one before becomes history.
     DeploymentPut {
         /// The deployment.
         deployment: Deployment,
+        /// How many earlier revisions are kept, the newest.
+        history: u32,
     },
     /// A deployment was removed.
     DeploymentRemoved {
         /// Its name.
         name: String,
+    },
+    /// A deployment was paused, or goes on.
+    ActivitySet {
+        /// Its name.
+        name: String,
+        /// What its workers are to do from here on.
+        activity: Activity,
+    },
+    /// A shadow has become a deployment's next revision, and is gone.
+    ShadowPromoted {
+        /// The deployment.
+        deployment: Deployment,
+        /// The shadow's name.
+        shadow: String,
+        /// How many earlier revisions are kept, the newest.
+        history: u32,
     },
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! 1 byte   the format version
-//! postcard cluster (option of id and feature level), brokers, topics, deployments, next producer id
+//! postcard cluster (option of id and feature level), brokers, topics, deployments, next producer id,
+//!          earlier revisions (name, deployments)
 //! ```
 //!
 //! The lists are in the order of numbers and names, so equal images have equal bytes.
@@ -27,6 +28,7 @@ struct Written<'a> {
     topics: Vec<&'a Topic>,
     deployments: Vec<&'a Deployment>,
     next_producer_id: ProducerId,
+    history: Vec<(&'a String, &'a Vec<Deployment>)>,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +38,7 @@ struct Read {
     topics: Vec<Topic>,
     deployments: Vec<Deployment>,
     next_producer_id: ProducerId,
+    history: Vec<(String, Vec<Deployment>)>,
 }
 
 impl Image {
@@ -47,6 +50,7 @@ impl Image {
             topics: self.topics().collect(),
             deployments: self.deployments().collect(),
             next_producer_id: self.next_producer_id,
+            history: self.history.iter().collect(),
         };
         encode(&written, WHAT, MAX_SNAPSHOT_BYTES)
     }
@@ -85,6 +89,11 @@ impl Image {
             let name = deployment.spec.name.clone();
             if let Some(deployment) = image.deployments.insert(name, deployment) {
                 return Err(repeated("deployment", deployment.spec.name));
+            }
+        }
+        for (name, earlier) in read.history {
+            if image.history.insert(name.clone(), earlier).is_some() {
+                return Err(repeated("history of deployment", name));
             }
         }
         Ok(image)

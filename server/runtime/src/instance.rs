@@ -15,7 +15,7 @@ use crate::engine::{EPOCH_TICK, Shared};
 use crate::guest::{Guest, GuestPre, Handler, TimerHandler, fired, typed_fired};
 use crate::host::{Access, HostState};
 use crate::logs::{LogSink, MAX_LOG_MESSAGE_BYTES, escape};
-use crate::metrics::Metric;
+use crate::metrics::GuestMetrics;
 use crate::outcomes::{BadOutput, Expected, Outcomes};
 use crate::records::{self, Sections};
 use crate::state::{StateChanges, StateReadError, StateReader};
@@ -40,6 +40,8 @@ pub struct WorkerSetup {
     pub logs: Arc<dyn LogSink>,
     /// Its stored state, from `init` on; [`EmptyState`](crate::EmptyState) where there is none.
     pub state: Arc<dyn StateReader>,
+    /// Where it measures, across its instances.
+    pub metrics: Arc<GuestMetrics>,
 }
 
 /// What one call came to.
@@ -291,17 +293,6 @@ impl Instance {
     /// The guest's linear memory now, bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.store.data().limiter.memory_bytes() as u64
-    }
-
-    /// What the guest has measured since the instance started, in the order of the names. Also after
-    /// a failed call, and with what that call measured.
-    pub fn metrics(&self) -> Vec<(String, Metric)> {
-        self.store.data().metrics.list()
-    }
-
-    /// Measurements dropped since the instance started, because they broke a rule.
-    pub fn metrics_dropped(&self) -> u64 {
-        self.store.data().metrics.dropped()
     }
 
     /// Log lines dropped since the worker started, because they were too many in a second.

@@ -55,6 +55,7 @@
 //!     limits: WorkerLimits::default(),
 //!     logs: Arc::new(Print),
 //!     state: Arc::new(EmptyState),
+//!     metrics: Arc::default(),
 //! })?;
 //! let handled = worker.handle(&batches)?;
 //! for outcome in &handled.outcomes {
@@ -87,7 +88,7 @@ pub use fit::RefusedError;
 pub use instance::{CallError, Handled, Instance, StartError, WorkerSetup};
 pub use logs::{LogLine, LogSink, MAX_LOG_CONTEXT_BYTES, MAX_LOG_MESSAGE_BYTES};
 pub use memory_state::{MAX_STATE_BYTES, MemoryState, StateFull};
-pub use metrics::{MAX_METRIC_NAME_BYTES, MAX_METRICS, Metric};
+pub use metrics::{GuestMetrics, MAX_METRIC_NAME_BYTES, MAX_METRICS, Metric};
 pub use outcomes::{
     BadOutput, BadOutputPlace, Emit, EmitHeaders, MAX_OUTPUT_BYTES, MAX_REASON_BYTES, MAX_RETRY_MS,
     Outcome, OutcomeIter, Outcomes,

@@ -1,8 +1,9 @@
 //! What a guest measures: a bounded table of counters and gauges.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Names that one instance may use.
+/// Names that one worker may use.
 pub const MAX_METRICS: usize = 128;
 
 /// A name, bytes.
@@ -11,13 +12,41 @@ pub const MAX_METRIC_NAME_BYTES: usize = 64;
 /// A measured value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Metric {
-    /// It only rises, from 0 when the instance starts.
+    /// It only rises, from 0 when the worker starts.
     Counter(u64),
     /// The value last set. Finite.
     Gauge(f64),
 }
 
-/// The measurements of one instance.
+/// What a worker's guest has measured. Its instances come and go; this stays, and the next one
+/// measures on in it.
+#[derive(Default)]
+pub struct GuestMetrics(Mutex<Metrics>);
+
+impl GuestMetrics {
+    /// Names and values, in the order of the names. Also what a call measured that then failed.
+    pub fn list(&self) -> Vec<(String, Metric)> {
+        self.lock().list()
+    }
+
+    /// Measurements dropped because they broke a rule.
+    pub fn dropped(&self) -> u64 {
+        self.lock().dropped()
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Metrics> {
+        // Measuring leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for GuestMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.list()).finish()
+    }
+}
+
+/// The measurements of one worker.
 #[derive(Default)]
 pub(crate) struct Metrics {
     values: BTreeMap<String, Metric>,
@@ -68,8 +97,7 @@ impl Metrics {
         done
     }
 
-    /// Names and values, in the order of the names.
-    pub(crate) fn list(&self) -> Vec<(String, Metric)> {
+    fn list(&self) -> Vec<(String, Metric)> {
         let copy = |(name, metric): (&String, &Metric)| (name.clone(), *metric);
         self.values.iter().map(copy).collect()
     }

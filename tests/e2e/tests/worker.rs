@@ -677,7 +677,7 @@ async fn an_upgrade_goes_on_where_the_version_before_it_was() {
     .await;
     // The same again changes nothing.
     let same = admin
-        .upgrade_plugin(component(), patient.clone())
+        .replace_plugin(component(), patient.clone())
         .await
         .unwrap();
     assert_eq!((first.revision, same.revision), (1, 1));

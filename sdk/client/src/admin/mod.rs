@@ -1,11 +1,15 @@
 //! Looking after a cluster: topics, offsets, groups, plugins.
 
 mod groups;
+mod lifecycle;
 mod plugins;
+mod replay;
 mod state;
 mod topics;
 
+pub use lifecycle::PluginMetrics;
 pub use plugins::{PluginLogs, PluginLogsBuilder};
+pub use replay::{ReplayBuilder, ReplayProgress};
 pub use state::{PluginState, PluginStateBuilder, StateItem};
 pub use topics::{AlterTopicBuilder, CreateTopicBuilder};
 

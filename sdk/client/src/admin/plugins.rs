@@ -13,8 +13,7 @@ use millstream_protocol::ErrorCode;
 use millstream_protocol::api::Request as AnyRequest;
 use millstream_protocol::api::plugin::{
     DeployPlugin, DeploymentDescription, DeploymentSpec, DescribeDeployment, FailureAction, Follow,
-    ListDeployments, OnExisting, OpenPluginLogs, PluginLogLine, RemoveDeployment, ResumeDeployment,
-    RetryDeadLetters,
+    ListDeployments, OnExisting, OpenPluginLogs, PluginLogLine, RemoveDeployment, RetryDeadLetters,
 };
 use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 
@@ -50,12 +49,28 @@ impl Admin {
     /// # Errors
     ///
     /// As [`Admin::deploy_plugin`], but for [`ErrorCode::DeploymentExists`].
-    pub async fn upgrade_plugin(
+    pub async fn replace_plugin(
         &self,
         component: impl Into<Bytes>,
         spec: DeploymentSpec,
     ) -> Result<DeploymentDescription> {
         self.put_plugin(component.into(), spec, OnExisting::Replace)
+            .await
+    }
+
+    /// Upgrades a deployment to another component, other settings or both, as
+    /// [`Admin::replace_plugin`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Admin::replace_plugin`], and [`ErrorCode::UnknownDeployment`] when there is nothing to
+    /// upgrade, [`ErrorCode::InvalidRequest`] when nothing would change.
+    pub async fn upgrade_plugin(
+        &self,
+        component: impl Into<Bytes>,
+        spec: DeploymentSpec,
+    ) -> Result<DeploymentDescription> {
+        self.put_plugin(component.into(), spec, OnExisting::Upgrade)
             .await
     }
 
@@ -84,7 +99,10 @@ impl Admin {
             // Perhaps our own first attempt: it is, as far as anyone can tell, if it is the same.
             Err(error)
                 if earlier == EarlierAttempt::Lost
-                    && error.code() == Some(ErrorCode::DeploymentExists) =>
+                    && matches!(
+                        error.code(),
+                        Some(ErrorCode::DeploymentExists | ErrorCode::InvalidRequest)
+                    ) =>
             {
                 let deployed = self.describe_plugin(spec.name.clone()).await?;
                 let same = deployed.spec == spec && deployed.component_bytes == size;
@@ -122,17 +140,6 @@ impl Admin {
             .call_with(request, None, self.client.request_timeout())
             .await;
         gone(outcome, earlier, ErrorCode::UnknownDeployment)
-    }
-
-    /// Has the workers of a deployment that stand still in front of a record try it again.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorCode::UnknownDeployment`].
-    pub async fn resume_plugin(&self, name: impl Into<String>) -> Result<DeploymentDescription> {
-        self.client
-            .call(ResumeDeployment { name: name.into() })
-            .await
     }
 
     /// Hands the dead letters of a deployment back to the workers that they came from, and takes

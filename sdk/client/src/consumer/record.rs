@@ -29,7 +29,7 @@ pub struct ConsumedRecord {
 }
 
 impl ConsumedRecord {
-    pub(super) fn new(
+    pub(crate) fn new(
         topic: &Arc<str>,
         partition: PartitionIndex,
         offset: Offset,

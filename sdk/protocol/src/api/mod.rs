@@ -10,9 +10,12 @@
 pub mod fetch;
 pub mod group;
 pub mod hello;
+pub mod lifecycle;
+pub mod metrics;
 pub mod offsets;
 pub mod plugin;
 pub mod produce;
+pub mod replay;
 pub mod state;
 pub mod topic;
 
@@ -101,11 +104,25 @@ pub enum Request {
     /// Streaming: what a deployment's workers have logged.
     OpenPluginLogs(plugin::OpenPluginLogs),
     /// Has workers that stand still try again.
-    ResumeDeployment(plugin::ResumeDeployment),
+    ResumeDeployment(lifecycle::ResumeDeployment),
     /// Hands dead letters back to the workers that they came from.
     RetryDeadLetters(plugin::RetryDeadLetters),
     /// Streaming: what a deployment's workers remember.
     OpenState(state::OpenState),
+    /// Has a deployment's workers stand still.
+    PauseDeployment(lifecycle::PauseDeployment),
+    /// What a deployment's workers have measured.
+    DescribePluginMetrics(metrics::DescribePluginMetrics),
+    /// The revisions of a deployment.
+    ListRevisions(lifecycle::ListRevisions),
+    /// Puts an earlier revision of a deployment back.
+    RollBackDeployment(lifecycle::RollBackDeployment),
+    /// Starts a shadow of a deployment; the payload is its component, if it has another one.
+    ReplayDeployment(replay::ReplayDeployment),
+    /// What a shadow replays.
+    DescribeReplay(replay::DescribeReplay),
+    /// Puts a shadow in the place of its live deployment.
+    PromoteDeployment(replay::PromoteDeployment),
 }
 
 /// A request that is answered by exactly one frame.
@@ -149,6 +166,13 @@ unary! {
     ListDeployments(plugin::ListDeployments) -> plugin::ListDeploymentsResponse;
     DescribeDeployment(plugin::DescribeDeployment) -> plugin::DeploymentDescription;
     RemoveDeployment(plugin::RemoveDeployment) -> ();
-    ResumeDeployment(plugin::ResumeDeployment) -> plugin::DeploymentDescription;
+    ResumeDeployment(lifecycle::ResumeDeployment) -> plugin::DeploymentDescription;
     RetryDeadLetters(plugin::RetryDeadLetters) -> plugin::RetryDeadLettersResponse;
+    PauseDeployment(lifecycle::PauseDeployment) -> plugin::DeploymentDescription;
+    DescribePluginMetrics(metrics::DescribePluginMetrics) -> metrics::DescribePluginMetricsResponse;
+    ListRevisions(lifecycle::ListRevisions) -> lifecycle::ListRevisionsResponse;
+    RollBackDeployment(lifecycle::RollBackDeployment) -> plugin::DeploymentDescription;
+    ReplayDeployment(replay::ReplayDeployment) -> plugin::DeploymentDescription;
+    DescribeReplay(replay::DescribeReplay) -> replay::Replay;
+    PromoteDeployment(replay::PromoteDeployment) -> plugin::DeploymentDescription;
 }

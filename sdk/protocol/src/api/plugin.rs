@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::lifecycle::{Activity, RevisionChange};
+use crate::api::metrics::CallLatency;
 use crate::api::offsets::Position;
 use crate::ids::{Offset, PartitionIndex, TimestampMs};
 
@@ -23,6 +25,8 @@ pub enum OnExisting {
     /// It is replaced between two turns of its workers. Its identity stays, and with it how far it
     /// is, what it remembers, and what waits to be tried again.
     Replace,
+    /// As `Replace`, but it must be there, and something must change.
+    Upgrade,
 }
 
 /// What a deployment is to do.
@@ -219,14 +223,6 @@ pub struct RemoveDeployment {
     pub name: String,
 }
 
-/// Has the workers of a deployment that stand still in front of a record try it again. The answer is
-/// the deployment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResumeDeployment {
-    /// Which deployment.
-    pub name: String,
-}
-
 /// Hands dead letters back to the workers that they came from, the oldest first, and takes them out
 /// of the dead-letter topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -265,6 +261,16 @@ pub struct DeploymentDescription {
     pub imports: Vec<String>,
     /// Its workers.
     pub workers: Vec<WorkerDescription>,
+    /// Whether they are meant to work.
+    pub activity: Activity,
+    /// How long calls of the guest took, over all workers; none before the first.
+    pub latency: Option<CallLatency>,
+    /// Who put this revision in place.
+    pub deployed_by: String,
+    /// How this revision came about.
+    pub change: RevisionChange,
+    /// The live deployment, if this is a shadow of one.
+    pub shadow_of: Option<String>,
 }
 
 /// What a worker is doing.
@@ -284,6 +290,8 @@ pub enum WorkerState {
         /// Why.
         reason: String,
     },
+    /// It stands still between two turns: its deployment was paused.
+    Held,
 }
 
 /// One running instance of a deployment at one partition.
@@ -315,6 +323,16 @@ pub struct WorkerDescription {
     pub memory_bytes: u64,
     /// Timers that wait now.
     pub timers: u64,
+    /// The broker that it runs on.
+    pub broker_id: u32,
+    /// Records read in a second, of late.
+    pub records_per_second: u64,
+    /// Calls of the guest since it started.
+    pub calls: u64,
+    /// How long they took; none before the first.
+    pub latency: Option<CallLatency>,
+    /// How often a record was tried once more since it started.
+    pub retries: u64,
 }
 
 /// Opens a stream of log lines: `Ok(PluginLogLine)` frames, the oldest first. The broker closes

@@ -12,6 +12,7 @@ use millstream_protocol::api::group::{
     OffsetCommit, OpenGroup, ResetGroup, ResetGroupResponse,
 };
 use millstream_protocol::api::hello::{BrokerDescription, DescribeBroker, Hello, HelloResponse};
+use millstream_protocol::api::lifecycle::{Activity, ResumeDeployment, RevisionChange};
 use millstream_protocol::api::offsets::{
     DeleteRecords, DeleteRecordsResponse, ListOffsets, ListOffsetsResponse, ListedOffset, Position,
 };
@@ -19,8 +20,7 @@ use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeployPlugin, DeploymentDescription, DeploymentSpec, DescribeDeployment,
     FailureAction, FailurePolicy, Follow, HoldBack, ListDeployments, ListDeploymentsResponse,
     LogLevel, OnExisting, OpenPluginLogs, OutputSpec, PluginLogLine, RemoveDeployment,
-    ResumeDeployment, RetryDeadLetters, RetryDeadLettersResponse, WorkerDescription, WorkerLimits,
-    WorkerState,
+    RetryDeadLetters, RetryDeadLettersResponse, WorkerDescription, WorkerLimits, WorkerState,
 };
 use millstream_protocol::api::produce::{
     InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened, ProducerIdentity,
@@ -38,6 +38,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::lifecycle;
+
 /// Whether bytes are one certain value's.
 type ReadsBack = Box<dyn Fn(&[u8]) -> bool>;
 
@@ -49,7 +51,7 @@ pub(crate) struct Case {
     pub(crate) reads_back: ReadsBack,
 }
 
-fn case<T>(name: &'static str, value: T) -> Case
+pub(crate) fn case<T>(name: &'static str, value: T) -> Case
 where
     T: Serialize + DeserializeOwned + PartialEq + Debug + 'static,
 {
@@ -62,16 +64,23 @@ where
     }
 }
 
-fn request(name: &'static str, request: impl Into<Request>) -> Case {
+pub(crate) fn request(name: &'static str, request: impl Into<Request>) -> Case {
     case(name, RequestFrame::from_client(request.into()))
 }
 
 /// Every case, those of one enum in the order of its variants.
 pub(crate) fn all() -> Vec<Case> {
-    [requests(), streams(), responses(), choices(), errors()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        requests(),
+        streams(),
+        responses(),
+        choices(),
+        lifecycle::choices(),
+        errors(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 pub(crate) fn hello() -> RequestFrame {
@@ -286,6 +295,9 @@ fn plugin_requests() -> Vec<Case> {
             RequestFrame::from_client(Request::OpenState(open_state())),
         ),
     ]
+    .into_iter()
+    .chain(lifecycle::requests())
+    .collect()
 }
 
 fn open_state() -> OpenState {
@@ -460,6 +472,7 @@ fn responses() -> Vec<Case> {
             next_offset: 1_000,
         },
     ));
+    all.extend(lifecycle::responses());
     all
 }
 
@@ -589,6 +602,9 @@ fn choices() -> Vec<Case> {
                 reason: text("rejected"),
             },
         ),
+        case("worker-state/held", WorkerState::Held),
+        case("activity/active", Activity::Active),
+        case("activity/paused", Activity::Paused),
         case("follow/no", Follow::No),
         case("follow/yes", Follow::Yes),
         case("log-level/trace", LogLevel::Trace),
@@ -640,7 +656,7 @@ fn errors() -> Vec<Case> {
     ]
 }
 
-fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     text.to_owned()
 }
 
@@ -775,6 +791,11 @@ fn deployment() -> DeploymentDescription {
         parked: 8,
         memory_bytes: 1 << 20,
         timers: 9,
+        broker_id: 1,
+        records_per_second: 9,
+        calls: 10,
+        latency: Some(lifecycle::latency()),
+        retries: 11,
     };
     DeploymentDescription {
         spec: spec(),
@@ -784,6 +805,11 @@ fn deployment() -> DeploymentDescription {
         deployed_at_ms: 1_700_000_000_000,
         imports: vec![text("wasi:logging/logging")],
         workers: vec![worker],
+        activity: Activity::Paused,
+        latency: Some(lifecycle::latency()),
+        deployed_by: text("operator"),
+        change: RevisionChange::Upgraded,
+        shadow_of: None,
     }
 }
 

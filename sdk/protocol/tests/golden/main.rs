@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cases;
+mod lifecycle;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -104,7 +105,7 @@ fn assert_all_variants<T: DeserializeOwned>(prefix: &str, before: &[u8]) {
 
 #[test]
 fn every_variant_has_a_case() {
-    use millstream_protocol::api::{group, offsets, plugin, topic};
+    use millstream_protocol::api::{group, lifecycle, offsets, plugin, topic};
     assert_eq!(variants::<Request>(&[]), variants::<RequestFrame>(&[0]));
     assert_all_variants::<RequestFrame>("request/", &[0]);
     assert_all_variants::<MemberMessage>("member/", &[]);
@@ -117,6 +118,9 @@ fn every_variant_has_a_case() {
     assert_all_variants::<group::GroupState>("group-state/", &[]);
     assert_all_variants::<group::MemberKind>("member-kind/", &[]);
     assert_all_variants::<plugin::WorkerState>("worker-state/", &[]);
+    assert_all_variants::<lifecycle::Activity>("activity/", &[]);
+    assert_all_variants::<lifecycle::RevisionChange>("revision-change/", &[]);
+    assert_all_variants::<plugin::OnExisting>("on-existing/", &[]);
     assert_all_variants::<plugin::Follow>("follow/", &[]);
     assert_all_variants::<plugin::LogLevel>("log-level/", &[]);
 }

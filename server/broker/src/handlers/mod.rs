@@ -3,6 +3,7 @@
 pub(crate) mod fetch;
 pub(crate) mod group;
 pub(crate) mod hello;
+pub(crate) mod lifecycle;
 pub(crate) mod offsets;
 pub(crate) mod plugin;
 pub(crate) mod produce;
@@ -131,7 +132,7 @@ async fn answer(
         Request::DeployPlugin(request) => {
             let component = payload.freeze();
             reply
-                .with(plugin::deploy(context, request, component).await)
+                .with(plugin::deploy(context, session, request, component).await)
                 .await
         }
         Request::ListDeployments(_) => reply.with(Ok(plugin::list(context))).await,
@@ -142,11 +143,39 @@ async fn answer(
             reply.with(plugin::remove(context, request).await).await
         }
         Request::ResumeDeployment(request) => {
-            reply.with(plugin::resume(context, request).await).await
+            reply.with(lifecycle::resume(context, request).await).await
         }
         Request::RetryDeadLetters(request) => {
             reply
                 .with(plugin::retry_dead_letters(context, request).await)
+                .await
+        }
+        Request::PauseDeployment(request) => {
+            reply.with(lifecycle::pause(context, request).await).await
+        }
+        Request::DescribePluginMetrics(request) => {
+            reply.with(lifecycle::metrics(context, request)).await
+        }
+        Request::ListRevisions(request) => reply.with(lifecycle::revisions(context, request)).await,
+        Request::RollBackDeployment(request) => {
+            reply
+                .with(lifecycle::roll_back(context, session, request).await)
+                .await
+        }
+        Request::ReplayDeployment(request) => {
+            let component = payload.freeze();
+            reply
+                .with(lifecycle::replay(context, session, request, component).await)
+                .await
+        }
+        Request::DescribeReplay(request) => {
+            reply
+                .with(lifecycle::describe_replay(context, request))
+                .await
+        }
+        Request::PromoteDeployment(request) => {
+            reply
+                .with(lifecycle::promote(context, session, request).await)
                 .await
         }
         Request::OpenPluginLogs(request) => plugin::logs(context, request, reply.0).await,
@@ -191,7 +220,12 @@ fn check_order(session: &Session, hops: u8, request: &Request) -> Result<(), Wir
 }
 
 fn check_payload(request: &Request, bytes: usize) -> Result<(), WireError> {
-    if bytes == 0 || matches!(request, Request::DeployPlugin(_)) {
+    if bytes == 0
+        || matches!(
+            request,
+            Request::DeployPlugin(_) | Request::ReplayDeployment(_)
+        )
+    {
         return Ok(());
     }
     Err(WireError::new(

@@ -4,23 +4,25 @@ use bytes::Bytes;
 use millstream_protocol::WireError;
 use millstream_protocol::api::plugin::{
     DeployPlugin, DeploymentDescription, DescribeDeployment, Follow, ListDeploymentsResponse,
-    OpenPluginLogs, RemoveDeployment, ResumeDeployment, RetryDeadLetters, RetryDeadLettersResponse,
+    OpenPluginLogs, RemoveDeployment, RetryDeadLetters, RetryDeadLettersResponse,
 };
 use millstream_transport::FrameSender;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::context::Context;
 use crate::handlers::StreamEnd;
+use crate::session::Session;
 
 pub(crate) async fn deploy(
     context: &Context,
+    session: &Session,
     request: DeployPlugin,
     component: Bytes,
 ) -> Result<DeploymentDescription, WireError> {
     let DeployPlugin { spec, on_existing } = request;
     context
         .deployments
-        .deploy(spec, component, on_existing)
+        .deploy(spec, component, on_existing, session.principal())
         .await
 }
 
@@ -39,13 +41,6 @@ pub(crate) fn describe(
 
 pub(crate) async fn remove(context: &Context, request: RemoveDeployment) -> Result<(), WireError> {
     context.deployments.remove(&request.name).await
-}
-
-pub(crate) async fn resume(
-    context: &Context,
-    request: ResumeDeployment,
-) -> Result<DeploymentDescription, WireError> {
-    context.deployments.resume(&request.name).await
 }
 
 pub(crate) async fn retry_dead_letters(

@@ -1,7 +1,8 @@
 //! One deployment on this broker: a member of the group of its name, with a worker at every
 //! partition that the group gives it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,12 +13,13 @@ use millstream_metadata::{Actor, Command, DeploymentId};
 use millstream_protocol::api::group::{
     AssignedPartition, CoordinatorMessage, MemberKind, NamedPartition, OffsetCommit,
 };
+use millstream_protocol::api::metrics::WorkerMetrics;
 use millstream_protocol::api::plugin::{
     DeploymentSpec, LogLevel, PluginLogLine, WorkerDescription,
 };
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic, Durability};
 use millstream_protocol::{ErrorCode, Offset, PartitionIndex, TopicId, TopicPartition, WireError};
-use millstream_runtime::{Plugin, StateReader, WorkerSetup};
+use millstream_runtime::{GuestMetrics, Plugin, StateReader, WorkerSetup};
 use millstream_state::{States, Store};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -30,6 +32,7 @@ use crate::groups::{Groups, MemberMessages};
 use crate::partition::Partition;
 use crate::registry::Registry;
 use crate::workers::journal;
+use crate::workers::latency::Latencies;
 use crate::workers::logs::{DeploymentLogs, WorkerLog};
 use crate::workers::turn::Output;
 use crate::workers::worker::{RunningWorker, Start, WorkerCommand};
@@ -58,13 +61,20 @@ pub(crate) struct Shared {
     pub(crate) membership: Mutex<Option<MemberHandle>>,
     /// The newest generation that the group has told.
     pub(crate) generation: AtomicU32,
+    /// Whether its workers stand still between two turns.
+    pub(crate) hold: watch::Sender<bool>,
+    /// How far its workers go.
+    pub(crate) bounds: watch::Sender<Arc<Bounds>>,
 }
+
+/// Offsets of input partitions at which workers stop. Where none is named they go on for ever.
+pub(crate) type Bounds = HashMap<TopicPartition, Offset>;
 
 impl Shared {
     /// Writes a line of the broker's own into the log of the worker at a partition.
     pub(crate) fn log(&self, input: &Partition, level: LogLevel, message: String) {
-        self.logs.write(PluginLogLine {
-            at_ms: clock::now_ms(),
+        self.logs.write(|at_ms| PluginLogLine {
+            at_ms,
             level,
             topic: input.topic().to_string(),
             partition: input.id().partition,
@@ -164,6 +174,7 @@ pub(crate) fn setup(
     spec: &DeploymentSpec,
     log: WorkerLog,
     state: Arc<dyn StateReader>,
+    metrics: Arc<GuestMetrics>,
 ) -> WorkerSetup {
     let outputs = spec.outputs.iter();
     WorkerSetup {
@@ -175,6 +186,7 @@ pub(crate) fn setup(
         limits: spec.limits.clone(),
         logs: Arc::new(log),
         state,
+        metrics,
     }
 }
 
@@ -190,8 +202,8 @@ pub(crate) struct RunningDeployment {
 }
 
 impl RunningDeployment {
-    pub(crate) fn start(shared: Shared) -> Self {
-        let shared = Arc::new(shared);
+    pub(crate) fn start(shared: impl Into<Arc<Shared>>) -> Self {
+        let shared = shared.into();
         let workers = Workers::default();
         let (stop, stopped) = watch::channel(false);
         let member = Member {
@@ -216,12 +228,64 @@ impl RunningDeployment {
         }
     }
 
-    pub(crate) fn workers(&self) -> Vec<WorkerDescription> {
-        self.workers
-            .lock()
-            .values()
-            .map(RunningWorker::describe)
-            .collect()
+    pub(crate) fn workers(&self, broker_id: u32) -> Vec<WorkerDescription> {
+        let workers = self.workers.lock();
+        workers.values().map(|it| it.describe(broker_id)).collect()
+    }
+
+    /// How long calls took, over all workers.
+    pub(crate) fn latencies(&self) -> Latencies {
+        let mut all = Latencies::default();
+        for worker in self.workers.lock().values() {
+            worker.progress().merge_latencies(&mut all);
+        }
+        all
+    }
+
+    /// What its workers have measured: at most `limit`, those behind `after`.
+    pub(crate) fn metrics(
+        &self,
+        after: Option<NamedPartition>,
+        limit: usize,
+    ) -> Vec<WorkerMetrics> {
+        let workers = self.workers.lock();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let listed = workers.range((from, Bound::Unbounded)).take(limit);
+        listed.map(|(_, worker)| worker.metrics()).collect()
+    }
+
+    /// Has its workers stand still between two turns, and waits until they do.
+    pub(crate) fn hold(&self) -> impl Future<Output = ()> + use<> {
+        self.shared.hold.send_replace(true);
+        // One that starts from here on takes no turn.
+        let workers = self.workers.lock();
+        let resting: Vec<_> = workers.values().map(RunningWorker::resting).collect();
+        async move {
+            for mut worker in resting {
+                // One that has ended rests for ever.
+                let _ = worker.wait_for(|rests| *rests).await;
+            }
+        }
+    }
+
+    /// How far its workers are, by partition, and whether nothing of what lies before waits to be
+    /// tried again.
+    pub(crate) fn positions(&self) -> BTreeMap<NamedPartition, (Offset, bool)> {
+        let workers = self.workers.lock();
+        let position = |(at, worker): (&NamedPartition, &RunningWorker)| {
+            (at.clone(), worker.progress().position(&worker.input))
+        };
+        workers.iter().map(position).collect()
+    }
+
+    /// Has its workers stop there and nowhere else.
+    pub(crate) fn bound(&self, bounds: Arc<Bounds>) {
+        self.shared.bounds.send_replace(bounds);
+    }
+
+    /// Has workers that were held go on.
+    pub(crate) fn let_go(&self) {
+        self.shared.hold.send_replace(false);
     }
 
     /// What the guests of its workers remember, by partition; `None` for one that is being read back.

@@ -18,6 +18,8 @@ pub(crate) const TURN_BYTES: usize = 1 << 20;
 pub(crate) struct Wanted {
     /// The first offset.
     pub(crate) offset: Offset,
+    /// The offset behind the last one.
+    pub(crate) until: Offset,
     /// At most so many records.
     pub(crate) records: u32,
     /// Records of these keys wait behind another one of theirs.
@@ -54,7 +56,7 @@ impl Input {
         let mut input = Self {
             batches: Vec::with_capacity(read.batches.len()),
             held: Vec::new(),
-            next_offset: read.next_offset,
+            next_offset: read.next_offset.min(wanted.until),
             taken: 0,
             max_timestamp_ms: TimestampMs::MIN,
         };
@@ -69,6 +71,12 @@ impl Input {
                 match keep(&batch, |offset| offset >= wanted.offset)? {
                     Some(rest) => batch = rest,
                     None => continue,
+                }
+            }
+            if batch.header().next_offset() > wanted.until {
+                match keep(&batch, |offset| offset < wanted.until)? {
+                    Some(before) => batch = before,
+                    None => break,
                 }
             }
             if room == 0 {
@@ -108,7 +116,11 @@ impl Input {
             }
             let batch = batch.uncompressed().map_err(errors::from_batch)?;
             let header = batch.header();
+            if header.base_offset >= wanted.until {
+                break;
+            }
             let apart = header.base_offset < wanted.offset
+                || header.next_offset() > wanted.until
                 || header.record_count > wanted.records
                 || holds_any(&batch, &wanted.held_keys)?;
             if !apart {
@@ -125,7 +137,7 @@ impl Input {
             }
         }
         if whole.is_empty() {
-            let next_offset = read.next_offset;
+            let next_offset = read.next_offset.min(wanted.until);
             return Ok(Stored::Part(Self {
                 next_offset,
                 ..Self::default()
@@ -155,6 +167,7 @@ impl Input {
         if parked.batch.is_empty() {
             let wanted = Wanted {
                 offset: parked.offset,
+                until: Offset::MAX,
                 records: 1,
                 held_keys: HashSet::new(),
             };

@@ -31,6 +31,13 @@ pub(crate) fn topic_name(deployment_id: DeploymentId, input: TopicId) -> String 
     format!("{JOURNAL_TOPICS}.{deployment_id}.{input}")
 }
 
+/// Whether a topic holds journals.
+pub(crate) fn is_topic(topic: &str) -> bool {
+    topic
+        .strip_prefix(JOURNAL_TOPICS)
+        .is_some_and(|rest| rest.starts_with('.'))
+}
+
 /// Whether a topic holds journals of this deployment.
 pub(crate) fn belongs_to(topic: &str, deployment_id: DeploymentId) -> bool {
     topic.starts_with(&format!("{JOURNAL_TOPICS}.{deployment_id}."))

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use millstream_protocol::PartitionIndex;
 use millstream_protocol::api::plugin::PluginLogLine;
+use millstream_protocol::{PartitionIndex, TimestampMs};
 use millstream_runtime::{LogLine, LogSink};
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
@@ -31,8 +31,12 @@ impl DeploymentLogs {
         })
     }
 
-    pub(crate) fn write(&self, line: PluginLogLine) {
+    /// Writes a line behind the ones that are there, and tells it the time: the lines of all
+    /// partitions are in time order.
+    pub(crate) fn write(&self, line: impl FnOnce(TimestampMs) -> PluginLogLine) {
         let mut kept = self.kept.lock();
+        let newest_ms = kept.back().map_or(TimestampMs::MIN, |newest| newest.at_ms);
+        let line = line(clock::now_ms().max(newest_ms));
         if kept.len() == MAX_KEPT_LINES {
             kept.pop_front();
         }
@@ -66,8 +70,8 @@ pub(crate) struct WorkerLog {
 
 impl LogSink for WorkerLog {
     fn write(&self, line: LogLine) {
-        self.logs.write(PluginLogLine {
-            at_ms: clock::now_ms(),
+        self.logs.write(|at_ms| PluginLogLine {
+            at_ms,
             level: line.level,
             topic: self.topic.clone(),
             partition: self.partition,
@@ -83,9 +87,9 @@ mod tests {
 
     use super::*;
 
-    fn line(message: String) -> PluginLogLine {
-        PluginLogLine {
-            at_ms: 0,
+    fn line(message: String) -> impl FnOnce(TimestampMs) -> PluginLogLine {
+        |at_ms| PluginLogLine {
+            at_ms,
             level: LogLevel::Info,
             topic: "t".into(),
             partition: 0,
@@ -107,6 +111,8 @@ mod tests {
         );
         logs.write(line("next".into()));
         assert_eq!(live.try_recv().unwrap().message, "next");
-        assert_eq!(logs.follow(usize::MAX).0.len(), MAX_KEPT_LINES);
+        let kept = logs.follow(usize::MAX).0;
+        assert_eq!(kept.len(), MAX_KEPT_LINES);
+        assert!(kept.is_sorted_by_key(|line| line.at_ms) && kept[0].at_ms > 0);
     }
 }

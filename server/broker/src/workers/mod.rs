@@ -1,17 +1,23 @@
 //! Deployments: WebAssembly components that work on the records of topics, next to the log.
 
 mod artefacts;
+mod change;
 mod dead_letter;
 mod deployment;
 mod input;
 mod journal;
+mod latency;
+mod lifecycle;
 mod logs;
 mod mirror;
 mod progress;
+mod promote;
+mod replay;
 mod retry;
 mod settle;
 mod spell;
 mod state;
+mod sweep;
 mod turn;
 mod worker;
 
@@ -20,35 +26,33 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use millstream_metadata::{
-    Actor, Command, Deployment, DeploymentId, Limits, OnExisting, Plugin as PluginRecord,
-};
+use millstream_metadata::{BrokerId, Deployment, DeploymentId};
+use millstream_protocol::api::lifecycle::Activity;
 use millstream_protocol::api::plugin::{DeploymentDescription, DeploymentSpec, FailureAction};
-use millstream_protocol::api::topic::{CreateTopic, Durability, TopicConfig};
-use millstream_protocol::{ErrorCode, PartitionIndex, TopicId, TopicPartition, WireError};
-use millstream_runtime::{EmptyState, Plugin, Runtime, RuntimeConfig, digest};
+use millstream_protocol::{ErrorCode, PartitionIndex, TopicPartition, WireError};
+use millstream_runtime::{EmptyState, Plugin, Runtime, RuntimeConfig};
 use millstream_state::{StateConfig, States, Store};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
-use uuid::Uuid;
+use tokio::sync::{Semaphore, watch};
 
-use crate::clock;
+use crate::StartError;
 use crate::config::BrokerConfig;
 use crate::controller::Controller;
 use crate::data_dir::DataDir;
 use crate::errors;
 use crate::groups::Groups;
+use crate::internal::ARTEFACTS_PARTITION;
 use crate::partition::Partition;
 use crate::registry::Registry;
 use artefacts::Artefacts;
-use deployment::{RunningDeployment, Shared};
+use deployment::{Bounds, RunningDeployment, Shared};
 pub(crate) use logs::DeploymentLogs;
 use logs::WorkerLog;
 use turn::Output;
 
 /// Every deployment on this broker.
 pub(crate) struct Deployments {
-    artefacts: Arc<Artefacts>,
+    artefacts: Artefacts,
     /// Made with the first deployment: a broker without plugins does not pay for an engine.
     runtime: OnceLock<Arc<Runtime>>,
     running: Mutex<BTreeMap<String, RunningDeployment>>,
@@ -58,6 +62,8 @@ pub(crate) struct Deployments {
     controller: Arc<Controller>,
     groups: Arc<Groups>,
     partitions: Arc<Registry>,
+    /// This broker, which owns the workers here.
+    broker_id: BrokerId,
     /// Held while deployments come and go.
     change: tokio::sync::Mutex<()>,
 }
@@ -65,20 +71,26 @@ pub(crate) struct Deployments {
 impl Deployments {
     /// Starts every deployment of the image. One whose component is lost or no longer fits is
     /// reported and left out; it starts nothing else late.
-    pub(crate) async fn load(
+    pub(crate) fn load(
         config: &BrokerConfig,
         data_dir: &DataDir,
         controller: Arc<Controller>,
         groups: Arc<Groups>,
         partitions: Arc<Registry>,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, StartError> {
+        let artefacts = partitions
+            .get(ARTEFACTS_PARTITION)
+            .ok_or_else(|| StartError::Load {
+                what: "the components".to_owned(),
+                reason: "their log is not open".to_owned(),
+            })?;
         let state_config = StateConfig {
             overlay_bytes: config.state_overlay_bytes,
             ..StateConfig::default()
         };
         let states = States::new(data_dir.state(), state_config);
         let deployments = Arc::new(Self {
-            artefacts: Arc::new(Artefacts::new(data_dir.artefacts())),
+            artefacts: Artefacts::new(artefacts),
             runtime: OnceLock::new(),
             running: Mutex::default(),
             slots: Arc::new(Semaphore::new(config.worker_threads.max(1))),
@@ -87,134 +99,24 @@ impl Deployments {
             controller,
             groups,
             partitions,
+            broker_id: data_dir.identity().broker_id,
             change: tokio::sync::Mutex::default(),
         });
         deployments.forget_lost_states();
-        let known: Vec<Deployment> = deployments
-            .controller
-            .image()
-            .deployments()
-            .cloned()
-            .collect();
-        if !known.is_empty() {
-            // Compiling takes its time: the broker is ready before its workers are.
-            let deployments = Arc::clone(&deployments);
-            tokio::spawn(async move {
-                let _changing = deployments.change.lock().await;
-                for deployment in known {
-                    let name = deployment.spec.name.clone();
-                    if let Err(error) = deployments.restart(deployment).await {
-                        tracing::error!(deployment = name, %error, "deployment not started");
-                    }
+        // Compiling takes its time: the broker is ready before its workers are.
+        let starting = Arc::clone(&deployments);
+        tokio::spawn(async move {
+            let _changing = starting.change.lock().await;
+            let image = starting.controller.image();
+            for deployment in image.deployments() {
+                let name = &deployment.spec.name;
+                if let Err(error) = starting.restart(deployment.clone()).await {
+                    tracing::error!(deployment = name, %error, "deployment not started");
                 }
-            });
-        }
-        deployments
-    }
-
-    /// Refuses or starts a deployment, or puts it in the place of the one that has its name.
-    pub(crate) async fn deploy(
-        &self,
-        spec: DeploymentSpec,
-        component: Bytes,
-        on_existing: OnExisting,
-    ) -> Result<DeploymentDescription, WireError> {
-        let _changing = self.change.lock().await;
-        // What can be refused without compiling is refused first.
-        let image = self.controller.image();
-        image
-            .check_spec(&spec, &Limits::default())
-            .map_err(errors::from_spec)?;
-        let name = spec.name.clone();
-        let existing = image.deployment(&name);
-        if let Some(existing) = existing {
-            let same = || existing.plugin.digest == digest(&component);
-            match on_existing {
-                OnExisting::Refuse => return Err(errors::deployment_exists(&name)),
-                OnExisting::Replace if existing.spec == spec && same() => {
-                    return self.describe(&name);
-                }
-                OnExisting::Replace => {}
             }
-        }
-        let plugin = self.compile(component.clone()).await?;
-        let plugin = self.try_start(&spec, plugin).await?;
-        self.ensure_dead_letters(&spec).await?;
-        let deployment_id = existing.map_or_else(
-            || DeploymentId(Uuid::new_v4()),
-            |existing| existing.deployment_id,
-        );
-        let shared = self.shared(deployment_id, spec.clone(), plugin)?;
-
-        let (digest, component_bytes) = (shared.plugin.digest().to_owned(), component.len() as u64);
-        let (artefacts, stored) = (Arc::clone(&self.artefacts), digest.clone());
-        let storing = tokio::task::spawn_blocking(move || artefacts.store(&stored, &component));
-        storing
-            .await
-            .map_err(errors::from_join)?
-            .map_err(|e| WireError::new(ErrorCode::StorageFailed, e.to_string()))?;
-        let command = Command::PutDeployment {
-            deployment_id,
-            spec,
-            plugin: PluginRecord {
-                digest,
-                component_bytes,
-                imports: shared.plugin.imports().to_vec(),
-            },
-            deployed_at_ms: clock::now_ms(),
-            on_existing,
-        };
-        self.controller.execute(command).await?;
-        // Two versions never work on the same partition: the next one finds in the journal what
-        // this one has come to.
-        let before = self.running.lock().remove(&name);
-        if let Some(before) = before {
-            before.stop().await;
-        }
-        self.running
-            .lock()
-            .insert(name.clone(), RunningDeployment::start(shared));
-        if let Some(existing) = existing {
-            self.forget_artefact(&existing.plugin.digest);
-        }
-        self.describe(&name)
-    }
-
-    /// Stops a deployment's workers and forgets it. Its group and offsets stay.
-    pub(crate) async fn remove(&self, name: &str) -> Result<(), WireError> {
-        let _changing = self.change.lock().await;
-        let Some(deployment) = self.controller.image().deployment(name).cloned() else {
-            return Err(errors::unknown_deployment(name));
-        };
-        self.controller
-            .execute(Command::RemoveDeployment {
-                name: name.to_owned(),
-            })
-            .await?;
-        let running = self.running.lock().remove(name);
-        if let Some(running) = running {
-            running.stop().await;
-        }
-        self.remove_journals(deployment.deployment_id).await?;
-        self.forget_artefact(&deployment.plugin.digest);
-        Ok(())
-    }
-
-    /// Has workers that stand still in front of a record try it again.
-    pub(crate) async fn resume(&self, name: &str) -> Result<DeploymentDescription, WireError> {
-        let _changing = self.change.lock().await;
-        if let Some(running) = self.running.lock().get(name) {
-            running.resume();
-        }
-        self.describe(name)
-    }
-
-    /// Removes an artefact that no deployment uses any more.
-    fn forget_artefact(&self, digest: &str) {
-        let image = self.controller.image();
-        if !image.deployments().any(|it| it.plugin.digest == digest) {
-            self.artefacts.remove(digest);
-        }
+            starting.sweep().await;
+        });
+        Ok(deployments)
     }
 
     pub(crate) fn list(&self) -> Vec<DeploymentDescription> {
@@ -295,18 +197,18 @@ impl Deployments {
     }
 
     async fn restart(&self, deployment: Deployment) -> Result<(), WireError> {
-        let (artefacts, digest) = (
-            Arc::clone(&self.artefacts),
-            deployment.plugin.digest.clone(),
-        );
-        let loading = tokio::task::spawn_blocking(move || artefacts.load(&digest));
-        let component = loading
-            .await
-            .map_err(errors::from_join)?
-            .map_err(|error| WireError::new(ErrorCode::StorageFailed, error.to_string()))?;
-        let plugin = self.compile(component.into()).await?;
-        let name = deployment.spec.name.clone();
-        let shared = self.shared(deployment.deployment_id, deployment.spec, plugin)?;
+        let component = self.artefacts.load(&deployment.plugin.digest).await?;
+        let plugin = self.compile(component).await?;
+        let Deployment {
+            deployment_id,
+            spec,
+            activity,
+            shadow,
+            ..
+        } = deployment;
+        let name = spec.name.clone();
+        let bounds = self.bounds(shadow.as_ref().map(|shadow| &shadow.replay));
+        let shared = self.shared(deployment_id, spec, plugin, activity, bounds)?;
         self.running
             .lock()
             .insert(name, RunningDeployment::start(shared));
@@ -336,7 +238,7 @@ impl Deployments {
             topic: spec.inputs.first().cloned().unwrap_or_default(),
             partition: 0,
         };
-        let setup = deployment::setup(spec, log, Arc::new(EmptyState));
+        let setup = deployment::setup(spec, log, Arc::new(EmptyState), Arc::default());
         let starting = tokio::task::spawn_blocking(move || {
             let started = plugin.start(setup).map(drop);
             (plugin, started)
@@ -351,64 +253,13 @@ impl Deployments {
         Ok(plugin)
     }
 
-    /// Makes a deployment's dead-letter topic, if it has one and it is not there. What is in it
-    /// waits for a person.
-    async fn ensure_dead_letters(&self, spec: &DeploymentSpec) -> Result<(), WireError> {
-        let FailureAction::DeadLetter { topic } = &spec.on_failure.finally else {
-            return Ok(());
-        };
-        if self.controller.image().topic(topic).is_some() {
-            return Ok(());
-        }
-        let topic = CreateTopic {
-            name: topic.clone(),
-            partitions: 1,
-            config: TopicConfig {
-                durability: Durability::Sync,
-                retention_ms: None,
-                ..TopicConfig::default()
-            },
-        };
-        let create = Command::CreateTopic {
-            topic_id: TopicId(Uuid::new_v4()),
-            topic,
-            actor: Actor::User,
-        };
-        self.controller.execute(create).await.map(drop)
-    }
-
-    /// Removes the state of deployments that went while it could not be removed.
-    fn forget_lost_states(&self) {
-        let image = self.controller.image();
-        let known = |topic_id| image.topic_by_id(topic_id).is_some();
-        if let Err(error) = self.states.retain(known) {
-            tracing::warn!(%error, "the state of removed deployments remains on disk");
-        }
-    }
-
-    async fn remove_journals(&self, deployment_id: DeploymentId) -> Result<(), WireError> {
-        let image = self.controller.image();
-        let journals = image
-            .topics()
-            .filter(|topic| journal::belongs_to(&topic.name, deployment_id));
-        for topic in journals {
-            let delete = Command::DeleteTopic {
-                topic: topic.name.clone(),
-                actor: Actor::Broker,
-            };
-            self.controller.execute(delete).await?;
-            if let Err(error) = self.states.remove(topic.topic_id) {
-                tracing::warn!(%error, "the state of a removed deployment remains on disk");
-            }
-        }
-        Ok(())
-    }
-
     fn shared(
         &self,
         deployment_id: DeploymentId,
         spec: DeploymentSpec,
         plugin: Plugin,
+        activity: Activity,
+        bounds: Bounds,
     ) -> Result<Shared, WireError> {
         let outputs = spec.outputs.iter().map(|output| {
             Ok(Output {
@@ -443,6 +294,8 @@ impl Deployments {
             controller: Arc::clone(&self.controller),
             membership: Mutex::default(),
             generation: AtomicU32::new(0),
+            hold: watch::Sender::new(activity == Activity::Paused),
+            bounds: watch::Sender::new(Arc::new(bounds)),
         })
     }
 
@@ -466,6 +319,7 @@ impl Deployments {
 
     fn description(&self, deployment: &Deployment) -> DeploymentDescription {
         let running = self.running.lock();
+        let running = running.get(&deployment.spec.name);
         DeploymentDescription {
             spec: deployment.spec.clone(),
             revision: deployment.revision,
@@ -474,9 +328,13 @@ impl Deployments {
             deployed_at_ms: deployment.deployed_at_ms,
             imports: deployment.plugin.imports.clone(),
             workers: running
-                .get(&deployment.spec.name)
-                .map(RunningDeployment::workers)
+                .map(|running| running.workers(self.broker_id))
                 .unwrap_or_default(),
+            activity: deployment.activity,
+            latency: running.and_then(|running| running.latencies().figures()),
+            deployed_by: deployment.deployed_by.clone(),
+            change: deployment.change.clone(),
+            shadow_of: deployment.shadow.as_ref().map(|it| it.replay.of.clone()),
         }
     }
 }

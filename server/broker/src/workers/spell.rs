@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millstream_protocol::api::plugin::{DeliveryGuarantee, HoldBack, LogLevel};
 use millstream_protocol::{ErrorCode, Offset, TimestampMs, TopicPartition, WireError};
@@ -48,6 +48,8 @@ impl From<WireError> for Trouble {
 pub(crate) enum Ended {
     /// The worker was told to stop, or its input is gone.
     Stopped,
+    /// The deployment's workers are to stand still.
+    Held,
     /// A record has failed for good, and the deployment wants to stand still in front of it.
     Paused(String),
 }
@@ -183,9 +185,11 @@ impl Spell {
     pub(crate) async fn work(
         &mut self,
         mut stopped: watch::Receiver<bool>,
+        mut held: watch::Receiver<bool>,
         commands: &mut mpsc::Receiver<WorkerCommand>,
     ) -> Result<Ended, Trouble> {
         let mut changes = self.input.watch();
+        let mut bounds = self.shared.bounds.subscribe();
         loop {
             let visible = *changes.borrow_and_update();
             if *stopped.borrow() || visible.closed {
@@ -197,6 +201,14 @@ impl Spell {
                 self.journal.settle_all().await?;
                 return Ok(Ended::Paused(reason));
             }
+            if *held.borrow_and_update() {
+                self.journal.settle_all().await?;
+                self.publish();
+                self.mirror.finish(self.journal.core().next_offset()).await;
+                return Ok(Ended::Held);
+            }
+            let until = bounds.borrow_and_update().get(&self.input.id()).copied();
+            self.progress.change(|progress| progress.until = until);
             self.journal.look()?;
             self.journal.make_room().await?;
             self.publish();
@@ -218,7 +230,8 @@ impl Spell {
             let blocked = waits || !parked.has_room();
             // Records that retention has taken are not there to be handled.
             let offset = core.next_offset().max(visible.log_start_offset);
-            let more_records = !blocked && offset < visible.high_watermark;
+            let until = until.unwrap_or(Offset::MAX);
+            let more_records = !blocked && offset < visible.high_watermark.min(until);
             // Where a call of timers always sets further ones, records have their turn in between.
             let timers_turn = !(waits || doubtful || self.after_timers && more_records);
             let fired = self.due_timers().filter(|_| timers_turn);
@@ -228,7 +241,7 @@ impl Spell {
                 continue;
             }
             if more_records {
-                self.go_on(offset).await?;
+                self.go_on(offset, until).await?;
                 continue;
             }
             let timers = core.timers().next_due_ms();
@@ -244,6 +257,8 @@ impl Spell {
                     }
                 }
                 _ = stopped.changed() => {}
+                _ = held.changed() => {}
+                _ = bounds.changed() => {}
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
                 () = tokio::time::sleep(look.unwrap_or_default()), if look.is_some() => {
                     self.state.look_after(&self.journal).await?;
@@ -302,12 +317,13 @@ impl Spell {
     }
 
     /// Handles the next records.
-    async fn go_on(&mut self, offset: Offset) -> Result<(), Trouble> {
+    async fn go_on(&mut self, offset: Offset, until: Offset) -> Result<(), Trouble> {
         if self.shared.spec.delivery == DeliveryGuarantee::Deterministic {
-            return self.go_on_stored(offset).await;
+            return self.go_on_stored(offset, until).await;
         }
         let wanted = Wanted {
             offset,
+            until,
             records: self.bite.records(),
             held_keys: self.journal.core().parked().keys().cloned().collect(),
         };
@@ -333,13 +349,14 @@ impl Spell {
 
     /// Handles the next batches of a deterministic guest. While there are outputs in doubt, nothing but
     /// the calls that they came of may be made.
-    async fn go_on_stored(&mut self, offset: Offset) -> Result<(), Trouble> {
+    async fn go_on_stored(&mut self, offset: Offset, until: Offset) -> Result<(), Trouble> {
         let doubtful = !self.in_doubt.is_empty();
         if doubtful && offset > self.journal.core().next_offset() {
             return self.leave_doubts().await;
         }
         let wanted = Wanted {
             offset,
+            until,
             records: self.bite.records(),
             held_keys: self.journal.core().parked().keys().cloned().collect(),
         };
@@ -409,6 +426,9 @@ impl Spell {
             attempts: parked.attempts,
         };
         let work = Work::Parked(tried);
+        // What waited behind another record has not been tried before.
+        let retries = u64::from(tried.attempts > 0);
+        self.progress.change(|progress| progress.retries += retries);
         let read = move |reader: &PartitionReader| Input::parked(reader, &parked);
         let (input, reason) = match self.call(records(read)).await? {
             Ok(turn) => match self.settle(turn, work).await? {
@@ -509,12 +529,14 @@ impl Spell {
         let (shared, input) = (Arc::clone(&self.shared), self.input.clone());
         let (reader, state) = (self.reader.clone(), self.state.reader());
         let mut instance = self.instance.take();
+        let progress = self.progress.clone();
         let run = move || {
             let _permit = permit;
             let setting = Setting {
                 outputs: &shared.outputs,
                 input_partition: input.id().partition,
                 holds_back: shared.spec.on_failure.holds_back,
+                progress: &progress,
             };
             let start = || {
                 let log = WorkerLog {
@@ -522,7 +544,8 @@ impl Spell {
                     topic: input.topic().to_string(),
                     partition: input.id().partition,
                 };
-                let setup = setup(&shared.spec, log, Arc::clone(&state));
+                let metrics = Arc::clone(progress.guest());
+                let setup = setup(&shared.spec, log, Arc::clone(&state), metrics);
                 shared
                     .plugin
                     .start(setup)
@@ -612,6 +635,7 @@ impl Spell {
         self.progress.change(|progress| {
             progress.state = None;
             progress.records_in += tally.records_in;
+            progress.rate.add(tally.records_in, Instant::now());
             progress.records_out += tally.records_out;
             progress.dead_letters += tally.dead_letters;
             progress.skipped += tally.skipped;
@@ -624,10 +648,12 @@ impl Spell {
         let offset = self.journal.arrived_offset();
         let parked = self.journal.parked() as u64;
         let timers = self.journal.core().timers().len() as u64;
+        let unsettled = self.due_timers().is_some() || !self.in_doubt.is_empty();
         self.progress.change(|progress| {
             progress.next_offset = offset;
             progress.parked = parked;
             progress.timers = timers;
+            progress.unsettled = unsettled;
         });
         self.mirror.tell(offset);
     }

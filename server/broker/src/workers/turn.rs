@@ -2,6 +2,7 @@
 //! Runs on a thread that may block.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Instant;
 
 use bytes::Bytes;
 use millstream_protocol::api::plugin::HoldBack;
@@ -15,6 +16,7 @@ use millstream_worker::{ParkedRecord, Timer};
 
 use crate::partition::Partition;
 use crate::workers::input::{Input, parked};
+use crate::workers::progress::SharedProgress;
 
 /// A declared output and the partitions of its topic.
 pub(crate) struct Output {
@@ -148,6 +150,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) outputs: &'a [Output],
     pub(crate) input_partition: PartitionIndex,
     pub(crate) holds_back: HoldBack,
+    /// Where it is told how long calls take.
+    pub(crate) progress: &'a SharedProgress,
 }
 
 impl Setting<'_> {
@@ -174,7 +178,10 @@ impl Setting<'_> {
                 Some(instance) => instance,
                 None => start().map_err(TurnError::Start)?,
             };
-            let handled = match called.handle(&input.bytes()) {
+            let began = Instant::now();
+            let handled = called.handle(&input.bytes());
+            self.progress.called(began.elapsed());
+            let handled = match handled {
                 Ok(handled) => handled,
                 Err(error) => return Err(TurnError::Call { input, error }),
             };
@@ -228,7 +235,10 @@ impl Setting<'_> {
                 Some(instance) => instance,
                 None => start().map_err(TurnError::Start)?,
             };
-            let handled = match called.handle(&input.bytes()) {
+            let began = Instant::now();
+            let handled = called.handle(&input.bytes());
+            self.progress.called(began.elapsed());
+            let handled = match handled {
                 Ok(handled) => handled,
                 Err(error) if first => return Err(TurnError::Call { input, error }),
                 Err(_) => break,
@@ -282,7 +292,10 @@ impl Setting<'_> {
                 None => start().map_err(TurnError::Start)?,
             };
             let fired: Vec<_> = called_with.iter().map(fired).collect();
-            let handled = match called.fire(&fired, position) {
+            let began = Instant::now();
+            let handled = called.fire(&fired, position);
+            self.progress.called(began.elapsed());
+            let handled = match handled {
                 Ok(handled) => handled,
                 Err(error) => {
                     let input = Input::default();

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_protocol::api::metrics::WorkerMetrics;
 use millstream_protocol::api::plugin::{LogLevel, WorkerDescription, WorkerState};
 use millstream_protocol::{ErrorCode, Offset, WireError};
 use millstream_state::Store;
@@ -60,6 +61,7 @@ pub(crate) struct RunningWorker {
     progress: SharedProgress,
     store: SharedStore,
     commands: mpsc::Sender<WorkerCommand>,
+    resting: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -68,16 +70,19 @@ impl RunningWorker {
     pub(crate) fn start(shared: Arc<Shared>, input: Partition, start: Start) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (commands, queue) = mpsc::channel(MAX_QUEUED_COMMANDS);
+        let (rests, resting) = watch::channel(false);
         let progress = SharedProgress::default();
         let store = SharedStore::default();
         let (Start::Journal(offset) | Start::Reset(offset)) = start;
         progress.change(|progress| progress.next_offset = offset);
         let worker = Worker {
+            held: shared.hold.subscribe(),
             shared,
             input: input.clone(),
             progress: progress.clone(),
             store: Arc::clone(&store),
             commands: queue,
+            rests,
             stopped,
         };
         Self {
@@ -85,6 +90,7 @@ impl RunningWorker {
             progress,
             store,
             commands,
+            resting,
             stop,
             task: tokio::spawn(worker.run(start)),
         }
@@ -112,8 +118,21 @@ impl RunningWorker {
         self.store.lock().clone()
     }
 
-    pub(crate) fn describe(&self) -> WorkerDescription {
-        self.progress.describe(&self.input)
+    /// Whether it stands still.
+    pub(crate) fn resting(&self) -> watch::Receiver<bool> {
+        self.resting.clone()
+    }
+
+    pub(crate) fn progress(&self) -> &SharedProgress {
+        &self.progress
+    }
+
+    pub(crate) fn describe(&self, broker_id: u32) -> WorkerDescription {
+        self.progress.describe(&self.input, broker_id)
+    }
+
+    pub(crate) fn metrics(&self) -> WorkerMetrics {
+        self.progress.metrics(&self.input)
     }
 }
 
@@ -123,6 +142,8 @@ struct Worker {
     progress: SharedProgress,
     store: SharedStore,
     commands: mpsc::Receiver<WorkerCommand>,
+    held: watch::Receiver<bool>,
+    rests: watch::Sender<bool>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -133,6 +154,10 @@ impl Worker {
             let progress = self.progress.clone();
             let (trouble, worked) = match self.spell(&mut start).await {
                 Ok(Ended::Stopped) => return,
+                Ok(Ended::Held) => {
+                    self.stand_still().await;
+                    continue;
+                }
                 Ok(Ended::Paused(reason)) => {
                     self.pause(reason).await;
                     continue;
@@ -151,6 +176,7 @@ impl Worker {
             });
             tokio::select! {
                 () = tokio::time::sleep(back_off) => {}
+                _ = self.held.wait_for(|held| *held) => {}
                 _ = self.stopped.wait_for(|stopped| *stopped) => return,
             }
             back_off = (2 * back_off).min(LONGEST_BACK_OFF);
@@ -163,13 +189,18 @@ impl Worker {
         if *self.stopped.borrow() {
             return Ok(Ended::Stopped);
         }
+        if *self.held.borrow() {
+            return Ok(Ended::Held);
+        }
         let mut stopped = self.stopped.clone();
         let opened = tokio::select! {
             opened = self.begin(*start) => opened,
             _ = stopped.wait_for(|stopped| *stopped) => return Ok(Ended::Stopped),
         };
         let mut spell = opened.map_err(|error| (error.into(), false))?;
-        let ended = spell.work(stopped, &mut self.commands).await;
+        let ended = spell
+            .work(stopped, self.held.clone(), &mut self.commands)
+            .await;
         let ended = spell.end().await.map_err(Trouble::from).and(ended);
         // A reset is in the journal now, and the group has been told more since.
         *start = Start::Journal(spell.told());
@@ -182,6 +213,24 @@ impl Worker {
         Spell::begin(shared, input, told, start).await
     }
 
+    /// Rests until its deployment lets it go.
+    async fn stand_still(&mut self) {
+        self.progress
+            .change(|progress| progress.state = Some(WorkerState::Held));
+        self.rests.send_replace(true);
+        loop {
+            tokio::select! {
+                Some(command) = self.commands.recv() => {
+                    refuse(command, "the deployment is paused: resume it first");
+                }
+                _ = self.held.wait_for(|held| !*held) => break,
+                _ = self.stopped.wait_for(|stopped| *stopped) => break,
+            }
+        }
+        self.rests.send_replace(false);
+        self.progress.change(|progress| progress.state = None);
+    }
+
     async fn pause(&mut self, reason: String) {
         tracing::warn!(
             deployment = self.shared.spec.name,
@@ -192,25 +241,39 @@ impl Worker {
         self.log(LogLevel::Error, format!("paused: {reason}"));
         self.progress
             .change(|progress| progress.state = Some(WorkerState::Paused { reason }));
+        self.rests.send_replace(true);
         loop {
             let command = tokio::select! {
                 command = self.commands.recv() => command,
                 _ = self.stopped.wait_for(|stopped| *stopped) => return,
             };
             match command {
-                Some(WorkerCommand::TryAgain { done, .. }) => {
-                    let paused = "the worker stands still: resume its deployment first";
-                    // The caller may have gone.
-                    let _ = done.send(Err(WireError::new(ErrorCode::NotReady, paused)));
-                }
                 Some(WorkerCommand::Resume) => break,
+                Some(command) => {
+                    refuse(
+                        command,
+                        "the worker stands still: resume its deployment first",
+                    );
+                }
                 None => return,
             }
         }
+        self.rests.send_replace(false);
         self.progress.change(|progress| progress.state = None);
     }
 
     fn log(&self, level: LogLevel, message: String) {
         self.shared.log(&self.input, level, message);
+    }
+}
+
+/// Says no to a command that a worker cannot follow while it stands still.
+fn refuse(command: WorkerCommand, why: &str) {
+    match command {
+        WorkerCommand::TryAgain { done, .. } => {
+            // The caller may have gone.
+            let _ = done.send(Err(WireError::new(ErrorCode::NotReady, why)));
+        }
+        WorkerCommand::Resume => {}
     }
 }

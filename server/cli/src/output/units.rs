@@ -60,6 +60,15 @@ pub(crate) fn duration_ms(ms: u64) -> String {
     }
 }
 
+/// A measured time below a minute: `180 µs`, `1.2 ms`.
+pub(crate) fn micros(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} µs"),
+        1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        _ => format!("{:.1} s", us as f64 / 1e6),
+    }
+}
+
 /// A measured time, three digits of it.
 pub(crate) fn elapsed(time: Duration) -> String {
     let seconds = time.as_secs_f64();

@@ -165,7 +165,7 @@ pub(super) async fn run(
         bytes(component.len() as u64)
     ));
     let deployed = if args.replace {
-        admin.upgrade_plugin(component, spec).await?
+        admin.replace_plugin(component, spec).await?
     } else {
         admin.deploy_plugin(component, spec).await?
     };

@@ -3,13 +3,18 @@
 pub(crate) mod build;
 mod dead_letters;
 pub(crate) mod deploy;
+mod diff;
+mod history;
 mod limits;
 mod logs;
 mod manifest;
+mod metrics;
 mod new;
 mod policy;
+mod replay;
 mod run;
 mod state;
+mod upgrade;
 mod view;
 
 use clap::{Args, Subcommand};
@@ -18,10 +23,15 @@ use crate::cli::Context;
 use build::BuildArgs;
 use dead_letters::DlqCommand;
 use deploy::DeployArgs;
+use diff::DiffArgs;
+use history::{History, RollbackArgs};
 use logs::LogsArgs;
+use metrics::MetricsView;
 use new::NewArgs;
+use replay::{ReplayArgs, ShadowArgs};
 use run::RunArgs;
 use state::StateCommand;
+use upgrade::UpgradeArgs;
 use view::{DeploymentView, Deployments, Removed};
 
 #[derive(Subcommand, Debug)]
@@ -48,7 +58,26 @@ pub(crate) enum PluginCommand {
     /// Looks at what a deployment's workers remember
     #[command(subcommand)]
     State(StateCommand),
-    /// Has workers that stand still in front of a record try it again
+    /// Shows what a deployment's workers have measured, and what the plugin itself has
+    Metrics(NameArgs),
+    /// Puts another component in the place of a deployment's, or what a file declares: its offsets, its
+    /// state and what waits to be tried again stay
+    Upgrade(UpgradeArgs),
+    /// Lists a deployment's revisions: what was put in place, when and by whom
+    History(NameArgs),
+    /// Puts an earlier revision of a deployment back, component and settings
+    Rollback(RollbackArgs),
+    /// Runs a deployment, or another version of it, over history beside the live one: as a shadow that
+    /// touches neither its offsets nor its outputs
+    Replay(ReplayArgs),
+    /// Compares what a shadow has written with what the live deployment wrote of the same records
+    Diff(DiffArgs),
+    /// Puts a shadow in the place of the live deployment, when both have come to the same offsets
+    Promote(ShadowArgs),
+    /// Has a deployment's workers stand still after their turns, until it is resumed
+    Pause(NameArgs),
+    /// Has a deployment that was paused go on, and workers that stand still in front of a record try
+    /// it again
     Resume(NameArgs),
     /// Stops deployments and forgets them and their state; their offsets stay
     Remove(NamesArgs),
@@ -86,6 +115,34 @@ pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Re
         PluginCommand::Logs(args) => logs::run(args, context).await,
         PluginCommand::Dlq(command) => dead_letters::run(command, context).await,
         PluginCommand::State(command) => state::run(command, context).await,
+        PluginCommand::Metrics(args) => output.print(&MetricsView::of(
+            &context.admin().await?.plugin_metrics(args.name).await?,
+        )),
+        PluginCommand::Upgrade(args) => {
+            output.print(&DeploymentView::of(&upgrade::run(args, context).await?))
+        }
+        PluginCommand::History(args) => {
+            let revisions = context.admin().await?.plugin_history(&args.name).await?;
+            output.print(&History::of(args.name, &revisions))
+        }
+        PluginCommand::Rollback(args) => {
+            let admin = context.admin().await?;
+            let deployed = admin.roll_back_plugin(args.name, args.to).await?;
+            output.print(&DeploymentView::of(&deployed))
+        }
+        PluginCommand::Replay(args) => {
+            output.print(&DeploymentView::of(&replay::run(args, context).await?))
+        }
+        PluginCommand::Diff(args) => diff::run(args, context).await,
+        PluginCommand::Promote(args) => {
+            let shadow = args.shadow();
+            let admin = context.admin().await?;
+            let promoted = admin.promote_plugin(args.name, shadow).await?;
+            output.print(&DeploymentView::of(&promoted))
+        }
+        PluginCommand::Pause(args) => output.print(&DeploymentView::of(
+            &context.admin().await?.pause_plugin(args.name).await?,
+        )),
         PluginCommand::Resume(args) => output.print(&DeploymentView::of(
             &context.admin().await?.resume_plugin(args.name).await?,
         )),

@@ -1,12 +1,12 @@
 //! Deployments, as they are shown.
 
 use millstream::{
-    DeliveryGuarantee, DeploymentDescription, FailureAction, FailurePolicy, HoldBack, Position,
-    WorkerDescription, WorkerState,
+    Activity, CallLatency, DeliveryGuarantee, DeploymentDescription, FailureAction, FailurePolicy,
+    HoldBack, Position, RevisionChange, WorkerDescription, WorkerState,
 };
 use serde::Serialize;
 
-use crate::output::{Facts, Table, View, bytes, count, duration_ms, time_ms};
+use crate::output::{Facts, Table, View, bytes, count, duration_ms, micros, plain, time_ms};
 
 /// A deployment with its settings and workers.
 #[derive(Debug, Serialize)]
@@ -30,6 +30,43 @@ pub(super) struct DeploymentView {
     /// Records still to be read, over all workers.
     lag: u64,
     workers: Vec<WorkerView>,
+    /// A person has paused it.
+    paused: bool,
+    /// How long calls of the plugin took, over all workers.
+    call_latency: Option<LatencyView>,
+    /// Who put this revision in place.
+    deployed_by: String,
+    /// How it came about: `deployed`, `upgraded`, `rolled-back` or `promoted`.
+    change: &'static str,
+    /// The revision that was put back.
+    rolled_back_to: Option<u32>,
+    /// The live deployment, if this is a shadow.
+    shadow_of: Option<String>,
+}
+
+/// How long calls of a plugin took.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct LatencyView {
+    p50_us: u64,
+    p99_us: u64,
+}
+
+impl LatencyView {
+    pub(super) fn of(latency: &CallLatency) -> Self {
+        Self {
+            p50_us: latency.p50_us,
+            p99_us: latency.p99_us,
+        }
+    }
+
+    /// The two figures, each `-` before the first call.
+    pub(super) fn text(latency: Option<Self>) -> [String; 2] {
+        let figure = |figure: Option<u64>| figure.map_or_else(|| "-".to_owned(), micros);
+        [
+            figure(latency.map(|it| it.p50_us)),
+            figure(latency.map(|it| it.p99_us)),
+        ]
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -105,7 +142,7 @@ impl FailureView {
 struct WorkerView {
     topic: String,
     partition: u32,
-    /// `running`, `backing-off` or `paused`.
+    /// `running`, `backing-off`, `paused` in front of a record, or `held` with its deployment.
     state: &'static str,
     /// Failures in a row, while it backs off.
     attempts: Option<u32>,
@@ -121,6 +158,12 @@ struct WorkerView {
     parked: u64,
     timers: u64,
     memory_bytes: u64,
+    /// The broker that it runs on.
+    broker_id: u32,
+    records_per_second: u64,
+    calls: u64,
+    call_latency: Option<LatencyView>,
+    retries: u64,
 }
 
 impl DeploymentView {
@@ -160,6 +203,12 @@ impl DeploymentView {
             imports: deployment.imports.clone(),
             lag: deployment.workers.iter().map(|worker| worker.lag).sum(),
             workers: deployment.workers.iter().map(WorkerView::of).collect(),
+            paused: deployment.activity == Activity::Paused,
+            call_latency: deployment.latency.as_ref().map(LatencyView::of),
+            deployed_by: deployment.deployed_by.clone(),
+            change: change(&deployment.change),
+            rolled_back_to: rolled_back_to(&deployment.change),
+            shadow_of: deployment.shadow_of.clone(),
         }
     }
 
@@ -175,16 +224,33 @@ impl DeploymentView {
                 .filter(|worker| worker.state == state)
                 .count()
         };
-        match (
+        let state = match (
             self.workers.len(),
             in_state("paused"),
             in_state("backing-off"),
         ) {
+            _ if self.paused => "paused".to_owned(),
             (0, ..) => "no workers".to_owned(),
             (_, 0, 0) => "running".to_owned(),
             (all, 0, backing_off) => format!("{backing_off} of {all} backing off"),
-            (all, paused, _) => format!("{paused} of {all} paused"),
+            (all, paused, _) => format!("{paused} of {all} paused in front of a record"),
+        };
+        match &self.shadow_of {
+            Some(live) => format!("shadow of {live}, {state}"),
+            None => state,
         }
+    }
+
+    fn revision(&self) -> String {
+        let number = count(self.revision.into());
+        let change = change_text(self.change, self.rolled_back_to);
+        format!("{number}, {change} by {}", plain(&self.deployed_by))
+    }
+
+    fn calls(&self) -> String {
+        let calls = count(self.sum(|worker| worker.calls));
+        let [p50, p99] = LatencyView::text(self.call_latency);
+        format!("{calls}, p50 {p50}, p99 {p99}")
     }
 
     fn outputs(&self) -> String {
@@ -193,6 +259,33 @@ impl DeploymentView {
                 .iter()
                 .map(|output| format!("{}={}", output.name, output.topic)),
         )
+    }
+}
+
+/// How a revision came about.
+pub(super) fn change(change: &RevisionChange) -> &'static str {
+    match change {
+        RevisionChange::Deployed => "deployed",
+        RevisionChange::Upgraded => "upgraded",
+        RevisionChange::RolledBack { .. } => "rolled-back",
+        RevisionChange::Promoted { .. } => "promoted",
+    }
+}
+
+/// The revision that was put back.
+pub(super) fn rolled_back_to(change: &RevisionChange) -> Option<u32> {
+    match change {
+        RevisionChange::RolledBack { to } => Some(*to),
+        RevisionChange::Deployed | RevisionChange::Upgraded | RevisionChange::Promoted { .. } => {
+            None
+        }
+    }
+}
+
+pub(super) fn change_text(change: &str, rolled_back_to: Option<u32>) -> String {
+    match rolled_back_to {
+        Some(to) => format!("rolled back to {to}"),
+        None => change.to_owned(),
     }
 }
 
@@ -217,6 +310,7 @@ impl WorkerView {
                 ("backing-off", Some(*attempts), Some(reason.clone()))
             }
             WorkerState::Paused { reason } => ("paused", None, Some(reason.clone())),
+            WorkerState::Held => ("held", None, None),
         };
         Self {
             topic: worker.topic.clone(),
@@ -234,6 +328,11 @@ impl WorkerView {
             parked: worker.parked,
             timers: worker.timers,
             memory_bytes: worker.memory_bytes,
+            broker_id: worker.broker_id,
+            records_per_second: worker.records_per_second,
+            calls: worker.calls,
+            call_latency: worker.latency.as_ref().map(LatencyView::of),
+            retries: worker.retries,
         }
     }
 
@@ -282,22 +381,28 @@ impl View for DeploymentView {
             )
             .fact("delivery", self.delivery)
             .fact("on failure", self.on_failure.text())
-            .fact("revision", count(self.revision.into()))
+            .fact("revision", self.revision())
             .fact(
                 "component",
                 format!("{}, sha256 {}", bytes(self.component_bytes), self.digest),
             )
             .fact("deployed at", time_ms(self.deployed_at_ms))
             .fact("imports", nothing_if_empty(self.imports.join(" ")))
-            .fact("lag", count(self.lag));
+            .fact("lag", count(self.lag))
+            .fact("calls", self.calls());
         let mut table = Table::new(
             &[
                 "TOPIC",
                 "#PARTITION",
+                "#BROKER",
                 "#COMMITTED",
                 "#LAG",
                 "#IN",
                 "#OUT",
+                "#IN/S",
+                "#P50",
+                "#P99",
+                "#RETRIES",
                 "#FAILURES",
                 "#DEAD",
                 "#SKIPPED",
@@ -309,13 +414,19 @@ impl View for DeploymentView {
             "no workers",
         );
         for worker in &self.workers {
+            let [p50, p99] = LatencyView::text(worker.call_latency);
             table.row([
                 worker.topic.clone(),
                 worker.partition.to_string(),
+                worker.broker_id.to_string(),
                 count(worker.committed_offset),
                 count(worker.lag),
                 count(worker.records_in),
                 count(worker.records_out),
+                count(worker.records_per_second),
+                p50,
+                p99,
+                count(worker.retries),
                 count(worker.failures),
                 count(worker.dead_letters),
                 count(worker.skipped),

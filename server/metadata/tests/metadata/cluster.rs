@@ -3,6 +3,7 @@
 use millstream_metadata::{
     Actor, Command, CommandError, DeploymentId, Image, Limits, OnExisting, Plugin, Record,
 };
+use millstream_protocol::api::lifecycle::RevisionChange;
 use millstream_protocol::api::plugin::{DeploymentSpec, OutputSpec};
 use millstream_protocol::api::topic::{CreateTopic, TopicConfig};
 use millstream_protocol::{ErrorCode, TopicId};
@@ -131,5 +132,8 @@ pub(crate) fn put(deployment_id: DeploymentId, spec: DeploymentSpec) -> Command 
         plugin: plugin(),
         deployed_at_ms: 1_700_000_000_000,
         on_existing: OnExisting::Refuse,
+        by: "operator".into(),
+        change: RevisionChange::Deployed,
+        replay: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use millstream_metadata::error::{CommandError, DeployError};
 use millstream_metadata::{Command, DeploymentId, OnExisting, Plugin, Record, SpecError};
+use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeploymentSpec, OutputSpec, WorkerLimits,
 };
@@ -20,6 +21,9 @@ fn with_plugin(spec: DeploymentSpec, plugin: Plugin, on_existing: OnExisting) ->
         plugin,
         deployed_at_ms: 2,
         on_existing,
+        by: "another".into(),
+        change: RevisionChange::Upgraded,
+        replay: None,
     }
 }
 
@@ -42,7 +46,10 @@ fn a_deployment_is_found_by_name() {
 fn a_replacement_keeps_the_identity_and_counts_up() {
     let mut cluster = Cluster::with_topics(&["in", "out"]);
     let first = cluster.deploy(spec("alert", &["in"], &["out"]));
-    let Record::DeploymentPut { deployment: first } = first else {
+    let Record::DeploymentPut {
+        deployment: first, ..
+    } = first
+    else {
         panic!("{first:?}")
     };
     let again = put(ID, spec("alert", &["in"], &[]));
@@ -371,4 +378,105 @@ fn what_is_said_of_the_component_is_checked() {
         let put = with_plugin(spec("alert", &["in"], &[]), plugin, OnExisting::Refuse);
         cluster.refused(put, ErrorCode::ComponentRefused, says);
     }
+}
+
+#[test]
+fn a_pause_outlives_a_replacement_and_ends_with_a_resumption() {
+    let mut cluster = Cluster::with_topics(&["in", "out"]);
+    cluster.run(put(ID, spec("alert", &["in"], &["out"])));
+    let set = |name: &str, activity| Command::SetActivity {
+        name: name.into(),
+        activity,
+    };
+    cluster.run(set("alert", Activity::Paused));
+    cluster.nothing(set("alert", Activity::Paused));
+    cluster.run(with_plugin(
+        spec("alert", &["in"], &[]),
+        plugin(),
+        OnExisting::Replace,
+    ));
+    let activity = |cluster: &Cluster| cluster.image.deployment("alert").unwrap().activity;
+    assert_eq!(activity(&cluster), Activity::Paused);
+    cluster.run(set("alert", Activity::Active));
+    assert_eq!(activity(&cluster), Activity::Active);
+    cluster.refused(
+        set("other", Activity::Paused),
+        ErrorCode::UnknownDeployment,
+        "no deployment is named other",
+    );
+}
+
+fn component(number: u32) -> Plugin {
+    Plugin {
+        digest: format!("{number:064x}"),
+        ..plugin()
+    }
+}
+
+#[test]
+fn a_history_keeps_the_newest_of_the_earlier_revisions() {
+    let mut cluster = Cluster::with_topics(&["in", "out"]);
+    cluster.limits.history = 2;
+    cluster.run(put(ID, spec("alert", &["in"], &["out"])));
+    assert!(cluster.image.history("alert").is_empty());
+    for number in 1..=4 {
+        let upgraded = spec("alert", &["in"], &[]);
+        cluster.run(with_plugin(
+            upgraded,
+            component(number),
+            OnExisting::Upgrade,
+        ));
+    }
+    let history = cluster.image.history("alert");
+    let revisions: Vec<_> = history.iter().map(|it| (it.revision, &it.plugin)).collect();
+    assert_eq!(revisions, [(3, &component(2)), (4, &component(3))]);
+    assert_eq!(history[1].deployed_by, "another");
+    let digests = [2, 3, 4].map(component).map(|it| it.digest);
+    assert!(cluster.image.artefacts().into_iter().eq(&digests));
+    assert_eq!(history[1].differs_in(&history[0]), ["component"]);
+
+    cluster.run(Command::RemoveDeployment {
+        name: "alert".into(),
+    });
+    assert!(cluster.image.history("alert").is_empty());
+    assert!(cluster.image.artefacts().is_empty());
+}
+
+#[test]
+fn an_upgrade_needs_a_deployment_and_something_new() {
+    let mut cluster = Cluster::with_topics(&["in", "out"]);
+    let upgrade = |inputs, number| {
+        with_plugin(
+            spec("alert", inputs, &[]),
+            component(number),
+            OnExisting::Upgrade,
+        )
+    };
+    cluster.refused(
+        upgrade(&["in"], 1),
+        ErrorCode::UnknownDeployment,
+        "no deployment is named alert",
+    );
+    cluster.run(put(ID, spec("alert", &["in"], &[])));
+    cluster.run(upgrade(&["in"], 1));
+    cluster.refused(
+        upgrade(&["in"], 1),
+        ErrorCode::InvalidRequest,
+        "deployment alert is at work with this component and these settings already",
+    );
+    cluster.run(upgrade(&["out"], 1));
+    let by = Command::PutDeployment {
+        deployment_id: ID,
+        spec: spec("alert", &["in"], &[]),
+        plugin: plugin(),
+        deployed_at_ms: 3,
+        on_existing: OnExisting::Replace,
+        by: "x".repeat(256),
+        change: RevisionChange::Upgraded,
+        replay: None,
+    };
+    assert!(matches!(
+        cluster.image.validate(&by, &cluster.limits),
+        Err(CommandError::Deploy(DeployError::OverLimit(_)))
+    ));
 }

@@ -4,13 +4,15 @@
 use millstream_metadata::limits::MAX_RECORD_BYTES;
 use millstream_metadata::{
     Appointment, Broker, BrokerState, CodecError, Deployment, DeploymentId, Image, Partition,
-    Plugin, Record, Topic,
+    Plugin, Record, Shadow, Topic,
 };
+use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::offsets::Position;
 use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeploymentSpec, FailureAction, FailurePolicy, HoldBack, OutputSpec,
     WorkerLimits,
 };
+use millstream_protocol::api::replay::{ComparedOutput, Replay, ReplayedRange, ReplayedTopic};
 use millstream_protocol::api::topic::{Cleanup, Durability, TopicConfig};
 use millstream_protocol::{TopicId, TopicPartition};
 use proptest::prelude::*;
@@ -58,6 +60,27 @@ fn topic() -> Topic {
     }
 }
 
+fn replay() -> Replay {
+    Replay {
+        of: "l".into(),
+        inputs: vec![ReplayedTopic {
+            topic: "in".into(),
+            partitions: vec![ReplayedRange {
+                from: 5,
+                until: 300,
+            }],
+        }],
+        outputs: vec![ComparedOutput {
+            output: "o".into(),
+            live: "out".into(),
+            shadow: "s".into(),
+            live_ends: vec![10],
+        }],
+        since_ms: Some(-1),
+        before_ms: None,
+    }
+}
+
 fn deployment() -> Deployment {
     Deployment {
         deployment_id: DeploymentId(ID),
@@ -93,6 +116,13 @@ fn deployment() -> Deployment {
             imports: vec!["i".into()],
         },
         deployed_at_ms: 1,
+        activity: Activity::Paused,
+        deployed_by: "me".into(),
+        change: RevisionChange::RolledBack { to: 1 },
+        shadow: Some(Shadow {
+            of_id: DeploymentId(ID),
+            replay: replay(),
+        }),
     }
 }
 
@@ -101,8 +131,9 @@ fn deployment() -> Deployment {
 const CONFIG_HEX: &str = "01_01_01ac02_00_808004_e807_8008_05";
 // count; leader, epoch, replicas
 const PARTITIONS_HEX: &str = "01_01_02_020103";
-// id, revision; name, inputs, outputs, config, start, limits, delivery, failure policy; digest, size, imports; time
-const DEPLOYMENT_HEX: &str = "02_0164_0102696e_01016f036f7574_01016b0176_0301_0102030405_01_050607_02_000171_026162_ac02_010169_02";
+// id, revision; name, inputs, outputs, config, start, limits, delivery, failure policy; digest, size, imports; time, activity; by,
+// change, shadow
+const DEPLOYMENT_HEX: &str = "02_0164_0102696e_01016f036f7574_01016b0176_0301_0102030405_01_050607_02_000171_026162_ac02_010169_02_01_026d65_0201_01_100102030405060708090a0b0c0d0e0f10_016c_01_02696e_01_05ac02_01_016f_036f7574_0173_010a_0101_00";
 
 fn all() -> Vec<(Record, String)> {
     let at = TopicPartition {
@@ -161,12 +192,28 @@ fn all() -> Vec<(Record, String)> {
         (
             Record::DeploymentPut {
                 deployment: deployment(),
+                history: 10,
             },
-            format!("08_{ID_HEX}_{DEPLOYMENT_HEX}"),
+            format!("08_{ID_HEX}_{DEPLOYMENT_HEX}_0a"),
         ),
         (
             Record::DeploymentRemoved { name: "d".into() },
             "09_0164".into(),
+        ),
+        (
+            Record::ActivitySet {
+                name: "d".into(),
+                activity: Activity::Paused,
+            },
+            "0a_0164_01".into(),
+        ),
+        (
+            Record::ShadowPromoted {
+                deployment: deployment(),
+                shadow: "s".into(),
+                history: 10,
+            },
+            format!("0b_{ID_HEX}_{DEPLOYMENT_HEX}_0173_0a"),
         ),
     ]
 }
@@ -201,19 +248,28 @@ fn golden_snapshot() {
             record,
             Record::TopicDeleted { .. }
                 | Record::DeploymentRemoved { .. }
+                | Record::ShadowPromoted { .. }
                 | Record::TopicAltered { .. }
         ) {
             image.apply(&record);
         }
     }
+    image.apply(&Record::DeploymentPut {
+        deployment: Deployment {
+            revision: 3,
+            ..deployment()
+        },
+        history: 10,
+    });
+    let third = DEPLOYMENT_HEX.replacen("02", "03", 1);
     // next producer id: 1300
     let expected = format!(
         "01_01{ID_HEX}01_01ac02{ID_HEX}03623a3101_01{ID_HEX}02696e{CONFIG_HEX}{PARTITIONS_HEX}\
-         _01{ID_HEX}{DEPLOYMENT_HEX}_940a"
+         _01{ID_HEX}{third}_940a_01_0164_01{ID_HEX}{DEPLOYMENT_HEX}"
     );
     assert_eq!(hex(&image.encode().unwrap()), hex(&bytes(&expected)));
     assert_eq!(Image::decode(&bytes(&expected)), Ok(image));
-    assert_eq!(hex(&Image::default().encode().unwrap()), "010000000000");
+    assert_eq!(hex(&Image::default().encode().unwrap()), "01000000000000");
 }
 
 #[test]
@@ -238,7 +294,7 @@ fn what_cannot_be_read_is_refused() {
     version(b"\x02\x02\x01", Some(2));
     for malformed in [
         b"\x01".as_slice(),
-        b"\x01\x0a",
+        b"\x01\x0c",
         b"\x01\x02",
         b"\x01\x02\x01\x00",
     ] {
@@ -263,25 +319,30 @@ fn what_cannot_be_read_is_refused() {
 
 #[test]
 fn what_stands_in_a_snapshot_twice_is_refused() {
-    let brokers = format!("01_00_02_ac02{ID_HEX}03623a3101_ac02{ID_HEX}03623a3101_00_00_00");
+    let brokers = format!("01_00_02_ac02{ID_HEX}03623a3101_ac02{ID_HEX}03623a3101_00_00_00_00");
     let topic = format!("{ID_HEX}02696e{CONFIG_HEX}{PARTITIONS_HEX}");
     let renamed = format!("{ID_HEX}02696f{CONFIG_HEX}{PARTITIONS_HEX}");
     let deployment = format!("{ID_HEX}{DEPLOYMENT_HEX}");
     for (snapshot, part, name) in [
         (brokers, "broker", "300".to_owned()),
         (
-            format!("01_00_00_02{topic}{topic}_00_00"),
+            format!("01_00_00_02{topic}{topic}_00_00_00"),
             "topic",
             "in".to_owned(),
         ),
         (
-            format!("01_00_00_02{topic}{renamed}_00_00"),
+            format!("01_00_00_02{topic}{renamed}_00_00_00"),
             "topic",
             ID.to_string(),
         ),
         (
-            format!("01_00_00_00_02{deployment}{deployment}_00"),
+            format!("01_00_00_00_02{deployment}{deployment}_00_00"),
             "deployment",
+            "d".to_owned(),
+        ),
+        (
+            "01_00_00_00_00_00_02_016400_016400".to_owned(),
+            "history of deployment",
             "d".to_owned(),
         ),
     ] {
@@ -295,7 +356,7 @@ fn what_stands_in_a_snapshot_twice_is_refused() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..11) {
+    fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..13) {
         let record = [&[1, kind], body.as_slice()].concat();
         let mut image = Image::default();
         if let Ok(record) = Record::decode(&record) {

@@ -2,6 +2,7 @@
 
 use millstream_metadata::{Command, DeploymentId, OnExisting};
 use millstream_protocol::ErrorCode;
+use millstream_protocol::api::lifecycle::RevisionChange;
 use uuid::Uuid;
 
 use super::cluster::{Cluster, plugin, put, spec};
@@ -51,6 +52,9 @@ fn what_is_replaced_does_not_count() {
         plugin: plugin(),
         deployed_at_ms: 0,
         on_existing: OnExisting::Replace,
+        by: "operator".into(),
+        change: RevisionChange::Upgraded,
+        replay: None,
     });
     let says = "records would go round in a loop: a -> other -> b -> new -> a";
     let other = put(ID, spec("other", &["a"], &["b"]));

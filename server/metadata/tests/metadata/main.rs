@@ -21,3 +21,4 @@ mod leaders;
 mod loops;
 mod model;
 mod producer_ids;
+mod shadows;

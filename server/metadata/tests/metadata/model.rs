@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use millstream_metadata::{
     Actor, BrokerState, Command, DeploymentId, Image, Limits, OnExisting, Record,
 };
+use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
+use millstream_protocol::api::replay::Replay;
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic, TopicConfig};
 use millstream_protocol::{LeaderEpoch, ProducerId, TopicId, TopicPartition};
 use proptest::prelude::*;
@@ -22,6 +24,8 @@ fn command() -> impl Strategy<Value = Command> {
     let id = || (1u128..12).prop_map(Uuid::from_u128);
     let topic = || prop::sample::select(&TOPICS).prop_map(str::to_owned);
     let deployment = || prop::sample::select(&DEPLOYMENTS).prop_map(str::to_owned);
+    let live = || prop::sample::select(&DEPLOYMENTS[..2]).prop_map(str::to_owned);
+    let shadow = || prop::sample::select(&DEPLOYMENTS[2..]).prop_map(str::to_owned);
     let actor = || prop_oneof![4 => Just(Actor::User), 1 => Just(Actor::Broker)];
     let some_topics = || prop::collection::vec(prop::sample::select(&TOPICS[..4]), 0..3);
     let appointment = (id(), 0u32..4, 1u32..5).prop_map(|(id, partition, leader)| {
@@ -50,7 +54,7 @@ fn command() -> impl Strategy<Value = Command> {
             }
         ),
         2 => (topic(), actor()).prop_map(|(topic, actor)| Command::DeleteTopic { topic, actor }),
-        4 => prop::collection::vec(appointment, 0..3)
+        6 => prop::collection::vec(appointment, 0..3)
             .prop_map(|appointments| Command::AppointLeaders { appointments }),
         2 => (0u32..2_000).prop_map(|count| Command::AllocateProducerIds { count }),
         6 => (id(), deployment(), some_topics(), some_topics(), any::<bool>()).prop_map(
@@ -60,9 +64,32 @@ fn command() -> impl Strategy<Value = Command> {
                 plugin: plugin(),
                 deployed_at_ms: 7,
                 on_existing: if replace { OnExisting::Replace } else { OnExisting::Refuse },
+                by: "operator".into(),
+                change: RevisionChange::Upgraded,
+                replay: None,
             }
         ),
         2 => deployment().prop_map(|name| Command::RemoveDeployment { name }),
+        8 => (id(), shadow(), live(), some_topics()).prop_map(|(id, name, of, inputs)| {
+            let (inputs_replayed, outputs, since_ms, before_ms) = (Vec::new(), Vec::new(), None, None);
+            Command::PutDeployment {
+                deployment_id: DeploymentId(id),
+                spec: spec(&name, &inputs, &[]),
+                plugin: plugin(),
+                deployed_at_ms: 7,
+                on_existing: OnExisting::Refuse,
+                by: "operator".into(),
+                change: RevisionChange::Deployed,
+                replay: Some(Box::new(Replay { of, inputs: inputs_replayed, outputs, since_ms, before_ms })),
+            }
+        }),
+        12 => (live(), shadow()).prop_map(|(name, shadow)| {
+            Command::Promote { name, shadow, at_ms: 8, by: "operator".into() }
+        }),
+        2 => (deployment(), any::<bool>()).prop_map(|(name, paused)| {
+            let activity = if paused { Activity::Paused } else { Activity::Active };
+            Command::SetActivity { name, activity }
+        }),
     ]
 }
 
@@ -116,6 +143,12 @@ fn check(image: &Image, heights: &mut Heights) {
         for topic in deployment.spec.inputs.iter().chain(outputs) {
             assert!(image.topic(topic).is_some(), "what is in use is there");
         }
+    }
+    for deployment in image.deployments() {
+        let history = image.history(&deployment.spec.name).iter();
+        let revisions: Vec<_> = history.map(|it| it.revision).collect();
+        assert!(revisions.len() <= Limits::default().history);
+        assert!(revisions.is_sorted() && revisions.last() < Some(&deployment.revision));
     }
     heights
         .revisions
@@ -204,7 +237,7 @@ fn kind(record: &Record) -> usize {
 
 #[test]
 fn random_commands_keep_the_image_whole() {
-    let granted = RefCell::new([0u32; 10]);
+    let granted = RefCell::new([0u32; 12]);
     let refused = RefCell::new(0u32);
     let limits = Limits {
         topics: 4,

@@ -1,4 +1,4 @@
-//! `millstream:plugin/metrics`: what the guest measures goes into the instance's table.
+//! `millstream:plugin/metrics`: what the guest measures goes into the worker's table.
 
 use std::time::Instant;
 
@@ -25,13 +25,13 @@ impl HostState {
 
 impl metrics::Host for HostState {
     fn counter_add(&mut self, name: String, delta: u64) -> wasmtime::Result<()> {
-        let added = self.metrics.counter_add(&name, delta);
+        let added = self.metrics.lock().counter_add(&name, delta);
         self.tell_dropped(&name, added);
         Ok(())
     }
 
     fn gauge_set(&mut self, name: String, value: f64) -> wasmtime::Result<()> {
-        let set = self.metrics.gauge_set(&name, value);
+        let set = self.metrics.lock().gauge_set(&name, value);
         self.tell_dropped(&name, set);
         Ok(())
     }

@@ -41,7 +41,7 @@ use crate::bindings::wasi::logging::logging;
 use crate::instance::WorkerSetup;
 use crate::limiter::Limiter;
 use crate::logs::Logs;
-use crate::metrics::Metrics;
+use crate::metrics::GuestMetrics;
 use crate::state::StateChanges;
 use crate::timers::TimerChanges;
 
@@ -63,7 +63,7 @@ pub(crate) struct HostState {
     access: Access,
     state: CallState,
     timers: CallTimers,
-    pub(crate) metrics: Metrics,
+    metrics: Arc<GuestMetrics>,
     time_ms: TimestampMs,
     random: RandomStream,
     table: ResourceTable,
@@ -83,7 +83,7 @@ impl HostState {
             access: Access::ReadOnly,
             state: CallState::new(Arc::clone(&setup.state)),
             timers: CallTimers::default(),
-            metrics: Metrics::default(),
+            metrics: Arc::clone(&setup.metrics),
             time_ms: 0,
             random: RandomStream::new(&setup.deployment, &setup.topic, setup.partition),
             table,

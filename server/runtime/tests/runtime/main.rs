@@ -72,6 +72,7 @@ fn setup() -> (WorkerSetup, Arc<Kept>) {
         limits: WorkerLimits::default(),
         logs: kept.clone(),
         state: Arc::new(EmptyState),
+        metrics: Arc::default(),
     };
     (setup, kept)
 }

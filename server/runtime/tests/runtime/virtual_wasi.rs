@@ -7,7 +7,7 @@ use millstream_runtime::{CallError, Instance, Outcome, Plugin};
 
 use crate::{BATCH_TIME_MS, Kept, RUNTIME, batch, built, setup};
 
-static PROBE: LazyLock<Plugin> = LazyLock::new(|| {
+pub(crate) static PROBE: LazyLock<Plugin> = LazyLock::new(|| {
     let component = built::component("server/runtime/tests/guests/probe", "probe.wasm");
     RUNTIME.compile(&component).unwrap()
 });

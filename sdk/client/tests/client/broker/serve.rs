@@ -8,6 +8,7 @@ use millstream_protocol::api::group::{
     FetchOffsetsResponse, GroupDescription, GroupState, ListGroupsResponse,
 };
 use millstream_protocol::api::hello::{BrokerDescription, HelloResponse};
+use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::offsets::{DeleteRecordsResponse, ListOffsetsResponse, ListedOffset};
 use millstream_protocol::api::plugin::{
     DeploymentDescription, Follow, ListDeploymentsResponse, LogLevel, OpenPluginLogs, PluginLogLine,
@@ -401,6 +402,11 @@ fn deployment(state: &State, name: &str) -> Result<DeploymentDescription, WireEr
         deployed_at_ms: 0,
         imports: Vec::new(),
         workers: Vec::new(),
+        activity: Activity::Active,
+        latency: None,
+        deployed_by: "client".to_owned(),
+        change: RevisionChange::Deployed,
+        shadow_of: None,
     })
 }
 

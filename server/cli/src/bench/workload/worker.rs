@@ -93,6 +93,7 @@ fn handled(deployment: &DeploymentDescription) -> anyhow::Result<u64> {
     for worker in &deployment.workers {
         match &worker.state {
             WorkerState::Running => {}
+            WorkerState::Held => bail!("the deployment was paused"),
             WorkerState::BackingOff { reason, .. } | WorkerState::Paused { reason } => {
                 bail!(
                     "the worker failed at offset {}: {reason}",

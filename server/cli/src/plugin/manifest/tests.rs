@@ -1,4 +1,7 @@
-use millstream::{DeliveryGuarantee, FailureAction, FailurePolicy, HoldBack, WorkerLimits};
+use millstream::{
+    Activity, DeliveryGuarantee, FailureAction, FailurePolicy, HoldBack, RevisionChange,
+    WorkerLimits,
+};
 
 use super::*;
 
@@ -55,6 +58,11 @@ fn deployed(declared: &SpecArgs) -> DeploymentDescription {
         deployed_at_ms: 0,
         imports: Vec::new(),
         workers: Vec::new(),
+        activity: Activity::Active,
+        latency: None,
+        deployed_by: "me".to_owned(),
+        change: RevisionChange::Deployed,
+        shadow_of: None,
     }
 }
 

@@ -219,6 +219,7 @@ impl Subject {
             limits: self.limits,
             logs,
             state: Arc::new(EmptyState),
+            metrics: Arc::default(),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! A guest at work on records, without a broker: calls, and what is done about those that fail.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,7 +65,6 @@ pub(super) struct Session {
     instance: Option<Instance>,
     tally: Tally,
     /// Of instances that are gone.
-    metrics: BTreeMap<String, Metric>,
     log_lines_dropped: u64,
 }
 
@@ -94,7 +92,6 @@ impl Session {
             place,
             instance: None,
             tally: Tally::default(),
-            metrics: BTreeMap::new(),
             log_lines_dropped: 0,
         };
         session.instance = Some(session.instantiate()?);
@@ -118,12 +115,8 @@ impl Session {
     }
 
     /// What the guest has measured, over all its instances.
-    pub(super) fn metrics(&self) -> BTreeMap<String, Metric> {
-        let mut metrics = self.metrics.clone();
-        if let Some(instance) = &self.instance {
-            merge(&mut metrics, instance.metrics());
-        }
-        metrics
+    pub(super) fn metrics(&self) -> Vec<(String, Metric)> {
+        self.setup.metrics.list()
     }
 
     /// Log lines that were too many in a second.
@@ -252,9 +245,8 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps what an instance that is not called again has measured.
+    /// Keeps what is told of an instance that is not called again.
     fn retire(&mut self, instance: &Instance) {
-        merge(&mut self.metrics, instance.metrics());
         self.log_lines_dropped += instance.log_lines_dropped();
     }
 }
@@ -285,19 +277,6 @@ fn take_retried<'r>(
         }
         this.is_none()
     });
-}
-
-/// Counters add up, gauges are as they were last set.
-fn merge(metrics: &mut BTreeMap<String, Metric>, later: Vec<(String, Metric)>) {
-    for (name, metric) in later {
-        let merged = match (metrics.get(&name), metric) {
-            (Some(Metric::Counter(before)), Metric::Counter(count)) => {
-                Metric::Counter(before.saturating_add(count))
-            }
-            _ => metric,
-        };
-        metrics.insert(name, merged);
-    }
 }
 
 fn does_not_start(error: &StartError) -> Problem {

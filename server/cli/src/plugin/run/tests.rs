@@ -32,6 +32,7 @@ fn session() -> Session {
         limits: WorkerLimits::default(),
         logs: Arc::new(Silent),
         state: Arc::new(EmptyState),
+        metrics: Arc::default(),
     };
     Session::start(PLUGIN.clone(), setup, Arc::new(Place::default())).unwrap()
 }

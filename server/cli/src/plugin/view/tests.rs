@@ -1,4 +1,4 @@
-use millstream::{DeploymentSpec, OutputSpec};
+use millstream::{Activity, CallLatency, DeploymentSpec, OutputSpec, RevisionChange};
 
 use super::*;
 use crate::output::both_forms;
@@ -18,6 +18,14 @@ fn deployment() -> DeploymentDescription {
         parked: 1,
         memory_bytes: 1_179_648,
         timers: 2,
+        broker_id: 1,
+        records_per_second: 40,
+        calls: 3,
+        latency: Some(CallLatency {
+            p50_us: 180,
+            p99_us: 2_250,
+        }),
+        retries: 4,
     };
     let backing_off = WorkerState::BackingOff {
         attempts: 2,
@@ -39,6 +47,14 @@ fn deployment() -> DeploymentDescription {
         deployed_at_ms: 1_517_270_400_000,
         imports: vec!["wasi:logging/logging@0.1.0-draft".to_owned()],
         workers: vec![worker(0, WorkerState::Running), worker(1, backing_off)],
+        activity: Activity::Active,
+        latency: Some(CallLatency {
+            p50_us: 180,
+            p99_us: 2_250,
+        }),
+        deployed_by: "operator".to_owned(),
+        change: RevisionChange::RolledBack { to: 1 },
+        shadow_of: None,
     }
 }
 
@@ -54,15 +70,16 @@ fn a_deployment_in_full() {
     limits:      64.0 MiB of memory, 4.0 GiB of state, 1s a call, 1,000 outputs a record, 100 log lines a second
     delivery:    exactly-once
     on failure:  5 attempts, 100ms to 10s apart, park-key, then dead-letter to quake-alert.dead-letters
-    revision:    3
+    revision:    3, rolled back to 1 by operator
     component:   120.6 KiB, sha256 3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a
     deployed at: 2018-01-30T00:00:00.000Z
     imports:     wasi:logging/logging@0.1.0-draft
     lag:         6
+    calls:       6, p50 180 µs, p99 2.2 ms
 
-    TOPIC        PARTITION  COMMITTED  LAG   IN  OUT  FAILURES  DEAD  SKIPPED  PARKED  TIMERS   MEMORY  STATE
-    earthquakes          0        430    3  427   21         0     2        0       1       2  1.1 MiB  running
-    earthquakes          1        430    3  427   21         0     2        0       1       2  1.1 MiB  backing-off after 2 failures: trap: unreachable
+    TOPIC        PARTITION  BROKER  COMMITTED  LAG   IN  OUT  IN/S     P50     P99  RETRIES  FAILURES  DEAD  SKIPPED  PARKED  TIMERS   MEMORY  STATE
+    earthquakes          0       1        430    3  427   21    40  180 µs  2.2 ms        4         0     2        0       1       2  1.1 MiB  running
+    earthquakes          1       1        430    3  427   21    40  180 µs  2.2 ms        4         0     2        0       1       2  1.1 MiB  backing-off after 2 failures: trap: unreachable
     ---
     {
       "name": "quake-alert",
@@ -122,7 +139,15 @@ fn a_deployment_in_full() {
           "skipped": 0,
           "parked": 1,
           "timers": 2,
-          "memory_bytes": 1179648
+          "memory_bytes": 1179648,
+          "broker_id": 1,
+          "records_per_second": 40,
+          "calls": 3,
+          "call_latency": {
+            "p50_us": 180,
+            "p99_us": 2250
+          },
+          "retries": 4
         },
         {
           "topic": "earthquakes",
@@ -139,9 +164,26 @@ fn a_deployment_in_full() {
           "skipped": 0,
           "parked": 1,
           "timers": 2,
-          "memory_bytes": 1179648
+          "memory_bytes": 1179648,
+          "broker_id": 1,
+          "records_per_second": 40,
+          "calls": 3,
+          "call_latency": {
+            "p50_us": 180,
+            "p99_us": 2250
+          },
+          "retries": 4
         }
-      ]
+      ],
+      "paused": false,
+      "call_latency": {
+        "p50_us": 180,
+        "p99_us": 2250
+      },
+      "deployed_by": "operator",
+      "change": "rolled-back",
+      "rolled_back_to": 1,
+      "shadow_of": null
     }
     "#);
 }

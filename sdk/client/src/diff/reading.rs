@@ -1,0 +1,154 @@
+//! Reads both sides of an output: what came of the replayed records.
+
+use std::sync::Arc;
+
+use millstream_protocol::api::Request;
+use millstream_protocol::api::fetch::{FetchOpened, FetchPartition, Fetched, OpenFetch};
+use millstream_protocol::api::replay::{ComparedOutput, Replay};
+use millstream_protocol::batch::RecordBatch;
+use millstream_protocol::limits::{DEFAULT_FETCH_BYTES, MAX_FETCH_BYTES};
+use millstream_protocol::{Offset, PartitionIndex, TimestampMs};
+use millstream_transport::{FrameReceiver, FrameSender};
+
+use crate::client::Client;
+use crate::consumer::ConsumedRecord;
+use crate::error::{Error, Result, StreamError};
+use crate::stream::receive_with_payload;
+
+/// Whose record it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Live,
+    Shadow,
+}
+
+impl Side {
+    pub(super) fn sign(self) -> i64 {
+        match self {
+            Self::Live => 1,
+            Self::Shadow => -1,
+        }
+    }
+}
+
+/// Reads both sides, a piece of one and a piece of the other, so that what is the same meets soon.
+pub(super) async fn read_both(
+    client: &Client,
+    replay: &Replay,
+    output: &ComparedOutput,
+    mut each: impl FnMut(Side, ConsumedRecord) -> Result<()>,
+) -> Result<()> {
+    let admin = client.admin();
+    let live = admin.describe_topic(output.live.clone()).await?;
+    let shadow = admin.describe_topic(output.shadow.clone()).await?;
+    let since = replay.since_ms.unwrap_or(TimestampMs::MIN);
+    let before = replay.before_ms.unwrap_or(TimestampMs::MAX);
+    let came_of_it = |record: &ConsumedRecord| (since..before).contains(&record.timestamp_ms);
+    let partitions = live.partitions.len().max(shadow.partitions.len());
+    for number in 0..partitions {
+        let live = live.partitions.get(number).map(|at| {
+            let end = output.live_ends.get(number).copied().unwrap_or_default();
+            (
+                at.partition,
+                at.log_start_offset,
+                end.min(at.high_watermark),
+            )
+        });
+        let shadow = shadow.partitions.get(number);
+        let shadow = shadow.map(|at| (at.partition, at.log_start_offset, at.high_watermark));
+        let mut live = Reading::open(client, &output.live, live).await?;
+        let mut shadow = Reading::open(client, &output.shadow, shadow).await?;
+        while live.is_some() || shadow.is_some() {
+            for record in next(&mut live).await? {
+                if came_of_it(&record) {
+                    each(Side::Live, record)?;
+                }
+            }
+            for record in next(&mut shadow).await? {
+                each(Side::Shadow, record)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The next records of a partition, which is closed behind the last.
+async fn next(reading: &mut Option<Reading>) -> Result<Vec<ConsumedRecord>> {
+    let Some(open) = reading else {
+        return Ok(Vec::new());
+    };
+    let records = open.next().await?;
+    if open.offset >= open.end {
+        *reading = None;
+    }
+    Ok(records)
+}
+
+/// A partition that is read up to an offset.
+struct Reading {
+    topic: Arc<str>,
+    partition: PartitionIndex,
+    offset: Offset,
+    end: Offset,
+    receiver: FrameReceiver,
+    // Dropped, it would end the stream.
+    _sender: FrameSender,
+}
+
+impl Reading {
+    /// `None` where nothing is to be read.
+    async fn open(
+        client: &Client,
+        topic: &str,
+        range: Option<(PartitionIndex, Offset, Offset)>,
+    ) -> Result<Option<Self>> {
+        let Some((partition, offset, end)) = range.filter(|(_, start, end)| start < end) else {
+            return Ok(None);
+        };
+        let fetched = FetchPartition {
+            topic: topic.to_owned(),
+            topic_id: None,
+            partition,
+            offset,
+        };
+        let request = Request::OpenFetch(OpenFetch {
+            partitions: vec![fetched],
+            max_bytes: DEFAULT_FETCH_BYTES as u32,
+        });
+        let (_, sender, receiver): (FetchOpened, _, _) = client.open_answered(request).await?;
+        Ok(Some(Self {
+            topic: topic.into(),
+            partition,
+            offset,
+            end,
+            receiver,
+            _sender: sender,
+        }))
+    }
+
+    async fn next(&mut self) -> Result<Vec<ConsumedRecord>> {
+        let received = receive_with_payload::<Fetched>(&mut self.receiver, MAX_FETCH_BYTES).await?;
+        let (fetched, mut payload) = received.ok_or(Error::ConnectionLost(StreamError::Ended))?;
+        let corrupt = |source| Error::Corrupt {
+            topic: Arc::clone(&self.topic),
+            partition: self.partition,
+            offset: self.offset,
+            source,
+        };
+        let mut records = Vec::new();
+        while let Some(batch) = RecordBatch::parse_next(&mut payload).map_err(corrupt)? {
+            if batch.header().control {
+                continue;
+            }
+            for record in batch.records().map_err(corrupt)?.into_owned() {
+                let (offset, record) = record.map_err(corrupt)?;
+                if (self.offset..self.end).contains(&offset) {
+                    let topic = &self.topic;
+                    records.push(ConsumedRecord::new(topic, self.partition, offset, record));
+                }
+            }
+        }
+        self.offset = fetched.next_offset.max(self.offset);
+        Ok(records)
+    }
+}

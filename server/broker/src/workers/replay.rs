@@ -1,0 +1,376 @@
+//! Replay: a shadow of a deployment is started over history.
+
+use bytes::Bytes;
+use millstream_group::error::Coded;
+use millstream_metadata::{Actor, Command, Deployment, Limits, OnExisting};
+use millstream_protocol::api::group::{CommitOffsets, NamedPartition, OffsetCommit};
+use millstream_protocol::api::lifecycle::RevisionChange;
+use millstream_protocol::api::offsets::Position;
+use millstream_protocol::api::plugin::{DeploymentDescription, DeploymentSpec};
+use millstream_protocol::api::replay::{
+    ComparedOutput, Replay, ReplayDeployment, ReplayedRange, ReplayedTopic, shadow_spec,
+    shadow_topic,
+};
+use millstream_protocol::api::topic::CreateTopic;
+use millstream_protocol::batch::RecordBatch;
+use millstream_protocol::{ErrorCode, Offset, TimestampMs, TopicId, TopicPartition, WireError};
+use uuid::Uuid;
+
+use super::Deployments;
+use super::change::{Revision, short};
+use super::deployment::Bounds;
+use crate::clock;
+use crate::controller::group_topic;
+use crate::errors;
+use crate::groups::resolve_within;
+use crate::partition::Partition;
+
+/// Where a live deployment stands between two turns: how far it is, and what it has written.
+struct Cut {
+    next: Vec<(NamedPartition, Offset)>,
+    outputs: Vec<ComparedOutput>,
+}
+
+impl Deployments {
+    /// Starts a shadow of a deployment.
+    pub(crate) async fn replay(
+        &self,
+        request: ReplayDeployment,
+        component: Bytes,
+        by: &str,
+    ) -> Result<DeploymentDescription, WireError> {
+        let _changing = self.change.lock().await;
+        let image = self.controller.image();
+        let ReplayDeployment { name, shadow, .. } = &request;
+        let live = image
+            .deployment(name)
+            .ok_or_else(|| errors::unknown_deployment(name))?;
+        if image.deployment(shadow).is_some() {
+            return Err(errors::deployment_exists(shadow));
+        }
+        let target = target(live, request.spec.as_ref())?;
+        image
+            .check_spec(&target, &Limits::default())
+            .map_err(errors::from_spec)?;
+        let spec = shadow_spec(&target, shadow);
+        let (component, stored) = if component.is_empty() {
+            (self.artefacts.load(&live.plugin.digest).await?, true)
+        } else {
+            (component, false)
+        };
+        let plugin = self.compile(component.clone()).await?;
+        let plugin = self.try_start(&spec, plugin).await?;
+        let cut = self.cut(name, &target, shadow).await?;
+        let replay = self.range(&request, cut).await?;
+        self.check_shadow_topics(&replay)?;
+        let started = async {
+            self.make_shadow_topics(&replay).await?;
+            self.start_group_at(shadow, &replay).await?;
+            self.put(Revision {
+                spec: spec.clone(),
+                plugin,
+                component: (!stored).then_some(component),
+                on_existing: OnExisting::Refuse,
+                by: short(by),
+                change: RevisionChange::Deployed,
+                replay: Some(replay),
+            })
+            .await
+        };
+        let started = started.await;
+        if started.is_err() && self.controller.image().deployment(shadow).is_none() {
+            self.forget_shadow(&spec).await;
+        }
+        started
+    }
+
+    /// What a shadow replays.
+    pub(crate) fn describe_replay(&self, shadow: &str) -> Result<Replay, WireError> {
+        let image = self.controller.image();
+        let deployment = image
+            .deployment(shadow)
+            .ok_or_else(|| errors::unknown_deployment(shadow))?;
+        let shadow = deployment.shadow.as_ref().ok_or_else(|| {
+            errors::invalid(format!("deployment {shadow} is not a shadow of another"))
+        })?;
+        Ok(shadow.replay.clone())
+    }
+
+    /// Where the workers of a deployment stop, if it replays something.
+    pub(super) fn bounds(&self, replay: Option<&Replay>) -> Bounds {
+        let image = self.controller.image();
+        let mut bounds = Bounds::new();
+        for input in replay.into_iter().flat_map(|replay| &replay.inputs) {
+            let Some(topic) = image.topic(&input.topic) else {
+                continue;
+            };
+            for (partition, range) in (0..).zip(&input.partitions) {
+                let topic_id = topic.topic_id;
+                let id = TopicPartition {
+                    topic_id,
+                    partition,
+                };
+                bounds.insert(id, range.until);
+            }
+        }
+        bounds
+    }
+
+    /// Holds a live deployment between two turns and notes where it stands.
+    async fn cut(
+        &self,
+        name: &str,
+        target: &DeploymentSpec,
+        shadow: &str,
+    ) -> Result<Cut, WireError> {
+        let not_running = || {
+            let why = format!("deployment {name} is not running yet");
+            WireError::new(ErrorCode::NotReady, why)
+        };
+        let (holding, was_held) = {
+            let running = self.running.lock();
+            let running = running.get(name).ok_or_else(not_running)?;
+            let was_held = *running.shared.hold.borrow();
+            (running.hold(), was_held)
+        };
+        holding.await;
+        let outputs = target.outputs.iter().map(|output| {
+            let partitions = self.partitions_of(&output.topic)?;
+            let ends = partitions.iter().map(|it| it.visible().high_watermark);
+            Ok(ComparedOutput {
+                output: output.name.clone(),
+                live: output.topic.clone(),
+                shadow: shadow_topic(&output.topic, shadow),
+                live_ends: ends.collect(),
+            })
+        });
+        let outputs = outputs.collect::<Result<Vec<_>, WireError>>();
+        let running = self.running.lock();
+        let running = running.get(name).ok_or_else(not_running)?;
+        let positions = running.positions().into_iter();
+        let next = positions.map(|(at, (offset, _))| (at, offset)).collect();
+        if !was_held {
+            running.let_go();
+        }
+        Ok(Cut {
+            next,
+            outputs: outputs?,
+        })
+    }
+
+    /// What is to be replayed.
+    async fn range(&self, request: &ReplayDeployment, cut: Cut) -> Result<Replay, WireError> {
+        let mut replay = Replay {
+            of: request.name.clone(),
+            inputs: Vec::new(),
+            outputs: cut.outputs,
+            since_ms: None,
+            before_ms: None,
+        };
+        let image = self.controller.image();
+        let live = image
+            .deployment(&request.name)
+            .ok_or_else(|| errors::unknown_deployment(&request.name))?;
+        let (mut since, mut before) = (Some(TimestampMs::MAX), None::<TimestampMs>);
+        for topic in &live.spec.inputs {
+            let mut ranges = Vec::new();
+            for partition in self.partitions_of(topic)? {
+                let at = |(it, _): &&(NamedPartition, Offset)| {
+                    it.topic == *topic && it.partition == partition.id().partition
+                };
+                let Some((_, live_next)) = cut.next.iter().find(at) else {
+                    let why = format!("{} has no worker at {}", live.spec.name, partition.name());
+                    return Err(WireError::new(ErrorCode::NotReady, why));
+                };
+                let until = match request.until {
+                    Some(position) => resolve_within(&partition, position).await,
+                    None => *live_next,
+                };
+                let until = until.min(*live_next);
+                let from = resolve_within(&partition, request.from).await.min(until);
+                ranges.push(ReplayedRange { from, until });
+                let start = partition.visible().log_start_offset;
+                // One that is replayed from its start has nothing before.
+                since = match since {
+                    Some(since) if from > start => {
+                        Some(since.min(time_at(&partition, from).await?.unwrap_or(since)))
+                    }
+                    _ if from == until => since,
+                    _ => None,
+                };
+                if until < *live_next
+                    && let Some(first) = time_at(&partition, until).await?
+                {
+                    before = Some(before.map_or(first, |before| before.max(first)));
+                }
+            }
+            replay.inputs.push(ReplayedTopic {
+                topic: topic.clone(),
+                partitions: ranges,
+            });
+        }
+        replay.since_ms = match request.from {
+            // A time is the same in all partitions.
+            Position::Time(time_ms) if since.is_some() => Some(time_ms),
+            _ => since.filter(|since| *since != TimestampMs::MAX),
+        };
+        replay.before_ms = match request.until {
+            Some(Position::Time(time_ms)) if before.is_some() => Some(time_ms),
+            _ => before,
+        };
+        Ok(replay)
+    }
+
+    /// A shadow's topics are its own.
+    fn check_shadow_topics(&self, replay: &Replay) -> Result<(), WireError> {
+        let image = self.controller.image();
+        for output in &replay.outputs {
+            if image.topic(&output.shadow).is_some() {
+                return Err(WireError::new(
+                    ErrorCode::TopicExists,
+                    format!(
+                        "topic {} is there already, left by an earlier replay: delete it first",
+                        output.shadow
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the topics that a shadow writes: as those of the live deployment are.
+    async fn make_shadow_topics(&self, replay: &Replay) -> Result<(), WireError> {
+        let image = self.controller.image();
+        for output in &replay.outputs {
+            let live = image
+                .topic(&output.live)
+                .ok_or_else(|| errors::unknown_topic(&output.live))?;
+            let create = Command::CreateTopic {
+                topic_id: TopicId(Uuid::new_v4()),
+                topic: CreateTopic {
+                    name: output.shadow.clone(),
+                    partitions: live.partitions.len() as u32,
+                    config: live.config.clone(),
+                },
+                actor: Actor::User,
+            };
+            // Two outputs may share a topic.
+            match self.controller.execute(create).await {
+                Err(error) if error.code == ErrorCode::TopicExists => continue,
+                created => created?,
+            };
+            let made = self.controller.topic(&output.shadow)?;
+            self.groups.topic_updated(group_topic(&made)).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the shadow's group begin where the replay does.
+    async fn start_group_at(&self, shadow: &str, replay: &Replay) -> Result<(), WireError> {
+        let offsets = replay.inputs.iter().flat_map(|input| {
+            let ranges = (0..).zip(&input.partitions);
+            ranges.map(|(partition, range)| OffsetCommit {
+                topic: input.topic.clone(),
+                partition,
+                offset: range.from,
+                metadata: String::new(),
+            })
+        });
+        self.commit_for(shadow, offsets.collect()).await
+    }
+
+    /// Commits offsets of a deployment's group that has no member.
+    pub(super) async fn commit_for(
+        &self,
+        group: &str,
+        offsets: Vec<OffsetCommit>,
+    ) -> Result<(), WireError> {
+        let group = group.to_owned();
+        let request = CommitOffsets { group, offsets };
+        let committed = self
+            .groups
+            .call(move |coordinator| coordinator.commit_offsets(request, clock::now_ms()))
+            .await?;
+        committed.map_err(|error| error.to_wire())
+    }
+
+    /// Deletes what a shadow that is gone has written, and its group. What remains is told.
+    pub(super) async fn forget_shadow(&self, spec: &DeploymentSpec) {
+        let image = self.controller.image();
+        for name in spec.written_topics() {
+            let Some(topic) = image.topic(name) else {
+                continue;
+            };
+            let delete = Command::DeleteTopic {
+                topic: name.to_owned(),
+                actor: Actor::User,
+            };
+            // The second of two outputs in one topic finds it gone.
+            let deleted = match self.controller.execute(delete).await {
+                Err(error) if error.code == ErrorCode::UnknownTopic => Ok(()),
+                Err(error) => Err(error),
+                Ok(_) => self.groups.topic_deleted(topic.topic_id).await,
+            };
+            if let Err(error) = deleted {
+                tracing::warn!(topic = name, %error, "a shadow's topic remains");
+            }
+        }
+        let group = spec.name.clone();
+        let deleted = self
+            .groups
+            .call(move |coordinator| coordinator.delete_group(&group))
+            .await;
+        // A shadow that never worked has none.
+        if let Err(error) = deleted {
+            tracing::warn!(group = spec.name, %error, "a shadow's group remains");
+        }
+    }
+}
+
+/// What a deployment is to be when its shadow is promoted.
+fn target(live: &Deployment, wanted: Option<&DeploymentSpec>) -> Result<DeploymentSpec, WireError> {
+    let name = &live.spec.name;
+    if live.shadow.is_some() {
+        return Err(errors::invalid(format!(
+            "deployment {name} is a shadow itself"
+        )));
+    }
+    let target = wanted.unwrap_or(&live.spec).clone();
+    if target.name != *name {
+        return Err(errors::invalid(format!(
+            "a replay of {name} cannot become the deployment {}",
+            target.name
+        )));
+    }
+    let sorted = |spec: &DeploymentSpec| {
+        let mut inputs = spec.inputs.clone();
+        inputs.sort_unstable();
+        inputs
+    };
+    if sorted(&target) != sorted(&live.spec) {
+        return Err(errors::invalid(format!(
+            "a replay of {name} reads what it reads: {}",
+            live.spec.inputs.join(", ")
+        )));
+    }
+    Ok(target)
+}
+
+/// The timestamp of the record at an offset, or of the next one.
+async fn time_at(partition: &Partition, offset: Offset) -> Result<Option<TimestampMs>, WireError> {
+    let read = partition.reader().read(offset, 1).await?;
+    for bytes in read.batches {
+        let batch = RecordBatch::parse(bytes).map_err(errors::from_batch)?;
+        if batch.header().control {
+            continue;
+        }
+        let records = batch.records().map_err(errors::from_batch)?;
+        for record in records.iter() {
+            let record = record.map_err(errors::from_batch)?;
+            if record.offset >= offset {
+                return Ok(Some(record.timestamp_ms));
+            }
+        }
+    }
+    Ok(None)
+}

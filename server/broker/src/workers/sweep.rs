@@ -1,0 +1,56 @@
+//! What is left behind by deployments that are gone is deleted: when they go, and at the next start
+//! should the broker die before.
+
+use millstream_metadata::{Actor, Command};
+use millstream_protocol::WireError;
+
+use super::Deployments;
+use crate::workers::journal;
+
+impl Deployments {
+    /// Deletes everything that no deployment needs.
+    pub(crate) async fn sweep(&self) {
+        if let Err(error) = self.forget_journals().await {
+            tracing::warn!(%error, "journals of deployments that are gone remain");
+        }
+        self.forget_artefacts().await;
+    }
+
+    /// Deletes the journals of deployments that are gone.
+    pub(crate) async fn forget_journals(&self) -> Result<(), WireError> {
+        let image = self.controller.image();
+        let of_nobody = image.topics().filter(|topic| {
+            let mut deployments = image.deployments();
+            journal::is_topic(&topic.name)
+                && !deployments.any(|it| journal::belongs_to(&topic.name, it.deployment_id))
+        });
+        for topic in of_nobody {
+            let delete = Command::DeleteTopic {
+                topic: topic.name.clone(),
+                actor: Actor::Broker,
+            };
+            self.controller.execute(delete).await?;
+            if let Err(error) = self.states.remove(topic.topic_id) {
+                tracing::warn!(%error, "the state of a removed deployment remains on disk");
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the state of deployments that went while it could not be deleted.
+    pub(crate) fn forget_lost_states(&self) {
+        let image = self.controller.image();
+        let known = |topic_id| image.topic_by_id(topic_id).is_some();
+        if let Err(error) = self.states.retain(known) {
+            tracing::warn!(%error, "the state of removed deployments remains on disk");
+        }
+    }
+
+    /// Deletes the components that no revision needs. What remains now goes the next time.
+    pub(crate) async fn forget_artefacts(&self) {
+        let image = self.controller.image();
+        if let Err(error) = self.artefacts.keep_only(&image.artefacts()).await {
+            tracing::warn!(%error, "components that no deployment needs remain");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! `millstream plugin history` and `rollback`: a deployment's revisions.
+
+use clap::Args;
+use millstream::RevisionDescription;
+use serde::Serialize;
+
+use super::view::{change, change_text, rolled_back_to};
+use crate::output::{Table, View, bytes, plain, time_ms};
+
+/// Digits of a digest that tell one component from another.
+const DIGITS_SHOWN: usize = 12;
+
+#[derive(Args, Debug)]
+pub(crate) struct RollbackArgs {
+    /// The deployment
+    pub(super) name: String,
+
+    /// The revision to put back [default: the one before the one at work]
+    #[arg(long, value_name = "REVISION")]
+    pub(super) to: Option<u32>,
+}
+
+/// The revisions of a deployment that are kept.
+#[derive(Debug, Serialize)]
+pub(super) struct History {
+    deployment: String,
+    /// The oldest first; the last one is at work.
+    revisions: Vec<RevisionView>,
+}
+
+#[derive(Debug, Serialize)]
+struct RevisionView {
+    revision: u32,
+    /// The component's SHA-256.
+    digest: String,
+    component_bytes: u64,
+    at_ms: i64,
+    by: String,
+    /// `deployed`, `upgraded`, `rolled-back` or `promoted`.
+    change: &'static str,
+    /// The revision that was put back.
+    rolled_back_to: Option<u32>,
+    /// The settings in which it differs from the one before it.
+    differs_in: Vec<String>,
+}
+
+impl History {
+    pub(super) fn of(deployment: String, revisions: &[RevisionDescription]) -> Self {
+        let view = |revision: &RevisionDescription| RevisionView {
+            revision: revision.revision,
+            digest: revision.digest.clone(),
+            component_bytes: revision.component_bytes,
+            at_ms: revision.at_ms,
+            by: revision.by.clone(),
+            change: change(&revision.change),
+            rolled_back_to: rolled_back_to(&revision.change),
+            differs_in: revision.differs_in.clone(),
+        };
+        Self {
+            deployment,
+            revisions: revisions.iter().map(view).collect(),
+        }
+    }
+}
+
+impl View for History {
+    fn text(&self) -> String {
+        const COLUMNS: &[&str] = &[
+            "#REVISION",
+            "TIME",
+            "BY",
+            "WHAT",
+            "COMPONENT",
+            "#SIZE",
+            "DIFFERS IN",
+        ];
+        let mut table = Table::new(COLUMNS, "no revisions");
+        for revision in &self.revisions {
+            let digest = revision.digest.chars().take(DIGITS_SHOWN);
+            table.row([
+                revision.revision.to_string(),
+                time_ms(revision.at_ms),
+                plain(&revision.by),
+                change_text(revision.change, revision.rolled_back_to),
+                digest.collect(),
+                bytes(revision.component_bytes),
+                plain(&revision.differs_in.join(", ")),
+            ]);
+        }
+        table.text()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream::RevisionChange;
+
+    use super::*;
+    use crate::output::both_forms;
+
+    #[test]
+    fn revisions_a_line_each() {
+        let revision = |number, change, differs_in: &[&str]| RevisionDescription {
+            revision: number,
+            digest: format!("{number:064}"),
+            component_bytes: 70_000,
+            at_ms: 1_517_270_400_000 + i64::from(number),
+            by: "operator".to_owned(),
+            change,
+            differs_in: differs_in.iter().map(|&it| it.to_owned()).collect(),
+        };
+        let revisions = [
+            revision(1, RevisionChange::Deployed, &[]),
+            revision(2, RevisionChange::Upgraded, &["component", "config"]),
+            revision(3, RevisionChange::RolledBack { to: 1 }, &["component"]),
+        ];
+        let history = History::of("quake-alert".to_owned(), &revisions);
+        insta::assert_snapshot!(both_forms(&history), @r#"
+        REVISION  TIME                      BY        WHAT              COMPONENT         SIZE  DIFFERS IN
+               1  2018-01-30T00:00:00.001Z  operator  deployed          000000000000  68.4 KiB  -
+               2  2018-01-30T00:00:00.002Z  operator  upgraded          000000000000  68.4 KiB  component, config
+               3  2018-01-30T00:00:00.003Z  operator  rolled back to 1  000000000000  68.4 KiB  component
+        ---
+        {
+          "deployment": "quake-alert",
+          "revisions": [
+            {
+              "revision": 1,
+              "digest": "0000000000000000000000000000000000000000000000000000000000000001",
+              "component_bytes": 70000,
+              "at_ms": 1517270400001,
+              "by": "operator",
+              "change": "deployed",
+              "rolled_back_to": null,
+              "differs_in": []
+            },
+            {
+              "revision": 2,
+              "digest": "0000000000000000000000000000000000000000000000000000000000000002",
+              "component_bytes": 70000,
+              "at_ms": 1517270400002,
+              "by": "operator",
+              "change": "upgraded",
+              "rolled_back_to": null,
+              "differs_in": [
+                "component",
+                "config"
+              ]
+            },
+            {
+              "revision": 3,
+              "digest": "0000000000000000000000000000000000000000000000000000000000000003",
+              "component_bytes": 70000,
+              "at_ms": 1517270400003,
+              "by": "operator",
+              "change": "rolled-back",
+              "rolled_back_to": 1,
+              "differs_in": [
+                "component"
+              ]
+            }
+          ]
+        }
+        "#);
+    }
+}

@@ -1,0 +1,69 @@
+//! `millstream plugin upgrade`.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use clap::Args;
+use millstream::{DeploymentDescription, DeploymentSpec};
+
+use super::{deploy, manifest};
+use crate::cli::Context;
+use crate::errors::Problem;
+use crate::output::bytes;
+
+#[derive(Args, Debug)]
+pub(crate) struct UpgradeArgs {
+    /// The deployment
+    name: String,
+
+    /// The new component's file, or the crate to build it from; the settings stay
+    #[arg(value_name = "COMPONENT|CRATE", required_unless_present = "file")]
+    path: Option<PathBuf>,
+
+    /// The file that declares the deployment, component and settings
+    #[arg(short, long, value_name = "FILE", conflicts_with = "path")]
+    file: Option<PathBuf>,
+}
+
+pub(super) async fn run(
+    args: UpgradeArgs,
+    context: &Context,
+) -> anyhow::Result<DeploymentDescription> {
+    let (component, spec) = match (&args.path, &args.file) {
+        (_, Some(file)) => {
+            let (component, spec) = declared(&args.name, file).await?;
+            (component, Some(spec))
+        }
+        (Some(path), None) => (deploy::component(path).await?.1, None),
+        (None, None) => return Err(Problem::usage("no component is named").into()),
+    };
+    let admin = context.admin().await?;
+    let spec = match spec {
+        Some(spec) => spec,
+        None => admin.describe_plugin(&args.name).await?.spec,
+    };
+    context.output.say(format_args!(
+        "upgrading {} ({})",
+        args.name,
+        bytes(component.len() as u64)
+    ));
+    Ok(admin.upgrade_plugin(component, spec).await?)
+}
+
+/// The component and the settings of a deployment as a file declares it.
+pub(super) async fn declared(name: &str, file: &Path) -> anyhow::Result<(Bytes, DeploymentSpec)> {
+    let declared = manifest::read(file)?;
+    let (default_name, component) = deploy::component(declared.path()?).await?;
+    let spec = declared.spec(&default_name)?;
+    if spec.name != name {
+        let message = format!(
+            "{} declares the deployment {}, not {name}",
+            file.display(),
+            spec.name
+        );
+        return Err(Problem::usage(message)
+            .advise("name the deployment that the file declares")
+            .into());
+    }
+    Ok((component, spec))
+}

@@ -1,0 +1,309 @@
+//! The life of a deployment: what it measures, pause and resume, history and roll-back.
+
+use bytes::Bytes;
+use millstream::{
+    Activity, Admin, Client, DeploymentDescription, DeploymentSpec, ErrorCode, FailurePolicy,
+    MetricValue, OutputSpec, ProduceRecord, WorkerState,
+};
+use millstream_e2e::artifacts::drill;
+use millstream_e2e::broker::Broker;
+use millstream_e2e::command::run;
+use millstream_e2e::history::History;
+use millstream_e2e::patience::until;
+
+const INPUT: &str = "in";
+const OUTPUT: &str = "out";
+const NAME: &str = "drill";
+
+fn component() -> Bytes {
+    std::fs::read(drill()).expect("the component").into()
+}
+
+fn spec() -> DeploymentSpec {
+    DeploymentSpec {
+        inputs: vec![INPUT.to_owned()],
+        outputs: vec![OutputSpec {
+            name: "out".to_owned(),
+            topic: OUTPUT.to_owned(),
+        }],
+        on_failure: FailurePolicy {
+            first_back_off_ms: 1,
+            longest_back_off_ms: 10,
+            ..FailurePolicy::default_for(NAME)
+        },
+        ..DeploymentSpec::new(NAME)
+    }
+}
+
+async fn start(partitions: u32) -> (Broker, Client, Admin) {
+    let broker = Broker::start();
+    let client = broker.quick_client().await;
+    let admin = client.admin();
+    let input = admin.create_topic(INPUT).partitions(partitions);
+    input.await.unwrap();
+    admin.create_topic(OUTPUT).await.unwrap();
+    (broker, client, admin)
+}
+
+async fn produce(client: &Client, records: &[(&str, &str)]) {
+    let producer = client.producer(INPUT).build().await.unwrap();
+    for (key, value) in records {
+        let record = ProduceRecord::new(*value).key(*key);
+        producer.send(record).await.unwrap();
+    }
+    producer.close().await.unwrap();
+}
+
+/// Waits until a deployment is as wanted.
+async fn described(
+    admin: &Admin,
+    what: &str,
+    wanted: impl Fn(&DeploymentDescription) -> bool,
+) -> DeploymentDescription {
+    until(what, async || {
+        let described = admin.describe_plugin(NAME).await.ok()?;
+        wanted(&described).then_some(described)
+    })
+    .await
+}
+
+fn lag(described: &DeploymentDescription) -> u64 {
+    described.workers.iter().map(|worker| worker.lag).sum()
+}
+
+fn done(described: &DeploymentDescription) -> bool {
+    let mut workers = described.workers.iter();
+    !described.workers.is_empty() && workers.all(|it| it.lag == 0 && it.parked == 0)
+}
+
+async fn outputs(client: &Client) -> usize {
+    History::read(client, OUTPUT).await.len()
+}
+
+#[tokio::test]
+async fn a_worker_shows_what_it_measures_across_its_instances() {
+    let (broker, client, admin) = start(2).await;
+    admin.deploy_plugin(component(), spec()).await.unwrap();
+    let keys: Vec<String> = (0..20).map(|number| format!("key-{number}")).collect();
+    let mut records: Vec<_> = keys.iter().map(|key| (key.as_str(), "x")).collect();
+    records.push(("key-0", "!trap"));
+    records.extend(keys.iter().map(|key| (key.as_str(), "y")));
+    produce(&client, &records).await;
+    let shown = described(&admin, "all to be handled", done).await;
+    let latency = shown.latency.expect("calls were made");
+    assert!(0 < latency.p50_us && latency.p50_us <= latency.p99_us);
+    let sum = |figure: fn(&millstream::WorkerDescription) -> u64| -> u64 {
+        shown.workers.iter().map(figure).sum()
+    };
+    assert_eq!(sum(|it| it.records_out), 40);
+    // Every attempt failed but none of the first: the record was tried again four times.
+    assert_eq!((sum(|it| it.retries), sum(|it| it.dead_letters)), (4, 1));
+    assert!(sum(|it| it.records_per_second) > 0);
+    assert!(
+        shown
+            .workers
+            .iter()
+            .all(|it| it.broker_id == 1 && it.calls > 0)
+    );
+
+    // The trap took an instance with it, and what that had counted stayed.
+    let metrics = admin.plugin_metrics(NAME).await.unwrap();
+    let seen = metrics.workers.iter().map(|worker| {
+        let seen = worker.guest.iter().find(|it| it.name == "seen");
+        match seen.expect("a counter").value {
+            MetricValue::Counter(seen) => seen,
+            MetricValue::Gauge(gauge) => panic!("a gauge: {gauge}"),
+        }
+    });
+    assert!(seen.sum::<u64>() >= 40 + 5, "{metrics:?}");
+    assert_eq!(metrics.latency, Some(latency));
+
+    let shown = run(&mut broker.command(["plugin", "metrics", NAME, "--output", "json"]));
+    let shown = shown.success().json();
+    assert_eq!(shown["total"]["records_out"], 40);
+    assert_eq!(shown["workers"].as_array().unwrap().len(), 2);
+    assert!(
+        shown["total"]["gauges"]["count"]["max"].is_number(),
+        "{shown}"
+    );
+    let error = admin.plugin_metrics("nobody").await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::UnknownDeployment));
+}
+
+#[tokio::test]
+async fn a_paused_deployment_stands_still_through_a_restart_and_an_upgrade() {
+    let (mut broker, client, admin) = start(2).await;
+    admin.deploy_plugin(component(), spec()).await.unwrap();
+    produce(&client, &[("a", "1"), ("b", "2")]).await;
+    described(&admin, "both to be handled", done).await;
+
+    let shown = run(&mut broker.command(["plugin", "pause", NAME, "--output", "json"]));
+    assert_eq!(shown.success().json()["paused"], true);
+    let paused = admin.describe_plugin(NAME).await.unwrap();
+    assert_eq!(paused.activity, Activity::Paused);
+    let held = |described: &DeploymentDescription| {
+        described.workers.len() == 2
+            && described
+                .workers
+                .iter()
+                .all(|it| it.state == WorkerState::Held)
+    };
+    assert!(held(&paused), "it answers when all stand still: {paused:?}");
+    produce(&client, &[("a", "3"), ("b", "4"), ("c", "5")]).await;
+    described(&admin, "the lag to show", |it| lag(it) == 3).await;
+
+    broker.kill();
+    broker.restart();
+    described(&admin, "it to be paused again", |it| {
+        held(it) && lag(it) == 3
+    })
+    .await;
+    let upgraded = DeploymentSpec {
+        config: vec![("new".to_owned(), "yes".to_owned())],
+        ..spec()
+    };
+    let upgraded = admin.upgrade_plugin(component(), upgraded).await.unwrap();
+    assert_eq!(
+        (upgraded.revision, upgraded.activity),
+        (2, Activity::Paused)
+    );
+    described(&admin, "the new version to stand still", |it| {
+        held(it) && lag(it) == 3
+    })
+    .await;
+    assert_eq!(outputs(&client).await, 2);
+
+    let shown = run(&mut broker.command(["plugin", "resume", NAME, "--output", "json"]));
+    assert_eq!(shown.success().json()["paused"], false);
+    described(&admin, "the rest to be handled", done).await;
+    until("all outputs", async || {
+        (outputs(&client).await == 5).then_some(())
+    })
+    .await;
+}
+
+/// The values of the outputs, without what an instance has seen.
+async fn emitted(client: &Client) -> Vec<String> {
+    let history = History::read(client, OUTPUT).await;
+    let text = |value: &Bytes| String::from_utf8(value.to_vec()).expect("text");
+    let values = history
+        .records()
+        .map(|it| text(it.value.as_ref().expect("a value")));
+    let words = values.map(|it| it.split(' ').take(2).collect::<Vec<_>>().join(" "));
+    let mut emitted: Vec<String> = words.collect();
+    emitted.sort();
+    emitted
+}
+
+/// Another component that does the same.
+fn other_component() -> Bytes {
+    let mut component = component().to_vec();
+    // A custom section: its id, its length, and its name's.
+    component.extend([0, 6, 5, b'o', b't', b'h', b'e', b'r']);
+    component.into()
+}
+
+#[tokio::test]
+async fn a_revision_is_rolled_back_at_a_barrier_and_survives_a_restart() {
+    let (mut broker, client, admin) = start(1).await;
+    let first = admin.deploy_plugin(component(), spec()).await.unwrap();
+    produce(&client, &[("a", "x/1")]).await;
+    described(&admin, "the first to be handled", done).await;
+    let stricter = DeploymentSpec {
+        config: vec![("new".to_owned(), "yes".to_owned())],
+        ..spec()
+    };
+    let second = admin
+        .upgrade_plugin(other_component(), stricter.clone())
+        .await
+        .unwrap();
+    assert_ne!(first.digest, second.digest);
+    let error = admin
+        .upgrade_plugin(other_component(), stricter)
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::InvalidRequest), "{error}");
+    produce(&client, &[("a", "x/2")]).await;
+    described(&admin, "the second to be handled", done).await;
+
+    let shown = run(&mut broker.command(["plugin", "rollback", NAME, "--output", "json"]));
+    let shown = shown.success().json();
+    assert_eq!(
+        (&shown["revision"], &shown["rolled_back_to"]),
+        (&3.into(), &1.into())
+    );
+    broker.kill();
+    broker.restart();
+    let back = described(&admin, "the workers to be back", |it| {
+        !it.workers.is_empty()
+    })
+    .await;
+    assert_eq!((&back.digest, back.revision), (&first.digest, 3));
+    assert!(back.spec.config.is_empty(), "the settings are back as well");
+    produce(&client, &[("a", "x/3")]).await;
+    described(&admin, "the third to be handled", done).await;
+    // The state went on through all three.
+    until("three outputs", async || {
+        (outputs(&client).await == 3).then_some(())
+    })
+    .await;
+    assert_eq!(emitted(&client).await, ["x/1 1", "x/2 2", "x/3 3"]);
+
+    let again = admin.roll_back_plugin(NAME, Some(2)).await.unwrap();
+    assert_eq!((again.revision, &again.digest), (4, &second.digest));
+    let error = admin.roll_back_plugin(NAME, Some(9)).await.unwrap_err();
+    assert!(error.to_string().contains("it keeps 1, 2, 3"), "{error}");
+    let history = admin.plugin_history(NAME).await.unwrap();
+    let revisions: Vec<_> = history.iter().map(|it| it.revision).collect();
+    assert_eq!(revisions, [1, 2, 3, 4]);
+    assert!(history.iter().all(|it| !it.by.is_empty()));
+    assert_eq!(history[1].differs_in, ["component", "config"]);
+    let shown = run(&mut broker.command(["plugin", "history", NAME]));
+    assert!(shown.success().stdout.contains("rolled back to 2"));
+}
+
+#[tokio::test]
+async fn components_are_kept_while_a_revision_needs_them() {
+    let (mut broker, _client, admin) = start(1).await;
+    admin.deploy_plugin(component(), spec()).await.unwrap();
+    admin
+        .upgrade_plugin(other_component(), spec())
+        .await
+        .unwrap();
+    admin.remove_plugin(NAME).await.unwrap();
+    // What was removed is gone for good, and what is deployed anew is there after a restart.
+    admin
+        .deploy_plugin(other_component(), spec())
+        .await
+        .unwrap();
+    broker.kill();
+    broker.restart();
+    let back = described(&admin, "the worker to be back", |it| !it.workers.is_empty()).await;
+    assert_eq!(back.revision, 1);
+    let error = admin.roll_back_plugin(NAME, None).await.unwrap_err();
+    assert!(
+        error.to_string().contains("no revision before 1"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_upgrade_by_the_command_line_keeps_the_settings() {
+    let (broker, _client, admin) = start(1).await;
+    admin.deploy_plugin(component(), spec()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.wasm");
+    std::fs::write(&path, other_component()).unwrap();
+    let upgrade = |name: &str| {
+        let path = path.to_str().expect("a path");
+        run(&mut broker.command(["plugin", "upgrade", name, path, "--output", "json"]))
+    };
+    let shown = upgrade(NAME).success().json();
+    assert_eq!(
+        (&shown["revision"], &shown["change"]),
+        (&2.into(), &"upgraded".into())
+    );
+    assert_eq!(shown["outputs"][0]["topic"], OUTPUT);
+    assert_ne!(upgrade(NAME).code(), Some(0));
+    assert_ne!(upgrade("nobody").code(), Some(0));
+}
