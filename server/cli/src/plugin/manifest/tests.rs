@@ -176,7 +176,7 @@ fn errors_name_the_file_the_field_and_what_to_try() {
       |
     4 | delivery = "twice"
       |            ^^^^^^^
-    unknown variant `twice`, expected `exactly-once` or `at-least-once`
+    unknown variant `twice`, expected one of `exactly-once`, `at-least-once`, `deterministic`
     "#);
     insta::assert_snapshot!(refused("create-topics = true\npartitions = 0\n"), @r"
     the deployment file /deployment.toml cannot be used
