@@ -373,6 +373,7 @@ impl Spell {
             } = caller;
             match Input::read_stored(reader, &wanted)? {
                 Stored::Whole(batches) => setting.run_stored(instance, start, batches, check),
+                Stored::Part(_) if doubtful => Err(in_parts(wanted.offset).into()),
                 Stored::Part(input) => setting.run(instance, *start, input),
             }
         };
@@ -674,6 +675,15 @@ fn records(
         let input = read(reader)?;
         caller.setting.run(caller.instance, caller.start, input)
     }
+}
+
+/// What came of a batch is in the outputs already, and the batch cannot be handled as it was then.
+fn in_parts(offset: Offset) -> WireError {
+    let what = format!(
+        "offset {offset} on: what came of it is in the outputs already, and now only a part of its batch \
+         may be handled; reset the group to go on without it"
+    );
+    WireError::new(ErrorCode::NotReady, what)
 }
 
 /// Where a call failed.
