@@ -59,4 +59,4 @@ pub use commit::{Commit, CommitBuilder, CommitError, OutputBatch, Sending};
 pub use failure::{Bite, Verdict, last_resort, verdict};
 pub use journal::{Journal, JournalError, Recovery};
 pub use parked::{ParkedRecord, ParkedRecords};
-pub use timers::{Timer, Timers};
+pub use timers::{Timer, TimerId, Timers};

@@ -36,13 +36,14 @@ impl Timer {
         }
     }
 
-    pub(crate) fn id(&self) -> TimerId {
+    /// What it is known by.
+    pub fn id(&self) -> TimerId {
         (self.clock, self.key.clone())
     }
 }
 
 /// What a timer is known by.
-pub(crate) type TimerId = (TimerClock, Bytes);
+pub type TimerId = (TimerClock, Bytes);
 
 /// All timers of a worker.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +103,8 @@ impl Timers {
         self.timers.contains_key(id)
     }
 
-    pub(crate) fn set(&mut self, timer: Timer) {
+    /// Adds a timer, in the place of the one of its clock and key.
+    pub fn set(&mut self, timer: Timer) {
         let id = timer.id();
         self.remove(&id);
         self.bytes += OVERHEAD_BYTES + timer.key.len();
@@ -111,7 +113,8 @@ impl Timers {
         self.timers.insert(id, timer);
     }
 
-    pub(crate) fn remove(&mut self, id: &TimerId) {
+    /// Takes a timer out, if it is there.
+    pub fn remove(&mut self, id: &TimerId) {
         let Some(timer) = self.timers.remove(id) else {
             return;
         };

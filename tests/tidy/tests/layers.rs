@@ -48,6 +48,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "millstream-protocol",
             "millstream-runtime",
             "millstream-transport",
+            "millstream-worker",
         ],
     ),
     ("millstream-tidy", &[]),

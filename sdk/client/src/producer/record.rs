@@ -165,12 +165,13 @@ impl<'a> ProduceRecord<'a> {
         self.value.as_ref().map(Payload::as_bytes)
     }
 
-    pub(super) fn header_list(&self) -> &[Header] {
-        &self.headers
+    /// When the record was made, milliseconds since the Unix epoch, if that was given.
+    pub fn explicit_timestamp_ms(&self) -> Option<TimestampMs> {
+        self.timestamp_ms
     }
 
-    pub(super) fn explicit_timestamp_ms(&self) -> Option<TimestampMs> {
-        self.timestamp_ms
+    pub(super) fn header_list(&self) -> &[Header] {
+        &self.headers
     }
 
     pub(super) fn explicit_partition(&self) -> Option<PartitionIndex> {

@@ -34,6 +34,11 @@ pub(crate) struct ProduceArgs {
     #[arg(long, requires = "key_rule", help_heading = "Keys")]
     tombstone_empty: bool,
 
+    /// The record's time is this field of the value, which is JSON: milliseconds since 1970 [default: when
+    /// it is produced]
+    #[arg(long, value_name = "FIELD", conflicts_with = "tombstone_empty", value_parser = parse_field)]
+    timestamp_field: Option<Field>,
+
     /// All records go to this partition
     #[arg(long, value_name = "P", conflicts_with_all = ["partitioner", "ranges"], help_heading = "Partitions")]
     partition: Option<PartitionIndex>,
@@ -120,6 +125,7 @@ impl ProduceArgs {
         };
         LineFormat {
             key,
+            timestamp: self.timestamp_field.clone().map(|Field(path)| path),
             empty_value: if self.tombstone_empty {
                 EmptyValue::Tombstone
             } else {
@@ -203,6 +209,9 @@ mod tests {
         ])
         .unwrap()
         .line_format();
+        assert_eq!(format.timestamp, None);
+        let timed = parse(&["--timestamp-field=a.b"]).unwrap().line_format();
+        assert_eq!(timed.timestamp, Some(vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(format.headers, [header("a".to_owned(), "b".to_owned())]);
         assert_eq!(
             (format.empty_value, format.partition),
@@ -218,6 +227,8 @@ mod tests {
             &["--ranges=a", "--partitioner=round-robin"],
             &["--tombstone-empty"],
             &["--key-field=a..b"],
+            &["--timestamp-field=a."],
+            &["--key=k", "--tombstone-empty", "--timestamp-field=a"],
             &["--key-separator="],
             &["--header=a"],
             &["--compression=gzip"],

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use millstream::{Header, PartitionIndex, ProduceRecord};
+use millstream::{Header, PartitionIndex, ProduceRecord, TimestampMs};
 use serde_json::Value;
 
 use super::args::Field;
@@ -35,6 +35,8 @@ pub(super) enum EmptyValue {
 #[derive(Clone, Debug)]
 pub(crate) struct LineFormat {
     pub(super) key: KeyRule,
+    /// The names that lead to the field of the value, which is JSON, that is the record's time.
+    pub(super) timestamp: Option<Vec<String>>,
     pub(super) empty_value: EmptyValue,
     pub(super) headers: Vec<Header>,
     pub(super) partition: Option<PartitionIndex>,
@@ -51,6 +53,10 @@ pub(crate) enum BadLine {
     NoField(String),
     #[error("its field {0} is {1}, which is no key: a string, a whole number or a boolean is")]
     NoKey(String, &'static str),
+    #[error(
+        "its field {0} is {1}, which is no time: a whole number is, of milliseconds since 1970"
+    )]
+    NoTime(String, &'static str),
     #[error("it has no {0:?} between key and value")]
     NoSeparator(String),
     #[error("its value is empty and it has no key: there is nothing to delete")]
@@ -66,10 +72,12 @@ impl From<TooLong> for BadLine {
 }
 
 impl LineFormat {
-    /// Lines whose records have this field as their key, or none, and nothing else beside the value.
-    pub(crate) fn keyed_by(field: Option<Field>) -> Self {
+    /// Lines whose records have these fields as their key and their time, if any, and nothing else
+    /// beside the value.
+    pub(crate) fn of_fields(key: Option<Field>, timestamp: Option<Field>) -> Self {
         Self {
-            key: field.map_or(KeyRule::None, |Field(path)| KeyRule::Field(path)),
+            key: key.map_or(KeyRule::None, |Field(path)| KeyRule::Field(path)),
+            timestamp: timestamp.map(|Field(path)| path),
             empty_value: EmptyValue::Kept,
             headers: Vec::new(),
             partition: None,
@@ -81,10 +89,21 @@ impl LineFormat {
         &'a self,
         line: &'a [u8],
     ) -> Result<Option<ProduceRecord<'a>>, BadLine> {
-        if matches!(self.key, KeyRule::Field(_)) && line.trim_ascii().is_empty() {
+        if self.is_json() && line.trim_ascii().is_empty() {
             return Ok(None);
         }
-        let (key, value) = self.key.split(line)?;
+        // A key that is a field and the time are read from the same JSON.
+        let (key, value, json) = match &self.key {
+            KeyRule::Field(path) => {
+                let json = parse(line)?;
+                (Some(Cow::Owned(key_of(&json, path)?)), line, Some(json))
+            }
+            rule => {
+                let (key, value) = rule.split(line)?;
+                let json = self.timestamp.as_ref().map(|_| parse(value)).transpose()?;
+                (key, value, json)
+            }
+        };
         let record = match (self.empty_value, value.is_empty()) {
             (EmptyValue::Tombstone, true) => match key {
                 Some(Cow::Borrowed(key)) => ProduceRecord::tombstone(key),
@@ -97,11 +116,23 @@ impl LineFormat {
                 None => ProduceRecord::new(value),
             },
         };
-        let record = record.headers(self.headers.iter().cloned());
+        let mut record = record.headers(self.headers.iter().cloned());
+        if let (Some(path), Some(json)) = (&self.timestamp, &json) {
+            record = record.timestamp_ms(time_of(json, path)?);
+        }
         Ok(Some(match self.partition {
             Some(partition) => record.partition(partition),
             None => record,
         }))
+    }
+
+    /// Whether a line is JSON as a whole.
+    fn is_json(&self) -> bool {
+        match self.key {
+            KeyRule::Field(_) => true,
+            KeyRule::None | KeyRule::Fixed(_) => self.timestamp.is_some(),
+            KeyRule::Separator(_) => false,
+        }
     }
 }
 
@@ -109,11 +140,11 @@ impl LineFormat {
 type KeyAndValue<'a> = (Option<Cow<'a, [u8]>>, &'a [u8]);
 
 impl KeyRule {
+    /// The key and the value of a line whose key is no field of it.
     fn split<'a>(&'a self, line: &'a [u8]) -> Result<KeyAndValue<'a>, BadLine> {
         match self {
-            Self::None => Ok((None, line)),
+            Self::None | Self::Field(_) => Ok((None, line)),
             Self::Fixed(key) => Ok((Some(Cow::Borrowed(key)), line)),
-            Self::Field(path) => Ok((Some(Cow::Owned(field(line, path)?)), line)),
             Self::Separator(separator) => {
                 let at = find(line, separator).ok_or_else(|| {
                     BadLine::NoSeparator(String::from_utf8_lossy(separator).into_owned())
@@ -133,27 +164,45 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
         .position(|window| window == needle)
 }
 
-/// The field of a JSON line as a key: a string's text, a number's or boolean's notation. Numbers
-/// with a fraction, and those too large to be exact, are not taken: two of them could become one key.
-fn field(line: &[u8], path: &[String]) -> Result<Vec<u8>, BadLine> {
-    let whole: Value =
-        serde_json::from_slice(line).map_err(|error| BadLine::NotJson(error.to_string()))?;
-    let name = || path.join(".");
-    let found = path
-        .iter()
-        .try_fold(&whole, |value, name| value.get(name))
-        .ok_or_else(|| BadLine::NoField(name()))?;
-    match found {
+fn parse(json: &[u8]) -> Result<Value, BadLine> {
+    serde_json::from_slice(json).map_err(|error| BadLine::NotJson(error.to_string()))
+}
+
+/// The value that names lead to.
+fn field<'v>(whole: &'v Value, path: &[String]) -> Result<&'v Value, BadLine> {
+    path.iter()
+        .try_fold(whole, |value, name| value.get(name))
+        .ok_or_else(|| BadLine::NoField(path.join(".")))
+}
+
+/// A field as a key: a string's text, a number's or boolean's notation. Numbers with a fraction, and
+/// those too large to be exact, are not taken: two of them could become one key.
+fn key_of(whole: &Value, path: &[String]) -> Result<Vec<u8>, BadLine> {
+    match field(whole, path)? {
         Value::String(text) => Ok(text.as_bytes().to_vec()),
         Value::Number(number) if !number.is_f64() => Ok(number.to_string().into_bytes()),
         Value::Bool(value) => Ok(value.to_string().into_bytes()),
-        Value::Number(_) => Err(BadLine::NoKey(
-            name(),
-            "a number with a fraction or too large",
-        )),
-        Value::Null => Err(BadLine::NoKey(name(), "null")),
-        Value::Array(_) => Err(BadLine::NoKey(name(), "an array")),
-        Value::Object(_) => Err(BadLine::NoKey(name(), "an object")),
+        other => Err(BadLine::NoKey(path.join("."), kind(other))),
+    }
+}
+
+/// A field as a time.
+fn time_of(whole: &Value, path: &[String]) -> Result<TimestampMs, BadLine> {
+    let found = field(whole, path)?;
+    found
+        .as_i64()
+        .ok_or_else(|| BadLine::NoTime(path.join("."), kind(found)))
+}
+
+/// What a value is that is neither key nor time.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Number(_) => "a number with a fraction or too large",
+        Value::String(_) => "a string",
+        Value::Bool(_) => "a boolean",
+        Value::Null => "null",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
     }
 }
 
@@ -172,6 +221,7 @@ mod tests {
     fn format(key: KeyRule, empty_value: EmptyValue) -> LineFormat {
         LineFormat {
             key,
+            timestamp: None,
             empty_value,
             headers: Vec::new(),
             partition: None,
@@ -213,6 +263,35 @@ mod tests {
             r#"{"properties":{"net":{"code":"us"}}}"#,
             "us",
         );
+    }
+
+    fn timed(key: KeyRule, path: &str) -> LineFormat {
+        LineFormat {
+            timestamp: Some(path.split('.').map(ToOwned::to_owned).collect()),
+            ..format(key, EmptyValue::Kept)
+        }
+    }
+
+    #[test]
+    fn times_are_fields_of_the_value() {
+        let time = |key, path, line: &'static str| {
+            let format = timed(key, path);
+            let record = format.record(line.as_bytes())?.unwrap();
+            Ok::<_, BadLine>(record.explicit_timestamp_ms())
+        };
+        let (id, colon) = (KeyRule::Field(vec!["id".to_owned()]), b":".to_vec());
+        assert_eq!(time(KeyRule::None, "t", r#"{"t":5}"#), Ok(Some(5)));
+        assert_eq!(time(id, "a.t", r#"{"id":1,"a":{"t":-5}}"#), Ok(Some(-5)));
+        assert_eq!(
+            time(KeyRule::Separator(colon), "t", r#"k:{"t":7}"#),
+            Ok(Some(7))
+        );
+        let bad = |line| time(KeyRule::None, "t", line).unwrap_err();
+        insta::assert_snapshot!(bad("{}"), @"it has no field t");
+        insta::assert_snapshot!(bad(r#"{"t":"5"}"#), @"its field t is a string, which is no time: a whole number is, of milliseconds since 1970");
+        insta::assert_snapshot!(bad(r#"{"t":5.5}"#), @"its field t is a number with a fraction or too large, which is no time: a whole number is, of milliseconds since 1970");
+        insta::assert_snapshot!(bad("t=5"), @"it is not JSON: expected ident at line 1 column 2");
+        assert!(timed(KeyRule::None, "t").record(b" ").unwrap().is_none());
     }
 
     #[test]

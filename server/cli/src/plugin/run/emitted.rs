@@ -3,10 +3,13 @@
 use std::borrow::Cow;
 
 use anyhow::Context as _;
-use millstream_protocol::Offset;
+use millstream_protocol::api::plugin::TimerClock;
+use millstream_protocol::{Offset, TimestampMs};
 use millstream_runtime::Emit;
+use millstream_worker::Timer;
 use serde::Serialize;
 
+use super::cause::Cause;
 use crate::consume::format::{HeaderJson, text_or_hex};
 use crate::output::{OutputFormat, plain};
 
@@ -26,7 +29,38 @@ struct EmittedJson<'a> {
     headers: Vec<HeaderJson<'a>>,
     timestamp_ms: i64,
     /// That of the input record.
-    offset: Offset,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<Offset>,
+    /// Emitted by a timer: there is no input record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timer: Option<TimerJson<'a>>,
+}
+
+/// A timer as JSON.
+#[derive(Serialize)]
+struct TimerJson<'a> {
+    clock: &'static str,
+    /// `null`: `key_hex` has it.
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_hex: Option<String>,
+    /// The time it was set for.
+    at_ms: TimestampMs,
+}
+
+impl<'a> TimerJson<'a> {
+    fn new(timer: &'a Timer) -> Self {
+        let (key, key_hex) = text_or_hex(Some(&timer.key));
+        Self {
+            clock: match timer.clock {
+                TimerClock::RecordTime => "record-time",
+                TimerClock::WallTime => "wall-time",
+            },
+            key,
+            key_hex,
+            at_ms: timer.at_ms,
+        }
+    }
 }
 
 /// One line, without its end: `OUTPUT<TAB>KEY<TAB>VALUE`, or a JSON object. Of the text, control
@@ -35,7 +69,7 @@ struct EmittedJson<'a> {
 pub(super) fn line(
     format: OutputFormat,
     output: &str,
-    offset: Offset,
+    cause: Cause<'_>,
     emit: &Emit<'_>,
 ) -> anyhow::Result<String> {
     match format {
@@ -51,6 +85,10 @@ pub(super) fn line(
             let headers = emit
                 .headers
                 .map(|(name, value)| HeaderJson::new(name, value));
+            let (offset, timer) = match cause {
+                Cause::Record(record) => (Some(record.offset), None),
+                Cause::Timer(timer) => (None, Some(TimerJson::new(timer))),
+            };
             let json = EmittedJson {
                 output,
                 key,
@@ -60,6 +98,7 @@ pub(super) fn line(
                 headers: headers.collect(),
                 timestamp_ms: emit.timestamp_ms,
                 offset,
+                timer,
             };
             serde_json::to_string(&json).context("cannot write a record as JSON")
         }

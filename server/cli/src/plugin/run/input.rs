@@ -15,9 +15,9 @@ use crate::produce::{BadLine, LineFormat};
 /// at a time.
 const MAX_CALL_BYTES: usize = 1 << 20;
 
-/// The first record's time, 2020-01-01T00:00:00Z, always the same: two runs over one file give the
-/// same. Each further record is a millisecond later.
-const FIRST_TIMESTAMP_MS: TimestampMs = 1_577_836_800_000;
+/// The first record's time, 2020-01-01T00:00:00Z, where lines tell none: always the same, so that two
+/// runs over one file give the same. Each further record is a millisecond later.
+pub(super) const FIRST_TIMESTAMP_MS: TimestampMs = 1_577_836_800_000;
 
 const LEADER_EPOCH: LeaderEpoch = 0;
 
@@ -28,6 +28,7 @@ pub(super) struct InputRecord {
     pub(super) offset: Offset,
     /// Its line, counted from 1.
     pub(super) line: u64,
+    pub(super) timestamp_ms: TimestampMs,
     pub(super) key: Option<Vec<u8>>,
     pub(super) value: Option<Vec<u8>>,
 }
@@ -36,10 +37,6 @@ impl InputRecord {
     fn bytes(&self) -> usize {
         let len = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         len(&self.key) + len(&self.value)
-    }
-
-    fn timestamp_ms(&self) -> TimestampMs {
-        FIRST_TIMESTAMP_MS.saturating_add_unsigned(self.offset)
     }
 }
 
@@ -104,6 +101,9 @@ fn record(
     let record = InputRecord {
         offset,
         line,
+        timestamp_ms: record
+            .explicit_timestamp_ms()
+            .unwrap_or_else(|| FIRST_TIMESTAMP_MS.saturating_add_unsigned(offset)),
         key: record.key_bytes().map(<[u8]>::to_vec),
         value: record.value().map(<[u8]>::to_vec),
     };
@@ -118,8 +118,9 @@ fn record(
 
 fn no_record(source: &str, line: u64, bad: &BadLine) -> Problem {
     let message = format!("line {line} of {source} is no record: {bad}");
-    Problem::new(Exit::Failure, message)
-        .advise("a record is a line; with `--key-field` every line is a JSON object")
+    Problem::new(Exit::Failure, message).advise(
+        "a record is a line; with `--key-field` or `--timestamp-field` every line is a JSON object",
+    )
 }
 
 /// The records as a guest is given them: whole batches, one after the other.
@@ -135,7 +136,7 @@ pub(super) fn batches(records: &[&InputRecord]) -> anyhow::Result<Vec<u8>> {
                 break;
             }
             let (key, value) = (record.key.as_deref(), record.value.as_deref());
-            match builder.append(record.timestamp_ms(), key, value, &[]) {
+            match builder.append(record.timestamp_ms, key, value, &[]) {
                 Ok(_) => taken += 1,
                 Err(AppendError::Full) if taken > 0 => break,
                 Err(error) => {
@@ -170,7 +171,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("records");
         std::fs::write(&path, text).unwrap();
-        let format = LineFormat::keyed_by(field.map(|field| parse_field(field).unwrap()));
+        let format = LineFormat::of_fields(field.map(|field| parse_field(field).unwrap()), None);
         let mut calls = Vec::new();
         read(&path, &format, records_per_call, |records| {
             calls.push(records.to_vec());
@@ -183,6 +184,7 @@ mod tests {
         InputRecord {
             offset,
             line: offset + 1,
+            timestamp_ms: FIRST_TIMESTAMP_MS + offset as i64,
             key: None,
             value: Some(format!("v{offset}").into_bytes()),
         }

@@ -1,8 +1,9 @@
 //! The guest's log lines, on standard error.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millstream_protocol::Offset;
+use millstream_protocol::{Offset, TimestampMs};
 use millstream_runtime::{LogLine, LogSink};
 
 use crate::output::{Output, plain};
@@ -12,45 +13,45 @@ use crate::plugin::logs::level;
 #[derive(Debug, Default)]
 pub(super) struct Place(Mutex<At>);
 
+/// Where in its work the guest is.
 #[derive(Clone, Copy, Debug, Default)]
-enum At {
+pub(super) enum At {
+    /// It is being started.
     #[default]
     Init,
-    Records {
-        first: Offset,
-        last: Offset,
+    /// It is being called with records of these offsets.
+    Records { first: Offset, last: Offset },
+    /// It is being called with timers that were set for these times.
+    Timers {
+        first_ms: TimestampMs,
+        last_ms: TimestampMs,
     },
 }
 
 impl Place {
-    /// It is being started.
-    pub(super) fn init(&self) {
-        self.set(At::Init);
-    }
-
-    /// It is being called with these records.
-    pub(super) fn records(&self, first: Offset, last: Offset) {
-        self.set(At::Records { first, last });
-    }
-
-    fn set(&self, at: At) {
+    pub(super) fn set(&self, at: At) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
-    fn name(&self) -> String {
-        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            At::Init => "init".to_owned(),
-            At::Records { first, last } => offsets(first, last),
-        }
+    fn get(&self) -> At {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// `offset 7`, `offsets 0 to 999`.
-pub(super) fn offsets(first: Offset, last: Offset) -> String {
-    if first == last {
-        format!("offset {first}")
-    } else {
-        format!("offsets {first} to {last}")
+/// `offset 7`, `offsets 0 to 999`, `the timers of 5 to 9`.
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Init => f.write_str("init"),
+            Self::Records { first, last } if first == last => write!(f, "offset {first}"),
+            Self::Records { first, last } => write!(f, "offsets {first} to {last}"),
+            Self::Timers { first_ms, last_ms } if first_ms == last_ms => {
+                write!(f, "the timers of {first_ms}")
+            }
+            Self::Timers { first_ms, last_ms } => {
+                write!(f, "the timers of {first_ms} to {last_ms}")
+            }
+        }
     }
 }
 
@@ -76,7 +77,7 @@ fn text(line: &LogLine, place: &Place) -> String {
         "log {} {context}{} ({})",
         level(line.level),
         plain(&line.message),
-        place.name()
+        place.get()
     )
 }
 
@@ -95,15 +96,26 @@ mod tests {
         };
         let place = Place::default();
         assert_eq!(text(&line(""), &place), "log warn no magnitude (init)");
-        place.records(7, 7);
+        place.set(At::Records { first: 7, last: 7 });
         assert_eq!(
             text(&line("q"), &place),
             "log warn q: no magnitude (offset 7)"
         );
-        place.records(0, 999);
+        place.set(At::Records {
+            first: 0,
+            last: 999,
+        });
         assert_eq!(
             text(&line("q"), &place),
             "log warn q: no magnitude (offsets 0 to 999)"
+        );
+        place.set(At::Timers {
+            first_ms: 5,
+            last_ms: 9,
+        });
+        assert_eq!(
+            text(&line(""), &place),
+            "log warn no magnitude (the timers of 5 to 9)"
         );
     }
 }

@@ -1,5 +1,6 @@
 //! `millstream plugin run`: a plugin on a file of records, without a broker.
 
+mod cause;
 mod emitted;
 mod expect;
 mod input;
@@ -42,10 +43,15 @@ const PARTITION: u32 = 0;
 pub(super) const HELP: &str = "\
 What the plugin emits goes to standard output, in the order of the records: a line each of output,
 key and value with tabs between them, or with `--output json` an object each that has the headers,
-the time and the input's offset as well. Rejected records, log lines and a summary go to standard
-error. State is kept from call to call, and gone at the end. A record that is to be retried is not
-tried again, and none waits behind it. A call that fails is made again with halves of its records
-until the one at fault is found; the others count, and the run fails in the end.";
+the time and the input's offset, or the timer, as well. Rejected records, log lines and a summary go
+to standard error. State is kept from call to call, and gone at the end. A record that is to be
+retried is not tried again, and none waits behind it. A call that fails is made again with halves of
+its records until the one at fault is found; the others count, and the run fails in the end.
+
+Timers of the record-time clock fire after the call whose records have reached their time, at most
+1,000 together. A file has no clock on the wall: timers of that clock fire with `--fire-timers` only,
+in the end, in the order of time together with those that no record has reached. What is set there
+for a time beyond the last of them does not fire.";
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
@@ -57,14 +63,23 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["path", "output_names", "deployment", "LimitArgs"])]
     file: Option<PathBuf>,
 
-    /// The file with a record on each line; `-` is standard input. The first has offset 0 and the time
-    /// 2020-01-01T00:00:00Z, each further one is a millisecond later
+    /// The file with a record on each line; `-` is standard input. The first has offset 0 and, unless
+    /// `--timestamp-field` tells another, the time 2020-01-01T00:00:00Z; each further one is a
+    /// millisecond later
     #[arg(long, value_name = "FILE")]
     records: PathBuf,
 
     /// The key is this field of the line, which is JSON; dots lead inwards: `properties.net`
     #[arg(long, value_name = "FIELD", value_parser = parse_field)]
     key_field: Option<Field>,
+
+    /// The record's time is this field of the line, which is JSON: milliseconds since 1970
+    #[arg(long, value_name = "FIELD", value_parser = parse_field)]
+    timestamp_field: Option<Field>,
+
+    /// When the records are done, fires every timer that still waits, of either clock
+    #[arg(long)]
+    fire_timers: bool,
 
     /// The plugin's name for one of its outputs; may be given again. (`--output` is the format of
     /// what is written.)
@@ -104,7 +119,15 @@ struct Job {
     records: PathBuf,
     format: LineFormat,
     records_per_call: u32,
+    timers_left: TimersLeft,
     expect: Option<PathBuf>,
+}
+
+/// What becomes of timers that wait when the records are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TimersLeft {
+    Wait,
+    Fire,
 }
 
 /// What the guest is told about itself.
@@ -158,8 +181,13 @@ impl RunArgs {
             component,
             subject: subject.with(self.topic, self.config),
             records: self.records,
-            format: LineFormat::keyed_by(self.key_field),
+            format: LineFormat::of_fields(self.key_field, self.timestamp_field),
             records_per_call: self.records_per_call,
+            timers_left: if self.fire_timers {
+                TimersLeft::Fire
+            } else {
+                TimersLeft::Wait
+            },
             expect: self.expect,
         })
     }
@@ -200,9 +228,13 @@ impl Job {
             session.call(records, &mut |told| report.tell(told))?;
             report.flush()
         });
+        let ran = read.and_then(|()| match self.timers_left {
+            TimersLeft::Wait => Ok(()),
+            TimersLeft::Fire => session.fire_all(&mut |told| report.tell(told)),
+        });
         // What was emitted before the trouble is there.
         report.flush()?;
-        read?;
+        ran?;
         output.say(report::summary(&deployment, &session));
         report.finish(session.tally())
     }

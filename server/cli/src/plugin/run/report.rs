@@ -8,8 +8,7 @@ use millstream_runtime::{CallError, Metric};
 
 use super::emitted;
 use super::expect::Expectation;
-use super::input::InputRecord;
-use super::log::offsets;
+use super::log::At;
 use super::session::{Failure, Session, Tally, Told};
 use crate::errors::{Exit, Problem};
 use crate::output::{Output, Stdout, count, counted, duration_ms, elapsed, plain};
@@ -38,7 +37,7 @@ impl Report {
     }
 
     pub(super) fn tell(&mut self, told: Told<'_>) -> anyhow::Result<()> {
-        let Told::Emitted(record, emit) = told else {
+        let Told::Emitted(cause, emit) = told else {
             if let Some(text) = remark(&told) {
                 self.output.say(text);
             }
@@ -46,7 +45,7 @@ impl Report {
         };
         // An output that is not declared was refused with the call.
         let name = self.names.get(emit.output).map_or("", String::as_str);
-        let line = emitted::line(self.output.format(), name, record.offset, &emit)?;
+        let line = emitted::line(self.output.format(), name, cause, &emit)?;
         if let Some(expectation) = &mut self.expectation {
             expectation.compare(&line)?;
         }
@@ -69,35 +68,28 @@ impl Report {
     }
 }
 
-/// What is said of a record that was not emitted.
+/// What is said, unless it is a record that was emitted.
 fn remark(told: &Told<'_>) -> Option<String> {
     match told {
         Told::Emitted(..) => None,
-        Told::Rejected(record, reason) => {
-            Some(format!("rejected {}: {}", place(record), plain(reason)))
-        }
-        Told::Retried(record, after_ms, reason) => Some(format!(
-            "to be retried after {}, {}: {}",
+        Told::Rejected(cause, reason) => Some(format!("rejected {cause}: {}", plain(reason))),
+        Told::Retried(cause, after_ms, reason) => Some(format!(
+            "to be retried after {}, {cause}: {}",
             duration_ms(u64::from(*after_ms)),
-            place(record),
             plain(reason)
         )),
-        Told::Failed(record, failure) => {
-            Some(format!("failed {}: {}", place(record), words(failure)))
-        }
-        Told::CallFailed(records, failure) => {
-            let (first, last) = (records.first()?, records.last()?);
+        Told::Failed(cause, failure) => Some(format!("failed {cause}: {}", words(failure))),
+        Told::CallFailed(at, failure) => {
+            let sought = match at {
+                At::Timers { .. } => "timer",
+                At::Init | At::Records { .. } => "record",
+            };
+            let words = words(failure);
             Some(format!(
-                "the call with {} failed, looking for the record: {}",
-                offsets(first.offset, last.offset),
-                words(failure)
+                "the call with {at} failed, looking for the {sought}: {words}"
             ))
         }
     }
-}
-
-fn place(record: &InputRecord) -> String {
-    format!("offset {} (line {})", record.offset, record.line)
 }
 
 /// Why a call failed, and where in the guest.
@@ -113,20 +105,28 @@ fn words(failure: &Failure) -> String {
 }
 
 fn failed(tally: &Tally) -> Option<Problem> {
-    let problem = match (tally.failed_calls, tally.failed) {
+    let problem = match (tally.failed_calls, failures(tally).as_str()) {
         (0, _) => return None,
-        (calls, 0) => Problem::new(
+        (calls, "") => Problem::new(
             Exit::Failure,
             format!(
-                "{} failed, although none of the records does on its own",
+                "{} failed, although none of what they were made with does on its own",
                 counted(calls, "call")
             ),
         )
         .advise("look at what the plugin keeps in memory between records; `--memory` and `--deadline` raise its limits"),
-        (_, records) => Problem::new(Exit::Failure, format!("{} failed", counted(records, "record")))
-            .advise("a plugin rejects a record that it cannot handle, and does not trap; the offsets and reasons are told above, unless by `--quiet`"),
+        (_, failures) => Problem::new(Exit::Failure, format!("{failures} failed"))
+            .advise("a plugin rejects what it cannot handle, and does not trap; where and why is told above, unless by `--quiet`"),
     };
     Some(problem)
+}
+
+/// `2 records and 1 timer`; nothing, when none has failed.
+fn failures(tally: &Tally) -> String {
+    let counts = [(tally.failed, "record"), (tally.failed_timers, "timer")];
+    let counts = counts.into_iter().filter(|(number, _)| *number > 0);
+    let counts: Vec<_> = counts.map(|(number, what)| counted(number, what)).collect();
+    counts.join(" and ")
 }
 
 /// What the run came to.
@@ -140,11 +140,15 @@ pub(super) fn summary(deployment: &str, session: &Session) -> String {
         count(tally.emitted),
         count(tally.rejected),
         count(tally.retried),
-        count(tally.failed),
+        count(tally.failed + tally.failed_timers),
         keys(session.state_entries()),
         counted(tally.calls, "call"),
         elapsed(tally.time),
     );
+    if let Some(timers) = timers(session) {
+        // Writing to a string does not fail.
+        let _ = write!(text, "\n{timers}");
+    }
     for (name, metric) in session.metrics() {
         // Writing to a string does not fail.
         let _ = match metric {
@@ -161,6 +165,20 @@ pub(super) fn summary(deployment: &str, session: &Session) -> String {
         );
     }
     text
+}
+
+/// What became of timers, if there were any.
+fn timers(session: &Session) -> Option<String> {
+    let (fired, waiting) = (session.tally().timers, session.timers_waiting());
+    if fired == 0 && waiting == 0 {
+        return None;
+    }
+    let mut text = format!("timers: {} fired", count(fired));
+    if waiting > 0 {
+        // Writing to a string does not fail.
+        let _ = write!(text, ", {} still wait", count(waiting as u64));
+    }
+    Some(text)
 }
 
 fn keys(entries: usize) -> String {

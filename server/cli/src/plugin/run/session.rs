@@ -3,29 +3,36 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use millstream_protocol::{Offset, TimestampMs};
 use millstream_runtime::{
-    CallError, Emit, Handled, Instance, MemoryState, Metric, Outcome, Outcomes, Plugin, StartError,
-    StateFull, WorkerSetup,
+    CallError, Emit, Instance, MemoryState, Metric, Outcome, Outcomes, Plugin, StartError,
+    StateChanges, StateFull, TimerChanges, WorkerSetup,
 };
+use millstream_worker::limits::{MAX_FIRED_TIMERS, MAX_TIMER_BYTES, MAX_TIMERS};
+use millstream_worker::{Timer, Timers};
 
-use super::input::{InputRecord, batches};
-use super::log::Place;
+use super::cause::{Callable, Cause};
+use super::input::InputRecord;
+use super::log::{At, Place};
 use crate::errors::{Exit, Problem};
 
-/// What is told of a record, or of a call.
+/// Calls with timers that may follow each other, without one with records in between.
+const MAX_TIMER_CALLS: usize = 1_000;
+
+/// What is told of a record or a timer, or of a call.
 #[derive(Debug)]
 pub(super) enum Told<'a> {
-    /// The record gave another.
-    Emitted(&'a InputRecord, Emit<'a>),
-    /// The guest rejected the record.
-    Rejected(&'a InputRecord, &'a str),
-    /// The guest wants the record again, not before this has passed, milliseconds. Here it does not
-    /// get it.
-    Retried(&'a InputRecord, u32, &'a str),
-    /// A call with the record alone failed.
-    Failed(&'a InputRecord, &'a Failure),
-    /// A call with all of these failed. What comes next is the search for the record.
-    CallFailed(&'a [&'a InputRecord], &'a Failure),
+    /// It gave a record.
+    Emitted(Cause<'a>, Emit<'a>),
+    /// The guest rejected it.
+    Rejected(Cause<'a>, &'a str),
+    /// The guest wants it again, not before this has passed, milliseconds. Here it does not get it.
+    Retried(Cause<'a>, u32, &'a str),
+    /// A call with it alone failed.
+    Failed(Cause<'a>, &'a Failure),
+    /// A call with several failed. What comes next is the search for the one at fault.
+    CallFailed(At, &'a Failure),
 }
 
 /// Takes what is told.
@@ -38,6 +45,18 @@ pub(super) enum Failure {
     Call(#[from] CallError),
     #[error(transparent)]
     State(#[from] StateFull),
+    #[error(transparent)]
+    Timers(#[from] TooManyTimers),
+}
+
+/// More timers would wait than may wait.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{number} timers of {bytes} bytes would wait, more than {MAX_TIMERS} or {MAX_TIMER_BYTES} bytes"
+)]
+pub(super) struct TooManyTimers {
+    number: usize,
+    bytes: usize,
 }
 
 /// What a run came to, so far.
@@ -48,8 +67,12 @@ pub(super) struct Tally {
     pub(super) emitted: u64,
     pub(super) rejected: u64,
     pub(super) retried: u64,
+    /// Timers that have fired.
+    pub(super) timers: u64,
     /// Records whose call failed with them alone.
     pub(super) failed: u64,
+    /// Timers whose call failed with them alone.
+    pub(super) failed_timers: u64,
     /// Calls that failed as they were first made.
     pub(super) failed_calls: u64,
     /// Within the guest.
@@ -61,6 +84,11 @@ pub(super) struct Session {
     plugin: Plugin,
     setup: WorkerSetup,
     state: Arc<MemoryState>,
+    timers: Timers,
+    /// The greatest time of a record that was handled.
+    record_time_ms: TimestampMs,
+    /// The first offset that was not.
+    position: Offset,
     place: Arc<Place>,
     instance: Option<Instance>,
     tally: Tally,
@@ -89,6 +117,9 @@ impl Session {
             plugin,
             setup,
             state,
+            timers: Timers::default(),
+            record_time_ms: TimestampMs::MIN,
+            position: 0,
             place,
             instance: None,
             tally: Tally::default(),
@@ -99,7 +130,7 @@ impl Session {
     }
 
     fn instantiate(&self) -> Result<Instance, Problem> {
-        self.place.init();
+        self.place.set(At::Init);
         self.plugin
             .start(self.setup.clone())
             .map_err(|error| does_not_start(&error))
@@ -112,6 +143,11 @@ impl Session {
     /// Keys in the state.
     pub(super) fn state_entries(&self) -> usize {
         self.state.len()
+    }
+
+    /// Timers that have not fired.
+    pub(super) fn timers_waiting(&self) -> usize {
+        self.timers.len()
     }
 
     /// What the guest has measured, over all its instances.
@@ -128,101 +164,163 @@ impl Session {
         self.log_lines_dropped + now
     }
 
-    /// Has the guest handle records that follow each other in one call. When that fails, it is
-    /// called with halves of them until the record is found at which it fails; the others count.
+    /// Has the guest handle records that follow each other in one call, and then the timers whose time
+    /// the records have reached.
     pub(super) fn call(
         &mut self,
         records: &[InputRecord],
         tell: &mut Tell<'_>,
     ) -> anyhow::Result<()> {
         self.tally.records += records.len() as u64;
-        let records: Vec<&InputRecord> = records.iter().collect();
-        let Some(failure) = self.attempt(&records, tell)? else {
-            return Ok(());
-        };
-        self.tally.failed_calls += 1;
-        if records.len() > 1 {
-            tell(Told::CallFailed(&records, &failure))?;
+        self.tally.failed += self.call_narrowing(&records.iter().collect::<Vec<_>>(), tell)?;
+        if let Some(last) = records.last() {
+            self.position = last.offset + 1;
         }
-        self.narrow(&records, &failure, tell)
+        let times = records.iter().map(|record| record.timestamp_ms);
+        self.record_time_ms = times.fold(self.record_time_ms, TimestampMs::max);
+        // Nothing is due by the wall: a file of records has no clock there.
+        self.fire(self.record_time_ms, TimestampMs::MIN, tell)
     }
 
-    /// Handles what a call has failed at, in halves.
-    fn narrow(
+    /// Fires every timer that waits, as if all clocks went on to the time of the last one. What is set
+    /// meanwhile for a later time waits.
+    pub(super) fn fire_all(&mut self, tell: &mut Tell<'_>) -> anyhow::Result<()> {
+        let end = TimestampMs::MAX;
+        match self.timers.due(end, end, usize::MAX).last() {
+            Some(last) => self.fire(last.at_ms, last.at_ms, tell),
+            None => Ok(()),
+        }
+    }
+
+    /// Fires timers until none is due.
+    fn fire(
         &mut self,
-        records: &[&InputRecord],
-        failure: &Failure,
+        record_time_ms: TimestampMs,
+        wall_time_ms: TimestampMs,
         tell: &mut Tell<'_>,
     ) -> anyhow::Result<()> {
-        if let [record] = records {
-            self.tally.failed += 1;
-            return tell(Told::Failed(record, failure));
+        for _ in 0..MAX_TIMER_CALLS {
+            let due = self
+                .timers
+                .due(record_time_ms, wall_time_ms, MAX_FIRED_TIMERS);
+            if due.is_empty() {
+                return Ok(());
+            }
+            self.tally.timers += due.len() as u64;
+            // They are gone whatever comes of them, unless the guest sets them again.
+            due.iter().for_each(|timer| self.timers.remove(&timer.id()));
+            let due: Vec<&Timer> = due.iter().collect();
+            self.tally.failed_timers += self.call_narrowing(&due, tell)?;
         }
-        let (first, second) = records.split_at(records.len() / 2);
+        let message =
+            format!("timers have fired in {MAX_TIMER_CALLS} calls on end, and more are due");
+        Err(Problem::new(Exit::Failure, message)
+            .advise("a timer that sets a timer for a time that has come never ends: set it for a later one")
+            .into())
+    }
+
+    /// Has the guest handle these in one call. When that fails, it is called with halves of them until
+    /// the one is found at which it fails; the others count. Returns how many failed.
+    fn call_narrowing<C: Callable>(
+        &mut self,
+        these: &[&C],
+        tell: &mut Tell<'_>,
+    ) -> anyhow::Result<u64> {
+        let Some(failure) = self.attempt(these, tell)? else {
+            return Ok(0);
+        };
+        self.tally.failed_calls += 1;
+        if let [first, _, ..] = these
+            && let Some(last) = these.last()
+        {
+            tell(Told::CallFailed(C::at(first, last), &failure))?;
+        }
+        self.narrow(these, &failure, tell)
+    }
+
+    /// Handles what a call has failed at, in halves. Returns how many failed.
+    fn narrow<C: Callable>(
+        &mut self,
+        these: &[&C],
+        failure: &Failure,
+        tell: &mut Tell<'_>,
+    ) -> anyhow::Result<u64> {
+        if let [this] = these {
+            tell(Told::Failed(this.cause(), failure))?;
+            return Ok(1);
+        }
+        let mut failed = 0;
+        let (first, second) = these.split_at(these.len() / 2);
         for half in [first, second] {
             if let Some(failure) = self.attempt(half, tell)? {
-                self.narrow(half, &failure, tell)?;
+                failed += self.narrow(half, &failure, tell)?;
             }
         }
-        Ok(())
+        Ok(failed)
     }
 
     /// One call. A failure leaves no trace, and takes the instance with it.
     ///
-    /// A record that is to be retried leaves no trace in the state either: as in a broker, the others
-    /// are then handled again without it, by an instance that has not seen it.
-    fn attempt(
+    /// What is to be retried leaves no trace in the state or the timers either: as in a broker, the
+    /// others are then handled again without it, by an instance that has not seen it.
+    fn attempt<C: Callable>(
         &mut self,
-        records: &[&InputRecord],
+        these: &[&C],
         tell: &mut Tell<'_>,
     ) -> anyhow::Result<Option<Failure>> {
-        let mut records = records.to_vec();
+        let mut these = these.to_vec();
         let mut set_aside = Vec::new();
-        while let [first, .., last] | [first @ last] = records[..] {
+        while let [first, .., last] | [first @ last] = these[..] {
             let mut instance = match self.instance.take() {
                 Some(instance) => instance,
                 None => self.instantiate()?,
             };
-            self.place.records(first.offset, last.offset);
-            let batches = batches(&records)?;
+            self.place.set(C::at(first, last));
             let began = Instant::now();
-            let handled = instance.handle(&batches);
+            let handled = C::call(&mut instance, &these, self.position)?;
             self.tally.time += began.elapsed();
             self.tally.calls += 1;
-            // Nothing fires: a file of records has no clock.
-            let Handled {
-                outcomes, state, ..
-            } = match handled {
+            let handled = match handled {
                 Ok(handled) => handled,
                 Err(error) => {
                     self.retire(&instance);
                     return Ok(Some(error.into()));
                 }
             };
-            if outcomes.retried() > 0 && !state.is_empty() {
+            let changed = !handled.state.is_empty() || !handled.timers.is_empty();
+            if handled.outcomes.retried() > 0 && changed {
                 self.retire(&instance);
-                take_retried(&mut records, &outcomes, &mut set_aside);
+                take_retried(&mut these, &handled.outcomes, &mut set_aside);
                 continue;
             }
-            if let Err(full) = self.state.check_room(&state) {
+            if let Err(failure) = self.keep(handled.state, &handled.timers) {
                 self.retire(&instance);
-                return Ok(Some(full.into()));
+                return Ok(Some(failure));
             }
-            self.state.apply(state);
             self.instance = Some(instance);
-            self.tell_outcomes(&records, &outcomes, tell)?;
+            self.tell_outcomes(&these, &handled.outcomes, tell)?;
             break;
         }
-        for (record, after_ms, reason) in &set_aside {
+        for (this, after_ms, reason) in &set_aside {
             self.tally.retried += 1;
-            tell(Told::Retried(record, *after_ms, reason))?;
+            tell(Told::Retried(this.cause(), *after_ms, reason))?;
         }
         Ok(None)
     }
 
-    fn tell_outcomes(
+    /// Keeps what a call has changed, all of it or nothing.
+    fn keep(&mut self, state: StateChanges, timers: &TimerChanges) -> Result<(), Failure> {
+        self.state.check_room(&state)?;
+        if !timers.is_empty() {
+            self.timers = changed(&self.timers, timers)?;
+        }
+        self.state.apply(state);
+        Ok(())
+    }
+
+    fn tell_outcomes<C: Callable>(
         &mut self,
-        records: &[&InputRecord],
+        these: &[&C],
         outcomes: &Outcomes,
         tell: &mut Tell<'_>,
     ) -> anyhow::Result<()> {
@@ -230,16 +328,16 @@ impl Session {
         self.tally.rejected += u64::from(outcomes.rejected());
         self.tally.retried += u64::from(outcomes.retried());
         for outcome in outcomes {
-            // An outcome of no record was refused with the call.
-            let Some(record) = records.get(outcome.input() as usize) else {
+            // An outcome of nothing that the call had was refused with it.
+            let Some(this) = these.get(outcome.input() as usize) else {
                 continue;
             };
             tell(match outcome {
-                Outcome::Emit(emit) => Told::Emitted(record, emit),
-                Outcome::Reject { reason, .. } => Told::Rejected(record, reason),
+                Outcome::Emit(emit) => Told::Emitted(this.cause(), emit),
+                Outcome::Reject { reason, .. } => Told::Rejected(this.cause(), reason),
                 Outcome::Retry {
                     after_ms, reason, ..
-                } => Told::Retried(record, after_ms, reason),
+                } => Told::Retried(this.cause(), after_ms, reason),
             })?;
         }
         Ok(())
@@ -251,11 +349,29 @@ impl Session {
     }
 }
 
-/// Takes the records that are to be retried out of a call.
-fn take_retried<'r>(
-    records: &mut Vec<&'r InputRecord>,
+/// The timers as a call has changed them.
+fn changed(timers: &Timers, changes: &TimerChanges) -> Result<Timers, TooManyTimers> {
+    let mut changed = timers.clone();
+    for (clock, key, at_ms) in changes.iter() {
+        let key = Bytes::copy_from_slice(key);
+        match at_ms {
+            Some(at_ms) => changed.set(Timer::new(clock, key, at_ms)),
+            None => changed.remove(&(clock, key)),
+        }
+    }
+    let (number, bytes) = (changed.len(), changed.bytes());
+    let more = number > timers.len() || bytes > timers.bytes();
+    if more && (number > MAX_TIMERS || bytes > MAX_TIMER_BYTES) {
+        return Err(TooManyTimers { number, bytes });
+    }
+    Ok(changed)
+}
+
+/// Takes what is to be retried out of a call.
+fn take_retried<'c, C>(
+    these: &mut Vec<&'c C>,
     outcomes: &Outcomes,
-    set_aside: &mut Vec<(&'r InputRecord, u32, String)>,
+    set_aside: &mut Vec<(&'c C, u32, String)>,
 ) {
     let mut retried = outcomes
         .iter()
@@ -269,11 +385,11 @@ fn take_retried<'r>(
         })
         .peekable();
     let mut index = 0;
-    records.retain(|record| {
+    these.retain(|it| {
         let this = retried.next_if(|(input, ..)| *input == index);
         index += 1;
         if let Some((_, after_ms, reason)) = this {
-            set_aside.push((*record, after_ms, reason.to_owned()));
+            set_aside.push((*it, after_ms, reason.to_owned()));
         }
         this.is_none()
     });

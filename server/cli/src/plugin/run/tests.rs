@@ -3,9 +3,13 @@ use std::sync::LazyLock;
 use clap::Parser;
 use millstream_runtime::{LogLine, LogSink, Plugin};
 
-use super::input::InputRecord;
+use millstream_protocol::Offset;
+
+use super::cause::Cause;
+use super::input::{FIRST_TIMESTAMP_MS, InputRecord};
 use super::session::{Tally, Told};
 use super::*;
+use crate::output::OutputFormat;
 
 /// A guest that does what its records say: see the file.
 const GUEST: &str = include_str!("guest.wat");
@@ -38,39 +42,66 @@ fn session() -> Session {
 }
 
 fn records(values: &[&str]) -> Vec<InputRecord> {
-    (0..)
+    records_from(0, values)
+}
+
+fn records_from(first: Offset, values: &[&str]) -> Vec<InputRecord> {
+    (first..)
         .zip(values)
         .map(|(offset, value)| InputRecord {
             offset,
             line: offset + 1,
+            timestamp_ms: FIRST_TIMESTAMP_MS + offset as i64,
             key: None,
             value: Some(value.as_bytes().to_vec()),
         })
         .collect()
 }
 
+fn line(told: &Told<'_>) -> String {
+    let name = |cause: &Cause<'_>| match cause {
+        Cause::Record(record) => record.offset.to_string(),
+        Cause::Timer(timer) => format!("timer {}", timer.key.escape_ascii()),
+    };
+    match told {
+        Told::Emitted(cause, emit) => {
+            let value = String::from_utf8_lossy(emit.value.unwrap());
+            format!("{} emits {value}", name(cause))
+        }
+        Told::Rejected(cause, reason) => format!("{} rejected: {reason}", name(cause)),
+        Told::Retried(cause, after_ms, reason) => {
+            format!("{} retried after {after_ms}: {reason}", name(cause))
+        }
+        Told::Failed(cause, failure) => format!("{} failed: {failure}", name(cause)),
+        Told::CallFailed(at, _) => format!("the call with {at} failed"),
+    }
+}
+
+/// What is told of one call.
+fn call(session: &mut Session, records: &[InputRecord]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut tell = |told: Told<'_>| {
+        lines.push(line(&told));
+        Ok(())
+    };
+    session.call(records, &mut tell).unwrap();
+    lines
+}
+
 /// What is told of one call, and what the session has come to then.
 fn check(values: &[&str]) -> (Vec<String>, Session) {
     let mut session = session();
-    let mut lines = Vec::new();
-    session
-        .call(&records(values), &mut |told| {
-            lines.push(match told {
-                Told::Emitted(record, emit) => {
-                    let value = String::from_utf8_lossy(emit.value.unwrap());
-                    format!("{} emits {value}", record.offset)
-                }
-                Told::Rejected(record, reason) => format!("{} rejected: {reason}", record.offset),
-                Told::Retried(record, after_ms, reason) => {
-                    format!("{} retried after {after_ms}: {reason}", record.offset)
-                }
-                Told::Failed(record, failure) => format!("{} failed: {failure}", record.offset),
-                Told::CallFailed(records, _) => format!("call of {} failed", records.len()),
-            });
-            Ok(())
-        })
-        .unwrap();
+    let lines = call(&mut session, &records(values));
     (lines, session)
+}
+
+/// A session that has handled these, in a call each.
+fn after(values: &[&str]) -> Session {
+    let mut session = session();
+    for record in records(values) {
+        call(&mut session, &[record]);
+    }
+    session
 }
 
 #[test]
@@ -89,7 +120,12 @@ fn a_failed_call_is_narrowed_down_to_its_record() {
     // Halves: 0 to 1, 2 to 4 (fails), 2 (fails), 3 to 4.
     assert_eq!(
         lines,
-        ["call of 5 failed", "0 emits v", failed, "3 emits v"]
+        [
+            "the call with offsets 0 to 4 failed",
+            "0 emits v",
+            failed,
+            "3 emits v"
+        ]
     );
     let tally = session.tally().clone();
     let expected = Tally {
@@ -119,6 +155,101 @@ fn a_record_to_be_retried_leaves_no_trace_in_the_state() {
     assert_eq!(session.state_entries(), 0);
     let tally = session.tally();
     assert_eq!((tally.calls, tally.retried, tally.emitted), (2, 1, 1));
+}
+
+#[test]
+fn a_timer_fires_after_the_call_whose_records_have_reached_its_time() {
+    let mut session = after(&["@2a"]);
+    assert_eq!(session.timers_waiting(), 1);
+    assert_eq!(call(&mut session, &records_from(1, &["b"])), ["1 emits v"]);
+    let lines = call(&mut session, &records_from(2, &["c", "d"]));
+    assert_eq!(lines, ["2 emits v", "timer a emits v"]);
+    assert_eq!((session.timers_waiting(), session.tally().timers), (0, 1));
+    assert_eq!(call(&mut session, &records_from(4, &["e"])), ["4 emits v"]);
+}
+
+#[test]
+fn a_failed_call_of_timers_is_narrowed_down_to_its_timer() {
+    let mut session = after(&["@9d", "@8t", "@7b", "@6a"]);
+    let lines = call(&mut session, &records_from(9, &["x"]));
+    let failed = "timer t failed: trapped: wasm trap: wasm `unreachable` instruction executed";
+    let first = FIRST_TIMESTAMP_MS;
+    assert_eq!(
+        lines,
+        [
+            "9 emits v".to_owned(),
+            format!(
+                "the call with the timers of {} to {} failed",
+                first + 6,
+                first + 9
+            ),
+            "timer a emits v".to_owned(),
+            failed.to_owned(),
+            "timer d emits v".to_owned(),
+        ]
+    );
+    let tally = session.tally();
+    assert_eq!((tally.timers, tally.failed_timers, tally.failed), (4, 1, 0));
+    assert_eq!(session.timers_waiting(), 0);
+}
+
+#[test]
+fn a_timer_to_be_retried_leaves_no_trace_in_the_state() {
+    let mut session = after(&["@5r", "@6b"]);
+    let lines = call(&mut session, &records_from(9, &["x"]));
+    assert_eq!(lines, ["9 emits v", "timer r retried after 1000: later"]);
+    let mut session = after(&["@5r", "@6p"]);
+    let lines = call(&mut session, &records_from(9, &["x"]));
+    let told = [
+        "9 emits v",
+        "timer p emits v",
+        "timer r retried after 1000: later",
+    ];
+    assert_eq!(lines, told);
+    assert_eq!((session.state_entries(), session.timers_waiting()), (1, 0));
+    let mut session = after(&["@5n"]);
+    let lines = call(&mut session, &records_from(9, &["x"]));
+    assert_eq!(lines, ["9 emits v", "timer n rejected: no"]);
+}
+
+#[test]
+fn in_the_end_every_timer_fires_that_waits_then() {
+    let mut session = after(&["@6l", "#5w", "x"]);
+    // What `l` sets is a second later than the last of them.
+    assert!(report::summary("test", &session).contains("\ntimers: 0 fired, 2 still wait"));
+    let mut lines = Vec::new();
+    let mut tell = |told: Told<'_>| {
+        lines.push(line(&told));
+        Ok(())
+    };
+    session.fire_all(&mut tell).unwrap();
+    assert_eq!(lines, ["timer w emits v"]);
+    assert!(report::summary("test", &session).contains("\ntimers: 2 fired, 1 still wait"));
+}
+
+#[test]
+fn timers_that_set_each_other_for_ever_are_stopped() {
+    let mut session = after(&["@9s"]);
+    let ran = session.call(&records_from(9, &["x"]), &mut |_| Ok(()));
+    let error = ran.unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"timers have fired in 1000 calls on end, and more are due");
+}
+
+#[test]
+fn a_timer_is_told_in_place_of_the_offset() {
+    let mut session = session();
+    let mut json = Vec::new();
+    let mut tell = |told: Told<'_>| {
+        if let Told::Emitted(cause, emit) = told {
+            json.push(emitted::line(OutputFormat::Json, "out", cause, &emit)?);
+        }
+        Ok(())
+    };
+    session.call(&records(&["@0a"]), &mut tell).unwrap();
+    insta::assert_snapshot!(json.join("\n"), @r#"
+    {"output":"out","key":null,"value":"v","headers":[],"timestamp_ms":0,"offset":0}
+    {"output":"out","key":null,"value":"v","headers":[],"timestamp_ms":0,"timer":{"clock":"record-time","key":"a","at_ms":1577836800000}}
+    "#);
 }
 
 #[test]
@@ -169,6 +300,7 @@ async fn options_say_what_the_guest_is_told() {
         "--memory=1MiB",
     ];
     let (_folder, job) = job(&args, None).await.unwrap();
+    assert_eq!(job.timers_left, TimersLeft::Wait);
     let expected = Subject {
         deployment: "my-guest".to_owned(),
         topic: "records".to_owned(),
@@ -218,6 +350,16 @@ fn contradictions_are_refused() {
     }
 }
 
+#[tokio::test]
+async fn times_are_read_from_the_lines() {
+    let (_folder, job) = job(&["--timestamp-field=t", "--fire-timers"], None)
+        .await
+        .unwrap();
+    let record = job.format.record(b"{\"t\":5}").unwrap().unwrap();
+    assert_eq!(record.explicit_timestamp_ms(), Some(5));
+    assert_eq!(job.timers_left, TimersLeft::Fire);
+}
+
 /// Runs the guest over lines, and gives the error's words.
 async fn outcome(lines: &str, expect: Option<&str>) -> Result<(), String> {
     let (folder, mut job) = job(&["--output-name=out"], None).await.unwrap();
@@ -228,10 +370,7 @@ async fn outcome(lines: &str, expect: Option<&str>) -> Result<(), String> {
         std::fs::write(&path, expect).unwrap();
         job.expect = Some(path);
     }
-    let output = Output::new(
-        crate::output::OutputFormat::Table,
-        crate::output::Prose::Hidden,
-    );
+    let output = Output::new(OutputFormat::Table, crate::output::Prose::Hidden);
     let ran = tokio::task::spawn_blocking(move || job.run(output))
         .await
         .unwrap();
