@@ -64,8 +64,9 @@ pub struct BrokerConfig {
     pub identity: Identity,
     /// How QUIC is tuned.
     pub transport: TransportConfig,
-    /// Worker threads that run WebAssembly at the same time. Workers beyond wait their turn, so
-    /// that a busy plugin does not starve produce and fetch.
+    /// Processors that WebAssembly may take for long: so many busy workers compute at the same time,
+    /// below the priority of produce and fetch, and others wait their turn. Short turns of workers that
+    /// are not busy go before them.
     pub worker_threads: usize,
     /// Bytes of recently appended batches kept in memory for consumers at the tail, over all
     /// partitions.

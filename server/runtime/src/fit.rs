@@ -7,6 +7,10 @@ use wasmtime::component::types::{
 use wasmtime::component::{Component, InstancePre, Linker, Type};
 
 use crate::host::HostState;
+use crate::logs::escape;
+
+/// A name or type of a component, as far as a refusal repeats it, bytes.
+const MAX_TOLD_BYTES: usize = 4 * 1024;
 
 /// The interfaces that the host serves, and their versions.
 const SERVED: &[(&str, &str)] = &[
@@ -175,6 +179,11 @@ pub enum RefusedError {
     },
 }
 
+/// What is said of a component in its own words: a name or a type of it may have megabytes.
+fn told(words: &str) -> String {
+    escape(words, MAX_TOLD_BYTES)
+}
+
 /// Refuses what cannot be a component before a compiler looks at it.
 pub(crate) fn check_preamble(bytes: &[u8]) -> Result<(), RefusedError> {
     match bytes.first_chunk::<8>() {
@@ -191,8 +200,8 @@ pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<Fit,
     for (import, item) in ty.imports(engine) {
         if let Some(problem) = import_problem(import, &item.ty) {
             return Err(RefusedError::Import {
-                import: import.to_owned(),
-                problem,
+                import: told(import),
+                problem: told(&problem),
             });
         }
         imports.push(import.to_owned());
@@ -274,8 +283,8 @@ fn check_export(
     match export_problem(engine, export, &item.ty, called) {
         None => Ok(()),
         Some(problem) => Err(RefusedError::Export {
-            export: export.to_owned(),
-            problem,
+            export: told(export),
+            problem: told(&problem),
         }),
     }
 }
@@ -372,12 +381,14 @@ pub(crate) fn check_types(
             .imports(engine)
             .map(|(name, _)| name)
             .find(|name| reason.contains(name));
-        let import = import.unwrap_or("an interface").to_owned();
         let problem = format!(
             "which differs from what this broker serves: {}",
             details(&error)
         );
-        RefusedError::Import { import, problem }
+        RefusedError::Import {
+            import: told(import.unwrap_or("an interface")),
+            problem: told(&problem),
+        }
     })
 }
 

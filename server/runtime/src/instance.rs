@@ -1,17 +1,18 @@
 //! One running worker: started, called, and discarded when it fails.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_protocol::api::plugin::WorkerLimits;
 use millstream_protocol::batch::{BatchError, BatchHeader, Compression};
 use millstream_protocol::{Offset, PartitionIndex, TimestampMs};
-use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::bindings::exports::millstream::plugin::lifecycle::Context;
-use crate::engine::{EPOCH_TICK, Shared};
+use crate::deadline::{Deadline, epochs};
+use crate::engine::Shared;
 use crate::guest::{Guest, GuestPre, Handler, TimerHandler, fired, typed_fired};
 use crate::host::{Access, HostState};
 use crate::logs::{LogSink, MAX_LOG_MESSAGE_BYTES, escape};
@@ -77,7 +78,7 @@ pub enum CallError {
         /// The innermost functions of the guest that were running, by name where it is known.
         backtrace: Vec<String>,
     },
-    /// It did not return in time.
+    /// It computed longer than it may, or waited very much longer.
     #[error("deadline of {deadline_ms} ms exceeded")]
     DeadlineExceeded {
         /// The limit, milliseconds.
@@ -143,6 +144,10 @@ impl Instance {
         let memory_bytes = usize::try_from(setup.limits.memory_bytes).unwrap_or(usize::MAX);
         let mut store = Store::new(&shared.engine, HostState::new(&setup, memory_bytes));
         store.limiter(|state| &mut state.limiter);
+        store.epoch_deadline_callback(|store| match store.data().deadline.left() {
+            Some(left) => Ok(UpdateDeadline::Continue(epochs(left))),
+            None => Err(Trap::Interrupt.into()),
+        });
         // No single list or string that the guest hands over can be larger than its memory.
         store.set_hostcall_fuel(memory_bytes);
 
@@ -356,10 +361,9 @@ fn begin_call(
     time_ms: TimestampMs,
     access: Access,
 ) {
-    let ticks = u64::from(limits.deadline_ms).div_ceil(EPOCH_TICK.as_millis() as u64);
-    // The tick that is under way has already lost some of its time.
-    store.set_epoch_deadline(ticks + 1);
     store.data_mut().begin_call(position, time_ms, access);
+    store.data_mut().deadline = Deadline::from_now(limits.deadline_ms);
+    store.set_epoch_deadline(epochs(Duration::from_millis(limits.deadline_ms.into())));
 }
 
 /// What the guest returned, if the call as a whole did not fail. Ends the call's log.

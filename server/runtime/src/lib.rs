@@ -68,6 +68,7 @@
 //! ```
 
 mod bindings;
+mod deadline;
 mod engine;
 mod fit;
 mod guest;
@@ -83,6 +84,7 @@ mod records;
 mod state;
 mod timers;
 
+pub use deadline::thread_cpu_time;
 pub use engine::{EPOCH_TICK, Runtime, RuntimeConfig, RuntimeError};
 pub use fit::RefusedError;
 pub use instance::{CallError, Handled, Instance, StartError, WorkerSetup};

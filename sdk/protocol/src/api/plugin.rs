@@ -167,7 +167,7 @@ pub struct OutputSpec {
 pub struct WorkerLimits {
     /// Linear memory, bytes.
     pub memory_bytes: u64,
-    /// Time for one call of the handler, milliseconds.
+    /// Processor time for one call of the handler, milliseconds. By the clock it may take sixty times that.
     pub deadline_ms: u32,
     /// Outputs of one input record.
     pub outputs_per_record: u32,

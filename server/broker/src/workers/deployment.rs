@@ -34,6 +34,8 @@ use crate::registry::Registry;
 use crate::workers::journal;
 use crate::workers::latency::Latencies;
 use crate::workers::logs::{DeploymentLogs, WorkerLog};
+use crate::workers::share::Share;
+use crate::workers::threads::GuestThreads;
 use crate::workers::turn::Output;
 use crate::workers::worker::{RunningWorker, Start, WorkerCommand};
 
@@ -49,8 +51,10 @@ pub(crate) struct Shared {
     /// Where dead letters go, if they go anywhere.
     pub(crate) dead_letters: Vec<Partition>,
     pub(crate) logs: Arc<DeploymentLogs>,
-    /// Turns that may run at the same time on this broker, over all deployments.
-    pub(crate) slots: Arc<Semaphore>,
+    /// Where turns run.
+    pub(crate) threads: Arc<GuestThreads>,
+    /// What its turns may take of the processors.
+    pub(crate) share: Share,
     /// What all workers' guests remember.
     pub(crate) states: Arc<States>,
     /// Workers that may read their journals back at the same time: it takes memory.

@@ -10,14 +10,17 @@ mod latency;
 mod lifecycle;
 mod logs;
 mod mirror;
+mod priority;
 mod progress;
 mod promote;
 mod replay;
 mod retry;
 mod settle;
+mod share;
 mod spell;
 mod state;
 mod sweep;
+mod threads;
 mod turn;
 mod worker;
 
@@ -48,6 +51,7 @@ use artefacts::Artefacts;
 use deployment::{Bounds, RunningDeployment, Shared};
 pub(crate) use logs::DeploymentLogs;
 use logs::WorkerLog;
+use threads::GuestThreads;
 use turn::Output;
 
 /// Every deployment on this broker.
@@ -56,7 +60,7 @@ pub(crate) struct Deployments {
     /// Made with the first deployment: a broker without plugins does not pay for an engine.
     runtime: OnceLock<Arc<Runtime>>,
     running: Mutex<BTreeMap<String, RunningDeployment>>,
-    slots: Arc<Semaphore>,
+    threads: Arc<GuestThreads>,
     states: Arc<States>,
     loads: Arc<Semaphore>,
     controller: Arc<Controller>,
@@ -93,7 +97,7 @@ impl Deployments {
             artefacts: Artefacts::new(artefacts),
             runtime: OnceLock::new(),
             running: Mutex::default(),
-            slots: Arc::new(Semaphore::new(config.worker_threads.max(1))),
+            threads: Arc::new(GuestThreads::new(config.worker_threads)),
             states,
             loads: Arc::new(Semaphore::new(config.worker_threads.max(1))),
             controller,
@@ -286,7 +290,8 @@ impl Deployments {
             outputs,
             dead_letters,
             logs,
-            slots: Arc::clone(&self.slots),
+            threads: Arc::clone(&self.threads),
+            share: GuestThreads::share_of_deployment(),
             states: Arc::clone(&self.states),
             loads: Arc::clone(&self.loads),
             groups: Arc::clone(&self.groups),

@@ -517,22 +517,16 @@ impl Spell {
         }
     }
 
-    /// Calls the guest on a thread that may block, one of the broker's few for workers. The inner
-    /// error: the guest failed.
+    /// Calls the guest, on a thread of the broker's guests. The inner error: the guest failed.
     async fn call(
         &mut self,
         call: impl FnOnce(&PartitionReader, &mut Caller<'_>) -> Result<Turn, TurnError> + Send + 'static,
     ) -> Result<Result<Turn, (Input, String)>, Trouble> {
-        let permit = Arc::clone(&self.shared.slots)
-            .acquire_owned()
-            .await
-            .map_err(|_| Trouble("stopping".to_owned()))?;
         let (shared, input) = (Arc::clone(&self.shared), self.input.clone());
         let (reader, state) = (self.reader.clone(), self.state.reader());
         let mut instance = self.instance.take();
         let progress = self.progress.clone();
         let run = move || {
-            let _permit = permit;
             let setting = Setting {
                 outputs: &shared.outputs,
                 input_partition: input.id().partition,
@@ -560,9 +554,8 @@ impl Spell {
             let turn = call(&reader, &mut caller);
             (turn, instance)
         };
-        let ran = tokio::task::spawn_blocking(run).await;
-        let (turn, instance) =
-            ran.map_err(|error| Trouble(format!("the worker's thread failed: {error}")))?;
+        let ran = self.shared.threads.run(&self.shared.share, run).await;
+        let (turn, instance) = ran.map_err(|lost| Trouble(lost.to_string()))?;
         if let Some(instance) = &instance {
             let memory_bytes = instance.memory_bytes();
             self.progress

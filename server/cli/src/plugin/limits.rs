@@ -19,7 +19,7 @@ pub(super) struct LimitArgs {
     #[serde(deserialize_with = "bytes_text")]
     memory: Option<u64>,
 
-    /// Time for one call of the plugin [default: 1s]
+    /// Processor time for one call of the plugin [default: 1s]
     #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
     #[serde(deserialize_with = "duration_text")]
     deadline: Option<Duration>,

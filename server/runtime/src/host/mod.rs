@@ -38,6 +38,7 @@ use crate::bindings::millstream::plugin::{
 };
 use crate::bindings::wasi::config::store;
 use crate::bindings::wasi::logging::logging;
+use crate::deadline::Deadline;
 use crate::instance::WorkerSetup;
 use crate::limiter::Limiter;
 use crate::logs::Logs;
@@ -58,6 +59,7 @@ pub(crate) enum Access {
 /// The state behind one worker.
 pub(crate) struct HostState {
     pub(crate) limiter: Limiter,
+    pub(crate) deadline: Deadline,
     logs: Arc<Mutex<Logs>>,
     config: Vec<(String, String)>,
     access: Access,
@@ -78,6 +80,7 @@ impl HostState {
         let logs = Logs::new(Arc::clone(&setup.logs), setup.limits.log_lines_per_second);
         Self {
             limiter: Limiter::new(memory_bytes),
+            deadline: Deadline::from_now(setup.limits.deadline_ms),
             logs: Arc::new(Mutex::new(logs)),
             config: setup.config.clone(),
             access: Access::ReadOnly,

@@ -1,0 +1,416 @@
+//! The threads on which guests run, and who of them goes first.
+//!
+//! A guest that is within its deployment's [`Share`] gets a *prompt* turn, at the priority of the
+//! broker's own threads. One that computes longer than a turn should is lowered while it runs, and
+//! its deployment's next turns are *background* turns, below everything else the broker does, until it
+//! has earned what it took. Of the background turns that wait, that of the deployment which has taken
+//! least goes first. So a busy guest gets what nobody else wants, and a modest one is as quick beside
+//! it as without it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use millstream_runtime::thread_cpu_time;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::workers::priority::{self, ThreadId};
+use crate::workers::share::Share;
+
+/// What one deployment may take at the broker's own priority, of one processor.
+const DEPLOYMENT_PERCENT: u32 = 25;
+
+/// What all deployments may take there together, of each processor.
+const ALL_PERCENT: u32 = 50;
+
+/// A turn that computes longer is in the background from then on. It is what a deployment may take at
+/// once, too.
+const LONGEST_PROMPT_TURN: Duration = Duration::from_millis(20);
+
+/// Prompt turns that may run at once, for each processor: they are short.
+const PROMPT_TURNS: usize = 4;
+
+/// How long a thread waits for its next turn before it ends.
+const KEEP_THREAD: Duration = Duration::from_secs(10);
+
+/// The threads of a broker's guests.
+pub(crate) struct GuestThreads {
+    prompt: Pool,
+    background: Pool,
+    prompt_turns: Arc<Semaphore>,
+    background_turns: Arc<Turnstile>,
+    /// What all guests take at the broker's own priority.
+    all: Share,
+}
+
+/// A turn was not run to its end: its thread panicked, or there was none to be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TurnLost {
+    #[error("the worker's thread failed")]
+    Failed,
+    #[error("no thread for the worker: {0}")]
+    NoThread(#[from] io::Error),
+    #[error("stopping")]
+    Stopping,
+}
+
+impl GuestThreads {
+    /// For so many processors.
+    pub(crate) fn new(processors: usize) -> Self {
+        let percent = u32::try_from(processors).unwrap_or(u32::MAX);
+        let percent = percent.saturating_mul(ALL_PERCENT);
+        Self {
+            prompt: Pool::new("guest", Priority::Usual),
+            background: Pool::new("guest-bg", Priority::Background),
+            prompt_turns: Arc::new(Semaphore::new(PROMPT_TURNS * processors)),
+            background_turns: Arc::new(Turnstile::new(processors)),
+            all: Share::new(percent, LONGEST_PROMPT_TURN * PROMPT_TURNS as u32),
+        }
+    }
+
+    /// What a deployment starts with.
+    pub(crate) fn share_of_deployment() -> Share {
+        Share::new(DEPLOYMENT_PERCENT, LONGEST_PROMPT_TURN)
+    }
+
+    /// Runs one turn of a deployment, when it is its turn.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        share: &Share,
+        turn: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, TurnLost> {
+        let now = Instant::now();
+        let ran = if share.has_left(now) && self.all.has_left(now) {
+            self.run_promptly(turn).await?
+        } else {
+            let _place = self.background_turns.wait(share.earned_at()).await;
+            let (_, outcome) = self.background.start(turn)?;
+            outcome.await.map_err(|_| TurnLost::Failed)?
+        };
+        share.take(ran.took, Instant::now());
+        Ok(ran.outcome)
+    }
+
+    async fn run_promptly<T: Send + 'static>(
+        &self,
+        turn: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Ran<T>, TurnLost> {
+        let place = Arc::clone(&self.prompt_turns).acquire_owned().await;
+        let place: OwnedSemaphorePermit = place.map_err(|_| TurnLost::Stopping)?;
+        let (running, mut outcome) = self.prompt.start(turn)?;
+        let outcome = tokio::select! {
+            biased;
+            outcome = &mut outcome => outcome,
+            () = tokio::time::sleep(LONGEST_PROMPT_TURN) => {
+                running.lower();
+                drop(place);
+                self.all.take(LONGEST_PROMPT_TURN, Instant::now());
+                return outcome.await.map_err(|_| TurnLost::Failed);
+            }
+        };
+        let ran = outcome.map_err(|_| TurnLost::Failed)?;
+        self.all.take(ran.took, Instant::now());
+        Ok(ran)
+    }
+}
+
+/// What a turn came to, and the processor time it took.
+struct Ran<T> {
+    outcome: T,
+    took: Duration,
+}
+
+/// Lets a few through at a time, and first those that are due soonest.
+struct Turnstile(Mutex<Waiting>);
+
+struct Waiting {
+    free: usize,
+    /// By when they are due, and by when they came.
+    queue: BTreeMap<(Option<Instant>, u64), oneshot::Sender<Place>>,
+    came: u64,
+}
+
+/// One is through. Dropping it lets the next one through.
+struct Place(Arc<Turnstile>);
+
+impl Turnstile {
+    fn new(places: usize) -> Self {
+        Self(Mutex::new(Waiting {
+            free: places.max(1),
+            queue: BTreeMap::new(),
+            came: 0,
+        }))
+    }
+
+    async fn wait(self: &Arc<Self>, due: Option<Instant>) -> Place {
+        let through = {
+            let mut waiting = self.0.lock();
+            if waiting.free > 0 {
+                waiting.free -= 1;
+                return Place(Arc::clone(self));
+            }
+            waiting.came += 1;
+            let (let_through, through) = oneshot::channel();
+            let key = (due, waiting.came);
+            waiting.queue.insert(key, let_through);
+            through
+        };
+        // Nobody drops the other end without a word: it is in the queue of this very turnstile.
+        through.await.unwrap_or_else(|_| Place(Arc::clone(self)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let next = {
+            let mut waiting = self.0.0.lock();
+            let next = waiting.queue.pop_first();
+            waiting.free += usize::from(next.is_none());
+            next
+        };
+        if let Some((_, next)) = next {
+            // To one that waits no more it does not go: it is dropped here, and goes to the next.
+            let _ = next.send(Self(Arc::clone(&self.0)));
+        }
+    }
+}
+
+/// At which priority a pool's threads begin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Priority {
+    Usual,
+    Background,
+}
+
+/// Threads that come when they are needed, and go when they are not or have been lowered.
+struct Pool(Arc<PoolShared>);
+
+struct PoolShared {
+    name: &'static str,
+    priority: Priority,
+    state: Mutex<PoolState>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct PoolState {
+    /// Turns for threads that are idle.
+    queue: VecDeque<Job>,
+    idle: usize,
+}
+
+struct Job {
+    running: Arc<Running>,
+    turn: Box<dyn FnOnce() + Send>,
+}
+
+/// A turn that is under way, or about to be.
+#[derive(Default)]
+struct Running(Mutex<RunningState>);
+
+#[derive(Default)]
+struct RunningState {
+    thread: Option<ThreadId>,
+    lowered: bool,
+}
+
+impl Running {
+    /// Lets every other thread go before it.
+    fn lower(&self) {
+        let mut state = self.0.lock();
+        state.lowered = true;
+        if let Some(thread) = state.thread {
+            priority::lower(thread);
+        }
+    }
+
+    fn begin(&self, thread: Option<ThreadId>) {
+        let mut state = self.0.lock();
+        state.thread = thread;
+        if let (Some(thread), true) = (thread, state.lowered) {
+            priority::lower(thread);
+        }
+    }
+
+    /// Whether the thread was lowered meanwhile. It will not be from now on.
+    fn end(&self) -> bool {
+        let mut state = self.0.lock();
+        state.thread = None;
+        state.lowered
+    }
+}
+
+impl Pool {
+    fn new(name: &'static str, priority: Priority) -> Self {
+        Self(Arc::new(PoolShared {
+            name,
+            priority,
+            state: Mutex::default(),
+            wake: Condvar::new(),
+        }))
+    }
+
+    /// Starts a turn at once.
+    fn start<T: Send + 'static>(
+        &self,
+        turn: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<(Arc<Running>, oneshot::Receiver<Ran<T>>)> {
+        let (done, outcome) = oneshot::channel();
+        let running = Arc::new(Running::default());
+        let turn = move || {
+            let before = thread_cpu_time();
+            let outcome = turn();
+            let took = thread_cpu_time().saturating_sub(before);
+            // Who waited may have gone.
+            let _ = done.send(Ran { outcome, took });
+        };
+        let job = Job {
+            running: Arc::clone(&running),
+            turn: Box::new(turn),
+        };
+        let mut state = self.0.state.lock();
+        if state.idle > state.queue.len() {
+            state.queue.push_back(job);
+            drop(state);
+            self.0.wake.notify_one();
+        } else {
+            drop(state);
+            let pool = Arc::clone(&self.0);
+            let thread = thread::Builder::new().name(pool.name.to_owned());
+            thread.spawn(move || pool.work(job))?;
+        }
+        Ok((running, outcome))
+    }
+}
+
+impl PoolShared {
+    /// A thread's life.
+    fn work(&self, mut job: Job) {
+        let thread = priority::this_thread();
+        if let (Some(thread), Priority::Background) = (thread, self.priority) {
+            priority::lower(thread);
+        }
+        loop {
+            job.running.begin(thread);
+            (job.turn)();
+            // There is no way back to the priority it had.
+            if job.running.end() {
+                return;
+            }
+            match self.next() {
+                Some(next) => job = next,
+                None => return,
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(job) = state.queue.pop_front() {
+                return Some(job);
+            }
+            state.idle += 1;
+            let waited = self.wake.wait_for(&mut state, KEEP_THREAD);
+            state.idle -= 1;
+            if waited.timed_out() {
+                return state.queue.pop_front();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn spin(time: Duration) {
+        let before = thread_cpu_time();
+        while thread_cpu_time() - before < time {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_turn_gives_what_it_came_to_and_its_time_is_taken() {
+        let threads = GuestThreads::new(1);
+        let share = GuestThreads::share_of_deployment();
+        let turn = || {
+            spin(2 * LONGEST_PROMPT_TURN);
+            7
+        };
+        assert_eq!(threads.run(&share, turn).await.unwrap(), 7);
+        assert!(!share.has_left(Instant::now()));
+        // In the background it still runs.
+        assert_eq!(threads.run(&share, || 8).await.unwrap(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_panics_is_told_and_the_next_one_runs() {
+        let threads = GuestThreads::new(1);
+        let share = GuestThreads::share_of_deployment();
+        let lost = threads.run(&share, || panic!("as the test wants it")).await;
+        assert!(matches!(lost, Err::<(), _>(TurnLost::Failed)));
+        assert_eq!(threads.run(&share, || 8).await.unwrap(), 8);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn long_turns_are_lowered_and_later_ones_of_others_are_not() {
+        fn nice() -> i32 {
+            rustix::process::getpriority_process(None).unwrap()
+        }
+        let threads = GuestThreads::new(1);
+        let (busy, modest) = (
+            GuestThreads::share_of_deployment(),
+            GuestThreads::share_of_deployment(),
+        );
+        let usual = threads.run(&modest, nice).await.unwrap();
+        let (lowered, ran) = mpsc::channel();
+        let long = move || {
+            while nice() == usual {
+                std::hint::spin_loop();
+            }
+            // What is left is computed in the background.
+            spin(2 * LONGEST_PROMPT_TURN);
+            lowered.send(nice()).unwrap();
+        };
+        threads.run(&busy, long).await.unwrap();
+        assert!(ran.recv().unwrap() > usual);
+        assert!(threads.run(&busy, nice).await.unwrap() > usual);
+        assert_eq!(threads.run(&modest, nice).await.unwrap(), usual);
+    }
+
+    #[tokio::test]
+    async fn those_that_are_due_first_go_first_and_who_left_holds_nobody_up() {
+        let turnstile = Arc::new(Turnstile::new(1));
+        let now = Instant::now();
+        let first = turnstile.wait(Some(now)).await;
+        let (told, order) = mpsc::channel();
+        let queue = |due: Option<Instant>, name: &'static str| {
+            let (turnstile, told) = (Arc::clone(&turnstile), told.clone());
+            tokio::spawn(async move {
+                let _place = turnstile.wait(due).await;
+                told.send(name).unwrap();
+            })
+        };
+        let late = queue(Some(now + Duration::from_secs(2)), "late");
+        let gone = queue(None, "gone");
+        let soon = queue(Some(now + Duration::from_secs(1)), "soon");
+        while turnstile.0.lock().queue.len() < 3 {
+            tokio::task::yield_now().await;
+        }
+        gone.abort();
+        assert!(gone.await.unwrap_err().is_cancelled());
+        drop(first);
+        soon.await.unwrap();
+        late.await.unwrap();
+        assert_eq!(order.try_iter().collect::<Vec<_>>(), ["soon", "late"]);
+        assert_eq!(turnstile.0.lock().free, 1);
+    }
+}
