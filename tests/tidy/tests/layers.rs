@@ -57,6 +57,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["millstream", "millstream-protocol", "millstream-transport"],
     ),
     ("millstream-fuzz", &[]),
+    ("millstream-hostile", &["millstream-protocol"]),
 ];
 
 /// Dependencies that one crate alone may import.

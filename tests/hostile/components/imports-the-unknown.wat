@@ -1,0 +1,5 @@
+;; Wants a function that nobody has.
+;; must be refused: imports `help`, which is not granted
+
+;;; imports
+(import "help" (func))
