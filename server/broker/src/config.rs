@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use millstream_runtime::Compiler;
 use millstream_transport::{Identity, TransportConfig};
 
 /// Produced batches of all connections that wait for their acknowledgement, bytes. Beyond it,
@@ -68,6 +69,9 @@ pub struct BrokerConfig {
     /// below the priority of produce and fetch, and others wait their turn. Short turns of workers that
     /// are not busy go before them.
     pub worker_threads: usize,
+    /// Where components are compiled. Within this process nothing bounds what that takes: who serves
+    /// others names a program that does it.
+    pub compiler: Compiler,
     /// Bytes of recently appended batches kept in memory for consumers at the tail, over all
     /// partitions.
     pub tail_cache_bytes: usize,
@@ -85,6 +89,7 @@ impl BrokerConfig {
             identity,
             transport: TransportConfig::server(),
             worker_threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            compiler: Compiler::InProcess,
             tail_cache_bytes: 64 << 20,
             state_overlay_bytes: millstream_state::limits::DEFAULT_OVERLAY_BYTES,
         }

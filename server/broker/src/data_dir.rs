@@ -5,6 +5,7 @@
 //! lock                               held while a broker runs; contains its process id
 //! topics/<topic id>/<partition>/     one partition's log
 //! state/<topic id>/<partition>.redb  a worker's state, by its journal: made again when it is gone
+//! compiled/                          components as machine code, which can be made again
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -134,6 +135,11 @@ impl DataDir {
     /// Where the state of workers lives. What is there can be made again from their journals.
     pub fn state(&self) -> PathBuf {
         self.root.join("state")
+    }
+
+    /// Where they are kept as machine code. Made by who keeps it there, for nobody else.
+    pub fn compiled(&self) -> PathBuf {
+        self.root.join("compiled")
     }
 }
 

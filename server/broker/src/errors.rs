@@ -8,7 +8,7 @@ use millstream_protocol::batch::{BatchError, BatchHeader};
 use millstream_protocol::{
     ErrorCode, FIRST_WORKER_PRODUCER_ID, Offset, PartitionIndex, TopicPartition, WireError,
 };
-use millstream_runtime::RefusedError;
+use millstream_runtime::{CompileError, RefusedError};
 use millstream_state::StateError;
 use tokio::task::JoinError;
 
@@ -186,6 +186,13 @@ pub(crate) fn from_refused(error: &RefusedError) -> WireError {
         | RefusedError::MissingExport { .. }
         | RefusedError::NoTimerHandler { .. }
         | RefusedError::Export { .. } => ErrorCode::ComponentRefused,
+        RefusedError::Compile(
+            CompileError::Time { .. }
+            | CompileError::Memory { .. }
+            | CompileError::Size { .. }
+            | CompileError::Failed { .. },
+        ) => ErrorCode::CompilationFailed,
+        RefusedError::Compile(CompileError::Unavailable { .. }) => ErrorCode::Internal,
     };
     WireError::new(code, error.to_string())
 }

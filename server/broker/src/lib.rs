@@ -59,6 +59,7 @@ use controller::Controller;
 use data_dir::{DataDir, DataDirError};
 use groups::Groups;
 use listener::Phase;
+pub use millstream_runtime::{CompileLimits, Compiler, CompilerProcess};
 use registry::Registry;
 use storage::LogStore;
 use topics::Topics;

@@ -9,6 +9,7 @@ use millstream::{Admin, Client};
 use tokio::sync::OnceCell;
 
 use crate::broker::BrokerCommand;
+use crate::compiler::CompilerArgs;
 use crate::connect::{ConnectArgs, GLOBAL};
 use crate::consume::ConsumeArgs;
 use crate::demo::DemoArgs;
@@ -98,6 +99,9 @@ enum Command {
         /// The shell
         shell: Shell,
     },
+    /// Compiles a component from standard input: a broker starts this for each one that is deployed
+    #[command(hide = true)]
+    CompileComponent(CompilerArgs),
 }
 
 /// What every command is given.
@@ -138,6 +142,15 @@ impl Cli {
 
     pub(crate) fn output(&self) -> OutputFormat {
         self.global.output
+    }
+
+    /// The compiler, if that is asked for. It runs before there are threads, and without anything
+    /// that other commands have.
+    pub(crate) fn compiler(&self) -> Option<&CompilerArgs> {
+        match &self.command {
+            Command::CompileComponent(args) => Some(args),
+            _ => None,
+        }
     }
 
     /// Runs the command until it is done or a signal ends it.
@@ -205,6 +218,8 @@ async fn run(
         // It catches signals itself: it has processes to end.
         Command::Bench(args) => bench::run(args, context.output.format()).await,
         Command::Completions { shell } => completions(shell),
+        // It has run already, or does not get here.
+        Command::CompileComponent(_) => Ok(()),
     }
 }
 

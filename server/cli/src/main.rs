@@ -12,12 +12,14 @@
 //! - `topic`, `group`, `plugin`, `broker`: administration
 //! - `produce`, `consume`: records in and out
 //! - `bench`: measurements
+//! - `compiler`: what a broker starts this program as, once more, to compile a component
 //! - `connect`, `interrupt`, `logging`, `parse`: what they have in common, each on its own
 
 mod bench;
 mod broker;
 mod child;
 mod cli;
+mod compiler;
 mod connect;
 mod consume;
 mod demo;
@@ -45,6 +47,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::from_command_line();
+    if let Some(compiler) = cli.compiler() {
+        return compiler.run();
+    }
     let format = cli.output();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

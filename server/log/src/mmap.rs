@@ -1,4 +1,4 @@
-//! Files mapped into memory. The one module of the workspace with unsafe code.
+//! Files mapped into memory. One of the two modules of the workspace with unsafe code.
 //!
 //! # Why this is sound
 //!

@@ -1,18 +1,21 @@
 //! The engine: what all plugins share, and the thread that makes deadlines pass.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, EngineWeak};
 
-use crate::fit::RefusedError;
+use crate::cache::Cache;
+use crate::compiler::{CompileError, Compiler};
+use crate::fit::{RefusedError, check_preamble};
 use crate::host::{self, HostState};
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, digest};
 
 /// How often running guests look whether their deadline has passed. A deadline is exceeded by at
 /// most two of these.
@@ -30,6 +33,11 @@ pub struct RuntimeConfig {
     /// Stack that a guest may use, bytes. It is a part of the calling thread's stack, which must
     /// be larger.
     pub max_stack_bytes: usize,
+    /// Where components are compiled.
+    pub compiler: Compiler,
+    /// The folder in which compiled components are kept, of which nobody else may make use. Made if
+    /// it is not there, in a folder that is. Without one, nothing is kept.
+    pub cache_dir: Option<PathBuf>,
 }
 
 impl Default for RuntimeConfig {
@@ -37,6 +45,8 @@ impl Default for RuntimeConfig {
         Self {
             max_component_bytes: MAX_COMPONENT_BYTES,
             max_stack_bytes: 512 * 1024,
+            compiler: Compiler::InProcess,
+            cache_dir: None,
         }
     }
 }
@@ -72,6 +82,8 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<HostState>,
     max_component_bytes: usize,
+    compiler: Compiler,
+    cache: Option<Cache>,
     _ticker: Ticker,
 }
 
@@ -86,10 +98,13 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         host::add_to_linker(&mut linker).map_err(RuntimeError::new)?;
         let ticker = Ticker::start(engine.weak()).map_err(RuntimeError::new)?;
+        let cache = config.cache_dir.map(|folder| Cache::open(folder, &engine));
         let shared = Shared {
             engine,
             linker,
             max_component_bytes: config.max_component_bytes,
+            compiler: config.compiler,
+            cache,
             _ticker: ticker,
         };
         Ok(Self {
@@ -99,7 +114,7 @@ impl Runtime {
 
     /// Compiles a component and checks that it fits the world `millstream:plugin/plugin` or
     /// `millstream:plugin/record-plugin`: it may import only what is served, and must export what is
-    /// called.
+    /// called. One that the cache has is loaded from there.
     ///
     /// Takes about a second for a megabyte, on all cores: do it apart from what must be quick.
     ///
@@ -114,11 +129,54 @@ impl Runtime {
                 limit,
             });
         }
-        Plugin::compile(Arc::clone(&self.shared), component)
+        check_preamble(component)?;
+        let digest = digest(component);
+        if let Some(kept) = self.kept(&digest) {
+            return kept;
+        }
+        let began = Instant::now();
+        let Shared {
+            engine, compiler, ..
+        } = self.shared.as_ref();
+        let artefact = compiler.compile(engine, component)?;
+        let elapsed_ms = began.elapsed().as_millis() as u64;
+        tracing::info!(digest, elapsed_ms, "component compiled");
+        let compiled = artefact.load(engine).map_err(|error| {
+            let reason = format!("{error:#}");
+            CompileError::Unavailable { reason }
+        })?;
+        let shared = Arc::clone(&self.shared);
+        let plugin = Plugin::fitting(shared, &compiled, &digest, component.len())?;
+        if let Some(cache) = &self.shared.cache {
+            cache.keep(&digest, component.len(), &artefact);
+        }
+        Ok(plugin)
+    }
+
+    /// The component of this digest as the cache has it, if it does, and whether it fits.
+    pub fn kept(&self, digest: &str) -> Option<Result<Plugin, RefusedError>> {
+        let kept = self.shared.cache.as_ref()?.load(digest)?;
+        let component = match kept.artefact.load(&self.shared.engine) {
+            Ok(component) => component,
+            Err(error) => {
+                tracing::warn!(digest, %error, "a compiled component is not for this engine");
+                return None;
+            }
+        };
+        let shared = Arc::clone(&self.shared);
+        let bytes = kept.component_bytes;
+        Some(Plugin::fitting(shared, &component, digest, bytes))
+    }
+
+    /// Has the cache forget every component whose digest is not `used`.
+    pub fn forget_unless(&self, used: impl Fn(&str) -> bool) {
+        if let Some(cache) = &self.shared.cache {
+            cache.forget_unless(used);
+        }
     }
 }
 
-fn engine_config(config: &RuntimeConfig) -> Config {
+pub(crate) fn engine_config(config: &RuntimeConfig) -> Config {
     let mut engine = Config::new();
     engine
         .epoch_interruption(true)

@@ -6,6 +6,7 @@ use wasmtime::component::types::{
 };
 use wasmtime::component::{Component, InstancePre, Linker, Type};
 
+use crate::compiler::CompileError;
 use crate::host::HostState;
 use crate::logs::escape;
 
@@ -177,6 +178,9 @@ pub enum RefusedError {
         /// What is wrong with it: the end of a sentence.
         problem: String,
     },
+    /// It was not compiled.
+    #[error("the component does not compile: {0}")]
+    Compile(#[from] CompileError),
 }
 
 /// What is said of a component in its own words: a name or a type of it may have megabytes.

@@ -12,6 +12,7 @@
 //! # Layout
 //!
 //! - [`Runtime`]: the engine, and the thread that makes deadlines pass
+//! - [`Compiler`]: where components are compiled: here, or in a child process with limits
 //! - [`Plugin`]: a component, compiled and found to fit; [`RefusedError`] says why one does not
 //! - [`Instance`]: one running worker; [`StartError`] and [`CallError`] say how it failed
 //! - [`Handled`]: what a call came to: [`Outcomes`], checked, without a copy, [`StateChanges`] and
@@ -68,6 +69,8 @@
 //! ```
 
 mod bindings;
+mod cache;
+mod compiler;
 mod deadline;
 mod engine;
 mod fit;
@@ -78,12 +81,17 @@ mod limiter;
 mod logs;
 mod memory_state;
 mod metrics;
+mod native;
 mod outcomes;
 mod plugin;
 mod records;
 mod state;
 mod timers;
 
+pub use cache::MAX_CACHE_BYTES;
+pub use compiler::{
+    CompileError, CompileLimits, Compiler, CompilerExit, CompilerProcess, compile_as_child,
+};
 pub use deadline::thread_cpu_time;
 pub use engine::{EPOCH_TICK, Runtime, RuntimeConfig, RuntimeError};
 pub use fit::RefusedError;

@@ -36,25 +36,27 @@ pub fn digest(component: &[u8]) -> String {
 }
 
 impl Plugin {
-    pub(crate) fn compile(shared: Arc<Shared>, bytes: &[u8]) -> Result<Self, RefusedError> {
-        fit::check_preamble(bytes)?;
-        let invalid = |error: wasmtime::Error| RefusedError::Invalid {
-            reason: format!("{error:#}"),
-        };
-        let component = Component::from_binary(&shared.engine, bytes).map_err(invalid)?;
+    /// A compiled component, if it fits.
+    pub(crate) fn fitting(
+        shared: Arc<Shared>,
+        component: &Component,
+        digest: &str,
+        component_bytes: usize,
+    ) -> Result<Self, RefusedError> {
         let Fit {
             imports,
             handler,
             timers,
-        } = fit::check_names(&shared.engine, &component)?;
-        let pre = fit::check_types(&shared.linker, &component)?;
-        let pre = GuestPre::new(pre, handler, timers).map_err(invalid)?;
-        let (digest, component_bytes) = (digest(bytes), bytes.len());
+        } = fit::check_names(&shared.engine, component)?;
+        let pre = fit::check_types(&shared.linker, component)?;
+        let pre = GuestPre::new(pre, handler, timers).map_err(|error| RefusedError::Invalid {
+            reason: format!("{error:#}"),
+        })?;
         Ok(Self {
             inner: Arc::new(Inner {
                 shared,
                 pre,
-                digest,
+                digest: digest.to_owned(),
                 component_bytes,
                 imports,
             }),

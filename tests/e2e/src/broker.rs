@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::artifacts::millstream;
-use crate::patience::within;
+use crate::patience::{until_blocking, within};
 use crate::port::Port;
 use crate::process::Process;
 
@@ -94,6 +94,34 @@ impl Broker {
         self.process = Some(starting.process);
     }
 
+    /// Starts it again on the same folder and port, as `millstream server` with these `[workers]`
+    /// settings, and waits until it is ready.
+    pub fn restart_as_server(&mut self, workers: &str) {
+        let config = self.folder.path().join("millstream.toml");
+        let path = |path: PathBuf| toml_string(&path);
+        let text = format!(
+            "listen = {:?}\ndata_dir = {}\n[identity]\ncertificate = {}\nkey = {}\nca = {}\n[workers]\n{workers}\n",
+            self.address(),
+            path(self.broker_dir()),
+            path(self.identity_file("server.pem")),
+            path(self.identity_file("server.key")),
+            path(self.identity_file("authority.pem")),
+        );
+        fs::write(&config, text).expect("a configuration file");
+        let said = self.log().len();
+        let mut command = Command::new(millstream());
+        self.apply_environment(&mut command);
+        command
+            .args(["server", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stderr(self.log_file());
+        self.process = Some(Process::spawn(&mut command));
+        until_blocking("a server that is ready", || {
+            self.log()[said..].contains("broker ready").then_some(())
+        });
+    }
+
     /// Starts it again and kills it after a moment, ready or not.
     pub fn restart_and_kill_after(&mut self, moment: Duration) {
         let mut starting = self.launch();
@@ -104,10 +132,6 @@ impl Broker {
 
     fn launch(&self) -> Starting {
         assert!(self.process.is_none(), "the broker runs already");
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path());
         let mut command = match self.wrapper.split_first() {
             Some((wrapper, args)) => {
                 let mut command = Command::new(wrapper);
@@ -126,7 +150,7 @@ impl Broker {
             .args(&self.options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(log.expect("a file for the broker's log"));
+            .stderr(self.log_file());
         let mut process = Process::spawn(&mut command);
         let stdout = process.child().stdout.take().expect("a pipe");
         Starting { process, stdout }
@@ -198,6 +222,14 @@ impl Broker {
         self.folder.path().join("broker.log")
     }
 
+    fn log_file(&self) -> File {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path());
+        log.expect("a file for the broker's log")
+    }
+
     /// What it has logged since it was started first.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
@@ -253,6 +285,11 @@ impl Broker {
             .env_remove("MILLSTREAM_LOG")
             .env_remove("RUST_LOG");
     }
+}
+
+/// A path as a file in TOML has it.
+fn toml_string(path: &Path) -> String {
+    format!("{:?}", path.to_str().expect("a folder with a plain name"))
 }
 
 impl Drop for Broker {

@@ -122,10 +122,9 @@ impl Deployments {
         image
             .check_spec(&earlier.spec, &Limits::default())
             .map_err(errors::from_spec)?;
-        let component = self.artefacts.load(&earlier.plugin.digest).await?;
         self.put(Revision {
             spec: earlier.spec.clone(),
-            plugin: self.compile(component).await?,
+            plugin: self.compiled(&earlier.plugin.digest).await?,
             component: None,
             on_existing: OnExisting::Replace,
             by: short(by),

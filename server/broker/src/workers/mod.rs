@@ -57,6 +57,7 @@ use turn::Output;
 /// Every deployment on this broker.
 pub(crate) struct Deployments {
     artefacts: Artefacts,
+    engine: RuntimeConfig,
     /// Made with the first deployment: a broker without plugins does not pay for an engine.
     runtime: OnceLock<Arc<Runtime>>,
     running: Mutex<BTreeMap<String, RunningDeployment>>,
@@ -95,6 +96,11 @@ impl Deployments {
         let states = States::new(data_dir.state(), state_config);
         let deployments = Arc::new(Self {
             artefacts: Artefacts::new(artefacts),
+            engine: RuntimeConfig {
+                compiler: config.compiler.clone(),
+                cache_dir: Some(data_dir.compiled()),
+                ..RuntimeConfig::default()
+            },
             runtime: OnceLock::new(),
             running: Mutex::default(),
             threads: Arc::new(GuestThreads::new(config.worker_threads)),
@@ -201,8 +207,7 @@ impl Deployments {
     }
 
     async fn restart(&self, deployment: Deployment) -> Result<(), WireError> {
-        let component = self.artefacts.load(&deployment.plugin.digest).await?;
-        let plugin = self.compile(component).await?;
+        let plugin = self.compiled(&deployment.plugin.digest).await?;
         let Deployment {
             deployment_id,
             spec,
@@ -220,19 +225,36 @@ impl Deployments {
     }
 
     async fn compile(&self, component: Bytes) -> Result<Plugin, WireError> {
+        self.with_runtime(move |runtime| runtime.compile(&component))
+            .await?
+            .map_err(|error| errors::from_refused(&error))
+    }
+
+    /// The plugin of an artefact, from the cache if that has it.
+    async fn compiled(&self, digest: &str) -> Result<Plugin, WireError> {
+        let wanted = digest.to_owned();
+        let kept = self.with_runtime(move |runtime| runtime.kept(&wanted));
+        match kept.await? {
+            Some(kept) => kept.map_err(|error| errors::from_refused(&error)),
+            None => self.compile(self.artefacts.load(digest).await?).await,
+        }
+    }
+
+    /// Does what takes its time with the engine, on a thread that may block.
+    async fn with_runtime<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Runtime) -> T + Send + 'static,
+    ) -> Result<T, WireError> {
         let runtime = match self.runtime.get() {
             Some(runtime) => Arc::clone(runtime),
             None => {
-                let made = Runtime::new(RuntimeConfig::default())
+                let made = Runtime::new(self.engine.clone())
                     .map_err(|error| WireError::new(ErrorCode::Internal, error.to_string()))?;
                 Arc::clone(self.runtime.get_or_init(|| Arc::new(made)))
             }
         };
-        let compiling = tokio::task::spawn_blocking(move || runtime.compile(&component));
-        compiling
-            .await
-            .map_err(errors::from_join)?
-            .map_err(|error| errors::from_refused(&error))
+        let working = tokio::task::spawn_blocking(move || work(&runtime));
+        working.await.map_err(errors::from_join)
     }
 
     /// Starts an instance once, so that a component whose `init` fails is refused, not deployed.

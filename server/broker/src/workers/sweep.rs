@@ -1,8 +1,11 @@
 //! What is left behind by deployments that are gone is deleted: when they go, and at the next start
 //! should the broker die before.
 
+use std::collections::BTreeSet;
+
 use millstream_metadata::{Actor, Command};
 use millstream_protocol::WireError;
+use millstream_runtime::Runtime;
 
 use super::Deployments;
 use crate::workers::journal;
@@ -46,11 +49,21 @@ impl Deployments {
         }
     }
 
-    /// Deletes the components that no revision needs. What remains now goes the next time.
+    /// Deletes the components that no revision needs, and their machine code. What remains now goes the next time.
     pub(crate) async fn forget_artefacts(&self) {
         let image = self.controller.image();
         if let Err(error) = self.artefacts.keep_only(&image.artefacts()).await {
             tracing::warn!(%error, "components that no deployment needs remain");
+        }
+        // A broker that has not run any plugin has no cache open.
+        if self.runtime.get().is_none() {
+            return;
+        }
+        let needed = image.artefacts().into_iter().map(str::to_owned);
+        let needed: BTreeSet<String> = needed.collect();
+        let forget = move |runtime: &Runtime| runtime.forget_unless(|it| needed.contains(it));
+        if let Err(error) = self.with_runtime(forget).await {
+            tracing::warn!(%error, "compiled components that no deployment needs remain");
         }
     }
 }

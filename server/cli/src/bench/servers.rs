@@ -5,11 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::bail;
-use millstream_broker::{Broker, BrokerConfig};
+use millstream_broker::{Broker, BrokerConfig, CompileLimits};
 
 use super::client::lines_of_stdin;
 use super::identities::Identities;
 use super::raw_quic;
+use crate::compiler;
 
 /// How the broker's process is started.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,11 +35,12 @@ pub(super) struct QuicArgs {
 pub(super) async fn broker(args: BrokerArgs) -> anyhow::Result<()> {
     let mut input = lines_of_stdin()?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let config = BrokerConfig::new(
+    let mut config = BrokerConfig::new(
         args.data_dir,
         listen,
         Identities::at(&args.identities).server()?,
     );
+    config.compiler = compiler::this_program(CompileLimits::default())?;
     let mut broker = Broker::start(config).await?;
     tell(broker.address())?;
     tokio::select! {

@@ -19,12 +19,13 @@ use std::thread;
 
 use anyhow::Context as _;
 use clap::Args;
-use millstream_broker::BrokerConfig;
+use millstream_broker::{BrokerConfig, CompileLimits};
 use millstream_transport::Profile;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::cli::Context;
+use crate::compiler;
 use crate::errors::Problem;
 use crate::interrupt::Interrupts;
 use crate::output::View;
@@ -77,6 +78,7 @@ pub(crate) async fn run(
     make_private_dir(&data_dir)?;
     let identity = DevIdentity::prepare(&data_dir.join("identity"))?;
     let mut config = BrokerConfig::new(data_dir.join("broker"), args.listen, identity.server);
+    config.compiler = compiler::this_program(CompileLimits::default())?;
     if let Some(bytes) = args.state_overlay {
         config.state_overlay_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use millstream_broker::BrokerConfig;
+use millstream_broker::{BrokerConfig, CompileLimits};
 use millstream_transport::{Identity, TransportConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::compiler;
 use crate::errors::Problem;
 use crate::logging::LogLevel;
 
@@ -60,6 +61,27 @@ struct WorkersSection {
     threads: Option<usize>,
     /// `None`: the usual.
     state_overlay_bytes: Option<usize>,
+    compile_time_ms: Option<u64>,
+    compile_memory_bytes: Option<u64>,
+}
+
+impl WorkersSection {
+    fn compile_limits(&self) -> anyhow::Result<CompileLimits> {
+        let usual = CompileLimits::default();
+        if self.compile_time_ms == Some(0) || self.compile_memory_bytes == Some(0) {
+            return Err(Problem::usage(
+                "[workers] compile_time_ms and compile_memory_bytes are at least 1",
+            )
+            .into());
+        }
+        Ok(CompileLimits {
+            time: self
+                .compile_time_ms
+                .map_or(usual.time, Duration::from_millis),
+            memory_bytes: self.compile_memory_bytes.unwrap_or(usual.memory_bytes),
+            ..usual
+        })
+    }
 }
 
 /// [`TransportConfig`], durations in milliseconds.
@@ -189,6 +211,7 @@ impl ConfigFile {
             ))
             .into());
         }
+        let compile_limits = self.workers.compile_limits()?;
         let transport = self.transport.validate()?;
         let IdentitySection {
             certificate,
@@ -213,6 +236,7 @@ impl ConfigFile {
         broker.worker_threads = threads.unwrap_or(broker.worker_threads);
         let overlay_bytes = self.workers.state_overlay_bytes;
         broker.state_overlay_bytes = overlay_bytes.unwrap_or(broker.state_overlay_bytes);
+        broker.compiler = compiler::this_program(compile_limits)?;
         Ok(broker)
     }
 }
