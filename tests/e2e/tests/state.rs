@@ -140,9 +140,13 @@ async fn a_state_is_what_its_input_has_led_to() {
     for round in 0..4 {
         produce(&client, round).await;
         worked_off(&admin).await;
+        // They are written beside the work.
+        until("the files", async || {
+            (files(&broker).len() == PARTITIONS as usize).then_some(())
+        })
+        .await;
         broker.kill();
         match round {
-            0 => assert_eq!(files(&broker).len(), PARTITIONS as usize),
             // A file that is lost or damaged is made again.
             1 => std::fs::remove_file(&files(&broker)[0]).unwrap(),
             2 => {
