@@ -244,7 +244,9 @@ fn random_commands_keep_the_image_whole() {
         partitions: 20,
         ..Limits::default()
     };
+    // So many that the rarest record, a promotion, is met some dozens of times.
     let mut runner = TestRunner::new(ProptestConfig {
+        cases: 2_048,
         failure_persistence: None,
         ..Default::default()
     });
