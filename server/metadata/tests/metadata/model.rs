@@ -98,7 +98,8 @@ fn command() -> impl Strategy<Value = Command> {
 struct Heights {
     epochs: BTreeMap<TopicPartition, LeaderEpoch>,
     next_producer_id: ProducerId,
-    revisions: BTreeMap<DeploymentId, u32>,
+    /// By name: what was a shadow takes up the count of the deployment in whose place it comes.
+    revisions: BTreeMap<String, u32>,
 }
 
 fn check(image: &Image, heights: &mut Heights) {
@@ -131,11 +132,11 @@ fn check(image: &Image, heights: &mut Heights) {
         image.deployments().count(),
         "identities are unique"
     );
-    for (id, deployment) in &deployments {
+    for deployment in deployments.values() {
         assert!(
             heights
                 .revisions
-                .insert(*id, deployment.revision)
+                .insert(deployment.spec.name.clone(), deployment.revision)
                 .unwrap_or(0)
                 <= deployment.revision
         );
@@ -152,7 +153,7 @@ fn check(image: &Image, heights: &mut Heights) {
     }
     heights
         .revisions
-        .retain(|id, _| deployments.contains_key(id));
+        .retain(|name, _| image.deployment(name).is_some());
     assert_acyclic(image);
 }
 
