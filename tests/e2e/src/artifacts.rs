@@ -35,6 +35,18 @@ pub fn quake_alert() -> &'static Path {
     built(COMPONENT.get_or_init(|| build_plugin("plugins/quake-alert")))
 }
 
+/// The component of `plugins/quake-stats`.
+pub fn quake_stats() -> &'static Path {
+    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    built(COMPONENT.get_or_init(|| build_plugin("plugins/quake-stats")))
+}
+
+/// The component of `plugins/dedupe`.
+pub fn dedupe() -> &'static Path {
+    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    built(COMPONENT.get_or_init(|| build_plugin("plugins/dedupe")))
+}
+
 /// The component of `tests/fixtures/drill`, which does what its input says.
 pub fn drill() -> &'static Path {
     static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use millstream_e2e::artifacts::{drill, millstream, plugins_target_dir, quake_alert, workspace};
+use millstream_e2e::artifacts::{
+    drill, millstream, plugins_target_dir, quake_alert, quake_stats, workspace,
+};
 use millstream_e2e::broker::Broker;
 use millstream_e2e::command::{Finished, run, run_with_input};
 use millstream_e2e::quakes::{self, ALERTS};
@@ -109,6 +111,53 @@ fn state_is_kept_from_call_to_call() {
     // The value, its count, the partition, and what the one instance had seen.
     assert_eq!(values, ["a/1 1 0 1", "a/2 2 0 2", "b/1 1 0 3", "a/3 3 0 4"]);
     assert!(counted.stderr.contains("state: 2 entries"), "{counted:#?}");
+}
+
+#[test]
+fn timers_fire_by_the_time_that_a_field_tells() {
+    let folder = workspace().join("plugins/quake-stats/samples");
+    let stats = |args: &[&str]| {
+        let mut command = plugin_run(quake_stats());
+        command.arg("--records").arg(folder.join("events.ndjson"));
+        command.args(["--output-name", "stats", "--output-name", "late"]);
+        command.args(["--key-field", "net", "--timestamp-field", "time"]);
+        run(command.args(args))
+    };
+    // As its README says: an hour has ended when a later one has begun.
+    let expected = folder.join("expected.tsv");
+    let waiting = stats(&["--expect", expected.to_str().expect("a path")]).success();
+    assert!(
+        waiting.stderr.contains("\ntimers: 3 fired, 2 still wait"),
+        "{waiting:#?}"
+    );
+
+    let all = stats(&["--fire-timers", "--output", "json"]).success();
+    let fired: Vec<Value> = all
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an object a line"))
+        .filter(|record: &Value| record["output"] == "stats")
+        .collect();
+    assert_eq!(fired.len(), 5);
+    for record in &fired {
+        let stats: Value =
+            serde_json::from_str(record["value"].as_str().expect("a value")).expect("figures");
+        assert_eq!(record["offset"], Value::Null);
+        assert_eq!(record["timer"]["clock"], "record-time");
+        assert_eq!(record["timer"]["at_ms"], stats["to"]);
+    }
+
+    let mut command = plugin_run(quake_stats());
+    command.args([
+        "--records",
+        "-",
+        "--output-name",
+        "stats",
+        "--timestamp-field",
+        "time",
+    ]);
+    let bad = run_with_input(&mut command, "{\"net\":\"us\"}\n").exited(1);
+    assert!(bad.stderr.contains("it has no field time"), "{bad:#?}");
 }
 
 #[test]

@@ -34,8 +34,8 @@ pub(crate) struct ProduceArgs {
     #[arg(long, requires = "key_rule", help_heading = "Keys")]
     tombstone_empty: bool,
 
-    /// The record's time is this field of the value, which is JSON: milliseconds since 1970 [default: when
-    /// it is produced]
+    /// The record's time, by which retention goes as well, is this field of the value, which is JSON:
+    /// milliseconds since 1970 [default: when it is produced]
     #[arg(long, value_name = "FIELD", conflicts_with = "tombstone_empty", value_parser = parse_field)]
     timestamp_field: Option<Field>,
 
