@@ -25,11 +25,13 @@ build: wasm-target
 bench: build
 	@./target/release/millstream bench
 
+# The documentation of examples is asked for so that cargo unites the same features as for clippy, and
+# checks nothing twice.
 lint:
 	@$(CARGO) fmt --all --check
 	@for plugin in plugins/*/Cargo.toml; do $(CARGO) fmt --manifest-path $$plugin --check || exit 1; done
 	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --lib --examples --locked
 
 # Distribution toolchains carry the target without rustup; an existing one is enough.
 wasm-target:
