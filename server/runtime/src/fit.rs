@@ -40,6 +40,13 @@ const SERVED: &[(&str, &str)] = &[
     ("wasi:random/insecure", WASI),
     ("wasi:random/insecure-seed", WASI),
     ("wasi:random/random", WASI),
+    ("wasi:sockets/instance-network", WASI),
+    ("wasi:sockets/ip-name-lookup", WASI),
+    ("wasi:sockets/network", WASI),
+    ("wasi:sockets/tcp", WASI),
+    ("wasi:sockets/tcp-create-socket", WASI),
+    ("wasi:sockets/udp", WASI),
+    ("wasi:sockets/udp-create-socket", WASI),
 ];
 
 /// WASI 0.2, whatever its last number.

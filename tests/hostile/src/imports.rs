@@ -94,6 +94,58 @@ const STDOUT: &str = r#"(import "wasi:cli/stdout@0.2.6" (instance $stdout
 const EXIT: &str = r#"(import "wasi:cli/exit@0.2.6" (instance $exit
     (export "exit" (func (param "status" (result))))))"#;
 
+/// The network, without which nothing is asked of it.
+const NETWORK: &str = r#"(import "wasi:sockets/network@0.2.6" (instance $network-types
+    (export "network" (type (sub resource)))
+    (type $code (enum "unknown" "access-denied" "not-supported" "invalid-argument" "out-of-memory"
+        "timeout" "concurrency-conflict" "not-in-progress" "would-block" "invalid-state"
+        "new-socket-limit" "address-not-bindable" "address-in-use" "remote-unreachable"
+        "connection-refused" "connection-reset" "connection-aborted" "datagram-too-large"
+        "name-unresolvable" "temporary-resolver-failure" "permanent-resolver-failure"))
+    (export "error-code" (type (eq $code)))
+    (type $family (enum "ipv4" "ipv6"))
+    (export "ip-address-family" (type (eq $family)))))
+(alias export $network-types "network" (type $network))
+(alias export $network-types "error-code" (type $network-error))
+(alias export $network-types "ip-address-family" (type $family))
+(import "wasi:sockets/instance-network@0.2.6" (instance $instance-network
+    (alias outer 1 $network (type $outer))
+    (export "network" (type $network (eq $outer)))
+    (export "instance-network" (func (result (own $network))))))"#;
+
+const TCP: &str = r#"(import "wasi:sockets/tcp@0.2.6" (instance $tcp (export "tcp-socket" (type (sub resource)))))
+(alias export $tcp "tcp-socket" (type $tcp-socket))
+(import "wasi:sockets/tcp-create-socket@0.2.6" (instance $tcp-create-socket
+    (alias outer 1 $network-error (type $error'))
+    (export "error-code" (type $error (eq $error')))
+    (alias outer 1 $family (type $family'))
+    (export "ip-address-family" (type $family (eq $family')))
+    (alias outer 1 $tcp-socket (type $socket'))
+    (export "tcp-socket" (type $socket (eq $socket')))
+    (export "create-tcp-socket" (func (param "address-family" $family)
+        (result (result (own $socket) (error $error)))))))"#;
+
+const UDP: &str = r#"(import "wasi:sockets/udp@0.2.6" (instance $udp (export "udp-socket" (type (sub resource)))))
+(alias export $udp "udp-socket" (type $udp-socket))
+(import "wasi:sockets/udp-create-socket@0.2.6" (instance $udp-create-socket
+    (alias outer 1 $network-error (type $error'))
+    (export "error-code" (type $error (eq $error')))
+    (alias outer 1 $family (type $family'))
+    (export "ip-address-family" (type $family (eq $family')))
+    (alias outer 1 $udp-socket (type $socket'))
+    (export "udp-socket" (type $socket (eq $socket')))
+    (export "create-udp-socket" (func (param "address-family" $family)
+        (result (result (own $socket) (error $error)))))))"#;
+
+const NAMES: &str = r#"(import "wasi:sockets/ip-name-lookup@0.2.6" (instance $names
+    (alias outer 1 $network (type $network'))
+    (export "network" (type $network (eq $network')))
+    (alias outer 1 $network-error (type $error'))
+    (export "error-code" (type $error (eq $error')))
+    (export "resolve-address-stream" (type $stream (sub resource)))
+    (export "resolve-addresses" (func (param "network" (borrow $network)) (param "name" string)
+        (result (result (own $stream) (error $error)))))))"#;
+
 /// What a guest may be given. A file names what an import leans on before it: `poll, subscribe`.
 const IMPORTS: &[Import] = &[
     Import {
@@ -197,5 +249,29 @@ const IMPORTS: &[Import] = &[
         interface: EXIT,
         lower: r#"(func $exit "exit")"#,
         core: "(param i32)",
+    },
+    Import {
+        name: "network",
+        interface: NETWORK,
+        lower: r#"(func $instance-network "instance-network")"#,
+        core: "(result i32)",
+    },
+    Import {
+        name: "tcp",
+        interface: TCP,
+        lower: r#"(func $tcp-create-socket "create-tcp-socket") (memory (core memory $libc "memory"))"#,
+        core: "(param i32 i32)",
+    },
+    Import {
+        name: "udp",
+        interface: UDP,
+        lower: r#"(func $udp-create-socket "create-udp-socket") (memory (core memory $libc "memory"))"#,
+        core: "(param i32 i32)",
+    },
+    Import {
+        name: "look-up",
+        interface: NAMES,
+        lower: r#"(func $names "resolve-addresses") (memory (core memory $libc "memory"))"#,
+        core: "(param i32 i32 i32 i32)",
     },
 ];

@@ -1,7 +1,8 @@
 //! What a guest finds when it looks around: the host's side of every import.
 //!
-//! Everything here is inert or bounded: no arguments, environment, files or sockets exist; time
-//! stands still at the record's; randomness is a function of the position; text goes to the log.
+//! Everything here is inert or bounded: no arguments, environment or files exist, and no socket can
+//! be made; time stands still at the record's; randomness is a function of the position; text goes
+//! to the log.
 //!
 //! # Layout
 //!
@@ -10,7 +11,8 @@
 //! - `state`, `timers`, `metrics`: those of `millstream:plugin`
 //! - `clocks`, `random`, `stdio`: the parts of WASI that are ours
 //!
-//! The rest of WASI (`wasi:io`, the empty command line and file system) is wasmtime-wasi's.
+//! The rest of WASI (`wasi:io`, the empty command line and file system, the network that refuses
+//! everything) is wasmtime-wasi's.
 
 mod clocks;
 mod granted;
@@ -27,8 +29,9 @@ use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliCtx, WasiCliCtxView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::{
-    cli, clocks as wasi_clocks, filesystem, random as wasi_random, sync,
+    cli, clocks as wasi_clocks, filesystem, random as wasi_random, sockets, sync,
 };
+use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsCtx, WasiSocketsCtxView};
 
 use self::random::RandomStream;
 use self::state::CallState;
@@ -71,6 +74,8 @@ pub(crate) struct HostState {
     table: ResourceTable,
     cli: WasiCliCtx,
     files: WasiFilesystemCtx,
+    /// As it is by default: no socket is made and no name looked up.
+    network: WasiSocketsCtx,
 }
 
 impl HostState {
@@ -92,6 +97,7 @@ impl HostState {
             table,
             cli: WasiCliCtx::default(),
             files: WasiFilesystemCtx::default(),
+            network: WasiSocketsCtx::default(),
         }
     }
 
@@ -137,7 +143,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     add_own_wasi(linker)?;
     add_io(linker)?;
     add_command_line(linker)?;
-    add_files(linker)
+    add_files(linker)?;
+    add_network(linker)
 }
 
 fn add_own_wasi(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -182,4 +189,23 @@ fn add_files(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     }
     filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, view)?;
     sync::filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, view)
+}
+
+/// Language run-times import all of `wasi:sockets` whether or not a plugin names it: refusing the
+/// import would refuse the language, so each use is refused instead.
+fn add_network(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    fn view(state: &mut HostState) -> WasiSocketsCtxView<'_> {
+        WasiSocketsCtxView {
+            ctx: &mut state.network,
+            table: &mut state.table,
+        }
+    }
+    let options = sockets::network::LinkOptions::default();
+    sockets::network::add_to_linker::<_, WasiSockets>(linker, &options, view)?;
+    sockets::instance_network::add_to_linker::<_, WasiSockets>(linker, view)?;
+    sockets::ip_name_lookup::add_to_linker::<_, WasiSockets>(linker, view)?;
+    sockets::tcp_create_socket::add_to_linker::<_, WasiSockets>(linker, view)?;
+    sync::sockets::udp_create_socket::add_to_linker::<_, WasiSockets>(linker, view)?;
+    sync::sockets::tcp::add_to_linker::<_, WasiSockets>(linker, view)?;
+    sync::sockets::udp::add_to_linker::<_, WasiSockets>(linker, view)
 }

@@ -88,10 +88,6 @@ fn a_large_component_is_refused_unseen() {
 #[test]
 fn an_import_that_is_not_granted_is_named() {
     check_import(
-        r#"(import "wasi:sockets/tcp@0.2.6" (instance))"#,
-        "the component imports `wasi:sockets/tcp@0.2.6`, which is not granted",
-    );
-    check_import(
         r#"(import "wasi:http/outgoing-handler@0.2.0" (instance))"#,
         "the component imports `wasi:http/outgoing-handler@0.2.0`, which is not granted",
     );

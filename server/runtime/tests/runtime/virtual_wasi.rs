@@ -74,6 +74,22 @@ fn there_is_nothing_around() {
 }
 
 #[test]
+fn there_is_no_network() {
+    let imports = PROBE.imports();
+    for interface in ["tcp", "udp", "ip-name-lookup"] {
+        let import = format!("wasi:sockets/{interface}@");
+        assert!(
+            imports.iter().any(|name| name.starts_with(&import)),
+            "{imports:?}"
+        );
+    }
+    assert_eq!(
+        find("network"),
+        "connecting: refused, listening: refused, sending: refused, looking up: refused"
+    );
+}
+
+#[test]
 fn what_is_printed_is_logged() {
     let (mut worker, kept) = start();
     worker.handle(&batch(0, &[b"print", b"log"])).unwrap();

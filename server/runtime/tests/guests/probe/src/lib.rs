@@ -4,6 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -55,6 +56,19 @@ fn handle(probe: &mut Probe, record: Record<'_>, out: &mut Outputs<'_>) -> Resul
                 .map_err(|error| error.kind()),
             io::copy(&mut io::stdin(), &mut io::sink())?,
         ),
+        "network" => {
+            let refused = |outcome: io::Result<()>| match outcome {
+                Ok(()) => "done",
+                Err(_) => "refused",
+            };
+            format!(
+                "connecting: {}, listening: {}, sending: {}, looking up: {}",
+                refused(TcpStream::connect("127.0.0.1:9").map(drop)),
+                refused(TcpListener::bind("127.0.0.1:0").map(drop)),
+                refused(UdpSocket::bind("127.0.0.1:0").map(drop)),
+                refused("localhost:9".to_socket_addrs().map(drop)),
+            )
+        }
         "print" => {
             println!("one\ntwo");
             print!("three");
