@@ -242,7 +242,7 @@ fn a_new_plugin_works_at_once() {
 
     run(&mut program(&["plugin", "new", "heat-watch"])).exited(5);
     run(&mut program(&["plugin", "new", "heat watch"])).exited(2);
-    let other = run(&mut program(&["plugin", "new", "x", "--template", "cobol"])).exited(2);
+    let other = run(&mut program(&["plugin", "new", "x", "--language", "cobol"])).exited(2);
     assert!(other.stderr.contains("possible values: rust"), "{other:#?}");
 }
 

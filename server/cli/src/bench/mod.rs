@@ -226,7 +226,7 @@ async fn component(given: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
     let args = BuildArgs {
         path: workspace.join(PLUGIN),
         target_dir,
-        cargo_args: Vec::new(),
+        arguments: Vec::new(),
     };
     match build(&args).await {
         Ok(built) => Ok(Some(built.component)),

@@ -35,7 +35,7 @@ fn lines_that_people_type() {
         "millstream plugin deploy -f deployment.toml --replace",
         "millstream plugin run x.wasm --records r.ndjson --key-field id --output-name alerts --config k=v --output json",
         "millstream plugin run -f deployment.toml --records - --expect e.tsv --records-per-call 1",
-        "millstream plugin new quake-alert --template rust --sdk sdk/plugin",
+        "millstream plugin new quake-alert --language rust --sdk sdk/plugin",
         "millstream plugin logs quake-alert --follow --tail 10",
         "millstream -q --profile p --address localhost:1 broker describe",
         "millstream completions zsh",
@@ -99,7 +99,7 @@ fn what_makes_no_sense_is_refused() {
         ErrorKind::ArgumentConflict,
     );
     check(
-        "millstream plugin new p --template python",
+        "millstream plugin new p --language cobol",
         ErrorKind::InvalidValue,
     );
     check(

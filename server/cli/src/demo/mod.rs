@@ -99,7 +99,7 @@ async fn build_plugin(workspace: &Workspace, context: &Context) -> anyhow::Resul
     let args = BuildArgs {
         path: plugin,
         target_dir: workspace.target_dir(),
-        cargo_args: Vec::new(),
+        arguments: Vec::new(),
     };
     deploy::read(&build(&args).await?.component)
 }

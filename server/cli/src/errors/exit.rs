@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     NotAuthorized = 6,
     /// Data is damaged, storage failed, or a verification found a difference.
     Damaged = 7,
+    /// A tool that a plugin is built with is not installed, or cannot be fetched.
+    ToolMissing = 8,
     /// Ctrl-C.
     Interrupted = 130,
     /// SIGTERM.
@@ -36,6 +38,7 @@ Exit codes:
   5    it exists already, is in use, is at a limit, or was refused
   6    the certificate is refused, or the principal may not do this
   7    data is damaged, storage failed, or a verification found a difference
+  8    a tool that a plugin is built with is not installed, or cannot be fetched
   130  interrupted (Ctrl-C); 143 after SIGTERM";
 
 impl From<Exit> for std::process::ExitCode {

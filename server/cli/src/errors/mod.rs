@@ -23,6 +23,12 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
+    /// The code that the program ends with.
+    #[cfg(test)]
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// `message` is a lower-case fragment that names the thing.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {

@@ -10,7 +10,7 @@ use clap::Args;
 use millstream::{Admin, DeploymentDescription, DeploymentSpec, ErrorCode, OutputSpec};
 use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 
-use super::build::{BuildArgs, build};
+use super::build::{BuildArgs, build, is_source};
 use super::limits::LimitArgs;
 use super::manifest;
 use super::policy::{DeliveryArg, FailureArgs};
@@ -50,11 +50,11 @@ pub(crate) struct DeployArgs {
 /// What is to be deployed, as options say it or a file.
 #[derive(Args, Debug)]
 pub(super) struct SpecArgs {
-    /// The component's file, or the crate to build it from
-    #[arg(value_name = "COMPONENT|CRATE", required_unless_present = "file")]
+    /// The component's file, or the plugin's folder to build it from
+    #[arg(value_name = "COMPONENT|FOLDER", required_unless_present = "file")]
     pub(super) path: Option<PathBuf>,
 
-    /// The deployment's name, and its consumer group's [default: the crate's or file's name]
+    /// The deployment's name, and its consumer group's [default: the crate's, folder's or file's name]
     #[arg(long)]
     pub(super) name: Option<String>,
 
@@ -114,10 +114,10 @@ impl SpecArgs {
         })
     }
 
-    /// The component's file or crate.
+    /// The component's file or the plugin's folder.
     pub(super) fn path(&self) -> Result<&Path, Problem> {
         self.path.as_deref().ok_or_else(|| {
-            Problem::usage("no component is named").advise("name its file or its crate")
+            Problem::usage("no component is named").advise("name its file or its folder")
         })
     }
 }
@@ -200,14 +200,13 @@ async fn create_missing(
     }
 }
 
-/// The component at `path` and a name for it; a crate is built first.
+/// The component at `path` and a name for it; a plugin's folder is built first.
 pub(super) async fn component(path: &Path) -> anyhow::Result<(String, Bytes)> {
-    let is_crate = path.is_dir() || path.file_name().is_some_and(|name| name == "Cargo.toml");
-    if is_crate {
+    if is_source(path) {
         let built = build(&BuildArgs {
             path: path.to_owned(),
             target_dir: None,
-            cargo_args: Vec::new(),
+            arguments: Vec::new(),
         })
         .await?;
         return Ok((built.name, read(&built.component)?));
@@ -234,20 +233,22 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Bytes> {
             Exit::Refused,
             format!("{shown} is larger than {}", bytes(limit)),
         )
-        .advise("build it with `strip = true` and `opt-level = \"s\"` below [profile.release]")
+        .advise(
+            "in Rust, build it with `strip = true` and `opt-level = \"s\"` below [profile.release]",
+        )
         .into());
     }
     if component.starts_with(&MODULE_MAGIC) {
         return Err(Problem::usage(format!(
             "{shown} is a core module of WebAssembly, not a component"
         ))
-        .advise("build it with `millstream plugin build`, for the target wasm32-wasip2")
+        .advise("build it with `millstream plugin build`, which makes a component")
         .into());
     }
     if !component.starts_with(&COMPONENT_MAGIC) {
         return Err(
             Problem::usage(format!("{shown} is not a WebAssembly component"))
-                .advise("name a component's .wasm file or the folder of a plugin's crate")
+                .advise("name a component's .wasm file or a plugin's folder")
                 .into(),
         );
     }

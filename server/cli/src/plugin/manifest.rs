@@ -24,7 +24,7 @@ const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// What the file looks like, for `--help`.
 pub(super) const HELP: &str = r#"The file of --file, here with every field; those from `from` on may be left out:
   name = "quake-alert"
-  component = "."               # a crate or a component, seen from the file
+  component = "."               # a plugin's folder or a component, seen from the file
   inputs = ["earthquakes"]
   from = "earliest"             # as --from
   delivery = "exactly-once"     # as --delivery

@@ -36,14 +36,15 @@ use view::{DeploymentView, Deployments, Removed};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum PluginCommand {
-    /// Makes a crate for a new plugin, with a handler, tests and samples
+    /// Makes a folder for a new plugin in Rust, Python, JavaScript or C, with a handler and samples
     New(NewArgs),
-    /// Builds a plugin's crate into a WebAssembly component
+    /// Builds a plugin's folder into a WebAssembly component
+    #[command(after_help = build::HELP)]
     Build(BuildArgs),
     /// Runs a plugin on a file of records, without a broker, and writes what it emits
     #[command(after_help = run::HELP)]
     Run(RunArgs),
-    /// Deploys a component, or the crate that it is built from
+    /// Deploys a component, or the folder that it is built from
     #[command(after_help = manifest::HELP)]
     Deploy(DeployArgs),
     /// Lists the deployments

@@ -1,4 +1,4 @@
-//! `millstream plugin new`: a crate to begin with.
+//! `millstream plugin new`: a plugin to begin with.
 
 mod sdk;
 mod template;
@@ -88,32 +88,65 @@ const RESERVED_NAMES: &[&str] = &[
 
 #[derive(Args, Debug)]
 pub(crate) struct NewArgs {
-    /// The crate's name, which becomes its folder's and its deployment's: letters, digits, `-` and
+    /// The plugin's name, which becomes its folder's and its deployment's: letters, digits, `-` and
     /// `_`, the first a letter
     name: String,
 
-    /// The language
-    #[arg(long, value_enum, default_value_t)]
-    template: Template,
+    /// The language; they all begin with the same plugin
+    #[arg(long, visible_alias = "lang", value_enum, default_value_t)]
+    language: Language,
 
-    /// The folder of the crate `millstream-plugin`, or of Millstream's sources [default: the
-    /// sources that the working directory is in, or else a release of the crate]
+    /// In Rust, the folder of the crate `millstream-plugin`, or of Millstream's sources [default: the
+    /// sources that the working directory is in, or else a release of the crate]. The other languages
+    /// have their SDK from this program
     #[arg(long, value_name = "PATH")]
     sdk: Option<PathBuf>,
 }
 
 /// What there is.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Template {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Language {
     /// A crate that depends on `millstream-plugin`
     #[default]
     Rust,
+    /// A class in plugin.py
+    Python,
+    /// A class in plugin.js
+    #[value(name = "javascript")]
+    JavaScript,
+    /// Two functions in plugin.c
+    C,
 }
 
-/// A crate that was made.
+impl Language {
+    /// What is in the folder, but for what all languages share.
+    fn files(self) -> &'static [template::File] {
+        match self {
+            Self::Rust => template::RUST,
+            Self::Python => template::PYTHON,
+            Self::JavaScript => template::JAVASCRIPT,
+            Self::C => template::C,
+        }
+    }
+
+    /// How the handler is tested without a host, in the folder of a plugin of this name.
+    fn test(self, name: &str) -> Option<String> {
+        match self {
+            Self::Rust => Some("cargo test".to_owned()),
+            Self::Python => Some(format!(
+                "PYTHONPATH=target/python/{}/sdk python3 -m unittest",
+                name.replace('_', "-")
+            )),
+            Self::JavaScript => Some("node --test".to_owned()),
+            Self::C => None,
+        }
+    }
+}
+
+/// A plugin that was made.
 #[derive(Debug, Serialize)]
 pub(super) struct Made {
-    /// The crate's name, and its deployment's.
+    /// The plugin's name, and its deployment's.
     name: String,
     folder: PathBuf,
     /// What is in it, seen from the folder.
@@ -126,33 +159,41 @@ impl View for Made {
     }
 }
 
-/// Makes the crate below the working directory, and says what to do with it.
+/// Makes the plugin below the working directory, and says what to do with it.
 pub(super) fn run(args: &NewArgs, context: &Context) -> anyhow::Result<Made> {
     let here = std::env::current_dir().context("the working directory is gone")?;
     let made = make(args, &here)?;
+    let test = args.language.test(&made.name);
     context.output.say(format_args!(
         "made the plugin {name}; next:\n  \
          cd {name}\n  \
-         millstream plugin run -f deployment.toml --records {records} --key-field {key} --expect {expected}\n  \
-         cargo test\n  \
+         millstream plugin run -f deployment.toml --records {records} --key-field {key} --expect {expected}\n\
+         {test}  \
          millstream plugin deploy -f deployment.toml",
         name = made.name,
         records = template::RECORDS,
         key = template::KEY_FIELD,
         expected = template::EXPECTED,
+        test = test.map_or_else(String::new, |test| format!("  {test}\n")),
     ));
     Ok(made)
 }
 
 fn make(args: &NewArgs, here: &Path) -> anyhow::Result<Made> {
     check_name(&args.name)?;
-    let sdk = Sdk::find(args.sdk.as_deref(), here)?;
-    let files = match args.template {
-        Template::Rust => template::RUST,
+    let dependency = match args.language {
+        Language::Rust => Sdk::find(args.sdk.as_deref(), here)?.dependency()?,
+        _ if args.sdk.is_some() => {
+            return Err(Problem::usage("--sdk is for plugins in Rust")
+                .advise("leave it out: the other languages have their SDK from this program")
+                .into());
+        }
+        _ => String::new(),
     };
+    let files = [args.language.files(), template::SHARED].concat();
     // A path that was typed is shown as it was.
     let folder = PathBuf::from(&args.name);
-    write(&here.join(&folder), &args.name, &sdk.dependency()?, files)?;
+    write(&here.join(&folder), &args.name, &dependency, &files)?;
     Ok(Made {
         name: args.name.clone(),
         folder,
@@ -224,26 +265,56 @@ mod tests {
     fn args(name: &str) -> NewArgs {
         NewArgs {
             name: name.to_owned(),
-            template: Template::Rust,
+            language: Language::Rust,
             sdk: None,
         }
     }
 
     #[test]
-    fn a_crate_is_made_with_all_its_files() {
+    fn a_plugin_in_each_language_is_made_with_all_its_files() {
+        for language in Language::value_variants() {
+            let here = tempfile::tempdir().unwrap();
+            let args = NewArgs {
+                language: *language,
+                ..args("my-plugin")
+            };
+            let made = make(&args, here.path()).unwrap();
+            let folder = here.path().join("my-plugin");
+            for file in &made.files {
+                let text = fs::read_to_string(folder.join(file)).unwrap();
+                for placeholder in template::PLACEHOLDERS {
+                    assert!(!text.contains(placeholder), "{file} has {placeholder}");
+                }
+            }
+            assert!(crate::plugin::build::is_source(&folder));
+            let deployment = folder.join("deployment.toml");
+            let declared = crate::plugin::manifest::read(&deployment).unwrap();
+            assert_eq!(declared.spec("").unwrap().name, "my-plugin");
+            assert_eq!(declared.path().unwrap(), folder);
+        }
+    }
+
+    #[test]
+    fn only_a_crate_takes_an_sdk() {
+        let here = tempfile::tempdir().unwrap();
+        let args = NewArgs {
+            language: Language::Python,
+            sdk: Some("sdk/plugin".into()),
+            ..args("p")
+        };
+        let error = make(&args, here.path()).unwrap_err();
+        insta::assert_snapshot!(error, @"--sdk is for plugins in Rust");
+        assert!(!here.path().join("p").exists());
+    }
+
+    #[test]
+    fn a_crate_depends_on_the_sdk() {
         let here = tempfile::tempdir().unwrap();
         // An empty folder is as good as none.
         fs::create_dir(here.path().join("my-plugin")).unwrap();
         let made = make(&args("my-plugin"), here.path()).unwrap();
         assert_eq!(made.text(), "my-plugin\n");
         let folder = here.path().join("my-plugin");
-        for file in &made.files {
-            let text = fs::read_to_string(folder.join(file)).unwrap();
-            for placeholder in template::PLACEHOLDERS {
-                assert!(!text.contains(placeholder), "{file} has {placeholder}");
-            }
-        }
-
         let cargo = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
         let cargo: toml::Table = toml::from_str(&cargo).unwrap();
         assert_eq!(cargo["package"]["name"].as_str(), Some("my-plugin"));
@@ -251,11 +322,6 @@ mod tests {
             cargo["dependencies"]["millstream-plugin"].as_str(),
             Some(env!("CARGO_PKG_VERSION"))
         );
-
-        let deployment = folder.join("deployment.toml");
-        let declared = crate::plugin::manifest::read(&deployment).unwrap();
-        assert_eq!(declared.spec("").unwrap().name, "my-plugin");
-        assert_eq!(declared.path().unwrap(), folder);
     }
 
     #[test]

@@ -55,8 +55,8 @@ for a time beyond the last of them does not fire.";
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
-    /// The component's file, or the crate to build it from
-    #[arg(value_name = "COMPONENT|CRATE", required_unless_present = "file")]
+    /// The component's file, or the plugin's folder to build it from
+    #[arg(value_name = "COMPONENT|FOLDER", required_unless_present = "file")]
     path: Option<PathBuf>,
 
     /// A deployment file, for the component, its outputs, configuration and limits
@@ -102,7 +102,7 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_RECORDS_PER_CALL)), value_name = "N")]
     records_per_call: u32,
 
-    /// What the plugin takes for its deployment's name [default: the crate's or file's name]
+    /// What the plugin takes for its deployment's name [default: the crate's, folder's or file's name]
     #[arg(long, value_name = "NAME")]
     deployment: Option<String>,
 

@@ -1,4 +1,4 @@
-//! `millstream plugin build`: from a crate to a component, by cargo.
+//! Rust, by cargo.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
@@ -7,13 +7,12 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, anyhow};
-use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::sync::oneshot;
 
+use super::BuildArgs;
 use crate::child::Child;
 use crate::errors::{Exit, Problem};
-use crate::output::{View, bytes};
 
 /// What plugins are compiled for: Rust's standard library on WASI 0.2, as components.
 pub(crate) const TARGET: &str = "wasm32-wasip2";
@@ -21,42 +20,10 @@ pub(crate) const TARGET: &str = "wasm32-wasip2";
 /// What cargo may say on its standard output, bytes.
 const MAX_CARGO_OUTPUT_BYTES: u64 = 256 << 20;
 
-#[derive(Args, Debug)]
-pub(crate) struct BuildArgs {
-    /// The plugin's crate: its folder or its Cargo.toml
-    #[arg(default_value = ".", value_name = "CRATE")]
-    pub(crate) path: PathBuf,
-
-    /// Where cargo puts what it builds [default: as cargo is configured]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) target_dir: Option<PathBuf>,
-
-    /// Further arguments for cargo, for example `-- --locked`
-    #[arg(last = true, value_name = "CARGO ARGUMENTS")]
-    pub(crate) cargo_args: Vec<OsString>,
-}
-
-/// A component that was built.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Component {
-    /// The crate's name, as a deployment could have it.
-    pub(crate) name: String,
-    /// The component's file.
-    pub(crate) component: PathBuf,
-    /// Its size.
-    pub(crate) size_bytes: u64,
-}
-
-impl View for Component {
-    fn text(&self) -> String {
-        format!("{}\n", self.component.display())
-    }
-}
-
-/// Builds the crate, optimised, and finds its component. Cargo's own words go to standard error.
-pub(crate) async fn build(args: &BuildArgs) -> anyhow::Result<Component> {
-    let manifest = manifest(&args.path)?;
-    let folder = manifest.parent().unwrap_or(Path::new("/"));
+/// Builds the crate in `folder`, optimised. Gives its name and its component. Cargo's own words go to
+/// standard error.
+pub(super) async fn build(args: &BuildArgs, folder: &Path) -> anyhow::Result<(String, PathBuf)> {
+    let manifest = folder.join("Cargo.toml");
     let state = target_state(folder)?;
     if state != TargetState::Usable {
         return Err(target_missing(state).into());
@@ -81,40 +48,10 @@ pub(crate) async fn build(args: &BuildArgs) -> anyhow::Result<Component> {
             .arg("--target-dir")
             .arg(std::path::absolute(target_dir)?);
     }
-    cargo.args(&args.cargo_args);
+    cargo.args(&args.arguments);
 
     let artifacts = run(cargo, &manifest).await?;
-    let (name, component) = choose(artifacts, &manifest)?;
-    let size_bytes = component
-        .metadata()
-        .with_context(|| format!("cannot read {}", component.display()))?
-        .len();
-    tracing::info!(component = %component.display(), size = bytes(size_bytes), "built");
-    Ok(Component {
-        name,
-        component,
-        size_bytes,
-    })
-}
-
-/// The crate's Cargo.toml, absolute.
-fn manifest(path: &Path) -> anyhow::Result<PathBuf> {
-    let file = if path.file_name().is_some_and(|name| name == "Cargo.toml") {
-        path.to_owned()
-    } else {
-        path.join("Cargo.toml")
-    };
-    file.canonicalize().map_err(|error| {
-        let problem = match error.kind() {
-            io::ErrorKind::NotFound => Problem::new(
-                Exit::NotFound,
-                format!("{} is no crate: it has no Cargo.toml", path.display()),
-            )
-            .advise("name the folder of the plugin's crate: `millstream plugin build <CRATE>`"),
-            _ => Problem::new(Exit::Failure, format!("cannot read {}", file.display())),
-        };
-        anyhow!(error).context(problem)
-    })
+    Ok(choose(artifacts, &manifest)?)
 }
 
 /// A program of the Rust toolchain, as the variable that cargo itself knows names it.
@@ -160,7 +97,7 @@ pub(crate) fn target_state(folder: &Path) -> anyhow::Result<TargetState> {
 /// That the target is missing, and what to do.
 pub(crate) fn target_missing(state: TargetState) -> Problem {
     let problem = Problem::new(
-        Exit::Failure,
+        Exit::ToolMissing,
         format!("the Rust target {TARGET} is not installed"),
     );
     match state {
@@ -174,13 +111,13 @@ pub(crate) fn target_missing(state: TargetState) -> Problem {
 }
 
 fn toolchain_error(name: &str, error: io::Error) -> anyhow::Error {
-    let missing = error.kind() == io::ErrorKind::NotFound;
-    let problem = Problem::new(Exit::Failure, format!("cannot run {name}"));
-    anyhow!(error).context(if missing {
-        problem.advise("install Rust (https://rustup.rs)")
-    } else {
-        problem
-    })
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            let problem = Problem::new(Exit::ToolMissing, format!("cannot run {name}"));
+            anyhow!(error).context(problem.advise("install Rust (https://rustup.rs)"))
+        }
+        _ => anyhow!(error).context(Problem::new(Exit::Failure, format!("cannot run {name}"))),
+    }
 }
 
 /// One line of cargo's standard output.
@@ -332,17 +269,5 @@ a build script's own words
         );
         insta::assert_snapshot!(choose(both, Path::new("/w/Cargo.toml")).unwrap_err(), @"/w/Cargo.toml builds 2 components");
         insta::assert_snapshot!(choose(Vec::new(), Path::new("/w/Cargo.toml")).unwrap_err(), @"/w/Cargo.toml builds no component");
-    }
-
-    #[test]
-    fn a_folder_without_a_crate_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = manifest(folder.path()).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .ends_with("is no crate: it has no Cargo.toml"),
-            "{error}"
-        );
     }
 }

@@ -1,0 +1,51 @@
+// A record, or a call, that could not be handled.
+
+import { encode } from "./text.js";
+
+const MAX_REASON_BYTES = 4096;
+const MAX_RETRY_MS = 86_400_000;
+
+/** Why a record or a call could not be handled: the reason is for the operator. */
+export class Failure extends Error {
+  constructor(reason) {
+    super(String(reason));
+    this.reason = this.message;
+  }
+}
+
+/** The record is bad and will always be. It goes where the deployment sends such records. */
+export class Reject extends Failure {}
+
+/**
+ * The record cannot be handled now, but perhaps later: not before `afterMs` milliseconds have passed, a
+ * day at most.
+ */
+export class Retry extends Failure {
+  constructor(afterMs, reason) {
+    super(reason);
+    this.afterMs = Math.min(Math.max(Math.trunc(afterMs), 0), MAX_RETRY_MS);
+  }
+}
+
+/**
+ * The worker cannot go on, whatever the record. Nothing of the call counts; a new worker handles the same
+ * records later.
+ */
+export class Abort extends Failure {}
+
+/** What was thrown says: its kind and where in the plugin it was thrown, if it is not one of ours. */
+export function reasonOf(thrown) {
+  if (thrown instanceof Failure) return thrown.reason;
+  if (!(thrown instanceof Error)) return `thrown: ${String(thrown)}`;
+  const place = /([^\s/(]*plugin\.(?:test\.)?js:\d+)/.exec(thrown.stack ?? "");
+  return `${thrown.name}: ${thrown.message}${place ? ` (${place[1]})` : ""}`;
+}
+
+/** As many of its characters as a reason may have, in UTF-8. */
+export function encodedReason(reason) {
+  const whole = encode(reason);
+  if (whole.length <= MAX_REASON_BYTES) return whole;
+  let end = MAX_REASON_BYTES;
+  while ((whole[end] & 0xc0) === 0x80) end -= 1;
+  return whole.subarray(0, end);
+}

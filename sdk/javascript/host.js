@@ -1,0 +1,141 @@
+// What the host offers. In a test, a host of its own in memory takes its place.
+
+import { encode } from "./text.js";
+
+const LEVELS = ["trace", "debug", "info", "warn", "error", "critical"];
+const PAGE_ENTRIES = 1000;
+const MAX_KEY_BYTES = 1024;
+const MAX_VALUE_BYTES = 1 << 20;
+
+/**
+ * The state could not be read or written: a key or value is too large, the changes of the call are, or it
+ * is not yet time to write.
+ */
+export class StateError extends Error {
+  get name() {
+    return "StateError";
+  }
+}
+
+/** A host for tests: it keeps what it is told. */
+export class Memory {
+  constructor() {
+    this.lines = [];
+    this.metrics = {};
+    // By the bytes of the key, as text that sorts as they do.
+    this.state = new Map();
+  }
+
+  log(level, context, message) {
+    this.lines.push({ level, message });
+  }
+
+  counterAdd(name, delta) {
+    this.metrics[name] = (this.metrics[name] ?? 0) + delta;
+  }
+
+  gaugeSet(name, value) {
+    this.metrics[name] = value;
+  }
+
+  stateGet(key) {
+    checkLength("key", key, MAX_KEY_BYTES);
+    return this.state.get(latin1(key))?.value ?? null;
+  }
+
+  statePut(key, value) {
+    checkLength("key", key, MAX_KEY_BYTES);
+    checkLength("value", value, MAX_VALUE_BYTES);
+    this.state.set(latin1(key), { key: key.slice(), value: value.slice() });
+  }
+
+  stateDelete(key) {
+    checkLength("key", key, MAX_KEY_BYTES);
+    this.state.delete(latin1(key));
+  }
+
+  statePage(prefix, after, limit) {
+    const [begin, behind] = [latin1(prefix), after && latin1(after)];
+    const names = [...this.state.keys()]
+      .filter((name) => name.startsWith(begin) && (behind === null || name > behind))
+      .sort();
+    const entries = names.slice(0, limit).map((name) => this.state.get(name));
+    return { entries, more: names.length > limit };
+  }
+}
+
+function checkLength(what, bytes, limit) {
+  if (bytes.length > limit)
+    throw new StateError(`a ${what} of ${bytes.length} bytes, more than ${limit}`);
+}
+
+function latin1(bytes) {
+  return Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
+}
+
+let current = new Memory();
+
+/** Puts another host in place. The component's is put while it is built, a test's before a call. */
+export function use(host) {
+  current = host;
+}
+
+const toBytes = (content) => (typeof content === "string" ? encode(content) : content);
+
+const line = (level) => (message) => current.log(level, "plugin.js", String(message));
+
+/** Lines for the plugin's log, which `millstream plugin logs` shows: `log.info("…")`. */
+export const log = Object.fromEntries(LEVELS.map((level) => [level, line(level)]));
+
+/**
+ * Figures for the operator, which `millstream plugin describe` shows. A name has 1 to 64 bytes: ASCII
+ * letters, digits and `_`, the first a letter.
+ */
+export const metrics = {
+  /** Adds to a counter, which begins at 0. */
+  counterAdd(name, delta = 1) {
+    current.counterAdd(name, delta);
+  },
+
+  /** Sets a gauge. What is not a finite number is dropped. */
+  gaugeSet(name, value) {
+    current.gaugeSet(name, value);
+  },
+};
+
+/**
+ * Keys and values that outlive the worker. They belong to the deployment and the partition, and what a
+ * call writes counts if and only if the call does. Keys and values are texts or Uint8Arrays; what is read
+ * is a Uint8Array. A key has at most 1024 bytes, a value 1 MiB; what breaks a limit throws a `StateError`,
+ * which rejects the record unless it is caught. In the constructor, state is read and not written.
+ */
+export const state = {
+  /** The value of a key, or null when there is none. */
+  get(key) {
+    return current.stateGet(toBytes(key));
+  },
+
+  /** Sets the value of a key. */
+  put(key, value) {
+    current.statePut(toBytes(key), toBytes(value));
+  },
+
+  /** Deletes a key and its value, if it has one. */
+  delete(key) {
+    current.stateDelete(toBytes(key));
+  },
+
+  /**
+   * The entries `{ key, value }` whose keys begin with `prefix`, in the order of their keys. They are read
+   * page by page, so what is written meanwhile may show.
+   */
+  *scan(prefix = "") {
+    const begin = toBytes(prefix);
+    for (let after = null, more = true; more; ) {
+      const page = current.statePage(begin, after, PAGE_ENTRIES);
+      yield* page.entries;
+      more = page.more && page.entries.length > 0;
+      after = page.entries.at(-1)?.key ?? null;
+    }
+  },
+};

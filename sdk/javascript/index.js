@@ -1,0 +1,43 @@
+// Write a Millstream plugin in JavaScript: a class that is called for each record of a partition.
+//
+// A plugin is a WebAssembly component that the broker runs next to the data. Export a class from a
+// file `plugin.js`; `millstream plugin build` makes the component, with QuickJS in it:
+//
+//     import { Reject } from "millstream-plugin";
+//
+//     // Passes on what has a key and is hot, and drops the rest.
+//     export default class Plugin {
+//       constructor(context) {
+//         this.limit = Number(context.config.limit ?? 30);
+//         this.hot = context.output("hot");
+//       }
+//
+//       handle(record, out) {
+//         const { celsius } = record.json();
+//         if (record.key === null || celsius === undefined)
+//           throw new Reject("a reading needs a key and celsius");
+//         if (celsius > this.limit) out.emit(this.hot, record);
+//       }
+//     }
+//
+// The constructor runs once, before the first record. The object lasts as long as the worker; what
+// must last longer is kept in `state`. `handle` emits any number of records. What it throws rejects the
+// record and withdraws what was emitted for it; `Retry` has it handled again later, `Abort` fails the
+// call. Both are called to their end: there are no promises to wait for.
+//
+// What stands outside of functions runs while the component is built.
+//
+// Layout:
+//
+// - `context.js`: what a worker is told when it starts
+// - `records.js`: what comes in
+// - `outputs.js`: what goes out
+// - `failures.js`: a record, or a call, that fails
+// - `host.js`: what the host offers: state, log, metrics
+// - `text.js`: UTF-8
+// - `process.js`, `component.js`: a plugin at work; what the component exports
+// - `testing.js`: runs a plugin in a test, without a host
+
+export { Abort, Reject, Retry } from "./failures.js";
+export { log, metrics, state, StateError } from "./host.js";
+export { decode, encode } from "./text.js";

@@ -1,0 +1,33 @@
+import type { Context, NewRecord, Plugin } from "millstream-plugin";
+
+export type Outcome =
+  | {
+      input: number;
+      output: string;
+      key: string | null;
+      value: string | null;
+      headers: { name: string; value: string | null }[];
+      timestampMs: number;
+    }
+  | { input: number; reject: string }
+  | { input: number; retry: string; afterMs: number };
+
+export interface Options {
+  outputs?: string[];
+  config?: Record<string, string>;
+  deployment?: string;
+  topic?: string;
+  partition?: number;
+}
+
+/** A plugin at work, with a host of its own. */
+export class Worker {
+  constructor(plugin: new (context: Context) => Plugin, options?: Options);
+  call(...records: (string | NewRecord)[]): Outcome[];
+  state(): Record<string, string>;
+  readonly lines: { level: string; message: string }[];
+  readonly metrics: Record<string, number>;
+}
+
+/** A record batch, as the host hands it over. */
+export function batch(records: NewRecord[], baseOffset?: number): Uint8Array;

@@ -1,0 +1,126 @@
+// Runs a plugin in a test, without a host:
+//
+//     import { Worker } from "millstream-plugin/testing";
+//     import Plugin from "./plugin.js";
+//
+//     const worker = new Worker(Plugin, { outputs: ["hot"], config: { limit: "20" } });
+//     const [outcome] = worker.call({ key: "attic", value: '{"celsius":25}' });
+//     assert.equal(outcome.output, "hot");
+//
+// An outcome is `{ input, output, key, value, headers, timestampMs }`, `{ input, reject }` or
+// `{ input, retry, afterMs }`; key, value and headers are texts. State, log lines and metrics are those of
+// the worker: `worker.state()`, `worker.lines`, `worker.metrics`.
+
+import { Context } from "./context.js";
+import { Memory, use } from "./host.js";
+import { Writer } from "./outputs.js";
+import { process } from "./process.js";
+import { Cursor } from "./records.js";
+import { decode, encode } from "./text.js";
+
+const asText = (bytes) => (bytes === null ? null : decode(bytes));
+const asBytes = (content) => (typeof content === "string" ? encode(content) : (content ?? null));
+
+/** A plugin at work, with a host of its own. */
+export class Worker {
+  constructor(Plugin, { outputs = [], config = {}, deployment = "test", topic = "records", partition = 0 } = {}) {
+    this._host = new Memory();
+    use(this._host);
+    this._context = new Context({ deployment, topic, partition, outputs, config });
+    this._plugin = new Plugin(this._context);
+    this._offset = 0;
+  }
+
+  /**
+   * Has the plugin handle records `{ key, value, headers, timestampMs }` in one call. A text is a record
+   * with that value. Throws when the call fails; the state is then as it was before.
+   */
+  call(...records) {
+    use(this._host);
+    const listed = records.map((record) => (typeof record === "string" ? { value: record } : record));
+    const before = new Map(this._host.state);
+    let outcomes;
+    try {
+      outcomes = process(this._plugin, batch(listed, this._offset));
+    } catch (thrown) {
+      this._host.state = before;
+      throw thrown;
+    }
+    this._offset += listed.length;
+    return [...read(outcomes, this._context)];
+  }
+
+  /** All that is kept, as texts. */
+  state() {
+    const entries = [...this._host.state.values()];
+    return Object.fromEntries(entries.map(({ key, value }) => [decode(key), decode(value)]));
+  }
+
+  get lines() {
+    return this._host.lines;
+  }
+
+  get metrics() {
+    return this._host.metrics;
+  }
+}
+
+/** A record batch, as the host hands it over. Its checksum is 0: the guest does not look at it. */
+export function batch(records, baseOffset = 0) {
+  const body = new Writer();
+  const encoded = new Writer();
+  records.forEach((record, index) => {
+    encoded.length = 0;
+    encoded.byte(0);
+    encoded.number(record.timestampMs ?? 0);
+    encoded.number(index);
+    encoded.content(asBytes(record.key));
+    encoded.content(asBytes(record.value));
+    const headers = record.headers ?? [];
+    encoded.number(headers.length);
+    for (const { name, value } of headers) {
+      encoded.content(encode(name));
+      encoded.content(asBytes(value));
+    }
+    body.number(encoded.length);
+    body.raw(encoded.written());
+  });
+  const header = new DataView(new ArrayBuffer(61));
+  header.setBigUint64(0, BigInt(baseOffset));
+  header.setUint32(8, 49 + body.length);
+  header.setUint8(16, 2);
+  header.setInt32(23, Math.max(records.length - 1, 0));
+  header.setBigInt64(35, BigInt(Math.max(0, ...records.map((record) => record.timestampMs ?? 0))));
+  header.setUint32(57, records.length);
+  const whole = new Uint8Array(61 + body.length);
+  whole.set(new Uint8Array(header.buffer));
+  whole.set(body.written(), 61);
+  return whole;
+}
+
+function* read(encoded, context) {
+  const cursor = new Cursor(encoded, 0);
+  for (let input = 0; cursor.at < encoded.length; ) {
+    input += cursor.number();
+    const kind = encoded[cursor.at++];
+    if (kind === 0) {
+      const output = context.outputs[cursor.number()];
+      const recordBytes = cursor.number();
+      const end = cursor.at + recordBytes;
+      cursor.at += 1;
+      const timestampMs = cursor.number();
+      cursor.number();
+      const [key, value] = [asText(cursor.bytes()), asText(cursor.bytes())];
+      const headers = [];
+      for (let left = cursor.number(); left > 0; left -= 1)
+        headers.push({ name: decode(cursor.bytes()), value: asText(cursor.bytes()) });
+      if (cursor.at !== end) throw new Error("an entry does not end where it says");
+      yield { input, output, key, value, headers, timestampMs };
+    } else if (kind === 1) {
+      yield { input, reject: decode(cursor.bytes()) };
+    } else {
+      const afterMs = cursor.number();
+      yield { input, retry: decode(cursor.bytes()), afterMs };
+    }
+  }
+}

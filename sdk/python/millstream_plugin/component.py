@@ -1,0 +1,88 @@
+"""What the component exports. It is imported while the component is built, and nowhere else."""
+
+# Modules that the standard library imports when it first needs them: when the plugin runs it is too late.
+import _strptime  # noqa: F401
+import encodings.ascii  # noqa: F401
+import encodings.cp1252  # noqa: F401
+import encodings.idna  # noqa: F401
+import encodings.latin_1  # noqa: F401
+import encodings.utf_16  # noqa: F401
+import encodings.utf_32  # noqa: F401
+import encodings.utf_8_sig  # noqa: F401
+import sys
+
+import plugin
+from componentize_py_types import Err
+from wit_world import exports
+from wit_world.imports import logging, metrics, state, store
+
+from . import host
+from .context import Context
+from .failures import Abort, reason_of
+from .process import process
+
+_worker = None
+
+
+class Lifecycle(exports.Lifecycle):
+    """How a worker starts."""
+
+    def init(self, ctx):
+        global _worker
+        context = Context(
+            ctx.deployment, ctx.topic, ctx.partition, ctx.outputs, dict(store.get_all())
+        )
+        try:
+            _worker = plugin.Plugin(context)
+        except Exception as error:
+            raise Err(reason_of(error)) from error
+
+
+class BatchHandler(exports.BatchHandler):
+    """What is called with records."""
+
+    def handle(self, batches):
+        try:
+            return process(_worker, batches)
+        except Abort as abort:
+            raise Err(abort.reason) from abort
+
+
+class _Guest:
+    """The host as a component sees it."""
+
+    def log(self, level, context, message):
+        logging.log(logging.Level(level), context, message)
+
+    def counter_add(self, name, delta):
+        metrics.counter_add(name, delta)
+
+    def gauge_set(self, name, value):
+        metrics.gauge_set(name, value)
+
+    def state_get(self, key):
+        return _state(state.get, key)
+
+    def state_put(self, key, value):
+        _state(state.put, key, value)
+
+    def state_delete(self, key):
+        _state(state.delete, key)
+
+    def state_page(self, prefix, after, limit):
+        page = _state(state.scan, prefix, after, limit)
+        return [(entry.key, entry.value) for entry in page.entries], page.more
+
+
+def _state(function, *arguments):
+    try:
+        return function(*arguments)
+    except Err as error:
+        reason = getattr(error.value, "value", "the state cannot be written before the first record")
+        raise host.StateError(reason) from None
+
+
+host.current = _Guest()
+
+# What is printed becomes a line of the log when it is printed.
+sys.stdout.reconfigure(line_buffering=True)

@@ -1,0 +1,58 @@
+"""A record, or a call, that could not be handled."""
+
+import traceback
+
+MAX_REASON_BYTES = 4096
+MAX_RETRY_MS = 86_400_000
+
+
+class Failure(Exception):
+    """Why a record or a call could not be handled: the reason is for the operator."""
+
+    def __init__(self, reason: object):
+        super().__init__(str(reason))
+        self.reason = str(reason)
+
+
+class Reject(Failure):
+    """The record is bad and will always be. It goes where the deployment sends such records."""
+
+
+class Retry(Failure):
+    """The record cannot be handled now, but perhaps later: not before `after_ms` milliseconds have
+    passed, a day at most."""
+
+    def __init__(self, after_ms: int, reason: object):
+        super().__init__(reason)
+        self.after_ms = min(max(int(after_ms), 0), MAX_RETRY_MS)
+
+
+class Abort(Failure):
+    """The worker cannot go on, whatever the record. Nothing of the call counts; a new worker handles
+    the same records later."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What an exception says: its kind and where in the plugin it was raised, if it is not one of
+    ours."""
+    if isinstance(error, Failure):
+        return error.reason
+    text = traceback.format_exception_only(error)[-1].strip()
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith("<")]
+    if not own:
+        return text
+    place = own[-1]
+    # The innermost line of the plugin itself says more than one of a library below it.
+    for frame in own:
+        if frame.filename.endswith("plugin.py"):
+            place = frame
+    return f"{text} ({place.filename.rsplit('/', 1)[-1]}:{place.lineno})"
+
+
+def encoded_reason(reason: str) -> bytes:
+    """As many of its characters as a reason may have, in UTF-8."""
+    whole = reason.encode("utf-8", "replace")
+    if len(whole) <= MAX_REASON_BYTES:
+        return whole
+    return whole[:MAX_REASON_BYTES].decode("utf-8", "ignore").encode()

@@ -1,0 +1,153 @@
+"""The SDK, by a plugin that does what its records say."""
+
+import unittest
+
+from millstream_plugin import Abort, Reject, Retry, log, metrics, state, testing
+from millstream_plugin.records import records
+from millstream_plugin.testing import Emitted, NewRecord, Rejected, Retried
+
+SAME = NewRecord(b"same", b"key", (("trace", b"7"), ("none", None)), 1_700_000_000_000)
+
+
+class Plugin:
+    def __init__(self, context):
+        self.out = context.output("out")
+        self.other = context.output("other")
+
+    def handle(self, record, out):
+        getattr(self, record.text().split(" ")[0])(record, out)
+
+    def drop(self, record, out):
+        pass
+
+    def same(self, record, out):
+        out.emit(self.out, record)
+
+    def changed(self, record, out):
+        out.emit(self.other, record, value="grün", key=None, headers=[("a", "b")], timestamp_ms=-1)
+
+    def fresh(self, record, out):
+        out.emit(self.out, value=b"new")
+        out.emit(self.other, key="k")
+
+    def reject(self, record, out):
+        out.emit(self.out, record)
+        raise Reject("as told")
+
+    def retry(self, record, out):
+        raise Retry(1500, "later")
+
+    def abort(self, record, out):
+        raise Abort("as told")
+
+    def fail(self, record, out):
+        return {}["no such key"]
+
+    def long(self, record, out):
+        raise Reject("é" * 4000)
+
+    def large(self, record, out):
+        out.emit(self.out, value=bytes((4 << 20) + 1))
+
+    def count(self, record, out):
+        seen = int(state.get("seen") or b"0") + 1
+        state.put("seen", str(seen))
+        metrics.counter_add("seen")
+        log.info(f"seen {seen}")
+
+    def scan(self, record, out):
+        for number in range(1500):
+            state.put(f"k{number:04}", b"")
+        assert len(list(state.scan("k"))) == 1500
+        assert [key for key, _ in state.scan("k0042")] == [b"k0042"]
+
+    def oversized(self, record, out):
+        state.put(bytes(1025), b"")
+
+
+def worker():
+    return testing.Worker(Plugin, outputs=["out", "other"])
+
+
+class Outcomes(unittest.TestCase):
+    def check(self, given, *expect):
+        self.assertEqual(worker().call(given), list(expect))
+
+    def test_a_record_passes_as_it_is(self):
+        same = Emitted("out", SAME.value, SAME.key, SAME.headers, SAME.timestamp_ms)
+        self.check(SAME, same)
+
+    def test_what_is_named_is_changed(self):
+        given = SAME._replace(value=b"changed")
+        self.check(given, Emitted("other", "grün".encode(), None, (("a", b"b"),), -1))
+
+    def test_what_is_not_named_is_not_there(self):
+        given = NewRecord(b"fresh", timestamp_ms=7)
+        expect = Emitted("out", b"new", timestamp_ms=7), Emitted("other", key=b"k", timestamp_ms=7)
+        self.check(given, *expect)
+
+    def test_a_failure_withdraws_what_was_emitted(self):
+        self.check(b"reject", Rejected("as told"))
+        self.check(b"retry", Retried(1500, "later"))
+        self.check(b"large", Rejected("an output has 4194305 bytes, more than 4194304"))
+
+    def test_an_exception_says_what_it_is_and_where(self):
+        [rejected] = worker().call(b"fail")
+        self.assertRegex(rejected.reason, r"^KeyError: 'no such key' \(test_plugin.py:\d+\)$")
+
+    def test_a_reason_is_cut_between_characters(self):
+        self.check(b"long", Rejected("é" * 2048))
+
+    def test_entries_know_their_records(self):
+        outcomes = worker().call(b"drop", b"fresh", b"reject", b"drop", b"same")
+        self.assertEqual([outcome.input for outcome in outcomes], [1, 1, 2, 4])
+
+    def test_an_abort_fails_the_call_and_leaves_no_trace(self):
+        plugin = worker()
+        plugin.call(b"count")
+        with self.assertRaisesRegex(Abort, "as told"):
+            plugin.call(b"count", b"abort")
+        self.assertEqual(plugin.state, {b"seen": b"1"})
+
+    def test_an_output_that_is_not_declared_is_named(self):
+        with self.assertRaisesRegex(Abort, r"declares no output `other` \(it declares `out`\)"):
+            testing.Worker(Plugin, outputs=["out"])
+
+
+class Host(unittest.TestCase):
+    def test_state_metrics_and_log_are_kept(self):
+        plugin = worker()
+        plugin.call(b"count", b"count")
+        self.assertEqual(plugin.state, {b"seen": b"2"})
+        self.assertEqual(plugin.metrics, {"seen": 2})
+        self.assertEqual(plugin.lines, [("info", "seen 1"), ("info", "seen 2")])
+
+    def test_a_scan_goes_through_all_pages(self):
+        self.assertEqual(worker().call(b"scan"), [])
+
+    def test_a_key_that_is_too_large_rejects_the_record(self):
+        [rejected] = worker().call(b"oversized")
+        self.assertIn("StateError: a key of 1025 bytes, more than 1024", rejected.reason)
+
+
+class Batches(unittest.TestCase):
+    def test_records_of_batches_are_read_in_their_order(self):
+        long = NewRecord(b"v" * 300, b"k" * 70, (("h" * 100, b"x" * 200),), 1 << 40)
+        absent = NewRecord()
+        batches = testing.batch([long, absent], 1 << 40) + testing.batch([], 5) + testing.batch([SAME], 9)
+        read = list(records(batches))
+        self.assertEqual([record.offset for record in read], [1 << 40, (1 << 40) + 1, 9])
+        for record, expect in zip(read, [long, absent, SAME]):
+            found = NewRecord(record.value, record.key, tuple(record.headers), record.timestamp_ms)
+            self.assertEqual(found, expect)
+        self.assertEqual(read[2].header("trace"), b"7")
+        self.assertIsNone(read[2].header("none"))
+
+    def test_a_batch_with_append_time_has_that_of_the_broker(self):
+        batch = bytearray(testing.batch([NewRecord(b"a", timestamp_ms=5), NewRecord(b"b", timestamp_ms=9)]))
+        batch[22] |= 0x08
+        self.assertEqual([record.timestamp_ms for record in records(bytes(batch))], [9, 9])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,109 @@
+//! Python, by componentize-py in a virtual environment.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+
+use super::kit;
+use super::language::Folder;
+use super::tool;
+use super::workshop::Workshop;
+use crate::errors::{Exit, Problem};
+
+/// What a plugin's own packages are listed in.
+const REQUIREMENTS: &str = "requirements.txt";
+
+/// The module that exports what the world asks for, and imports the plugin.
+const ENTRY: &str = "millstream_plugin.component";
+
+const NO_PYTHON: &str =
+    "`apt-get install python3 python3-venv` (Debian), or see https://www.python.org/downloads";
+
+pub(super) async fn build(folder: &Folder, workshop: &Workshop) -> anyhow::Result<()> {
+    let environment = workshop
+        .toolchain(kit::PYTHON_REQUIREMENTS, make_environment)
+        .await?;
+    let wit = workshop.laid_out("wit", kit::WIT)?;
+    let sdk = workshop.laid_out("sdk", kit::PYTHON_SDK)?;
+    let packages = packages(folder, workshop, &environment).await?;
+
+    let mut componentize = Command::new(environment.join("bin/componentize-py"));
+    // Nothing but what is named here.
+    componentize
+        .env_remove("VIRTUAL_ENV")
+        .env_remove("PYTHONPATH")
+        .current_dir(workshop.part(""));
+    componentize
+        .args(["--quiet", "--world", kit::WORLD, "--wit-path"])
+        .arg(wit);
+    componentize.args(["componentize", ENTRY, "--output"]);
+    componentize.arg(workshop.component());
+    for path in [Some(&folder.path), Some(&sdk), packages.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        componentize.arg("--python-path").arg(path);
+    }
+    tool::build(&mut componentize, &folder.name, NO_PYTHON).await
+}
+
+/// A virtual environment with what turns Python into a component.
+async fn make_environment(environment: &Path) -> anyhow::Result<()> {
+    tracing::info!("installing componentize-py below {}", environment.display());
+    let mut venv = Command::new("python3");
+    venv.args(["-m", "venv"]).arg(environment);
+    let status = tool::run(&mut venv, NO_PYTHON).await?;
+    if !status.success() {
+        let problem = "python3 cannot make a virtual environment";
+        return Err(Problem::new(Exit::ToolMissing, problem)
+            .advise("`apt-get install python3-venv` (Debian)")
+            .into());
+    }
+    let requirements = environment.join(REQUIREMENTS);
+    fs::write(&requirements, kit::PYTHON_REQUIREMENTS)
+        .with_context(|| format!("cannot write {}", requirements.display()))?;
+    let mut install = pip(environment);
+    install.arg("--requirement").arg(&requirements);
+    tool::fetch(&mut install, "componentize-py", NO_PYTHON).await
+}
+
+/// The packages that the plugin itself needs, if any: those of pure Python alone can become part of a
+/// component.
+async fn packages(
+    folder: &Folder,
+    workshop: &Workshop,
+    environment: &Path,
+) -> anyhow::Result<Option<PathBuf>> {
+    let requirements = folder.path.join(REQUIREMENTS);
+    if !requirements.is_file() {
+        return Ok(None);
+    }
+    let wanted = fs::read_to_string(&requirements)
+        .with_context(|| format!("cannot read {}", requirements.display()))?;
+    let packages = workshop.part("packages");
+    let installed = packages.join(".installed");
+    if fs::read_to_string(&installed).is_ok_and(|there| there == wanted) {
+        return Ok(Some(packages));
+    }
+    let packages = workshop.laid_out("packages", &[])?;
+    let mut install = pip(environment);
+    install.args(["--only-binary", ":all:", "--platform", "any"]);
+    install.args(["--implementation", "py", "--target"]);
+    install
+        .arg(&packages)
+        .arg("--requirement")
+        .arg(&requirements);
+    tool::fetch(&mut install, "the plugin's packages", NO_PYTHON).await?;
+    fs::write(&installed, wanted)
+        .with_context(|| format!("cannot write {}", installed.display()))?;
+    Ok(Some(packages))
+}
+
+fn pip(environment: &Path) -> Command {
+    let mut pip = Command::new(environment.join("bin/pip"));
+    pip.env_remove("PYTHONPATH");
+    pip.args(["install", "--quiet", "--disable-pip-version-check"]);
+    pip
+}
