@@ -72,12 +72,13 @@ pub use millstream_protocol::api::lifecycle::{Activity, RevisionChange, Revision
 pub use millstream_protocol::api::metrics::{CallLatency, GuestMetric, MetricValue, WorkerMetrics};
 pub use millstream_protocol::api::offsets::{ListedOffset, Position};
 pub use millstream_protocol::api::plugin::{
-    DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailureAction, FailurePolicy,
+    DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailureAction, FailurePolicy, Grants,
     HoldBack, LogLevel, OutputSpec, PluginLogLine, WorkerDescription, WorkerLimits, WorkerState,
 };
 pub use millstream_protocol::api::replay::{
     ComparedOutput, Replay, ReplayedRange, ReplayedTopic, default_shadow,
 };
+pub use millstream_protocol::api::secret::{SecretDescription, SecretValue};
 pub use millstream_protocol::api::state::StateOrigin;
 pub use millstream_protocol::api::topic::{
     Cleanup, Durability, PartitionDescription, TopicConfig, TopicDescription, TopicSelection,

@@ -26,3 +26,12 @@ pub mod timed {
         default_bindings_module: "::millstream_plugin::__private::bindings::timed",
     });
 }
+
+/// What is imported besides by a plugin that reads secrets.
+pub mod secret_reader {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "secret-reader",
+        generate_all,
+    });
+}

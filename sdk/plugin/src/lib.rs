@@ -59,6 +59,7 @@
 //! - [`json`]: fields of a JSON object, fast
 //! - [`log`]: lines for the plugin's log
 //! - [`metrics`]: counters and gauges for the operator
+//! - [`secrets`]: what the operator has given to this deployment alone
 //! - [`state`]: keys and values that outlive the instance
 //! - [`timers`]: be called later
 //! - [`testing`]: run a handler in a test
@@ -76,6 +77,7 @@ pub mod metrics;
 mod outputs;
 mod process;
 mod record;
+pub mod secrets;
 pub mod state;
 pub mod testing;
 pub mod timers;

@@ -169,6 +169,12 @@ pub fn clear_metrics() {
     measured::memory::clear();
 }
 
+/// Sets a secret of this thread: see [`secrets`](crate::secrets).
+#[cfg(not(target_arch = "wasm32"))]
+pub fn set_secret(name: &str, value: &str) {
+    crate::secrets::memory::set(name, value);
+}
+
 /// Encodes `records` as one batch that begins at offset 0. Its checksum is left out: the host checks
 /// it, a guest does not.
 pub fn batch(records: &[NewRecord<'_>]) -> Vec<u8> {

@@ -76,6 +76,8 @@ pub enum ErrorCode {
     GroupOwnedByDeployment,
     /// A deployed plugin reads or writes this topic.
     TopicInUse,
+    /// No secret has this name.
+    UnknownSecret,
 }
 
 /// What a client does about an [`ErrorCode`].
@@ -121,6 +123,7 @@ impl ErrorCode {
             | Self::DeploymentExists
             | Self::GroupOwnedByDeployment
             | Self::TopicInUse
+            | Self::UnknownSecret
             | Self::ComponentRefused
             | Self::CompilationFailed
             | Self::Internal => Advice::GiveUp,

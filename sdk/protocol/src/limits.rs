@@ -88,6 +88,12 @@ pub const MAX_COMMIT_METADATA_BYTES: usize = 4 * KIB;
 /// Bytes of one deployment's configuration (keys and values together).
 pub const MAX_DEPLOYMENT_CONFIG_BYTES: usize = 64 * KIB;
 
+/// Secrets that a broker keeps.
+pub const MAX_SECRETS: usize = 1_000;
+
+/// Bytes of one secret.
+pub const MAX_SECRET_BYTES: usize = 16 * KIB;
+
 const _: () = assert!(MAX_RECORD_BYTES < MAX_BATCH_BYTES);
 const _: () = assert!(MAX_HEADER_NAME_BYTES < MAX_RECORD_BYTES);
 const _: () = assert!(MAX_RECORDS_PER_BATCH <= i32::MAX as usize);

@@ -15,6 +15,7 @@ use crate::errors;
 use crate::groups::Groups;
 use crate::partition::Partition;
 use crate::registry::Registry;
+use crate::secrets::Secrets;
 use crate::workers::Deployments;
 
 /// The parts of a running broker.
@@ -26,6 +27,7 @@ pub(crate) struct Context {
     pub(crate) controller: Arc<Controller>,
     pub(crate) groups: Arc<Groups>,
     pub(crate) deployments: Arc<Deployments>,
+    pub(crate) secrets: Arc<Secrets>,
     /// Components that may be received at once.
     pub(crate) uploads: Semaphore,
     /// Readers of workers' state that are served at once.

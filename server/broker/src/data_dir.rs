@@ -5,6 +5,7 @@
 //! lock                               held while a broker runs; contains its process id
 //! topics/<topic id>/<partition>/     one partition's log
 //! state/<topic id>/<partition>.redb  a worker's state, by its journal: made again when it is gone
+//! secrets.toml                       what deployments are granted by name, for nobody else's eyes
 //! compiled/                          components as machine code, which can be made again
 //! ```
 
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The version of the layout this broker writes and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 const IDENTITY_FILE: &str = "broker.toml";
 const LOCK_FILE: &str = "lock";
@@ -135,6 +136,11 @@ impl DataDir {
     /// Where the state of workers lives. What is there can be made again from their journals.
     pub fn state(&self) -> PathBuf {
         self.root.join("state")
+    }
+
+    /// Where secrets are kept.
+    pub fn secrets(&self) -> PathBuf {
+        self.root.join("secrets.toml")
     }
 
     /// Where they are kept as machine code. Made by who keeps it there, for nobody else.

@@ -49,6 +49,13 @@ pub(crate) fn unknown_deployment(name: &str) -> WireError {
     )
 }
 
+pub(crate) fn unknown_secret(name: &str) -> WireError {
+    WireError::new(
+        ErrorCode::UnknownSecret,
+        format!("no secret is named {name}"),
+    )
+}
+
 pub(crate) fn unknown_partition(
     topic: &str,
     partition: PartitionIndex,

@@ -15,6 +15,7 @@
 //! - `descriptors`: the files that may be open, which bound the partitions
 //! - `groups`: the shell around the group coordinator
 //! - `workers`: deployments and the workers they run
+//! - `secrets`: what they are granted by name
 //! - `errors`: every error's code on the wire
 //!
 //! # The way of a batch
@@ -39,6 +40,7 @@ mod internal;
 mod listener;
 mod partition;
 mod registry;
+mod secrets;
 mod session;
 mod storage;
 mod topics;
@@ -61,6 +63,7 @@ use groups::Groups;
 use listener::Phase;
 pub use millstream_runtime::{CompileLimits, Compiler, CompilerProcess};
 use registry::Registry;
+use secrets::Secrets;
 use storage::LogStore;
 use topics::Topics;
 use workers::Deployments;
@@ -130,12 +133,18 @@ impl Broker {
         let controller =
             Controller::load(topics, data_dir.identity(), address.to_string(), limits).await?;
         let groups = Groups::load(Arc::clone(&controller), Arc::clone(&partitions)).await?;
+        let secrets = Secrets::load(data_dir.secrets()).map_err(|error| StartError::Load {
+            what: format!("the secrets in {}", data_dir.secrets().display()),
+            reason: error.to_string(),
+        })?;
+        let secrets = Arc::new(secrets);
         let deployments = Deployments::load(
             &config,
             &data_dir,
             Arc::clone(&controller),
             Arc::clone(&groups),
             Arc::clone(&partitions),
+            Arc::clone(&secrets),
         )?;
 
         let (phase, phases) = watch::channel(Phase::Serving);
@@ -147,6 +156,7 @@ impl Broker {
             controller,
             groups,
             deployments,
+            secrets,
             uploads: Semaphore::new(config::MAX_UPLOADS),
             state_readers: Semaphore::new(config::MAX_STATE_READERS),
             staged_bytes: Arc::new(Semaphore::new(config::MAX_STAGED_PRODUCE_BYTES)),

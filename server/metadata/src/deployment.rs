@@ -20,8 +20,8 @@ use crate::error::{
 };
 use crate::image::Image;
 use crate::limits::{
-    Limits, MAX_ATTEMPTS, MAX_BACK_OFF_MS, MAX_CONFIG_ENTRIES, MAX_IMPORTS, MAX_INPUTS,
-    MAX_OUTPUTS, MAX_PRINCIPAL_BYTES, MIN_WORKER_MEMORY_BYTES, WorkerBudget,
+    Limits, MAX_ATTEMPTS, MAX_BACK_OFF_MS, MAX_CONFIG_ENTRIES, MAX_GRANTED_SECRETS, MAX_IMPORTS,
+    MAX_INPUTS, MAX_OUTPUTS, MAX_PRINCIPAL_BYTES, MIN_WORKER_MEMORY_BYTES, WorkerBudget,
 };
 use crate::loops::find_loop;
 use crate::names::{check_name, check_name_for, check_not_reserved};
@@ -100,6 +100,7 @@ impl Image {
         check_config(spec)?;
         check_failure_policy(&spec.on_failure)?;
         check_worker_limits(&spec.limits, &limits.worker)?;
+        check_grants(spec)?;
         match find_loop(self, spec) {
             Some(path) => Err(SpecError::Loop { path }),
             None => Ok(()),
@@ -291,6 +292,27 @@ fn check_config(spec: &DeploymentSpec) -> Result<(), SpecError> {
         .into());
     }
     check_unique("configuration key", spec.config.iter().map(|(key, _)| key))
+}
+
+fn check_grants(spec: &DeploymentSpec) -> Result<(), SpecError> {
+    let grants = &spec.grants;
+    if spec.delivery == DeliveryGuarantee::Deterministic
+        && let Some(grant) = grants.words().into_iter().next()
+    {
+        return Err(SpecError::NotDeterministic { grant });
+    }
+    if grants.secrets.len() > MAX_GRANTED_SECRETS {
+        return Err(OverLimit {
+            what: "granted secrets",
+            limit: MAX_GRANTED_SECRETS,
+        }
+        .into());
+    }
+    check_unique("secret", grants.secrets.iter())?;
+    for name in &grants.secrets {
+        check_name("secret", name)?;
+    }
+    Ok(())
 }
 
 /// A dead-letter topic need not be there: it is made with the deployment.

@@ -214,6 +214,12 @@ pub enum SpecError {
         /// The input.
         topic: String,
     },
+    /// What it is granted may be another when it is computed again after a crash.
+    #[error("a deterministic deployment cannot be granted {grant}: its outputs could differ")]
+    NotDeterministic {
+        /// The grant, in the words of the command line.
+        grant: String,
+    },
     /// Its records would come back to it.
     #[error("records would go round in a loop: {}", path.join(" -> "))]
     Loop {

@@ -96,6 +96,7 @@ impl SpecError {
             | Self::OverLimit(_)
             | Self::OutOfRange(_)
             | Self::CompactedInput { .. }
+            | Self::NotDeterministic { .. }
             | Self::Loop { .. } => ErrorCode::InvalidRequest,
         }
     }

@@ -45,6 +45,7 @@ impl Deployment {
             limits,
             delivery,
             on_failure,
+            grants,
         } = &before.spec;
         let now = &self.spec;
         [
@@ -56,6 +57,7 @@ impl Deployment {
             ("limits", now.limits == *limits),
             ("delivery", now.delivery == *delivery),
             ("on-failure", now.on_failure == *on_failure),
+            ("grants", now.grants == *grants),
         ]
         .into_iter()
         .filter_map(|(setting, same)| (!same).then_some(setting))

@@ -55,6 +55,9 @@ pub const MAX_CONFIG_ENTRIES: usize = 1_000;
 /// The name of a principal in a deployment's history, bytes.
 pub const MAX_PRINCIPAL_BYTES: usize = 255;
 
+/// Secrets that one deployment is granted.
+pub const MAX_GRANTED_SECRETS: usize = 64;
+
 /// Interfaces that one component imports.
 pub const MAX_IMPORTS: usize = 256;
 
@@ -67,7 +70,7 @@ const _: () = assert!(MAX_APPOINTMENTS * 40 < MAX_RECORD_BYTES);
 const _: () = assert!(
     MAX_DEPLOYMENT_CONFIG_BYTES
         + MAX_CONFIG_ENTRIES * 6
-        + (MAX_INPUTS + 2 * MAX_OUTPUTS + MAX_IMPORTS + 1) * MAX_STRING
+        + (MAX_INPUTS + 2 * MAX_OUTPUTS + MAX_GRANTED_SECRETS + MAX_IMPORTS + 1) * MAX_STRING
         + MAX_PRINCIPAL_BYTES
         + (MAX_INPUTS + 3 * MAX_OUTPUTS + 1) * MAX_STRING
         + MAX_REPLAYED_PARTITIONS * 30

@@ -25,3 +25,29 @@ pub(crate) mod typed {
         },
     });
 }
+
+/// What is imported besides by a component that reads secrets.
+pub(crate) mod secret_reader {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "secret-reader",
+        imports: { default: trappable },
+        require_store_data_send: true,
+    });
+}
+
+/// The world of `wasi:messaging`.
+pub(crate) mod messaging {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "messaging-plugin",
+        imports: { default: trappable },
+        require_store_data_send: true,
+        with: {
+            "wasi:config/store": crate::bindings::wasi::config::store,
+            "wasi:logging/logging": crate::bindings::wasi::logging::logging,
+            "wasi:messaging/types.client": crate::messages::Client,
+            "wasi:messaging/types.message": crate::messages::Message,
+        },
+    });
+}

@@ -16,10 +16,14 @@ const MAX_TOLD_BYTES: usize = 4 * 1024;
 /// The interfaces that the host serves, and their versions.
 const SERVED: &[(&str, &str)] = &[
     ("millstream:plugin/metrics", "0.1.0"),
+    // To those who are granted one.
+    ("millstream:plugin/secrets", "0.1.0"),
     ("millstream:plugin/state", "0.1.0"),
     ("millstream:plugin/timers", "0.1.0"),
     ("wasi:logging/logging", "0.1.0-draft"),
     ("wasi:config/store", "0.2.0-rc.1"),
+    ("wasi:messaging/types", "0.2.0-draft"),
+    ("wasi:messaging/producer", "0.2.0-draft"),
     ("wasi:cli/environment", WASI),
     ("wasi:cli/exit", WASI),
     ("wasi:cli/stdin", WASI),
@@ -112,13 +116,26 @@ const HANDLE_RECORD_TIMERS: Called = Called {
                 reject(string), retry(record { after-ms: u32, reason: string }) }>, string>",
 };
 
-/// Which of the two handlers a component has: of records, or of timers.
+/// What is imported by a component that sends messages.
+const PRODUCER: &str = "wasi:messaging/producer";
+
+const HANDLE_MESSAGE: Called = Called {
+    interface: "wasi:messaging/incoming-handler",
+    version: "0.2.0-draft",
+    function: "handle",
+    signature: "func(own<_>) -> result<_, variant { timeout, connection(string), \
+                permission-denied(string), other(string) }>",
+};
+
+/// Which of the handlers a component has: of records, or of timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HandlerKind {
     /// Outcomes are flat bytes: `batch-handler`, `timer-handler`.
     Batch,
     /// They are typed: `record-handler`, `record-timer-handler`.
     Record,
+    /// `wasi:messaging/incoming-handler`: a message at a time, and no `init`.
+    Message,
 }
 
 /// What a component is found to be by its names.
@@ -219,11 +236,22 @@ pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<Fit,
     }
     imports.sort_unstable();
 
-    check_export(engine, &ty, &INIT)?;
-    let Some(handler) = handler_kind(engine, &ty, [&HANDLE_BATCHES, &HANDLE_RECORDS])? else {
-        return Err(RefusedError::MissingExport {
-            export: either(&HANDLE_BATCHES, &HANDLE_RECORDS),
-        });
+    let sends = imports.iter().find(|it| split_version(it).0 == PRODUCER);
+    let handler = match find_export(engine, &ty, &HANDLE_MESSAGE) {
+        Some(_) => message_handler(engine, &ty)?,
+        None => {
+            if let Some(import) = sends {
+                return Err(RefusedError::Import {
+                    import: import.clone(),
+                    problem: format!("but lacks the export `{}`", HANDLE_MESSAGE.export()),
+                });
+            }
+            check_export(engine, &ty, &INIT)?;
+            let handler = handler_kind(engine, &ty, [&HANDLE_BATCHES, &HANDLE_RECORDS])?;
+            handler.ok_or_else(|| RefusedError::MissingExport {
+                export: either(&HANDLE_BATCHES, &HANDLE_RECORDS),
+            })?
+        }
     };
     let timers = handler_kind(engine, &ty, [&HANDLE_TIMERS, &HANDLE_RECORD_TIMERS])?;
     let sets_timers = imports.iter().find(|it| split_version(it).0 == TIMERS);
@@ -238,6 +266,28 @@ pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<Fit,
         handler,
         timers,
     })
+}
+
+/// The handler of a component that exports one of messages: it has no other, because nothing but a
+/// message can be answered with messages.
+fn message_handler(engine: &Engine, ty: &types::Component) -> Result<HandlerKind, RefusedError> {
+    check_export(engine, ty, &HANDLE_MESSAGE)?;
+    let others = [
+        &HANDLE_BATCHES,
+        &HANDLE_RECORDS,
+        &HANDLE_TIMERS,
+        &HANDLE_RECORD_TIMERS,
+    ];
+    match others
+        .iter()
+        .find(|it| find_export(engine, ty, it).is_some())
+    {
+        None => Ok(HandlerKind::Message),
+        Some(other) => Err(RefusedError::Export {
+            export: HANDLE_MESSAGE.export(),
+            problem: format!("but also `{}`: a component has one handler", other.export()),
+        }),
+    }
 }
 
 /// The one of two handlers that a component has, flat or typed, if any. It is checked.
@@ -376,6 +426,7 @@ fn wit(ty: &Type) -> String {
             let cases: Vec<_> = cases.names().collect();
             format!("enum {{ {} }}", cases.join(", "))
         }
+        Type::Own(_) => "own<_>".into(),
         _ => "(another type)".into(),
     }
 }
@@ -427,7 +478,7 @@ fn import_problem(import: &str, item: &ComponentItem) -> Option<String> {
 }
 
 /// `wasi:io/poll@0.2.6` as `wasi:io/poll` and `0.2.6`.
-fn split_version(name: &str) -> (&str, &str) {
+pub(crate) fn split_version(name: &str) -> (&str, &str) {
     name.split_once('@').unwrap_or((name, ""))
 }
 

@@ -5,6 +5,7 @@ use wasmtime::component::InstancePre;
 
 use crate::bindings::exports::millstream::plugin::timer_handler::Fired;
 use crate::bindings::exports::millstream::plugin::{batch_handler, lifecycle, timer_handler};
+use crate::bindings::messaging::exports::wasi::messaging::incoming_handler;
 use crate::bindings::typed::exports::millstream::plugin::record_timer_handler::Fired as TypedFired;
 use crate::bindings::typed::exports::millstream::plugin::{record_handler, record_timer_handler};
 use crate::fit::HandlerKind;
@@ -14,7 +15,8 @@ use crate::timers::FiredTimer;
 /// A guest of which instances can be made.
 pub(crate) struct GuestPre {
     instance: InstancePre<HostState>,
-    lifecycle: lifecycle::GuestIndices,
+    /// What knows Millstream has one.
+    lifecycle: Option<lifecycle::GuestIndices>,
     handler: HandlerIndices,
     timers: Option<TimerIndices>,
 }
@@ -22,6 +24,7 @@ pub(crate) struct GuestPre {
 enum HandlerIndices {
     Batch(batch_handler::GuestIndices),
     Record(record_handler::GuestIndices),
+    Message(incoming_handler::GuestIndices),
 }
 
 enum TimerIndices {
@@ -35,13 +38,21 @@ impl GuestPre {
         handler: HandlerKind,
         timers: Option<HandlerKind>,
     ) -> wasmtime::Result<Self> {
-        let lifecycle = lifecycle::GuestIndices::new(&instance)?;
+        let lifecycle = match handler {
+            HandlerKind::Batch | HandlerKind::Record => {
+                Some(lifecycle::GuestIndices::new(&instance)?)
+            }
+            HandlerKind::Message => None,
+        };
         let handler = match handler {
             HandlerKind::Batch => {
                 HandlerIndices::Batch(batch_handler::GuestIndices::new(&instance)?)
             }
             HandlerKind::Record => {
                 HandlerIndices::Record(record_handler::GuestIndices::new(&instance)?)
+            }
+            HandlerKind::Message => {
+                HandlerIndices::Message(incoming_handler::GuestIndices::new(&instance)?)
             }
         };
         let timers = match timers {
@@ -51,7 +62,8 @@ impl GuestPre {
             Some(HandlerKind::Record) => Some(TimerIndices::Record(
                 record_timer_handler::GuestIndices::new(&instance)?,
             )),
-            None => None,
+            // There are no timers of messages.
+            Some(HandlerKind::Message) | None => None,
         };
         Ok(Self {
             instance,
@@ -67,7 +79,10 @@ impl GuestPre {
 
     pub(crate) fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<Guest> {
         let instance = self.instance.instantiate(&mut *store)?;
-        let lifecycle = self.lifecycle.load(&mut *store, &instance)?;
+        let lifecycle = match &self.lifecycle {
+            Some(indices) => Some(indices.load(&mut *store, &instance)?),
+            None => None,
+        };
         let timers = match &self.timers {
             Some(TimerIndices::Batch(indices)) => {
                 Some(TimerHandler::Batch(indices.load(&mut *store, &instance)?))
@@ -80,6 +95,7 @@ impl GuestPre {
         let handler = match &self.handler {
             HandlerIndices::Batch(indices) => Handler::Batch(indices.load(store, &instance)?),
             HandlerIndices::Record(indices) => Handler::Record(indices.load(store, &instance)?),
+            HandlerIndices::Message(indices) => Handler::Message(indices.load(store, &instance)?),
         };
         Ok(Guest {
             lifecycle,
@@ -91,7 +107,7 @@ impl GuestPre {
 
 /// What is called of an instance.
 pub(crate) struct Guest {
-    pub(crate) lifecycle: lifecycle::Guest,
+    pub(crate) lifecycle: Option<lifecycle::Guest>,
     pub(crate) handler: Handler,
     pub(crate) timers: Option<TimerHandler>,
 }
@@ -100,6 +116,7 @@ pub(crate) struct Guest {
 pub(crate) enum Handler {
     Batch(batch_handler::Guest),
     Record(record_handler::Guest),
+    Message(incoming_handler::Guest),
 }
 
 /// Its handler of timers.

@@ -11,13 +11,19 @@ use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::bindings::exports::millstream::plugin::lifecycle::Context;
+use crate::bindings::messaging::exports::wasi::messaging::incoming_handler;
+use crate::bindings::messaging::wasi::messaging::types::Error;
+use crate::bindings::typed::exports::millstream::plugin::record_handler::{
+    InputRecord, Outcome, Retry,
+};
 use crate::deadline::{Deadline, epochs};
 use crate::engine::Shared;
+use crate::grants::WorkerGrants;
 use crate::guest::{Guest, GuestPre, Handler, TimerHandler, fired, typed_fired};
 use crate::host::{Access, HostState};
-use crate::logs::{LogSink, MAX_LOG_MESSAGE_BYTES, escape};
+use crate::logs::{LogSink, Logs, MAX_LOG_MESSAGE_BYTES};
 use crate::metrics::GuestMetrics;
-use crate::outcomes::{BadOutput, Expected, Outcomes};
+use crate::outcomes::{BadOutput, Expected, MAX_REASON_BYTES, Outcomes};
 use crate::records::{self, Sections};
 use crate::state::{StateChanges, StateReadError, StateReader};
 use crate::timers::{FiredTimer, TimerChanges};
@@ -39,6 +45,8 @@ pub struct WorkerSetup {
     pub limits: WorkerLimits,
     /// Where its log lines go.
     pub logs: Arc<dyn LogSink>,
+    /// What it may use beyond what every worker may.
+    pub grants: WorkerGrants,
     /// Its stored state, from `init` on; [`EmptyState`](crate::EmptyState) where there is none.
     pub state: Arc<dyn StateReader>,
     /// Where it measures, across its instances.
@@ -165,11 +173,13 @@ impl Instance {
             partition: setup.partition,
             outputs: setup.outputs,
         };
-        let started = guest.lifecycle.call_init(&mut store, &context);
-        returned(&mut store, &setup.limits, started).map_err(|error| match error {
-            CallError::Guest(reason) => StartError::Refused(reason),
-            error => StartError::Failed(error),
-        })?;
+        if let Some(lifecycle) = &guest.lifecycle {
+            let started = lifecycle.call_init(&mut store, &context);
+            returned(&mut store, &setup.limits, started).map_err(|error| match error {
+                CallError::Guest(reason) => StartError::Refused(reason),
+                error => StartError::Failed(error),
+            })?;
+        }
         Ok(Self {
             store,
             guest,
@@ -224,6 +234,15 @@ impl Instance {
                 self.state = State::Spent;
                 let typed = guest.call_handle(&mut self.store, &records);
                 let typed = returned(&mut self.store, &self.limits, typed)?;
+                let times = records.iter().map(|record| record.timestamp_ms);
+                records::check(times, &typed, expected)?
+            }
+            Handler::Message(guest) => {
+                let sections = Sections::read(batches)?;
+                let views = sections.views()?;
+                let records = views.records();
+                self.state = State::Spent;
+                let typed = messages(&mut self.store, &self.limits, guest, &records)?;
                 let times = records.iter().map(|record| record.timestamp_ms);
                 records::check(times, &typed, expected)?
             }
@@ -287,6 +306,7 @@ impl Instance {
     /// A call has ended well.
     fn handled(&mut self, outcomes: Outcomes) -> Handled {
         self.state = State::Ready;
+        let outcomes = outcomes.masked(self.store.data().logs().masks());
         let (state, timers) = self.store.data_mut().take_changes();
         Handled {
             outcomes,
@@ -366,6 +386,45 @@ fn begin_call(
     store.set_epoch_deadline(epochs(Duration::from_millis(limits.deadline_ms.into())));
 }
 
+/// Hands over records as messages, one after the other.
+fn messages(
+    store: &mut Store<HostState>,
+    limits: &WorkerLimits,
+    guest: &incoming_handler::Guest,
+    records: &[InputRecord<'_>],
+) -> Result<Vec<Outcome>, CallError> {
+    let mut outcomes = Vec::with_capacity(records.len());
+    for record in records {
+        let message = store.data_mut().receive(record);
+        let message = message.map_err(|error| failure(store, limits, &error))?;
+        let handled = guest.call_handle(&mut *store, message);
+        let handled = returned(store, limits, handled.map(Ok))?;
+        let sent = store.data_mut().take_sent();
+        outcomes.push(match handled {
+            Ok(()) if sent.is_empty() => Outcome::Drop,
+            Ok(()) => Outcome::Emit(sent),
+            Err(error) => {
+                let reason = store.data().logs().told(&told(error), MAX_REASON_BYTES);
+                let kept = store.data_mut().keep(reason.len());
+                kept.map_err(|error| failure(store, limits, &error))?;
+                let after_ms = 0;
+                Outcome::Retry(Retry { after_ms, reason })
+            }
+        });
+    }
+    Ok(outcomes)
+}
+
+/// An error of `wasi:messaging` in words.
+fn told(error: Error) -> String {
+    match error {
+        Error::Timeout => "it took too long".to_owned(),
+        Error::Connection(reason) => format!("connection: {reason}"),
+        Error::PermissionDenied(reason) => format!("not permitted: {reason}"),
+        Error::Other(reason) => reason,
+    }
+}
+
 /// What the guest returned, if the call as a whole did not fail. Ends the call's log.
 fn returned<T>(
     store: &mut Store<HostState>,
@@ -374,8 +433,9 @@ fn returned<T>(
 ) -> Result<T, CallError> {
     match called {
         Ok(returned) => {
-            store.data().logs().end_call(Instant::now());
-            returned.map_err(|reason| CallError::Guest(escape(&reason, MAX_LOG_MESSAGE_BYTES)))
+            let mut logs = store.data().logs();
+            logs.end_call(Instant::now());
+            returned.map_err(|reason| CallError::Guest(logs.told(&reason, MAX_LOG_MESSAGE_BYTES)))
         }
         Err(error) => Err(failure(store, limits, &error)),
     }
@@ -390,7 +450,6 @@ fn failure(
     let mut logs = store.data().logs();
     logs.end_call(Instant::now());
     let last_words = logs.last_words();
-    drop(logs);
     if let Some(error) = error.downcast_ref::<StateReadError>() {
         return error.clone().into();
     }
@@ -408,26 +467,28 @@ fn failure(
     let what = match (error.downcast_ref::<I32Exit>(), trap) {
         (Some(exit), _) => format!("exited with status {}", exit.0),
         (None, Some(trap)) => trap.to_string(),
-        (None, None) => error.root_cause().to_string(),
+        (None, None) => {
+            let exceeded = store.data().quota.exceeded();
+            exceeded.unwrap_or_else(|| error.root_cause().to_string())
+        }
     };
     let reason = if last_words.is_empty() {
         what
     } else {
         format!("{what}: {last_words}")
     };
-    let reason = escape(&reason, MAX_LOG_MESSAGE_BYTES);
     CallError::Trap {
-        reason,
-        backtrace: backtrace(error),
+        reason: logs.told(&reason, MAX_LOG_MESSAGE_BYTES),
+        backtrace: backtrace(error, &logs),
     }
 }
 
-fn backtrace(error: &wasmtime::Error) -> Vec<String> {
+fn backtrace(error: &wasmtime::Error, logs: &Logs) -> Vec<String> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
         return Vec::new();
     };
     let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
-        Some(name) => escape(name, MAX_LOG_MESSAGE_BYTES),
+        Some(name) => logs.told(name, MAX_LOG_MESSAGE_BYTES),
         None => format!("function {}", frame.func_index()),
     };
     backtrace.frames().iter().map(name).collect()

@@ -18,6 +18,7 @@
 //! - [`Handled`]: what a call came to: [`Outcomes`], checked, without a copy, [`StateChanges`] and
 //!   [`TimerChanges`]
 //! - [`StateReader`]: where a worker's state is read
+//! - [`WorkerGrants`]: what a worker may use beyond what every one may; [`SecretReader`]
 //! - [`LogSink`]: where a worker's log lines go
 //! - [`Metric`]: what a worker measures
 //!
@@ -33,7 +34,8 @@
 //! use std::sync::Arc;
 //! use millstream_protocol::api::plugin::WorkerLimits;
 //! use millstream_runtime::{
-//!     EmptyState, LogLine, LogSink, Outcome, Runtime, RuntimeConfig, WorkerSetup,
+//!     EmptyState, LogLine, LogSink, Outcome, Runtime, RuntimeConfig, WorkerGrants,
+//!     WorkerSetup,
 //! };
 //!
 //! struct Print;
@@ -55,6 +57,7 @@
 //!     config: vec![("min-mag".into(), "4.5".into())],
 //!     limits: WorkerLimits::default(),
 //!     logs: Arc::new(Print),
+//!     grants: WorkerGrants::default(),
 //!     state: Arc::new(EmptyState),
 //!     metrics: Arc::default(),
 //! })?;
@@ -74,12 +77,15 @@ mod compiler;
 mod deadline;
 mod engine;
 mod fit;
+mod grants;
 mod guest;
 mod host;
 mod instance;
 mod limiter;
 mod logs;
+mod mask;
 mod memory_state;
+mod messages;
 mod metrics;
 mod native;
 mod outcomes;
@@ -95,8 +101,11 @@ pub use compiler::{
 pub use deadline::thread_cpu_time;
 pub use engine::{EPOCH_TICK, Runtime, RuntimeConfig, RuntimeError};
 pub use fit::RefusedError;
+pub use grants::{SecretReader, WorkerGrants};
+pub use host::MAX_HOST_CALLS;
 pub use instance::{CallError, Handled, Instance, StartError, WorkerSetup};
 pub use logs::{LogLine, LogSink, MAX_LOG_CONTEXT_BYTES, MAX_LOG_MESSAGE_BYTES};
+pub use mask::MIN_SECRET_BYTES;
 pub use memory_state::{MAX_STATE_BYTES, MemoryState, StateFull};
 pub use metrics::{GuestMetrics, MAX_METRIC_NAME_BYTES, MAX_METRICS, Metric};
 pub use outcomes::{
@@ -105,10 +114,8 @@ pub use outcomes::{
 };
 pub use plugin::{Plugin, digest};
 pub use state::{
-    EmptyState, MAX_STATE_CALLS, MAX_STATE_CHANGE_BYTES, MAX_STATE_KEY_BYTES, MAX_STATE_PAGE_BYTES,
+    EmptyState, MAX_STATE_CHANGE_BYTES, MAX_STATE_KEY_BYTES, MAX_STATE_PAGE_BYTES,
     MAX_STATE_PAGE_ENTRIES, MAX_STATE_VALUE_BYTES, STATE_CHANGE_OVERHEAD_BYTES, StateChanges,
     StateReadError, StateReader, StateVisitor, scan_start,
 };
-pub use timers::{
-    FiredTimer, MAX_TIMER_CALLS, MAX_TIMER_CHANGES, MAX_TIMER_KEY_BYTES, TimerChanges,
-};
+pub use timers::{FiredTimer, MAX_TIMER_CHANGES, MAX_TIMER_KEY_BYTES, TimerChanges};

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use millstream_protocol::api::plugin::LogLevel;
 
+use crate::mask::Masks;
+
 /// One line, after escaping. What is longer is cut.
 pub const MAX_LOG_MESSAGE_BYTES: usize = 4 * 1024;
 
@@ -58,6 +60,7 @@ pub(crate) struct Logs {
     output: Vec<u8>,
     error: Vec<u8>,
     last_words: VecDeque<String>,
+    masks: Masks,
 }
 
 /// The second that is being counted.
@@ -83,7 +86,23 @@ impl Logs {
             output,
             error,
             last_words,
+            masks: Masks::default(),
         }
+    }
+
+    /// Masks this secret in everything that comes from here on.
+    pub(crate) fn mask(&mut self, secret: &str) {
+        self.masks.add(secret);
+    }
+
+    /// What is masked.
+    pub(crate) fn masks(&self) -> &Masks {
+        &self.masks
+    }
+
+    /// A guest's own words as they may be told: masked, escaped and cut.
+    pub(crate) fn told(&self, words: &str, limit: usize) -> String {
+        escape(&self.masks.text(words), limit)
     }
 
     /// Begins a call: what was said on standard error before it explains nothing any more.
@@ -121,8 +140,8 @@ impl Logs {
             return;
         }
         self.window.lines += 1;
-        let context = escape(context, MAX_LOG_CONTEXT_BYTES);
-        let message = escape(message, MAX_LOG_MESSAGE_BYTES);
+        let context = self.told(context, MAX_LOG_CONTEXT_BYTES);
+        let message = self.told(message, MAX_LOG_MESSAGE_BYTES);
         self.sink.write(LogLine {
             level,
             context,
@@ -168,8 +187,8 @@ impl Logs {
                 if self.last_words.len() == LAST_WORDS_LINES {
                     self.last_words.pop_front();
                 }
-                self.last_words
-                    .push_back(escape(line, MAX_LOG_CONTEXT_BYTES * 2));
+                let words = self.told(line, MAX_LOG_CONTEXT_BYTES * 2);
+                self.last_words.push_back(words);
                 self.line(LogLevel::Warn, "stderr", line, now);
             }
         }
@@ -329,6 +348,22 @@ mod tests {
         let message = kept.messages().remove(0);
         assert_eq!(message.len(), MAX_LOG_MESSAGE_BYTES);
         assert!(message.ends_with(CUT));
+    }
+
+    #[test]
+    fn secrets_are_masked_before_a_line_is_cut() {
+        let (kept, mut logs, began) = logs(100);
+        logs.mask("hunter2");
+        logs.line(LogLevel::Info, "hunter2", "it is hunter2", began);
+        logs.text(Standard::Error, b"key hun", began);
+        logs.text(Standard::Error, b"ter2\n", began);
+        let long = "x".repeat(MAX_LOG_MESSAGE_BYTES - 3) + "hunter2";
+        logs.line(LogLevel::Info, "loop", &long, began);
+        let messages = kept.messages();
+        assert_eq!(messages[..2], ["it is ***", "key ***"]);
+        assert!(messages[2].ends_with("***"), "no part of it is left over");
+        assert_eq!(kept.0.lock().unwrap()[0].context, "***");
+        assert_eq!(logs.last_words(), "key ***");
     }
 
     #[test]

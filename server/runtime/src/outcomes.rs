@@ -3,6 +3,7 @@
 //! The format is that of `wit/batch-handler.wit`. A guest is not trusted: every length is compared
 //! with what is there, every count with a named limit, before the broker sees any of it.
 
+use std::ops::Range;
 use std::{fmt, str};
 
 use bytes::Bytes;
@@ -11,6 +12,8 @@ use millstream_protocol::batch::Header;
 use millstream_protocol::limits::{
     MAX_HEADER_NAME_BYTES, MAX_HEADERS_PER_RECORD, MAX_RECORD_BYTES,
 };
+
+use crate::mask::Masks;
 
 /// Everything that one call may return, bytes.
 pub const MAX_OUTPUT_BYTES: usize = 32 * 1024 * 1024;
@@ -221,6 +224,32 @@ impl Outcomes {
         }
         outcomes.bytes = bytes;
         Ok(outcomes)
+    }
+
+    /// The same with secrets masked in every reason. What is emitted is left as it is.
+    pub(crate) fn masked(mut self, masks: &Masks) -> Self {
+        if masks.is_empty() || self.rejected + self.retried == 0 {
+            return self;
+        }
+        let begin = self.bytes.as_ptr() as usize;
+        let mut found: Vec<Range<usize>> = Vec::new();
+        for outcome in &self {
+            let (Outcome::Reject { reason, .. } | Outcome::Retry { reason, .. }) = outcome else {
+                continue;
+            };
+            // A reason lies within what the guest returned.
+            let at = reason.as_ptr() as usize - begin;
+            let within = masks.find(reason).into_iter();
+            found.extend(within.map(|range| at + range.start..at + range.end));
+        }
+        if !found.is_empty() {
+            let mut bytes = self.bytes.to_vec();
+            for range in found {
+                bytes[range].fill(b'*');
+            }
+            self.bytes = bytes.into();
+        }
+        self
     }
 
     fn count(&mut self, outcome: &Outcome<'_>) -> Kind {

@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use millstream_protocol::api::plugin::Grants;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
 use crate::engine::Shared;
 use crate::fit::{self, Fit, RefusedError};
+use crate::grants;
 use crate::guest::GuestPre;
 use crate::instance::{Instance, StartError, WorkerSetup};
 
@@ -81,6 +83,15 @@ impl Plugin {
     /// Whether it can be called by timers.
     pub fn handles_timers(&self) -> bool {
         self.inner.pre.handles_timers()
+    }
+
+    /// Refuses the plugin where it imports what is granted to some, and not in `grants`.
+    ///
+    /// # Errors
+    ///
+    /// [`RefusedError::Import`].
+    pub fn check_grants(&self, grants: &Grants) -> Result<(), RefusedError> {
+        grants::check(&self.inner.imports, grants)
     }
 
     /// Starts a worker: makes an instance and has it initialise itself.

@@ -22,9 +22,6 @@ pub const MAX_STATE_CHANGE_BYTES: usize = 8 * 1024 * 1024;
 /// What a changed key counts for beside itself and its value, bytes: small ones cost memory too.
 pub const STATE_CHANGE_OVERHEAD_BYTES: usize = 64;
 
-/// How often a guest may call `state` in one call of its own.
-pub const MAX_STATE_CALLS: u32 = 1_000_000;
-
 /// Entries of one page of a scan.
 pub const MAX_STATE_PAGE_ENTRIES: usize = 1_000;
 

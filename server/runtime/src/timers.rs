@@ -14,9 +14,6 @@ pub const MAX_TIMER_KEY_BYTES: usize = 1024;
 /// Timers that one call may set and cancel.
 pub const MAX_TIMER_CHANGES: usize = 10_000;
 
-/// How often a guest may call `timers` in one call of its own.
-pub const MAX_TIMER_CALLS: u32 = 1_000_000;
-
 /// A timer whose time has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FiredTimer {

@@ -54,6 +54,18 @@ pub fn drill() -> &'static Path {
     built(COMPONENT.get_or_init(|| build_plugin("tests/fixtures/drill")))
 }
 
+/// The component of the runtime's own tests that looks around as its input says.
+pub fn probe() -> &'static Path {
+    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    built(COMPONENT.get_or_init(|| build_plugin("server/runtime/tests/guests/probe")))
+}
+
+/// The component of the runtime's own tests that was written for `wasi:messaging`.
+pub fn courier() -> &'static Path {
+    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    built(COMPONENT.get_or_init(|| build_plugin("server/runtime/tests/guests/courier")))
+}
+
 fn build_plugin(folder: &str) -> Result<PathBuf, String> {
     let mut build = plugin_build(&workspace().join(folder));
     Ok(component_of(&succeeded(&mut build)?))

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use millstream_e2e::artifacts::{
-    drill, millstream, plugins_target_dir, quake_alert, quake_stats, workspace,
+    drill, millstream, plugins_target_dir, probe, quake_alert, quake_stats, workspace,
 };
 use millstream_e2e::broker::Broker;
 use millstream_e2e::command::{Finished, run, run_with_input};
@@ -75,6 +75,55 @@ fn a_plugin_runs_on_a_file() {
         assert_eq!(record["headers"], Value::Array(Vec::new()));
         assert!(record["timestamp_ms"].is_i64());
     }
+}
+
+#[test]
+fn a_plugin_is_run_with_what_it_is_granted() {
+    let run_with = |lines: &str, args: &[&str], variable: Option<&str>| {
+        let mut command = plugin_run(probe());
+        command.args(["--records", "-", "--output-name", "found"]);
+        command.env_remove("MILLSTREAM_SECRET_API_KEY");
+        if let Some(value) = variable {
+            command.env("MILLSTREAM_SECRET_API_KEY", value);
+        }
+        run_with_input(command.args(args), lines)
+    };
+    let value = |ran: &Finished| {
+        let line = ran.stdout.lines().next().expect("a line");
+        line.rsplit_once('\t').expect("a value").1.to_owned()
+    };
+    let granted = ["--grant", "secret=api-key"];
+
+    let refused = run_with("secret\n", &[], Some("hunter2"));
+    assert_eq!(refused.code(), Some(5), "{refused:#?}");
+    let why = "imports `millstream:plugin/secrets@0.1.0`, but the deployment is granted no secret";
+    assert!(refused.stderr.contains(why), "{refused:#?}");
+    let missing = run_with("secret\n", &granted, None);
+    assert_ne!(missing.code(), Some(0), "{missing:#?}");
+    let why = "the secret api-key has no value";
+    assert!(missing.stderr.contains(why), "{missing:#?}");
+
+    let ran = run_with("secret\nlog secret\n", &granted, Some("hunter2")).success();
+    assert_eq!(value(&ran), "hunter2");
+    assert!(ran.stderr.contains("it is ***"), "{ran:#?}");
+    assert!(!ran.stderr.contains("hunter2"), "{ran:#?}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("secrets.toml");
+    fs::write(&file, "api-key = \"from the file\"\n").expect("a file");
+    let secrets = ["--secrets", file.to_str().expect("a path")];
+    let args = [&granted[..], &secrets].concat();
+    let ran = run_with("secret\n", &args, Some("hunter2")).success();
+    assert_eq!(value(&ran), "from the file");
+
+    // The record's time is that of the first line of every file.
+    let at_record = run_with("clock\n", &granted, Some("hunter2")).success();
+    assert_eq!(value(&at_record), "1577836800000");
+    let args = [&granted[..], &["--grant", "clocks"]].concat();
+    let now = value(&run_with("clock\n", &args, Some("hunter2")).success());
+    assert!(
+        now.parse::<i64>().expect("a time") > 1_577_836_800_000,
+        "{now}"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 ;; Asks for the time without end.
-;; must fail: deadline of 100 ms exceeded
+;; must fail: the host was called more than 1000000 times in one call
+;; limits: deadline-ms 60000
 ;; uses: wall-clock
 
 ;;; handle

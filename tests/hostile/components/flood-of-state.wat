@@ -1,5 +1,5 @@
 ;; Reads a key of its state without end.
-;; must fail: state was called more than 1000000 times in one call
+;; must fail: the host was called more than 1000000 times in one call
 ;; limits: deadline-ms 60000
 ;; uses: get
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use millstream_protocol::api::plugin::WorkerLimits;
+use millstream_protocol::api::plugin::{Grants, WorkerLimits};
 
 use crate::{Case, Must};
 
@@ -45,6 +45,7 @@ pub(crate) fn read(path: &Path) -> Case {
             deadline_ms: DEADLINE_MS,
             ..WorkerLimits::default()
         },
+        grants: Grants::default(),
         parts: Parts::new(),
         name,
     };
@@ -56,6 +57,9 @@ pub(crate) fn read(path: &Path) -> Case {
             Some(("must fail", said)) => must = Some(Must::Fail(said.to_owned())),
             Some(("must go on", said)) => must = Some(Must::GoOn(said.to_owned())),
             Some(("limits", limits)) => set_limits(&case.name, &mut case.limits, limits),
+            Some(("granted secrets", names)) => {
+                case.grants.secrets = names.split(", ").map(str::to_owned).collect();
+            }
             Some(("uses", names)) => {
                 case.parts.insert("uses".to_owned(), names.to_owned());
             }

@@ -43,6 +43,27 @@ const STATE: &str = r#"(import "millstream:plugin/state@0.1.0" (instance $state
 const METRICS: &str = r#"(import "millstream:plugin/metrics@0.1.0" (instance $metrics
     (export "counter-add" (func (param "name" string) (param "delta" u64)))))"#;
 
+const SECRETS: &str = r#"(import "millstream:plugin/secrets@0.1.0" (instance $secrets
+    (export "get" (func (param "name" string) (result (option string))))))"#;
+
+const TIMERS: &str = r#"(import "millstream:plugin/timers@0.1.0" (instance $timers
+    (type $clock' (enum "record-time" "wall-time"))
+    (export "clock" (type $clock (eq $clock')))
+    (type $error' (variant (case "too-large" string) (case "quota-exceeded" string) (case "read-only")))
+    (export "error" (type $error (eq $error')))
+    (export "set" (func (param "clock" $clock) (param "key" (list u8)) (param "at-ms" s64)
+        (result (result (error $error)))))))
+(alias export $timers "clock" (type $clock))"#;
+
+const MESSAGES: &str = r#"(import "wasi:messaging/types@0.2.0-draft" (instance $messages
+    (type $error' (variant (case "timeout") (case "connection" string) (case "permission-denied" string)
+        (case "other" string)))
+    (export "error" (type $error (eq $error')))
+    (export "message" (type $message (sub resource)))
+    (export "[constructor]message" (func (param "data" (list u8)) (result (own $message))))))
+(alias export $messages "error" (type $messaging-error))
+(alias export $messages "message" (type $message))"#;
+
 const RANDOM: &str = r#"(import "wasi:random/random@0.2.6" (instance $random
     (export "get-random-bytes" (func (param "len" u64) (result (list u8))))))"#;
 
@@ -183,6 +204,24 @@ const IMPORTS: &[Import] = &[
         interface: METRICS,
         lower: r#"(func $metrics "counter-add") (memory (core memory $libc "memory"))"#,
         core: "(param i32 i32 i64)",
+    },
+    Import {
+        name: "secret",
+        interface: SECRETS,
+        lower: r#"(func $secrets "get") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))"#,
+        core: "(param i32 i32 i32)",
+    },
+    Import {
+        name: "set-timer",
+        interface: TIMERS,
+        lower: r#"(func $timers "set") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))"#,
+        core: "(param i32 i32 i32 i64 i32)",
+    },
+    Import {
+        name: "message",
+        interface: MESSAGES,
+        lower: r#"(func $messages "[constructor]message") (memory (core memory $libc "memory"))"#,
+        core: "(param i32 i32) (result i32)",
     },
     Import {
         name: "random",

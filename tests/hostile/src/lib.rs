@@ -20,7 +20,8 @@
 //! ;; Grows its memory until it gets no more, and then traps.
 //! ;; must fail: memory limit of 4194304 bytes exceeded
 //! ;; limits: memory-bytes 4194304
-//! ;; uses: log
+//! ;; uses: log, secret
+//! ;; granted secrets: key
 //!
 //! ;;; handle
 //! (loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
@@ -39,7 +40,10 @@ mod imports;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use millstream_protocol::api::plugin::WorkerLimits;
+use millstream_protocol::api::plugin::{Grants, WorkerLimits};
+
+/// The value of every secret that a component may be granted.
+pub const SECRET: &str = "hunter2-is-no-password";
 
 /// One hostile component.
 #[derive(Clone, Debug)]
@@ -52,6 +56,8 @@ pub struct Case {
     pub must: Must,
     /// What its worker may have. The deadline is short unless the file says otherwise.
     pub limits: WorkerLimits,
+    /// What its deployment is granted.
+    pub grants: Grants,
     parts: file::Parts,
 }
 

@@ -11,7 +11,7 @@ use millstream_e2e::artifacts::drill;
 use millstream_e2e::broker::Broker;
 use millstream_e2e::history::History;
 use millstream_e2e::patience::{until, within};
-use millstream_hostile::{Case, Must, corpus};
+use millstream_hostile::{Case, Must, SECRET, corpus};
 
 /// The topic that all hostile workers read, and its records.
 const BAIT: &str = "bait";
@@ -41,6 +41,7 @@ fn spec(case: &Case) -> DeploymentSpec {
         }],
         config: vec![("some".to_owned(), "thing".to_owned())],
         limits: case.limits.clone(),
+        grants: case.grants.clone(),
         on_failure: FailurePolicy {
             attempts: ATTEMPTS,
             first_back_off_ms: 1,
@@ -57,6 +58,9 @@ async fn start() -> (Broker, Client, Admin) {
     let admin = client.admin();
     for topic in [BAIT, "bait-out", INPUT, OUTPUT] {
         admin.create_topic(topic).await.expect("a topic");
+    }
+    for secret in ["key", "anothers-key"] {
+        admin.set_secret(secret, SECRET).await.expect("a secret");
     }
     (broker, client, admin)
 }

@@ -8,11 +8,11 @@ use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use millstream_hostile::{Case, Must, corpus, folder};
+use millstream_hostile::{Case, Must, SECRET, corpus, folder};
 use millstream_protocol::batch::{BatchBuilder, Compression, assign};
 use millstream_runtime::{
     EmptyState, GuestMetrics, LogLine, LogSink, MAX_LOG_MESSAGE_BYTES, MAX_METRICS,
-    MAX_STATE_CHANGE_BYTES, Runtime, RuntimeConfig, WorkerSetup,
+    MAX_STATE_CHANGE_BYTES, Runtime, RuntimeConfig, SecretReader, WorkerGrants, WorkerSetup,
 };
 
 /// What a call may last beyond its deadline, on a machine that does other things as well.
@@ -53,6 +53,15 @@ impl Kept {
     }
 }
 
+/// Every secret is there, and is [`SECRET`].
+struct Known;
+
+impl SecretReader for Known {
+    fn read(&self, _name: &str) -> Option<String> {
+        Some(SECRET.to_owned())
+    }
+}
+
 /// What came of a component.
 enum Came {
     Refused(String),
@@ -70,6 +79,10 @@ fn setup(case: &Case, logs: Arc<Kept>, metrics: Arc<GuestMetrics>) -> WorkerSetu
         config: vec![("some".into(), "thing".into())],
         limits: case.limits.clone(),
         logs,
+        grants: WorkerGrants {
+            grants: case.grants.clone(),
+            secrets: Some(Arc::new(Known)),
+        },
         state: Arc::new(EmptyState),
         metrics,
     }
@@ -89,7 +102,11 @@ fn batch() -> Vec<u8> {
 }
 
 fn run(runtime: &Runtime, case: &Case) -> Came {
-    let plugin = match runtime.compile(&case.component()) {
+    let compiled = runtime.compile(&case.component()).and_then(|plugin| {
+        plugin.check_grants(&case.grants)?;
+        Ok(plugin)
+    });
+    let plugin = match compiled {
         Ok(plugin) => plugin,
         Err(error) => return Came::Refused(error.to_string()),
     };
@@ -125,6 +142,11 @@ fn run(runtime: &Runtime, case: &Case) -> Came {
     let disturbs = |message: &String| message.contains(char::is_control);
     assert!(
         !messages.iter().any(disturbs),
+        "{}: {messages:?}",
+        case.name
+    );
+    assert!(
+        !messages.iter().any(|message| message.contains(SECRET)),
         "{}: {messages:?}",
         case.name
     );

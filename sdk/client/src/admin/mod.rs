@@ -4,6 +4,7 @@ mod groups;
 mod lifecycle;
 mod plugins;
 mod replay;
+mod secrets;
 mod state;
 mod topics;
 

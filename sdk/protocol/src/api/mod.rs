@@ -16,6 +16,7 @@ pub mod offsets;
 pub mod plugin;
 pub mod produce;
 pub mod replay;
+pub mod secret;
 pub mod state;
 pub mod topic;
 
@@ -123,6 +124,12 @@ pub enum Request {
     DescribeReplay(replay::DescribeReplay),
     /// Puts a shadow in the place of its live deployment.
     PromoteDeployment(replay::PromoteDeployment),
+    /// Keeps a secret.
+    SetSecret(secret::SetSecret),
+    /// The secrets' names.
+    ListSecrets(secret::ListSecrets),
+    /// Forgets a secret.
+    RemoveSecret(secret::RemoveSecret),
 }
 
 /// A request that is answered by exactly one frame.
@@ -175,4 +182,7 @@ unary! {
     ReplayDeployment(replay::ReplayDeployment) -> plugin::DeploymentDescription;
     DescribeReplay(replay::DescribeReplay) -> replay::Replay;
     PromoteDeployment(replay::PromoteDeployment) -> plugin::DeploymentDescription;
+    SetSecret(secret::SetSecret) -> ();
+    ListSecrets(secret::ListSecrets) -> secret::ListSecretsResponse;
+    RemoveSecret(secret::RemoveSecret) -> ();
 }

@@ -18,12 +18,16 @@ use millstream_protocol::api::offsets::{
 };
 use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeployPlugin, DeploymentDescription, DeploymentSpec, DescribeDeployment,
-    FailureAction, FailurePolicy, Follow, HoldBack, ListDeployments, ListDeploymentsResponse,
-    LogLevel, OnExisting, OpenPluginLogs, OutputSpec, PluginLogLine, RemoveDeployment,
-    RetryDeadLetters, RetryDeadLettersResponse, WorkerDescription, WorkerLimits, WorkerState,
+    FailureAction, FailurePolicy, Follow, Grants, HoldBack, ListDeployments,
+    ListDeploymentsResponse, LogLevel, OnExisting, OpenPluginLogs, OutputSpec, PluginLogLine,
+    RemoveDeployment, RetryDeadLetters, RetryDeadLettersResponse, WorkerDescription, WorkerLimits,
+    WorkerState,
 };
 use millstream_protocol::api::produce::{
     InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened, ProducerIdentity,
+};
+use millstream_protocol::api::secret::{
+    ListSecrets, ListSecretsResponse, RemoveSecret, SecretDescription, SecretValue, SetSecret,
 };
 use millstream_protocol::api::state::{
     OpenState, StateEntrySize, StateFrame, StateOrigin, StateQuery,
@@ -297,7 +301,27 @@ fn plugin_requests() -> Vec<Case> {
     ]
     .into_iter()
     .chain(lifecycle::requests())
+    .chain(secret_requests())
     .collect()
+}
+
+fn secret_requests() -> Vec<Case> {
+    vec![
+        request(
+            "request/set-secret",
+            SetSecret {
+                name: text("api-key"),
+                value: SecretValue(text("hunter2")),
+            },
+        ),
+        request("request/list-secrets", ListSecrets {}),
+        request(
+            "request/remove-secret",
+            RemoveSecret {
+                name: text("api-key"),
+            },
+        ),
+    ]
 }
 
 fn open_state() -> OpenState {
@@ -473,6 +497,16 @@ fn responses() -> Vec<Case> {
         },
     ));
     all.extend(lifecycle::responses());
+    all.push(case(
+        "response/list-secrets",
+        ListSecretsResponse {
+            secrets: vec![SecretDescription {
+                name: text("api-key"),
+                set_at_ms: 1_700_000_000_000,
+                deployments: vec![text("filter")],
+            }],
+        },
+    ));
     all
 }
 
@@ -653,6 +687,7 @@ fn errors() -> Vec<Case> {
         case("error/deployment-exists", DeploymentExists),
         case("error/group-owned-by-deployment", GroupOwnedByDeployment),
         case("error/topic-in-use", TopicInUse),
+        case("error/unknown-secret", UnknownSecret),
     ]
 }
 
@@ -726,6 +761,11 @@ fn spec() -> DeploymentSpec {
             finally: FailureAction::DeadLetter {
                 topic: text("bad-orders"),
             },
+        },
+        grants: Grants {
+            real_clocks: true,
+            real_randomness: false,
+            secrets: vec![text("api-key")],
         },
     }
 }

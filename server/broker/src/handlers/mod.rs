@@ -7,6 +7,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod offsets;
 pub(crate) mod plugin;
 pub(crate) mod produce;
+mod secret;
 pub(crate) mod state;
 pub(crate) mod topic;
 
@@ -178,6 +179,9 @@ async fn answer(
                 .with(lifecycle::promote(context, session, request).await)
                 .await
         }
+        Request::SetSecret(request) => reply.with(secret::set(context, request).await).await,
+        Request::ListSecrets(_) => reply.with(Ok(secret::list(context))).await,
+        Request::RemoveSecret(request) => reply.with(secret::remove(context, request).await).await,
         Request::OpenPluginLogs(request) => plugin::logs(context, request, reply.0).await,
         Request::OpenState(request) => state::open(context, request, reply.0).await,
     }

@@ -44,10 +44,8 @@ impl Deployments {
     ) -> Result<DeploymentDescription, WireError> {
         let _changing = self.change.lock().await;
         // What can be refused without compiling is refused first.
+        self.check_spec(&spec)?;
         let image = self.controller.image();
-        image
-            .check_spec(&spec, &Limits::default())
-            .map_err(errors::from_spec)?;
         let existing = image.deployment(&spec.name);
         let same = |existing: &Deployment| {
             existing.spec == spec && existing.plugin.digest == digest(&component)
@@ -119,9 +117,7 @@ impl Deployments {
                 "deployment {name} has no earlier revision {to}: it keeps {kept}"
             )));
         };
-        image
-            .check_spec(&earlier.spec, &Limits::default())
-            .map_err(errors::from_spec)?;
+        self.check_spec(&earlier.spec)?;
         self.put(Revision {
             spec: earlier.spec.clone(),
             plugin: self.compiled(&earlier.plugin.digest).await?,
@@ -161,6 +157,15 @@ impl Deployments {
         Ok(ListRevisionsResponse {
             revisions: described.collect(),
         })
+    }
+
+    /// Refuses a deployment that could not run here: what is known before its component is compiled.
+    pub(super) fn check_spec(&self, spec: &DeploymentSpec) -> Result<(), WireError> {
+        self.controller
+            .image()
+            .check_spec(spec, &Limits::default())
+            .map_err(errors::from_spec)?;
+        self.secrets.check(&spec.grants.secrets)
     }
 
     /// Puts a revision in place: first or next under its name.

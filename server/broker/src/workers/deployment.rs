@@ -19,7 +19,7 @@ use millstream_protocol::api::plugin::{
 };
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic, Durability};
 use millstream_protocol::{ErrorCode, Offset, PartitionIndex, TopicId, TopicPartition, WireError};
-use millstream_runtime::{GuestMetrics, Plugin, StateReader, WorkerSetup};
+use millstream_runtime::{GuestMetrics, Plugin, StateReader, WorkerGrants, WorkerSetup};
 use millstream_state::{States, Store};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -31,6 +31,7 @@ use crate::errors;
 use crate::groups::{Groups, MemberMessages};
 use crate::partition::Partition;
 use crate::registry::Registry;
+use crate::secrets::Secrets;
 use crate::workers::journal;
 use crate::workers::latency::Latencies;
 use crate::workers::logs::{DeploymentLogs, WorkerLog};
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) loads: Arc<Semaphore>,
     pub(crate) groups: Arc<Groups>,
     pub(crate) partitions: Arc<Registry>,
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) controller: Arc<Controller>,
     pub(crate) membership: Mutex<Option<MemberHandle>>,
     /// The newest generation that the group has told.
@@ -179,6 +181,7 @@ pub(crate) fn setup(
     log: WorkerLog,
     state: Arc<dyn StateReader>,
     metrics: Arc<GuestMetrics>,
+    secrets: Arc<Secrets>,
 ) -> WorkerSetup {
     let outputs = spec.outputs.iter();
     WorkerSetup {
@@ -189,6 +192,10 @@ pub(crate) fn setup(
         config: spec.config.clone(),
         limits: spec.limits.clone(),
         logs: Arc::new(log),
+        grants: WorkerGrants {
+            grants: spec.grants.clone(),
+            secrets: Some(secrets),
+        },
         state,
         metrics,
     }

@@ -47,6 +47,7 @@ use crate::groups::Groups;
 use crate::internal::ARTEFACTS_PARTITION;
 use crate::partition::Partition;
 use crate::registry::Registry;
+use crate::secrets::Secrets;
 use artefacts::Artefacts;
 use deployment::{Bounds, RunningDeployment, Shared};
 pub(crate) use logs::DeploymentLogs;
@@ -69,6 +70,7 @@ pub(crate) struct Deployments {
     partitions: Arc<Registry>,
     /// This broker, which owns the workers here.
     broker_id: BrokerId,
+    secrets: Arc<Secrets>,
     /// Held while deployments come and go.
     change: tokio::sync::Mutex<()>,
 }
@@ -82,6 +84,7 @@ impl Deployments {
         controller: Arc<Controller>,
         groups: Arc<Groups>,
         partitions: Arc<Registry>,
+        secrets: Arc<Secrets>,
     ) -> Result<Arc<Self>, StartError> {
         let artefacts = partitions
             .get(ARTEFACTS_PARTITION)
@@ -110,6 +113,7 @@ impl Deployments {
             groups,
             partitions,
             broker_id: data_dir.identity().broker_id,
+            secrets,
             change: tokio::sync::Mutex::default(),
         });
         deployments.forget_lost_states();
@@ -257,14 +261,19 @@ impl Deployments {
         working.await.map_err(errors::from_join)
     }
 
-    /// Starts an instance once, so that a component whose `init` fails is refused, not deployed.
+    /// Starts an instance once, so that a component whose `init` fails, or that needs what it is not
+    /// granted, is refused, not deployed.
     async fn try_start(&self, spec: &DeploymentSpec, plugin: Plugin) -> Result<Plugin, WireError> {
+        plugin
+            .check_grants(&spec.grants)
+            .map_err(|error| errors::from_refused(&error))?;
         let log = WorkerLog {
             logs: DeploymentLogs::new(),
             topic: spec.inputs.first().cloned().unwrap_or_default(),
             partition: 0,
         };
-        let setup = deployment::setup(spec, log, Arc::new(EmptyState), Arc::default());
+        let secrets = Arc::clone(&self.secrets);
+        let setup = deployment::setup(spec, log, Arc::new(EmptyState), Arc::default(), secrets);
         let starting = tokio::task::spawn_blocking(move || {
             let started = plugin.start(setup).map(drop);
             (plugin, started)
@@ -318,6 +327,7 @@ impl Deployments {
             loads: Arc::clone(&self.loads),
             groups: Arc::clone(&self.groups),
             partitions: Arc::clone(&self.partitions),
+            secrets: Arc::clone(&self.secrets),
             controller: Arc::clone(&self.controller),
             membership: Mutex::default(),
             generation: AtomicU32::new(0),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use millstream_group::error::Coded;
-use millstream_metadata::{Actor, Command, Deployment, Limits, OnExisting};
+use millstream_metadata::{Actor, Command, Deployment, OnExisting};
 use millstream_protocol::api::group::{CommitOffsets, NamedPartition, OffsetCommit};
 use millstream_protocol::api::lifecycle::RevisionChange;
 use millstream_protocol::api::offsets::Position;
@@ -49,9 +49,7 @@ impl Deployments {
             return Err(errors::deployment_exists(shadow));
         }
         let target = target(live, request.spec.as_ref())?;
-        image
-            .check_spec(&target, &Limits::default())
-            .map_err(errors::from_spec)?;
+        self.check_spec(&target)?;
         let spec = shadow_spec(&target, shadow);
         let (component, stored) = if component.is_empty() {
             (self.artefacts.load(&live.plugin.digest).await?, true)

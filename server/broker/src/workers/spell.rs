@@ -539,8 +539,9 @@ impl Spell {
                     topic: input.topic().to_string(),
                     partition: input.id().partition,
                 };
-                let metrics = Arc::clone(progress.guest());
-                let setup = setup(&shared.spec, log, Arc::clone(&state), metrics);
+                let (metrics, secrets) =
+                    (Arc::clone(progress.guest()), Arc::clone(&shared.secrets));
+                let setup = setup(&shared.spec, log, Arc::clone(&state), metrics, secrets);
                 shared
                     .plugin
                     .start(setup)

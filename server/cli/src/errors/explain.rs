@@ -180,6 +180,7 @@ fn exit_of(code: ErrorCode) -> Exit {
         | ErrorCode::UnknownPartition
         | ErrorCode::UnknownGroup
         | ErrorCode::UnknownDeployment
+        | ErrorCode::UnknownSecret
         | ErrorCode::OffsetOutOfRange => Exit::NotFound,
         ErrorCode::TopicExists
         | ErrorCode::DeploymentExists
@@ -215,6 +216,9 @@ fn advice_on(code: ErrorCode) -> &'static str {
             "`millstream group list` shows the groups; a group is made by its first consumer"
         }
         ErrorCode::UnknownDeployment => "`millstream plugin list` shows the deployments",
+        ErrorCode::UnknownSecret => {
+            "`millstream plugin secret list` shows the secrets; `millstream plugin secret set` keeps one"
+        }
         ErrorCode::OffsetOutOfRange => {
             "`millstream topic describe` shows the first and the next offset of each partition"
         }

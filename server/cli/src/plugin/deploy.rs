@@ -11,6 +11,7 @@ use millstream::{Admin, DeploymentDescription, DeploymentSpec, ErrorCode, Output
 use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 
 use super::build::{BuildArgs, build, is_source};
+use super::grants::GrantArgs;
 use super::limits::LimitArgs;
 use super::manifest;
 use super::policy::{DeliveryArg, FailureArgs};
@@ -35,7 +36,7 @@ pub(super) const DEFAULT_PARTITIONS: u32 = 1;
 pub(crate) struct DeployArgs {
     /// The file that declares the deployment, in place of COMPONENT and the options about it. When
     /// the deployment is there and is as the file says, nothing changes
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["path", "name", "inputs", "outputs", "config", "from", "delivery", "create_topics", "LimitArgs", "FailureArgs"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["path", "name", "inputs", "outputs", "config", "from", "delivery", "create_topics", "LimitArgs", "FailureArgs", "GrantArgs"])]
     file: Option<PathBuf>,
 
     #[command(flatten)]
@@ -85,6 +86,9 @@ pub(super) struct SpecArgs {
     #[command(flatten)]
     pub(super) failure: FailureArgs,
 
+    #[command(flatten)]
+    pub(super) grants: GrantArgs,
+
     /// Makes the topics that are not there yet
     #[arg(long)]
     pub(super) create_topics: bool,
@@ -111,6 +115,7 @@ impl SpecArgs {
             limits: self.limits.limits()?,
             delivery: self.delivery.into(),
             on_failure,
+            grants: self.grants.grants(),
         })
     }
 
@@ -258,7 +263,9 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Bytes> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use millstream::{DeliveryGuarantee, FailureAction, FailurePolicy, Position, WorkerLimits};
+    use millstream::{
+        DeliveryGuarantee, FailureAction, FailurePolicy, Grants, Position, WorkerLimits,
+    };
 
     use super::*;
 
@@ -287,6 +294,8 @@ mod tests {
             "--attempts=3",
             "--longest-back-off=2s",
             "--on-failure=skip",
+            "--grant=randomness",
+            "--grant=secret=api-key",
         ]);
         let usual = FailurePolicy::default_for("alerts-eu");
         let expected = DeploymentSpec {
@@ -309,6 +318,11 @@ mod tests {
                 longest_back_off_ms: 2_000,
                 finally: FailureAction::Skip,
                 ..usual
+            },
+            grants: Grants {
+                real_clocks: false,
+                real_randomness: true,
+                secrets: vec!["api-key".to_owned()],
             },
         };
         assert_eq!(args.unwrap().spec("quake-alert").unwrap(), expected);
@@ -363,6 +377,7 @@ mod tests {
             "--from=latest",
             "--memory=1MiB",
             "--attempts=3",
+            "--grant=clocks",
             "--create-topics",
         ] {
             let error = parse(&["--file=deployment.toml", option]).unwrap_err();

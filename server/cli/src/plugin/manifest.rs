@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
 use super::deploy::{DEFAULT_PARTITIONS, DEFAULT_START, SpecArgs};
+use super::grants::GrantsSection;
 use super::limits::LimitArgs;
 use super::policy::{DeliveryArg, FailureArgs};
 use crate::errors::{Exit, Problem};
@@ -40,6 +41,10 @@ pub(super) const HELP: &str = r#"The file of --file, here with every field; thos
   outputs-per-record = 1000
   log-lines-per-second = 100
   state = "4GiB"
+  [grants]                      # as --grant
+  clocks = false
+  randomness = false
+  secrets = []                  # names: `millstream plugin secret`
   [on-failure]
   action = "dead-letter"        # as --on-failure
   dead-letter-topic = "quake-alert.dead-letters"
@@ -70,6 +75,8 @@ struct Manifest {
     config: BTreeMap<String, Text>,
     #[serde(default)]
     limits: LimitArgs,
+    #[serde(default)]
+    grants: GrantsSection,
     #[serde(default)]
     on_failure: FailureArgs,
 }
@@ -172,6 +179,7 @@ impl Manifest {
             limits: self.limits,
             delivery: self.delivery,
             failure: self.on_failure,
+            grants: self.grants.into(),
             create_topics: self.create_topics,
             partitions: self.partitions.map_or(DEFAULT_PARTITIONS, NonZeroU32::get),
         };
@@ -207,6 +215,7 @@ pub(super) fn differences(
         limits,
         delivery,
         on_failure,
+        grants,
     } = &deployed.spec;
     // A time back from now was another when it was deployed.
     let same_start = match (declared.from, start) {
@@ -240,6 +249,7 @@ pub(super) fn differences(
         ),
         ("limits", wanted.limits == *limits),
         ("on-failure", wanted.on_failure == *on_failure),
+        ("grants", wanted.grants == *grants),
     ]
     .into_iter()
     .filter_map(|(field, same)| (!same).then_some(field))

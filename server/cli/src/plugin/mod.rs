@@ -4,6 +4,7 @@ pub(crate) mod build;
 mod dead_letters;
 pub(crate) mod deploy;
 mod diff;
+mod grants;
 mod history;
 mod limits;
 mod logs;
@@ -13,6 +14,7 @@ mod new;
 mod policy;
 mod replay;
 mod run;
+mod secret;
 mod state;
 mod upgrade;
 mod view;
@@ -30,6 +32,7 @@ use metrics::MetricsView;
 use new::NewArgs;
 use replay::{ReplayArgs, ShadowArgs};
 use run::RunArgs;
+use secret::SecretCommand;
 use state::StateCommand;
 use upgrade::UpgradeArgs;
 use view::{DeploymentView, Deployments, Removed};
@@ -79,6 +82,9 @@ pub(crate) enum PluginCommand {
     Pause(NameArgs),
     /// Has a deployment that was paused go on, and workers that stand still in front of a record try
     /// it again
+    /// Keeps what plugins need and nobody else may see, for those that are granted it
+    #[command(subcommand)]
+    Secret(SecretCommand),
     Resume(NameArgs),
     /// Stops deployments and forgets them and their state; their offsets stay
     Remove(NamesArgs),
@@ -144,6 +150,7 @@ pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Re
         PluginCommand::Pause(args) => output.print(&DeploymentView::of(
             &context.admin().await?.pause_plugin(args.name).await?,
         )),
+        PluginCommand::Secret(command) => secret::run(command, context).await,
         PluginCommand::Resume(args) => output.print(&DeploymentView::of(
             &context.admin().await?.resume_plugin(args.name).await?,
         )),

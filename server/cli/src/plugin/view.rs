@@ -18,6 +18,8 @@ pub(super) struct DeploymentView {
     /// `earliest`, `latest`, `offset:N` or `time:MS`.
     start: String,
     limits: LimitsView,
+    /// In the words of `--grant`.
+    grants: Vec<String>,
     /// `exactly-once` or `at-least-once`.
     delivery: &'static str,
     on_failure: FailureView,
@@ -190,6 +192,7 @@ impl DeploymentView {
                 log_lines_per_second: spec.limits.log_lines_per_second,
                 state_bytes: spec.limits.state_bytes,
             },
+            grants: spec.grants.words(),
             delivery: match spec.delivery {
                 DeliveryGuarantee::ExactlyOnce => "exactly-once",
                 DeliveryGuarantee::AtLeastOnce => "at-least-once",
@@ -379,6 +382,7 @@ impl View for DeploymentView {
                     count(limits.log_lines_per_second.into()),
                 ),
             )
+            .fact("granted", nothing_if_empty(self.grants.join(" ")))
             .fact("delivery", self.delivery)
             .fact("on failure", self.on_failure.text())
             .fact("revision", self.revision())

@@ -4,7 +4,7 @@ use millstream_metadata::error::{CommandError, DeployError};
 use millstream_metadata::{Command, DeploymentId, OnExisting, Plugin, Record, SpecError};
 use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::plugin::{
-    DeliveryGuarantee, DeploymentSpec, OutputSpec, WorkerLimits,
+    DeliveryGuarantee, DeploymentSpec, Grants, OutputSpec, WorkerLimits,
 };
 use millstream_protocol::api::topic::{Cleanup, CreateTopic, TopicConfig};
 use millstream_protocol::{ErrorCode, TopicId};
@@ -254,6 +254,60 @@ fn what_is_deterministic_reads_no_compacted_topic() {
         refused.to_string(),
         "a deterministic deployment cannot read in, which is compacted: its batches change"
     );
+}
+
+#[test]
+fn grants_are_bounded_and_none_is_for_what_is_deterministic() {
+    let cluster = Cluster::with_topics(&["in"]);
+    let with = |grants, delivery| DeploymentSpec {
+        grants,
+        delivery,
+        ..spec("alert", &["in"], &[])
+    };
+    let secrets = |names: Vec<String>| Grants {
+        secrets: names,
+        ..Grants::default()
+    };
+    let exactly_once = DeliveryGuarantee::ExactlyOnce;
+    let named = |count| (0..count).map(|name| format!("s{name}")).collect();
+    let most = with(secrets(named(64)), exactly_once);
+    assert_eq!(cluster.image.check_spec(&most, &cluster.limits), Ok(()));
+    for (names, says) in [
+        (named(65), "more than 64 granted secrets"),
+        (vec!["a".to_owned(); 2], "the secret \"a\" is given twice"),
+        (vec!["a/b".to_owned()], "a/b"),
+    ] {
+        let spec = with(secrets(names), exactly_once);
+        let refused = cluster.image.check_spec(&spec, &cluster.limits);
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(says), "{refused}");
+    }
+
+    let deterministic = DeliveryGuarantee::Deterministic;
+    let none = with(Grants::default(), deterministic);
+    assert_eq!(cluster.image.check_spec(&none, &cluster.limits), Ok(()));
+    let clocks = Grants {
+        real_clocks: true,
+        ..Grants::default()
+    };
+    let randomness = Grants {
+        real_randomness: true,
+        ..Grants::default()
+    };
+    for (grants, grant) in [
+        (clocks, "clocks"),
+        (randomness, "randomness"),
+        (secrets(vec!["a".to_owned()]), "secret=a"),
+    ] {
+        refused(
+            &cluster,
+            with(grants, deterministic),
+            ErrorCode::InvalidRequest,
+            &format!(
+                "a deterministic deployment cannot be granted {grant}: its outputs could differ"
+            ),
+        );
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::bindings::wasi::logging::logging::{self, Level};
 
 impl logging::Host for HostState {
     fn log(&mut self, level: Level, context: String, message: String) -> wasmtime::Result<()> {
+        self.quota.count()?;
         let level = match level {
             Level::Trace => LogLevel::Trace,
             Level::Debug => LogLevel::Debug,
@@ -25,6 +26,7 @@ impl logging::Host for HostState {
 
 impl store::Host for HostState {
     fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<String>, store::Error>> {
+        self.quota.count()?;
         let value = self
             .config
             .iter()
@@ -34,6 +36,7 @@ impl store::Host for HostState {
     }
 
     fn get_all(&mut self) -> wasmtime::Result<Result<Vec<(String, String)>, store::Error>> {
+        self.quota.count()?;
         Ok(Ok(self.config.clone()))
     }
 }

@@ -25,12 +25,14 @@ impl HostState {
 
 impl metrics::Host for HostState {
     fn counter_add(&mut self, name: String, delta: u64) -> wasmtime::Result<()> {
+        self.quota.count()?;
         let added = self.metrics.lock().counter_add(&name, delta);
         self.tell_dropped(&name, added);
         Ok(())
     }
 
     fn gauge_set(&mut self, name: String, value: f64) -> wasmtime::Result<()> {
+        self.quota.count()?;
         let set = self.metrics.lock().gauge_set(&name, value);
         self.tell_dropped(&name, set);
         Ok(())

@@ -1,28 +1,34 @@
 //! What a guest finds when it looks around: the host's side of every import.
 //!
-//! Everything here is inert or bounded: no arguments, environment or files exist, and no socket can
-//! be made; time stands still at the record's; randomness is a function of the position; text goes
-//! to the log.
+//! Unless more is granted, everything here is inert or bounded: no arguments, environment or files
+//! exist, and no socket can be made; time stands still at the record's; randomness is a function of the
+//! position; text goes to the log.
 //!
 //! # Layout
 //!
 //! - this file: the state behind one worker's store, and the linker
 //! - `granted`: `wasi:logging` and `wasi:config`
-//! - `state`, `timers`, `metrics`: those of `millstream:plugin`
+//! - `state`, `timers`, `metrics`, `secrets`: those of `millstream:plugin`
+//! - `messaging`: `wasi:messaging`
 //! - `clocks`, `random`, `stdio`: the parts of WASI that are ours
+//! - `quota`: how often all of it is called
 //!
 //! The rest of WASI (`wasi:io`, the empty command line and file system, the network that refuses
 //! everything) is wasmtime-wasi's.
 
 mod clocks;
 mod granted;
+mod messaging;
 mod metrics;
+mod quota;
 mod random;
+mod secrets;
 mod state;
 mod stdio;
 mod timers;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use millstream_protocol::{Offset, TimestampMs};
 use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
@@ -33,15 +39,23 @@ use wasmtime_wasi::p2::bindings::{
 };
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsCtx, WasiSocketsCtxView};
 
+use self::messaging::Messages;
+pub use self::quota::MAX_HOST_CALLS;
+use self::quota::Quota;
 use self::random::RandomStream;
 use self::state::CallState;
 use self::timers::CallTimers;
+use crate::bindings::messaging::wasi::messaging::{
+    producer as messaging_producer, types as messaging_types,
+};
 use crate::bindings::millstream::plugin::{
     metrics as plugin_metrics, state as plugin_state, timers as plugin_timers,
 };
+use crate::bindings::secret_reader::millstream::plugin::secrets as plugin_secrets;
 use crate::bindings::wasi::config::store;
 use crate::bindings::wasi::logging::logging;
 use crate::deadline::Deadline;
+use crate::grants::WorkerGrants;
 use crate::instance::WorkerSetup;
 use crate::limiter::Limiter;
 use crate::logs::Logs;
@@ -63,13 +77,18 @@ pub(crate) enum Access {
 pub(crate) struct HostState {
     pub(crate) limiter: Limiter,
     pub(crate) deadline: Deadline,
+    pub(crate) quota: Quota,
     logs: Arc<Mutex<Logs>>,
     config: Vec<(String, String)>,
     access: Access,
+    grants: WorkerGrants,
     state: CallState,
     timers: CallTimers,
     metrics: Arc<GuestMetrics>,
+    messages: Messages,
     time_ms: TimestampMs,
+    /// Where a real monotonic clock begins.
+    started: Instant,
     random: RandomStream,
     table: ResourceTable,
     cli: WasiCliCtx,
@@ -86,13 +105,17 @@ impl HostState {
         Self {
             limiter: Limiter::new(memory_bytes),
             deadline: Deadline::from_now(setup.limits.deadline_ms),
+            quota: Quota::new(),
             logs: Arc::new(Mutex::new(logs)),
             config: setup.config.clone(),
             access: Access::ReadOnly,
+            grants: setup.grants.clone(),
             state: CallState::new(Arc::clone(&setup.state)),
             timers: CallTimers::default(),
+            messages: Messages::new(&setup.topic, &setup.outputs),
             metrics: Arc::clone(&setup.metrics),
             time_ms: 0,
+            started: Instant::now(),
             random: RandomStream::new(&setup.deployment, &setup.topic, setup.partition),
             table,
             cli: WasiCliCtx::default(),
@@ -104,6 +127,8 @@ impl HostState {
     /// Sets clocks and randomness for a call, and begins its log and its changes.
     pub(crate) fn begin_call(&mut self, position: Offset, time_ms: TimestampMs, access: Access) {
         self.limiter.forget();
+        self.quota.begin_call();
+        self.messages.begin_call();
         self.time_ms = time_ms;
         self.random.seek(position);
         self.logs().begin_call();
@@ -140,6 +165,9 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     plugin_state::add_to_linker::<_, Own>(linker, |state| state)?;
     plugin_timers::add_to_linker::<_, Own>(linker, |state| state)?;
     plugin_metrics::add_to_linker::<_, Own>(linker, |state| state)?;
+    plugin_secrets::add_to_linker::<_, Own>(linker, |state| state)?;
+    messaging_types::add_to_linker::<_, Own>(linker, |state| state)?;
+    messaging_producer::add_to_linker::<_, Own>(linker, |state| state)?;
     add_own_wasi(linker)?;
     add_io(linker)?;
     add_command_line(linker)?;
@@ -158,16 +186,19 @@ fn add_own_wasi(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
 }
 
 fn add_io(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    sync::io::error::add_to_linker::<_, Io>(linker, |state| &mut state.table)?;
-    sync::io::poll::add_to_linker::<_, Io>(linker, |state| &mut state.table)?;
-    sync::io::streams::add_to_linker::<_, Io>(linker, |state| &mut state.table)
+    fn table(state: &mut HostState) -> &mut ResourceTable {
+        state.quota.table(&mut state.table)
+    }
+    sync::io::error::add_to_linker::<_, Io>(linker, table)?;
+    sync::io::poll::add_to_linker::<_, Io>(linker, table)?;
+    sync::io::streams::add_to_linker::<_, Io>(linker, table)
 }
 
 fn add_command_line(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     fn view(state: &mut HostState) -> WasiCliCtxView<'_> {
         WasiCliCtxView {
             ctx: &mut state.cli,
-            table: &mut state.table,
+            table: state.quota.table(&mut state.table),
         }
     }
     cli::environment::add_to_linker::<_, WasiCli>(linker, view)?;
@@ -184,7 +215,7 @@ fn add_files(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     fn view(state: &mut HostState) -> WasiFilesystemCtxView<'_> {
         WasiFilesystemCtxView {
             ctx: &mut state.files,
-            table: &mut state.table,
+            table: state.quota.table(&mut state.table),
         }
     }
     filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, view)?;

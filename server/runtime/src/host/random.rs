@@ -1,8 +1,9 @@
-//! `wasi:random`: a stream of bytes that is a function of the position.
+//! `wasi:random`: a stream of bytes that is a function of the position, unless real randomness is
+//! granted.
 
 use millstream_protocol::{Offset, PartitionIndex};
 use sha2::{Digest as _, Sha256};
-use wasmtime::bail;
+use wasmtime::{bail, format_err};
 use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
 
 use super::HostState;
@@ -68,12 +69,6 @@ impl RandomStream {
         }
     }
 
-    fn next_u64(&mut self) -> u64 {
-        let mut bytes = [0; 8];
-        self.fill(&mut bytes);
-        u64::from_be_bytes(bytes)
-    }
-
     fn bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
         if len > MAX_RANDOM_BYTES {
             bail!("{len} random bytes asked for, more than {MAX_RANDOM_BYTES}");
@@ -84,29 +79,52 @@ impl RandomStream {
     }
 }
 
+impl HostState {
+    fn random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
+        let mut bytes = self.random.bytes(len)?;
+        if self.grants.grants.real_randomness {
+            getrandom::fill(&mut bytes)
+                .map_err(|error| format_err!("the system gives no random bytes: {error}"))?;
+        }
+        Ok(bytes)
+    }
+
+    fn random_u64(&mut self) -> wasmtime::Result<u64> {
+        let bytes = self.random_bytes(8)?;
+        Ok(bytes
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    }
+}
+
 impl random::Host for HostState {
     fn get_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
-        self.random.bytes(len)
+        self.quota.count()?;
+        self.random_bytes(len)
     }
 
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.random.next_u64())
+        self.quota.count()?;
+        self.random_u64()
     }
 }
 
 impl insecure::Host for HostState {
     fn get_insecure_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
-        self.random.bytes(len)
+        self.quota.count()?;
+        self.random_bytes(len)
     }
 
     fn get_insecure_random_u64(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.random.next_u64())
+        self.quota.count()?;
+        self.random_u64()
     }
 }
 
 impl insecure_seed::Host for HostState {
     fn insecure_seed(&mut self) -> wasmtime::Result<(u64, u64)> {
-        Ok((self.random.next_u64(), self.random.next_u64()))
+        self.quota.count()?;
+        Ok((self.random_u64()?, self.random_u64()?))
     }
 }
 

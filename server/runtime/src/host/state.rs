@@ -2,21 +2,17 @@
 
 use std::sync::Arc;
 
-use wasmtime::bail;
-
 use super::{Access, HostState};
 use crate::bindings::millstream::plugin::state::{self, Entry, Error, Page};
 use crate::state::{
-    MAX_STATE_CALLS, MAX_STATE_CHANGE_BYTES, MAX_STATE_KEY_BYTES, MAX_STATE_VALUE_BYTES,
-    QuotaExceeded, StateChanges, StateReader, read_page,
+    MAX_STATE_CHANGE_BYTES, MAX_STATE_KEY_BYTES, MAX_STATE_VALUE_BYTES, QuotaExceeded,
+    StateChanges, StateReader, read_page,
 };
 
 /// The state as one call sees it.
 pub(super) struct CallState {
     reader: Arc<dyn StateReader>,
     changes: StateChanges,
-    /// Calls of `state` so far.
-    calls: u32,
 }
 
 impl CallState {
@@ -24,25 +20,15 @@ impl CallState {
         Self {
             reader,
             changes: StateChanges::default(),
-            calls: 0,
         }
     }
 
     pub(super) fn begin_call(&mut self) {
         self.changes = StateChanges::default();
-        self.calls = 0;
     }
 
     pub(super) fn take_changes(&mut self) -> StateChanges {
         std::mem::take(&mut self.changes)
-    }
-
-    fn count_call(&mut self) -> wasmtime::Result<()> {
-        self.calls += 1;
-        if self.calls > MAX_STATE_CALLS {
-            bail!("state was called more than {MAX_STATE_CALLS} times in one call");
-        }
-        Ok(())
     }
 
     fn change(
@@ -81,7 +67,7 @@ fn check_len(what: &str, bytes: &[u8], limit: usize) -> Result<(), Error> {
 
 impl state::Host for HostState {
     fn get(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
-        self.state.count_call()?;
+        self.quota.count()?;
         if let Err(error) = check_len("key", &key, MAX_STATE_KEY_BYTES) {
             return Ok(Err(error));
         }
@@ -93,12 +79,12 @@ impl state::Host for HostState {
     }
 
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
-        self.state.count_call()?;
+        self.quota.count()?;
         Ok(self.state.change(self.access, key, Some(value)))
     }
 
     fn delete(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
-        self.state.count_call()?;
+        self.quota.count()?;
         Ok(self.state.change(self.access, key, None))
     }
 
@@ -108,16 +94,14 @@ impl state::Host for HostState {
         after: Option<Vec<u8>>,
         limit: u32,
     ) -> wasmtime::Result<Result<Page, Error>> {
-        self.state.count_call()?;
+        self.quota.count()?;
         let after = after.as_deref();
         let checked = check_len("prefix", &prefix, MAX_STATE_KEY_BYTES)
             .and_then(|()| check_len("key", after.unwrap_or_default(), MAX_STATE_KEY_BYTES));
         if let Err(error) = checked {
             return Ok(Err(error));
         }
-        let CallState {
-            reader, changes, ..
-        } = &self.state;
+        let CallState { reader, changes } = &self.state;
         let page = read_page(reader.as_ref(), changes, &prefix, after, limit as usize)?;
         let entries = page.entries.into_iter();
         Ok(Ok(Page {

@@ -17,12 +17,14 @@ const WRITE_BYTES: usize = 4 * 1024;
 
 impl stdout::Host for HostState {
     fn get_stdout(&mut self) -> wasmtime::Result<Resource<DynOutputStream>> {
+        self.quota.count()?;
         self.log_stream(Standard::Output)
     }
 }
 
 impl stderr::Host for HostState {
     fn get_stderr(&mut self) -> wasmtime::Result<Resource<DynOutputStream>> {
+        self.quota.count()?;
         self.log_stream(Standard::Error)
     }
 }

@@ -2,20 +2,15 @@
 
 use millstream_protocol::TimestampMs;
 use millstream_protocol::api::plugin::TimerClock;
-use wasmtime::bail;
 
 use super::{Access, HostState};
 use crate::bindings::millstream::plugin::timers::{self, Clock, Error};
-use crate::timers::{
-    MAX_TIMER_CALLS, MAX_TIMER_CHANGES, MAX_TIMER_KEY_BYTES, TimerChanges, TooManyChanges,
-};
+use crate::timers::{MAX_TIMER_CHANGES, MAX_TIMER_KEY_BYTES, TimerChanges, TooManyChanges};
 
 /// The timers as one call has changed them.
 #[derive(Default)]
 pub(super) struct CallTimers {
     changes: TimerChanges,
-    /// Calls of `timers` so far.
-    calls: u32,
 }
 
 impl CallTimers {
@@ -68,10 +63,7 @@ impl HostState {
         key: Vec<u8>,
         at_ms: Option<TimestampMs>,
     ) -> wasmtime::Result<Result<(), Error>> {
-        self.timers.calls += 1;
-        if self.timers.calls > MAX_TIMER_CALLS {
-            bail!("timers was called more than {MAX_TIMER_CALLS} times in one call");
-        }
+        self.quota.count()?;
         if self.access == Access::ReadOnly {
             return Ok(Err(Error::ReadOnly));
         }

@@ -1,7 +1,9 @@
 //! Guests that go too far: each is stopped, says why, and is spent.
 
 use millstream_protocol::api::plugin::{LogLevel, WorkerLimits};
-use millstream_runtime::{BadOutput, BadOutputPlace, CallError, Instance, StartError, WorkerSetup};
+use millstream_runtime::{
+    BadOutput, BadOutputPlace, CallError, Instance, MAX_HOST_CALLS, StartError, WorkerSetup,
+};
 
 use crate::handwritten::{EMPTY, Guest};
 use crate::{RUNTIME, batch, setup};
@@ -102,6 +104,26 @@ fn a_guest_that_copes_with_less_memory_goes_on() {
     assert_eq!(worker.memory_bytes(), 2 << 16);
     worker.handle(&batch(0, &[b"a"])).unwrap();
     assert_eq!(worker.memory_bytes(), 3 << 16);
+}
+
+#[test]
+fn a_guest_that_only_calls_the_host_is_stopped() {
+    let flood = "(loop $again \
+        (call $log (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)) \
+        (br $again)) (unreachable)";
+    let limits = WorkerLimits {
+        deadline_ms: 60_000,
+        log_lines_per_second: 0,
+        ..WorkerLimits::default()
+    };
+    let error = fail(flood, "", limits);
+    let CallError::Trap { reason, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        reason,
+        format!("the host was called more than {MAX_HOST_CALLS} times in one call")
+    );
 }
 
 #[test]

@@ -6,10 +6,12 @@
 mod built;
 mod handwritten;
 mod limits;
+mod messaging;
 mod metrics;
 mod quake_alert;
 mod records;
 mod refused;
+mod secrets;
 mod state;
 mod timers;
 mod virtual_wasi;
@@ -21,7 +23,7 @@ use millstream_protocol::api::plugin::{LogLevel, WorkerLimits};
 use millstream_protocol::batch::{BatchBuilder, Compression, Header, assign};
 use millstream_runtime::{
     EmptyState, Handled, Instance, LogLine, LogSink, Outcomes, Plugin, Runtime, RuntimeConfig,
-    WorkerSetup,
+    WorkerGrants, WorkerSetup,
 };
 
 /// One engine for all tests: it is meant to be shared.
@@ -71,6 +73,7 @@ fn setup() -> (WorkerSetup, Arc<Kept>) {
         config: vec![("color".into(), "blue".into())],
         limits: WorkerLimits::default(),
         logs: kept.clone(),
+        grants: WorkerGrants::default(),
         state: Arc::new(EmptyState),
         metrics: Arc::default(),
     };

@@ -1,6 +1,7 @@
 //! What a Rust guest finds when it looks around, through its own standard library.
 
 use std::sync::{Arc, LazyLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use millstream_protocol::api::plugin::LogLevel;
 use millstream_runtime::{CallError, Instance, Outcome, Plugin};
@@ -50,6 +51,26 @@ fn a_worker_knows_itself() {
 #[test]
 fn the_clock_shows_the_records_time() {
     assert_eq!(find("clock"), BATCH_TIME_MS.to_string());
+}
+
+#[test]
+fn real_clocks_and_randomness_are_granted() {
+    let found = |command: &str| {
+        let (mut setup, _) = setup();
+        setup.grants.grants.real_clocks = true;
+        setup.grants.grants.real_randomness = true;
+        let mut worker = PROBE.start(setup).unwrap();
+        let handled = worker.handle(&batch(0, &[command.as_bytes()])).unwrap();
+        let Some(Outcome::Emit(emit)) = handled.outcomes.iter().next() else {
+            panic!("{command} gives nothing");
+        };
+        String::from_utf8(emit.value.unwrap().to_vec()).unwrap()
+    };
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    assert!(found("clock").parse::<u128>().unwrap() >= since_epoch.as_millis());
+    assert_ne!(found("random"), found("random"));
+    // Neither keeps the host.
+    assert_eq!(found("sleep"), "awake");
 }
 
 #[test]

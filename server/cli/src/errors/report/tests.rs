@@ -37,7 +37,7 @@ fn connect(reason: CloseReason) -> anyhow::Error {
 }
 
 /// All codes that a broker can answer with today.
-const CODES: [ErrorCode; 33] = [
+const CODES: [ErrorCode; 34] = [
     ErrorCode::MalformedFrame,
     ErrorCode::FrameTooLarge,
     ErrorCode::UnsupportedVersion,
@@ -71,6 +71,7 @@ const CODES: [ErrorCode; 33] = [
     ErrorCode::Internal,
     ErrorCode::DeploymentExists,
     ErrorCode::GroupOwnedByDeployment,
+    ErrorCode::UnknownSecret,
 ];
 
 #[test]
@@ -117,6 +118,7 @@ fn every_refusal_has_an_exit_code_and_advice() {
     Internal: exit 1, this is a fault of the program's own: the broker's log says more
     DeploymentExists: exit 5, deploy under another `--name`, or in its place with `--replace`
     GroupOwnedByDeployment: exit 5, name another group: `millstream plugin list` shows the plugins, each has a group of its name
+    UnknownSecret: exit 4, `millstream plugin secret list` shows the secrets; `millstream plugin secret set` keeps one
     ");
 }
 
@@ -219,7 +221,7 @@ fn brokers_that_do_not_start_or_stop_by_themselves() {
         found: 7,
     };
     insta::assert_snapshot!(shown(StartError::DataDir(version)), @r"
-    error: data directory /data has format version 7, this broker reads version 3
+    error: data directory /data has format version 7, this broker reads version 4
       try: use the release that wrote it, or another data directory
     exit 5
     ");

@@ -1,5 +1,5 @@
 use millstream::{
-    Activity, DeliveryGuarantee, FailureAction, FailurePolicy, HoldBack, RevisionChange,
+    Activity, DeliveryGuarantee, FailureAction, FailurePolicy, Grants, HoldBack, RevisionChange,
     WorkerLimits,
 };
 
@@ -34,6 +34,9 @@ attempts = 7
 first-back-off = "200ms"
 longest-back-off = "5s"
 on-retry = "block"
+[grants]
+clocks = true
+secrets = ["api-key"]
 "#;
 
 const LEAST: &str = "name = \"a\"\ncomponent = \"a.wasm\"\ninputs = [\"in\"]\n";
@@ -102,6 +105,11 @@ fn every_field_counts() {
                 topic: "quakes-lost".to_owned(),
             },
         },
+        grants: Grants {
+            real_clocks: true,
+            real_randomness: false,
+            secrets: vec!["api-key".to_owned()],
+        },
     };
     assert_eq!(declared.spec("").unwrap(), expected);
     assert_eq!((declared.create_topics, declared.partitions), (true, 4));
@@ -160,7 +168,7 @@ fn errors_name_the_file_the_field_and_what_to_try() {
       |
     4 | input = "in"
       | ^^^^^
-    unknown field `input`, expected one of `name`, `component`, `inputs`, `from`, `delivery`, `create-topics`, `partitions`, `outputs`, `config`, `limits`, `on-failure`
+    unknown field `input`, expected one of `name`, `component`, `inputs`, `from`, `delivery`, `create-topics`, `partitions`, `outputs`, `config`, `limits`, `grants`, `on-failure`
     "#);
     insta::assert_snapshot!(refused("from = \"yesterday\"\n"), @r#"
     the deployment file /deployment.toml cannot be used
@@ -246,5 +254,5 @@ fn what_differs_is_named() {
     let deployed = deployed(&parse(EVERYTHING).unwrap());
     let wanted = declared.spec("").unwrap();
     let differences = differences(&declared, &wanted, "d2", &deployed);
-    insta::assert_snapshot!(differs(Path::new("deployment.toml"), "a", &differences), @"deployment a is not as deployment.toml says: it differs in component, inputs, from, delivery, outputs, config, limits, on-failure");
+    insta::assert_snapshot!(differs(Path::new("deployment.toml"), "a", &differences), @"deployment a is not as deployment.toml says: it differs in component, inputs, from, delivery, outputs, config, limits, on-failure, grants");
 }

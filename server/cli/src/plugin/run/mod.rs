@@ -6,6 +6,7 @@ mod expect;
 mod input;
 mod log;
 mod report;
+mod secrets;
 mod session;
 
 use std::path::PathBuf;
@@ -14,14 +15,16 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use clap::Args;
-use millstream::WorkerLimits;
-use millstream_runtime::{EmptyState, Runtime, RuntimeConfig, WorkerSetup};
+use millstream::{Grants, WorkerLimits};
+use millstream_runtime::{EmptyState, Runtime, RuntimeConfig, WorkerGrants, WorkerSetup};
 
 use self::expect::Expectation;
 use self::log::{LogPrinter, Place};
 use self::report::Report;
+use self::secrets::Secrets;
 use self::session::Session;
 use super::deploy::component;
+use super::grants::GrantArgs;
 use super::limits::LimitArgs;
 use super::manifest;
 use crate::cli::Context;
@@ -60,7 +63,7 @@ pub(crate) struct RunArgs {
     path: Option<PathBuf>,
 
     /// A deployment file, for the component, its outputs, configuration and limits
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["path", "output_names", "deployment", "LimitArgs"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["path", "output_names", "deployment", "LimitArgs", "GrantArgs"])]
     file: Option<PathBuf>,
 
     /// The file with a record on each line; `-` is standard input. The first has offset 0 and, unless
@@ -94,6 +97,14 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     limits: LimitArgs,
 
+    #[command(flatten)]
+    grants: GrantArgs,
+
+    /// Reads the secrets that are granted from this file, with a line `NAME = "VALUE"` for each; those that
+    /// are not in it from the environment, where `api-key` is $MILLSTREAM_SECRET_API_KEY
+    #[arg(long, value_name = "FILE")]
+    secrets: Option<PathBuf>,
+
     /// Compares what is written with this file, line by line, and fails at a difference
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
@@ -115,6 +126,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug)]
 struct Job {
     component: Bytes,
+    secrets: Secrets,
     subject: Subject,
     records: PathBuf,
     format: LineFormat,
@@ -138,6 +150,7 @@ struct Subject {
     outputs: Vec<String>,
     config: Vec<(String, String)>,
     limits: WorkerLimits,
+    grants: Grants,
 }
 
 /// Builds the component if need be, and runs it over the records.
@@ -167,6 +180,7 @@ impl RunArgs {
                     outputs: spec.outputs.into_iter().map(|output| output.name).collect(),
                     config: spec.config,
                     limits: spec.limits,
+                    grants: spec.grants,
                 }
             }
             None => Subject {
@@ -175,10 +189,13 @@ impl RunArgs {
                 outputs: self.output_names,
                 config: Vec::new(),
                 limits: self.limits.limits()?,
+                grants: self.grants.grants(),
             },
         };
+        let secrets = Secrets::read(&subject.grants.secrets, self.secrets.as_deref())?;
         Ok(Job {
             component,
+            secrets,
             subject: subject.with(self.topic, self.config),
             records: self.records,
             format: LineFormat::of_fields(self.key_field, self.timestamp_field),
@@ -209,7 +226,11 @@ impl Job {
     fn run(self, output: Output) -> anyhow::Result<()> {
         let expectation = self.expect.as_deref().map(Expectation::open).transpose()?;
         let runtime = Runtime::new(RuntimeConfig::default())?;
-        let plugin = runtime.compile(&self.component).map_err(|refused| {
+        let compiled = runtime.compile(&self.component).and_then(|plugin| {
+            plugin.check_grants(&self.subject.grants)?;
+            Ok(plugin)
+        });
+        let plugin = compiled.map_err(|refused| {
             let problem = Problem::new(Exit::Refused, "the component does not fit").advise(
                 "`millstream plugin build` builds a component for the world that `wit/` describes",
             );
@@ -218,10 +239,11 @@ impl Job {
         let place = Arc::new(Place::default());
         let deployment = self.subject.deployment.clone();
         let mut report = Report::new(output, self.subject.outputs.clone(), expectation);
-        let setup = self.subject.setup(Arc::new(LogPrinter {
+        let logs = LogPrinter {
             output,
             place: Arc::clone(&place),
-        }));
+        };
+        let setup = self.subject.setup(Arc::new(logs), self.secrets);
         let mut session = Session::start(plugin, setup, place)?;
         let records_per_call = self.records_per_call as usize;
         let read = input::read(&self.records, &self.format, records_per_call, |records| {
@@ -241,7 +263,7 @@ impl Job {
 }
 
 impl Subject {
-    fn setup(self, logs: Arc<LogPrinter>) -> WorkerSetup {
+    fn setup(self, logs: Arc<LogPrinter>, secrets: Secrets) -> WorkerSetup {
         WorkerSetup {
             deployment: self.deployment,
             topic: self.topic,
@@ -250,6 +272,10 @@ impl Subject {
             config: self.config,
             limits: self.limits,
             logs,
+            grants: WorkerGrants {
+                grants: self.grants,
+                secrets: Some(Arc::new(secrets)),
+            },
             state: Arc::new(EmptyState),
             metrics: Arc::default(),
         }

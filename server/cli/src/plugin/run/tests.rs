@@ -35,6 +35,7 @@ fn session() -> Session {
         config: Vec::new(),
         limits: WorkerLimits::default(),
         logs: Arc::new(Silent),
+        grants: WorkerGrants::default(),
         state: Arc::new(EmptyState),
         metrics: Arc::default(),
     };
@@ -310,6 +311,7 @@ async fn options_say_what_the_guest_is_told() {
             memory_bytes: 1 << 20,
             ..WorkerLimits::default()
         },
+        grants: Grants::default(),
     };
     assert_eq!(job.subject, expected);
 }
@@ -331,6 +333,7 @@ async fn a_file_says_it_as_well() {
             deadline_ms: 2_000,
             ..WorkerLimits::default()
         },
+        grants: Grants::default(),
     };
     assert_eq!(job.subject, expected);
 }

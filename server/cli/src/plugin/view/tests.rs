@@ -1,4 +1,4 @@
-use millstream::{Activity, CallLatency, DeploymentSpec, OutputSpec, RevisionChange};
+use millstream::{Activity, CallLatency, DeploymentSpec, Grants, OutputSpec, RevisionChange};
 
 use super::*;
 use crate::output::both_forms;
@@ -39,6 +39,11 @@ fn deployment() -> DeploymentDescription {
                 topic: "alerts".to_owned(),
             }],
             config: vec![("min-mag".to_owned(), "4.5".to_owned())],
+            grants: Grants {
+                real_clocks: true,
+                real_randomness: false,
+                secrets: vec!["api-key".to_owned()],
+            },
             ..DeploymentSpec::new("quake-alert")
         },
         revision: 3,
@@ -68,6 +73,7 @@ fn a_deployment_in_full() {
     config:      min-mag=4.5
     start:       earliest
     limits:      64.0 MiB of memory, 4.0 GiB of state, 1s a call, 1,000 outputs a record, 100 log lines a second
+    granted:     clocks secret=api-key
     delivery:    exactly-once
     on failure:  5 attempts, 100ms to 10s apart, park-key, then dead-letter to quake-alert.dead-letters
     revision:    3, rolled back to 1 by operator
@@ -106,6 +112,10 @@ fn a_deployment_in_full() {
         "log_lines_per_second": 100,
         "state_bytes": 4294967296
       },
+      "grants": [
+        "clocks",
+        "secret=api-key"
+      ],
       "delivery": "exactly-once",
       "on_failure": {
         "attempts": 5,

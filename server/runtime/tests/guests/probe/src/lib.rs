@@ -8,7 +8,9 @@ use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use millstream_plugin::{Context, Failure, NewRecord, Output, Outputs, Record, log, metrics};
+use millstream_plugin::{
+    Context, Failure, NewRecord, Output, Outputs, Record, log, metrics, secrets,
+};
 
 struct Probe {
     context: Context,
@@ -29,6 +31,8 @@ fn init(context: &Context) -> Result<Probe, String> {
 #[millstream_plugin::handler(init = init)]
 fn handle(probe: &mut Probe, record: Record<'_>, out: &mut Outputs<'_>) -> Result<(), Failure> {
     let command = str::from_utf8(record.value().unwrap_or_default())?;
+    // What a plugin should not do with a secret.
+    let slip = || format!("it is {}", secrets::get("api-key").unwrap_or_default());
     let found = match command {
         "context" => format!(
             "{} {} {} {:?} {:?}",
@@ -90,6 +94,17 @@ fn handle(probe: &mut Probe, record: Record<'_>, out: &mut Outputs<'_>) -> Resul
             metrics::gauge_set("nowhere", f64::NAN);
             "mismeasured".to_owned()
         }
+        "secret" => secrets::get("api-key").unwrap_or_else(|| "none".to_owned()),
+        "another secret" => secrets::get("token").unwrap_or_else(|| "none".to_owned()),
+        "log secret" => {
+            log::warn(&slip());
+            println!("{}", slip());
+            "logged".to_owned()
+        }
+        "reject secret" => return Err(Failure::reject(slip())),
+        "retry secret" => return Err(Failure::retry(Duration::ZERO, slip())),
+        "abort secret" => return Err(Failure::abort(slip())),
+        "panic secret" => panic!("{}", slip()),
         "panic" => panic!("as told"),
         "exit" => std::process::exit(3),
         "abort" => return Err(Failure::abort("as told")),

@@ -1,0 +1,14 @@
+;; Reads a secret without end.
+;; must fail: the host was called more than 1000000 times in one call
+;; limits: deadline-ms 60000
+;; uses: secret
+;; granted secrets: key
+
+;;; data
+key
+
+;;; handle
+(loop $again
+    (call $secret (i32.const 1024) (i32.const 3) (i32.const 64))
+    (br $again))
+(unreachable)
