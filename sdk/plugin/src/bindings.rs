@@ -10,6 +10,22 @@ wit_bindgen::generate!({
     default_bindings_module: "::millstream_plugin::__private::bindings",
 });
 
+/// And only one that takes over the state of other versions has a function for that.
+pub mod migrating {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "package millstream:plugin-sdk;
+            world migrating {
+                export millstream:plugin/state-migration@0.1.0;
+            }",
+        world: "millstream:plugin-sdk/migrating",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_migration",
+        default_bindings_module: "::millstream_plugin::__private::bindings::migrating",
+    });
+}
+
 /// A component has what it exports: only one with timers has their handler.
 pub mod timed {
     wit_bindgen::generate!({

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 
 use crate::bindings::exports::millstream::plugin::{batch_handler, lifecycle};
+use crate::bindings::migrating::exports::millstream::plugin::state_migration;
 use crate::bindings::timed::exports::millstream::plugin::timer_handler;
 use crate::bindings::wasi::config::store;
 use crate::context::Context;
@@ -72,6 +73,16 @@ impl<P: Slot> timer_handler::Guest for Exports<P> {
             fire(context, timers, out, |timer, out| {
                 plugin.on_timer(timer, out)
             })
+        })
+    }
+}
+
+impl<P: Slot> state_migration::Guest for Exports<P> {
+    fn migrate(previous: String, cursor: Option<Vec<u8>>) -> Result<Option<Vec<u8>>, String> {
+        P::with(|slot| {
+            let slot = slot.borrow();
+            let Worker { context, .. } = slot.as_ref().ok_or("init was not called")?;
+            P::migrate(context, &previous, cursor.as_deref())
         })
     }
 }

@@ -98,6 +98,8 @@ pub mod __private {
     #[cfg(target_arch = "wasm32")]
     pub use crate::bindings::export;
     #[cfg(target_arch = "wasm32")]
+    pub use crate::bindings::migrating::export_migration;
+    #[cfg(target_arch = "wasm32")]
     pub use crate::bindings::timed::export_timers;
     #[cfg(target_arch = "wasm32")]
     pub use crate::guest::{Exports, Slot, Worker};

@@ -119,4 +119,13 @@ pub trait Plugin: Sized + 'static {
     fn on_timer(&mut self, _timer: Timer<'_>, _out: &mut Outputs<'_>) -> Result<(), Failure> {
         Err(Failure::abort("the plugin has no function for timers"))
     }
+
+    /// Takes over the state of another version, from `cursor` on.
+    fn migrate(
+        _context: &Context,
+        _previous: &str,
+        _cursor: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, String> {
+        Err("the plugin has no function for the state of other versions".to_owned())
+    }
 }

@@ -137,6 +137,14 @@ pub fn scan(prefix: &[u8]) -> Scan {
     }
 }
 
+/// As [`scan`], of the keys behind `after` alone.
+pub fn scan_after(prefix: &[u8], after: &[u8]) -> Scan {
+    Scan {
+        after: Some(after.to_vec()),
+        ..scan(prefix)
+    }
+}
+
 /// A key and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

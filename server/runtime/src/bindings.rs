@@ -7,6 +7,19 @@ wasmtime::component::bindgen!({
     require_store_data_send: true,
 });
 
+/// What takes over the state of other versions.
+pub(crate) mod migration {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "state-migration-plugin",
+        imports: { default: trappable },
+        require_store_data_send: true,
+        with: {
+            "millstream:plugin/state": crate::bindings::millstream::plugin::state,
+        },
+    });
+}
+
 /// What takes typed records. What is imported is the same.
 pub(crate) mod typed {
     wasmtime::component::bindgen!({

@@ -116,6 +116,13 @@ const HANDLE_RECORD_TIMERS: Called = Called {
                 reject(string), retry(record { after-ms: u32, reason: string }) }>, string>",
 };
 
+const MIGRATE: Called = Called {
+    interface: "millstream:plugin/state-migration",
+    version: "0.1.0",
+    function: "migrate",
+    signature: "func(string, option<list<u8>>) -> result<option<list<u8>>, string>",
+};
+
 /// What is imported by a component that sends messages.
 const PRODUCER: &str = "wasi:messaging/producer";
 
@@ -145,6 +152,8 @@ pub(crate) struct Fit {
     pub(crate) handler: HandlerKind,
     /// That of its timers, if it has one.
     pub(crate) timers: Option<HandlerKind>,
+    /// Whether it takes over the state of other versions.
+    pub(crate) migrates: bool,
 }
 
 /// Why a component was refused.
@@ -261,10 +270,15 @@ pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<Fit,
             export: either(&HANDLE_TIMERS, &HANDLE_RECORD_TIMERS),
         });
     }
+    let migrates = find_export(engine, &ty, &MIGRATE).is_some();
+    if migrates {
+        check_export(engine, &ty, &MIGRATE)?;
+    }
     Ok(Fit {
         imports,
         handler,
         timers,
+        migrates,
     })
 }
 

@@ -6,6 +6,7 @@ use wasmtime::component::InstancePre;
 use crate::bindings::exports::millstream::plugin::timer_handler::Fired;
 use crate::bindings::exports::millstream::plugin::{batch_handler, lifecycle, timer_handler};
 use crate::bindings::messaging::exports::wasi::messaging::incoming_handler;
+use crate::bindings::migration::exports::millstream::plugin::state_migration;
 use crate::bindings::typed::exports::millstream::plugin::record_timer_handler::Fired as TypedFired;
 use crate::bindings::typed::exports::millstream::plugin::{record_handler, record_timer_handler};
 use crate::fit::HandlerKind;
@@ -19,6 +20,7 @@ pub(crate) struct GuestPre {
     lifecycle: Option<lifecycle::GuestIndices>,
     handler: HandlerIndices,
     timers: Option<TimerIndices>,
+    migration: Option<state_migration::GuestIndices>,
 }
 
 enum HandlerIndices {
@@ -37,6 +39,7 @@ impl GuestPre {
         instance: InstancePre<HostState>,
         handler: HandlerKind,
         timers: Option<HandlerKind>,
+        migrates: bool,
     ) -> wasmtime::Result<Self> {
         let lifecycle = match handler {
             HandlerKind::Batch | HandlerKind::Record => {
@@ -65,7 +68,9 @@ impl GuestPre {
             // There are no timers of messages.
             Some(HandlerKind::Message) | None => None,
         };
+        let migration = migrates.then(|| state_migration::GuestIndices::new(&instance));
         Ok(Self {
+            migration: migration.transpose()?,
             instance,
             lifecycle,
             handler,
@@ -75,6 +80,10 @@ impl GuestPre {
 
     pub(crate) fn handles_timers(&self) -> bool {
         self.timers.is_some()
+    }
+
+    pub(crate) fn migrates_state(&self) -> bool {
+        self.migration.is_some()
     }
 
     pub(crate) fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<Guest> {
@@ -92,6 +101,9 @@ impl GuestPre {
             }
             None => None,
         };
+        let migration = self.migration.as_ref();
+        let migration = migration.map(|indices| indices.load(&mut *store, &instance));
+        let migration = migration.transpose()?;
         let handler = match &self.handler {
             HandlerIndices::Batch(indices) => Handler::Batch(indices.load(store, &instance)?),
             HandlerIndices::Record(indices) => Handler::Record(indices.load(store, &instance)?),
@@ -101,6 +113,7 @@ impl GuestPre {
             lifecycle,
             handler,
             timers,
+            migration,
         })
     }
 }
@@ -110,6 +123,7 @@ pub(crate) struct Guest {
     pub(crate) lifecycle: Option<lifecycle::Guest>,
     pub(crate) handler: Handler,
     pub(crate) timers: Option<TimerHandler>,
+    pub(crate) migration: Option<state_migration::Guest>,
 }
 
 /// Its handler.

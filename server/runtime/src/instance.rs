@@ -28,6 +28,9 @@ use crate::records::{self, Sections};
 use crate::state::{StateChanges, StateReadError, StateReader};
 use crate::timers::{FiredTimer, TimerChanges};
 
+/// A cursor that [`Instance::migrate`] returns, bytes.
+pub const MAX_CURSOR_BYTES: usize = 64 << 10;
+
 /// What a worker is started with.
 #[derive(Clone)]
 pub struct WorkerSetup {
@@ -62,6 +65,17 @@ pub struct Handled {
     pub state: StateChanges,
     /// Which timers it has set and cancelled.
     pub timers: TimerChanges,
+}
+
+/// What one call that takes over a part of the state came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// What the call changed in the state.
+    pub state: StateChanges,
+    /// Which timers it has set and cancelled.
+    pub timers: TimerChanges,
+    /// What to hand to the next call; `None`: the whole state is taken over.
+    pub cursor: Option<Vec<u8>>,
 }
 
 /// Why a worker did not start.
@@ -114,6 +128,9 @@ pub enum CallError {
     /// Timers have fired, and the guest has no function to call with them.
     #[error("the component has no timer handler")]
     NoTimerHandler,
+    /// There is a state to be taken over, and the guest has no function for it.
+    #[error("the component has no `state-migration`")]
+    NoMigration,
     /// An earlier call has failed.
     #[error("the instance is spent: an earlier call failed")]
     Spent,
@@ -293,6 +310,48 @@ impl Instance {
             }
         };
         Ok(self.handled(outcomes))
+    }
+
+    /// Has the guest take over a part of the state that the component with the digest `from` has left
+    /// behind, from `cursor` on: what the call before returned, `None` in the first one.
+    ///
+    /// The guest's clock shows `time_ms`, and its randomness is that of `position`, the first offset
+    /// that the worker has not handled. What it changed is in [`Migrated`] and nowhere else: as in
+    /// [`handle`](Self::handle), it is made durable together with the cursor.
+    ///
+    /// # Errors
+    ///
+    /// After [`CallError::NoMigration`] the instance can be used on. After any other error it is spent.
+    pub fn migrate(
+        &mut self,
+        from: &str,
+        cursor: Option<&[u8]>,
+        (position, time_ms): (Offset, TimestampMs),
+    ) -> Result<Migrated, CallError> {
+        if self.state == State::Spent {
+            return Err(CallError::Spent);
+        }
+        let Some(migration) = &self.guest.migration else {
+            return Err(CallError::NoMigration);
+        };
+        let access = Access::ReadWrite;
+        begin_call(&mut self.store, &self.limits, position, time_ms, access);
+        self.state = State::Spent;
+        let cursor = migration.call_migrate(&mut self.store, from, cursor);
+        let cursor = returned(&mut self.store, &self.limits, cursor)?;
+        if let Some(cursor) = cursor.as_ref().filter(|it| it.len() > MAX_CURSOR_BYTES) {
+            let bytes = cursor.len();
+            let reason =
+                format!("a cursor of {bytes} bytes was returned, more than {MAX_CURSOR_BYTES}");
+            return Err(CallError::Guest(reason));
+        }
+        self.state = State::Ready;
+        let (state, timers) = self.store.data_mut().take_changes();
+        Ok(Migrated {
+            state,
+            timers,
+            cursor,
+        })
     }
 
     fn expected(&self, inputs: u32) -> Expected {

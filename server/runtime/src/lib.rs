@@ -103,7 +103,9 @@ pub use engine::{EPOCH_TICK, Runtime, RuntimeConfig, RuntimeError};
 pub use fit::RefusedError;
 pub use grants::{SecretReader, WorkerGrants};
 pub use host::MAX_HOST_CALLS;
-pub use instance::{CallError, Handled, Instance, StartError, WorkerSetup};
+pub use instance::{
+    CallError, Handled, Instance, MAX_CURSOR_BYTES, Migrated, StartError, WorkerSetup,
+};
 pub use logs::{LogLine, LogSink, MAX_LOG_CONTEXT_BYTES, MAX_LOG_MESSAGE_BYTES};
 pub use mask::MIN_SECRET_BYTES;
 pub use memory_state::{MAX_STATE_BYTES, MemoryState, StateFull};

@@ -49,9 +49,11 @@ impl Plugin {
             imports,
             handler,
             timers,
+            migrates,
         } = fit::check_names(&shared.engine, component)?;
         let pre = fit::check_types(&shared.linker, component)?;
-        let pre = GuestPre::new(pre, handler, timers).map_err(|error| RefusedError::Invalid {
+        let pre = GuestPre::new(pre, handler, timers, migrates);
+        let pre = pre.map_err(|error| RefusedError::Invalid {
             reason: format!("{error:#}"),
         })?;
         Ok(Self {
@@ -92,6 +94,11 @@ impl Plugin {
     /// [`RefusedError::Import`].
     pub fn check_grants(&self, grants: &Grants) -> Result<(), RefusedError> {
         grants::check(&self.inner.imports, grants)
+    }
+
+    /// Whether it takes over the state of other versions: [`Instance::migrate`] can be called.
+    pub fn migrates_state(&self) -> bool {
+        self.inner.pre.migrates_state()
     }
 
     /// Starts a worker: makes an instance and has it initialise itself.

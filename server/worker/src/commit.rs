@@ -14,9 +14,10 @@ use crate::limits::{MAX_COMMIT_BYTES, MAX_TIMER_BYTES, MAX_TIMERS, OUTPUT_PIECE_
 use crate::parked::ParkedRecord;
 use crate::record::{
     Lane, Position, encode_outputs, encode_parked, encode_timer, parked_key, piece_key,
-    piece_prefix, position_key, sequence_key, state_key, timer_key,
+    piece_prefix, position_key, sequence_key, state_key, timer_key, writer_key,
 };
 use crate::timers::{OVERHEAD_BYTES, Timer, TimerId};
+use crate::writer::StateWriter;
 
 /// A batch for an output partition, stamped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,7 @@ pub struct Commit {
     pub(crate) sequences: BTreeMap<(Lane, TopicPartition), u32>,
     pub(crate) parked: Vec<(Offset, Option<ParkedRecord>)>,
     pub(crate) timers: BTreeMap<TimerId, Option<Timer>>,
+    pub(crate) writer: Option<StateWriter>,
     pub(crate) outputs: Vec<OutputBatch>,
 }
 
@@ -89,6 +91,7 @@ pub struct CommitBuilder<'a> {
     direct: Vec<OutputBatch>,
     parked: Vec<(Offset, Option<ParkedRecord>)>,
     timers: BTreeMap<TimerId, Option<Timer>>,
+    writer: Option<StateWriter>,
     outputs: Vec<OutputBatch>,
     output_bytes: usize,
 }
@@ -107,6 +110,7 @@ impl<'a> CommitBuilder<'a> {
             direct: Vec::new(),
             parked: Vec::new(),
             timers: BTreeMap::new(),
+            writer: None,
             outputs: Vec::new(),
             output_bytes: 0,
         }
@@ -225,6 +229,11 @@ impl<'a> CommitBuilder<'a> {
         self.timers.insert((clock, key), None);
     }
 
+    /// The state is this version's from here on. It is written where that is news.
+    pub fn note_writer(&mut self, writer: StateWriter) {
+        self.writer = Some(writer).filter(|writer| self.journal.writer() != Some(writer));
+    }
+
     /// A change of the guest's state; without a value the key is deleted.
     ///
     /// # Errors
@@ -252,6 +261,9 @@ impl<'a> CommitBuilder<'a> {
         self.put_timers()?;
         let encoded = self.position.encode();
         self.put(&position_key(), Some(&encoded))?;
+        if let Some(writer) = self.writer.as_ref().map(StateWriter::encode) {
+            self.put(&writer_key(), Some(&writer))?;
+        }
         for ((lane, target), sequence) in &self.sequences {
             put(
                 &mut self.batch,
@@ -270,6 +282,7 @@ impl<'a> CommitBuilder<'a> {
             sequences: self.sequences,
             parked: self.parked,
             timers: self.timers,
+            writer: self.writer,
             outputs: self.outputs,
         })
     }

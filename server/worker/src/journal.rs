@@ -12,9 +12,10 @@ use crate::limits::MAX_UNSETTLED_COMMITS;
 use crate::parked::ParkedRecords;
 use crate::record::{
     Entry, Lane, Position, decode_outputs, encode_parked, encode_timer, parked_key, position_key,
-    sequence_key, timer_key,
+    sequence_key, timer_key, writer_key,
 };
 use crate::timers::Timers;
+use crate::writer::StateWriter;
 
 /// Why a journal cannot be read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +44,7 @@ pub struct Journal {
     unsettled: VecDeque<u64>,
     parked: ParkedRecords,
     timers: Timers,
+    pub(crate) writer: Option<StateWriter>,
 }
 
 impl Journal {
@@ -54,6 +56,7 @@ impl Journal {
             unsettled: VecDeque::new(),
             parked: ParkedRecords::default(),
             timers: Timers::default(),
+            writer: None,
         }
     }
 
@@ -96,6 +99,11 @@ impl Journal {
         &self.timers
     }
 
+    /// The version of the plugin whose state it is; `None` before the first commit that has told it.
+    pub fn writer(&self) -> Option<&StateWriter> {
+        self.writer.as_ref()
+    }
+
     /// The records that wait to be tried again.
     pub fn parked(&self) -> &ParkedRecords {
         &self.parked
@@ -113,8 +121,11 @@ impl Journal {
         let parked = parked.map(|parked| (parked_key(parked.offset), encode_parked(parked)));
         let timers = self.timers.iter();
         let timers = timers.map(|timer| (timer_key(&timer.id()), encode_timer(timer)));
+        let writer = self.writer.iter();
+        let writer = writer.map(|writer| (writer_key(), writer.encode()));
         let position = (position_key(), self.position.encode());
         std::iter::once(position)
+            .chain(writer)
             .chain(sequences)
             .chain(parked)
             .chain(timers)
@@ -136,6 +147,9 @@ impl Journal {
     pub fn committed(&mut self, commit: Commit) -> Sending {
         let number = self.position.commit;
         self.position = commit.position;
+        if commit.writer.is_some() {
+            self.writer = commit.writer;
+        }
         self.sequences.extend(commit.sequences);
         for (offset, parked) in commit.parked {
             match parked {
@@ -180,6 +194,7 @@ pub struct Recovery {
     outputs: BTreeMap<u64, Pieces>,
     parked: ParkedRecords,
     timers: Timers,
+    writer: Option<StateWriter>,
     records: u64,
 }
 
@@ -227,6 +242,7 @@ impl Recovery {
             Entry::Parked(offset, None) => self.parked.remove(offset),
             Entry::Timer(_, Some(timer)) => self.timers.set(timer),
             Entry::Timer(id, None) => self.timers.remove(&id),
+            Entry::Writer(writer) => self.writer = Some(writer),
             Entry::State { key, value } => return Ok(Some((key, value))),
         }
         Ok(None)
@@ -261,6 +277,7 @@ impl Recovery {
             unsettled: sendings.iter().map(|sending| sending.commit).collect(),
             parked: self.parked,
             timers: self.timers,
+            writer: self.writer,
         };
         // A commit whose outputs are not asked for is settled, whatever its successors knew.
         journal.look_for_settled();

@@ -43,6 +43,7 @@
 //! - [`CommitBuilder`], [`Commit`], [`Sending`]: one step of it
 //! - [`ParkedRecord`], [`ParkedRecords`]: records that wait to be tried again, and those behind them
 //! - [`Timer`], [`Timers`]: what the guest has set to be called later
+//! - [`StateWriter`]: the version of the plugin whose state it is, so that another one can take it over
 //! - [`Bite`], [`Verdict`], [`verdict`]: how a failure is narrowed down to its record, and what
 //!   becomes of that
 //! - [`limits`]: the bounds
@@ -54,9 +55,11 @@ pub mod limits;
 mod parked;
 mod record;
 mod timers;
+mod writer;
 
 pub use commit::{Commit, CommitBuilder, CommitError, OutputBatch, Sending};
 pub use failure::{Bite, Verdict, last_resort, verdict};
 pub use journal::{Journal, JournalError, Recovery};
 pub use parked::{ParkedRecord, ParkedRecords};
 pub use timers::{Timer, TimerId, Timers};
+pub use writer::{Heir, StateWriter};

@@ -12,6 +12,7 @@
 //! | 4 state | the guest's key | the guest's value; none: deleted |
 //! | 5 timer | clock (1), the guest's key | [`TimerFields`], postcard; none: done or cancelled |
 //! | 6 direct sequence | topic id (16), partition (4) | as 1, of outputs that went out before their commit |
+//! | 7 writer | | [`StateWriter`], postcard |
 //!
 //! The pieces of a commit make up its outputs, one after the other: topic id (16), partition (4),
 //! length (4), and the batch as it is to be appended. The slot is the commit's number modulo
@@ -29,6 +30,7 @@ use crate::journal::JournalError;
 use crate::limits::MAX_UNSETTLED_COMMITS;
 use crate::parked::ParkedRecord;
 use crate::timers::{Timer, TimerId};
+use crate::writer::StateWriter;
 
 /// The version of the position's format that is written and read.
 const FORMAT: u8 = 2;
@@ -40,6 +42,7 @@ const PARKED: u8 = 3;
 const STATE: u8 = 4;
 const TIMER: u8 = 5;
 const DIRECT_SEQUENCE: u8 = 6;
+const WRITER: u8 = 7;
 
 const RECORD_TIME: u8 = 0;
 const WALL_TIME: u8 = 1;
@@ -131,10 +134,15 @@ pub(crate) enum Entry {
         value: Option<Bytes>,
     },
     Timer(TimerId, Option<Timer>),
+    Writer(StateWriter),
 }
 
 pub(crate) fn position_key() -> Vec<u8> {
     vec![POSITION]
+}
+
+pub(crate) fn writer_key() -> Vec<u8> {
+    vec![WRITER]
 }
 
 pub(crate) fn sequence_key(lane: Lane, target: &TopicPartition) -> Vec<u8> {
@@ -339,6 +347,11 @@ impl Entry {
                 let timer = value.map(|value| decode_timer(&id, &value).ok_or_else(malformed));
                 let timer = timer.transpose()?;
                 Ok(Self::Timer(id, timer))
+            }
+            WRITER => {
+                let writer = StateWriter::decode(&value_of("the state's writer")?);
+                let malformed = JournalError::Malformed("the state's writer");
+                writer.map(Self::Writer).ok_or(malformed)
             }
             _ => Err(JournalError::Malformed("a key of unknown kind")),
         }

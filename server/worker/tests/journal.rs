@@ -12,7 +12,8 @@ use millstream_protocol::{
 };
 use millstream_worker::limits::MAX_TIMERS;
 use millstream_worker::{
-    CommitBuilder, CommitError, Journal, JournalError, ParkedRecord, Recovery, Sending, Timer,
+    CommitBuilder, CommitError, Heir, Journal, JournalError, ParkedRecord, Recovery, Sending,
+    StateWriter, Timer,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -143,6 +144,8 @@ struct Turn {
     release: bool,
     /// Of these keys, those with a time are set and the others cancelled.
     timers: Vec<(u8, Option<i64>)>,
+    /// Whose state it is from here on, and who takes it over.
+    writer: Option<(u8, Option<u8>)>,
     /// Afterwards, what the journal says is kept elsewhere too.
     checkpoint: bool,
     fate: Fate,
@@ -160,6 +163,16 @@ enum Fate {
     /// They have arrived, and nobody has noted it.
     CrashAfterSending,
     CompactThenCrash(usize),
+}
+
+fn writer((digest, heir): (u8, Option<u8>)) -> StateWriter {
+    StateWriter {
+        heir: heir.map(|heir| Heir {
+            digest: heir.to_string(),
+            cursor: vec![heir],
+        }),
+        ..StateWriter::new(digest.to_string())
+    }
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
@@ -180,17 +193,21 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         any::<bool>(),
         any::<bool>(),
         proptest::collection::vec((0..4_u8, proptest::option::of(0..50_i64)), 0..3),
+        proptest::option::of((0..3_u8, proptest::option::of(0..3_u8))),
         proptest::bool::weighted(0.2),
         fate(),
     );
-    let turn = turn.prop_map(|(emits, park, release, timers, checkpoint, fate)| Turn {
-        emits,
-        park,
-        release,
-        timers,
-        checkpoint,
-        fate,
-    });
+    let turn = turn.prop_map(
+        |(emits, park, release, timers, writer, checkpoint, fate)| Turn {
+            emits,
+            park,
+            release,
+            timers,
+            writer,
+            checkpoint,
+            fate,
+        },
+    );
     proptest::collection::vec(turn, 0..40)
 }
 
@@ -203,6 +220,7 @@ proptest! {
         let mut expected: BTreeMap<TopicPartition, Vec<String>> = BTreeMap::new();
         let mut expected_parked: BTreeMap<Offset, ParkedRecord> = BTreeMap::new();
         let mut expected_timers: BTreeMap<u8, i64> = BTreeMap::new();
+        let mut expected_writer = None;
         let (mut journal, _) = world.recover();
         let mut waiting: Vec<Sending> = Vec::new();
         let mut batch_of: HashMap<u64, u64> = HashMap::new();
@@ -240,6 +258,9 @@ proptest! {
                     None => builder.remove_timer(clock, key),
                 }
             }
+            if let Some(said) = turn.writer {
+                builder.note_writer(writer(said));
+            }
             builder.reach(offset as i64);
             let commit = builder.finish().unwrap();
             if matches!(turn.fate, Fate::CrashBeforeCommit) {
@@ -255,6 +276,7 @@ proptest! {
                 if let Some(released) = released {
                     expected_parked.remove(&released);
                 }
+                expected_writer = turn.writer.map(writer).or(expected_writer);
                 for (key, at_ms) in &turn.timers {
                     match at_ms {
                         Some(at_ms) => expected_timers.insert(*key, *at_ms),
@@ -303,6 +325,7 @@ proptest! {
             let timers = journal.timers().due(i64::MAX, i64::MAX, usize::MAX);
             let timers: BTreeMap<_, _> = timers.iter().map(|it| (it.key[0], it.at_ms)).collect();
             prop_assert_eq!(&timers, &expected_timers);
+            prop_assert_eq!(journal.writer(), expected_writer.as_ref());
             let done = journal.next_offset().checked_sub(1);
             prop_assert_eq!(journal.record_time_ms(), done.map_or(i64::MIN, |offset| offset as i64));
         }

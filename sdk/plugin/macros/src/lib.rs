@@ -22,6 +22,11 @@ use syn::{
 /// - `timer = on_timer` beside it: what is called by timers, a
 ///   `fn(&mut State, Timer<'_>, &mut Outputs<'_>) -> Result<(), Failure>`, without the state where the
 ///   handler has none. A plugin that sets timers has one.
+/// - `migrate = migrate`: what takes over the state that another version of the plugin has left behind, a
+///   `fn(&Context, previous: &str, cursor: Option<&[u8]>) -> Result<Option<Vec<u8>>, E>`, where `E` can be
+///   displayed. It is called after an upgrade, or a roll-back, before any record: with the digest of the
+///   component whose state it is, and with what the call before returned, until it returns `None`. Each
+///   call counts once.
 ///
 /// The function stays as it is, to be called by tests. A component has one handler.
 #[proc_macro_attribute]
@@ -32,11 +37,12 @@ pub fn handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
     quote!(#function #export).into()
 }
 
-/// `init = path`, `timer = path`, both or neither.
+/// `init = path`, `timer = path`, `migrate = path`: each of them or not.
 #[derive(Default)]
 struct Arguments {
     init: Option<Path>,
     timer: Option<Path>,
+    migrate: Option<Path>,
 }
 
 impl Parse for Arguments {
@@ -47,9 +53,10 @@ impl Parse for Arguments {
             let known = match name.to_string().as_str() {
                 "init" => &mut arguments.init,
                 "timer" => &mut arguments.timer,
+                "migrate" => &mut arguments.migrate,
                 _ => {
-                    let message =
-                        "unknown argument: `init = <function>` and `timer = <function>` are known";
+                    let message = "unknown argument: `init = <function>`, `timer = <function>` and \
+                                   `migrate = <function>` are known";
                     return Err(Error::new(name.span(), message));
                 }
             };
@@ -125,6 +132,25 @@ fn expand(arguments: &Arguments, signature: &Signature) -> syn::Result<Tokens> {
             }
         }
     });
+    let migrate = arguments.migrate.as_ref().map(|migrate| {
+        quote_spanned! {migrate.span()=>
+            fn migrate(
+                __context: &::millstream_plugin::Context,
+                __from: &str,
+                __cursor: ::core::option::Option<&[u8]>,
+            ) -> ::core::result::Result<
+                ::core::option::Option<::std::vec::Vec<u8>>,
+                ::std::string::String,
+            > {
+                match #migrate(__context, __from, __cursor) {
+                    ::core::result::Result::Ok(__cursor) => ::core::result::Result::Ok(__cursor),
+                    ::core::result::Result::Err(__error) => {
+                        ::core::result::Result::Err(::std::string::ToString::to_string(&__error))
+                    }
+                }
+            }
+        }
+    });
     let component = component(arguments);
     Ok(quote! {
         const _: () = {
@@ -146,6 +172,8 @@ fn expand(arguments: &Arguments, signature: &Signature) -> syn::Result<Tokens> {
                 }
 
                 #on_timer
+
+                #migrate
             }
 
             #component
@@ -160,6 +188,14 @@ fn component(arguments: &Arguments) -> Tokens {
             #[cfg(target_arch = "wasm32")]
             ::millstream_plugin::__private::export_timers!(
                 __MillstreamExports with_types_in ::millstream_plugin::__private::bindings::timed
+            );
+        }
+    });
+    let export_migration = arguments.migrate.as_ref().map(|_| {
+        quote! {
+            #[cfg(target_arch = "wasm32")]
+            ::millstream_plugin::__private::export_migration!(
+                __MillstreamExports with_types_in ::millstream_plugin::__private::bindings::migrating
             );
         }
     });
@@ -193,6 +229,8 @@ fn component(arguments: &Arguments) -> Tokens {
         );
 
         #export_timers
+
+        #export_migration
     }
 }
 
@@ -329,7 +367,7 @@ mod tests {
         check_refused(
             "start = init",
             "fn handle(r: A, o: B) -> R",
-            "unknown argument: `init = <function>` and `timer = <function>` are known",
+            "unknown argument: `init = <function>`, `timer = <function>` and `migrate = <function>` are known",
         );
         check_refused(
             "init = a, init = b",

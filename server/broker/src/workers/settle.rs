@@ -6,9 +6,10 @@ use millstream_protocol::api::plugin::{DeliveryGuarantee, LogLevel, TimerClock};
 use millstream_protocol::batch::{BatchBuilder, BatchError};
 use millstream_protocol::limits::MAX_BATCH_BYTES;
 use millstream_protocol::{Offset, TimestampMs, WireError};
-use millstream_runtime::StateChanges;
+use millstream_runtime::{StateChanges, TimerChanges};
 use millstream_worker::{
-    Commit, CommitBuilder, CommitError, ParkedRecord, Timer, Verdict, last_resort, verdict,
+    Commit, CommitBuilder, CommitError, ParkedRecord, StateWriter, Timer, Verdict, last_resort,
+    verdict,
 };
 
 use crate::clock;
@@ -124,18 +125,10 @@ impl Books<'_> {
                 self.judge_timer(failed, now_ms, &mut commit, &mut letters, &mut tally)?;
             }
             // What the guest wants counts more.
-            for (clock, key, at_ms) in timers.iter() {
-                let key = Bytes::copy_from_slice(key);
-                match at_ms {
-                    Some(at_ms) => commit.set_timer(Timer::new(clock, key, at_ms)),
-                    None => commit.remove_timer(clock, key),
-                }
-            }
+            put_changes(&mut commit, &state, &timers)?;
+            commit.note_writer(StateWriter::new(self.shared.plugin.digest()));
             for held in &held {
                 commit.park(for_journal(held.clone()))?;
-            }
-            for (key, value) in state.iter() {
-                commit.change_state(key, value)?;
             }
             let outputs = outputs.into_iter().chain(letters.finish());
             if self.shared.spec.delivery == DeliveryGuarantee::AtLeastOnce {
@@ -293,6 +286,25 @@ impl Books<'_> {
         }
         Ok(())
     }
+}
+
+/// Puts what a call has changed of what outlives it into a commit.
+pub(crate) fn put_changes(
+    commit: &mut CommitBuilder<'_>,
+    state: &StateChanges,
+    timers: &TimerChanges,
+) -> Result<(), CommitError> {
+    for (clock, key, at_ms) in timers.iter() {
+        let key = Bytes::copy_from_slice(key);
+        match at_ms {
+            Some(at_ms) => commit.set_timer(Timer::new(clock, key, at_ms)),
+            None => commit.remove_timer(clock, key),
+        }
+    }
+    for (key, value) in state.iter() {
+        commit.change_state(key, value)?;
+    }
+    Ok(())
 }
 
 /// A timer, as a person knows it.

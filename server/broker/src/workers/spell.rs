@@ -4,6 +4,8 @@
 //! one commit of its [journal](WorkerJournal): outputs, failed records, changes of state and the
 //! next input offset count together or not at all.
 
+mod migrate;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -212,6 +214,10 @@ impl Spell {
             self.journal.look()?;
             self.journal.make_room().await?;
             self.publish();
+            if let Some(migration) = self.migration()? {
+                self.migrate(migration).await?;
+                continue;
+            }
             let core = self.journal.core();
             let parked = core.parked();
             let doubtful = !self.in_doubt.is_empty();
@@ -517,11 +523,11 @@ impl Spell {
         }
     }
 
-    /// Calls the guest, on a thread of the broker's guests. The inner error: the guest failed.
-    async fn call(
+    /// Does something with the guest, on a thread of the broker's guests.
+    async fn on_a_thread<T: Send + 'static>(
         &mut self,
-        call: impl FnOnce(&PartitionReader, &mut Caller<'_>) -> Result<Turn, TurnError> + Send + 'static,
-    ) -> Result<Result<Turn, (Input, String)>, Trouble> {
+        call: impl FnOnce(&PartitionReader, &mut Caller<'_>) -> T + Send + 'static,
+    ) -> Result<T, Trouble> {
         let (shared, input) = (Arc::clone(&self.shared), self.input.clone());
         let (reader, state) = (self.reader.clone(), self.state.reader());
         let mut instance = self.instance.take();
@@ -552,18 +558,26 @@ impl Spell {
                 instance: &mut instance,
                 start: &start,
             };
-            let turn = call(&reader, &mut caller);
-            (turn, instance)
+            let came = call(&reader, &mut caller);
+            (came, instance)
         };
         let ran = self.shared.threads.run(&self.shared.share, run).await;
-        let (turn, instance) = ran.map_err(|lost| Trouble(lost.to_string()))?;
+        let (came, instance) = ran.map_err(|lost| Trouble(lost.to_string()))?;
         if let Some(instance) = &instance {
             let memory_bytes = instance.memory_bytes();
             self.progress
                 .change(|progress| progress.memory_bytes = memory_bytes);
         }
         self.instance = instance;
-        match turn {
+        Ok(came)
+    }
+
+    /// Calls the guest. The inner error: the guest failed.
+    async fn call(
+        &mut self,
+        call: impl FnOnce(&PartitionReader, &mut Caller<'_>) -> Result<Turn, TurnError> + Send + 'static,
+    ) -> Result<Result<Turn, (Input, String)>, Trouble> {
+        match self.on_a_thread(call).await? {
             Ok(turn) => Ok(Ok(turn)),
             Err(TurnError::Start(reason)) => Err(Trouble(reason)),
             Err(TurnError::Input(error)) => Err(error.into()),

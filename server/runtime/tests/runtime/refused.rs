@@ -189,6 +189,20 @@ fn a_missing_export_is_named() {
 }
 
 #[test]
+fn what_takes_over_a_state_is_checked_like_the_other_exports() {
+    let exports = format!(
+        "{EXPORTS} (export \"millstream:plugin/state-migration@0.1.0\" (instance $lifecycle))"
+    );
+    check_exports(
+        &exports,
+        "the component exports `millstream:plugin/state-migration@0.1.0`, which lacks the function \
+         `migrate`",
+    );
+    let plugin = RUNTIME.compile(&Guest::default().component()).unwrap();
+    assert!(!plugin.migrates_state());
+}
+
+#[test]
 fn an_export_of_another_version_is_named_with_the_one_called() {
     check_exports(
         &EXPORTS.replace("batch-handler@0.1.0", "batch-handler@0.2.0"),
