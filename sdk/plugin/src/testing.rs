@@ -30,7 +30,9 @@
 use crate::context::{Context, Output};
 use crate::failure::Failure;
 use crate::outputs::{NewRecord, Outputs};
-use crate::process::{fire as fire_all, process};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::process::fire as fire_all;
+use crate::process::process;
 use crate::record::Record;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::timers::{Clock, Timer};

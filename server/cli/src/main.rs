@@ -45,6 +45,10 @@ use anyhow::Context;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Threads for what may block, at once. Each keeps memory of its own, so that a thousand workers which
+/// start together are not to have hundreds of them.
+const MAX_BLOCKING_THREADS: usize = 32;
+
 fn main() -> ExitCode {
     let cli = cli::Cli::from_command_line();
     if let Some(compiler) = cli.compiler() {
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
     let format = cli.output();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build()
         .context("cannot start the asynchronous runtime")
         .and_then(|runtime| {

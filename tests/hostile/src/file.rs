@@ -53,6 +53,7 @@ pub(crate) fn read(path: &Path) -> Case {
     for line in header.lines().filter_map(|line| line.strip_prefix(";; ")) {
         match line.split_once(':').map(|(key, value)| (key, value.trim())) {
             Some(("must be refused", said)) => must = Some(Must::BeRefused(said.to_owned())),
+            Some(("must not compile", "")) => must = Some(Must::NotCompile),
             Some(("must not start", said)) => must = Some(Must::NotStart(said.to_owned())),
             Some(("must fail", said)) => must = Some(Must::Fail(said.to_owned())),
             Some(("must go on", said)) => must = Some(Must::GoOn(said.to_owned())),
@@ -130,5 +131,5 @@ fn expand_within(line: &str) -> String {
     let (repeat, behind) = repeat.split_once(')').expect("its end");
     let (times, text) = repeat.split_once(' ').expect("a count, and what to repeat");
     let repeated = text.repeat(times.parse().expect("a count"));
-    format!("{before}{repeated}{behind}")
+    format!("{before}{repeated}{}", expand_within(behind))
 }

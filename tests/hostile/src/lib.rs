@@ -66,6 +66,8 @@ pub struct Case {
 pub enum Must {
     /// It is refused, and never run.
     BeRefused(String),
+    /// It is not compiled within the limits of a compiler.
+    NotCompile,
     /// It does not start: no worker calls it.
     NotStart(String),
     /// Every call fails. Its records are tried again and become dead letters.
@@ -81,6 +83,7 @@ impl Must {
             Self::BeRefused(said) | Self::NotStart(said) | Self::Fail(said) | Self::GoOn(said) => {
                 said
             }
+            Self::NotCompile => "the component does not compile",
         }
     }
 }

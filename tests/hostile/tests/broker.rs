@@ -20,6 +20,9 @@ const BAIT_RECORDS: usize = 3;
 /// How often a record is tried.
 const ATTEMPTS: u32 = 2;
 
+/// What compiling may take, where it is to be too much.
+const COMPILER_LIMITS: &str = "compile_time_ms = 3000\ncompile_memory_bytes = 536870912";
+
 const NEIGHBOUR: &str = "neighbour";
 const INPUT: &str = "in";
 const OUTPUT: &str = "out";
@@ -132,9 +135,10 @@ async fn what_is_refused_changes_nothing() {
     let process = broker.process_id();
     let mut refused = 0;
     for case in corpus() {
-        let (Must::BeRefused(said) | Must::NotStart(said)) = &case.must else {
+        if !matches!(case.must, Must::BeRefused(_) | Must::NotStart(_)) {
             continue;
-        };
+        }
+        let said = case.must.said();
         let deployed = admin.deploy_plugin(case.component(), spec(&case)).await;
         let error = deployed.expect_err(&case.name);
         // What is too large for a request is not even sent.
@@ -151,6 +155,34 @@ async fn what_is_refused_changes_nothing() {
         refused += 1;
     }
     assert!(refused >= 20, "{refused} were refused");
+    assert!(admin.list_plugins().await.expect("a list").is_empty());
+    assert!(broker.is_running() && broker.process_id() == process);
+}
+
+#[tokio::test]
+async fn what_does_not_compile_within_its_limits_changes_nothing() {
+    let (mut broker, client, admin) = start().await;
+    drop((client, admin));
+    broker.kill();
+    broker.restart_as_server(COMPILER_LIMITS);
+    let (admin, process) = (broker.client().await.admin(), broker.process_id());
+    let mut refused = 0;
+    for case in corpus() {
+        if case.must != Must::NotCompile {
+            continue;
+        }
+        let deployed = admin.deploy_plugin(case.component(), spec(&case)).await;
+        let error = deployed.expect_err(&case.name);
+        let code = error.code();
+        assert_eq!(
+            code,
+            Some(ErrorCode::CompilationFailed),
+            "{}: {error}",
+            case.name
+        );
+        refused += 1;
+    }
+    assert!(refused >= 4, "{refused} were refused");
     assert!(admin.list_plugins().await.expect("a list").is_empty());
     assert!(broker.is_running() && broker.process_id() == process);
 }

@@ -8,11 +8,13 @@ use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use millstream_e2e::artifacts::millstream;
 use millstream_hostile::{Case, Must, SECRET, corpus, folder};
 use millstream_protocol::batch::{BatchBuilder, Compression, assign};
 use millstream_runtime::{
-    EmptyState, GuestMetrics, LogLine, LogSink, MAX_LOG_MESSAGE_BYTES, MAX_METRICS,
-    MAX_STATE_CHANGE_BYTES, Runtime, RuntimeConfig, SecretReader, WorkerGrants, WorkerSetup,
+    CompileLimits, Compiler, CompilerProcess, EmptyState, GuestMetrics, LogLine, LogSink,
+    MAX_LOG_MESSAGE_BYTES, MAX_METRICS, MAX_STATE_CHANGE_BYTES, Runtime, RuntimeConfig,
+    SecretReader, WorkerGrants, WorkerSetup,
 };
 
 /// What a call may last beyond its deadline, on a machine that does other things as well.
@@ -101,6 +103,26 @@ fn batch() -> Vec<u8> {
     batch
 }
 
+/// A runtime that compiles in the program's child process, with little time and memory.
+fn careful_runtime() -> Runtime {
+    let process = CompilerProcess {
+        program: millstream().to_owned(),
+        name: "millstream".into(),
+        args: vec!["compile-component".into()],
+        env: vec![("MIMALLOC_ARENA_RESERVE".into(), "32MiB".into())],
+        limits: CompileLimits {
+            time: Duration::from_secs(3),
+            memory_bytes: 512 << 20,
+            ..CompileLimits::default()
+        },
+    };
+    let config = RuntimeConfig {
+        compiler: Compiler::Process(process),
+        ..RuntimeConfig::default()
+    };
+    Runtime::new(config).expect("a runtime")
+}
+
 fn run(runtime: &Runtime, case: &Case) -> Came {
     let compiled = runtime.compile(&case.component()).and_then(|plugin| {
         plugin.check_grants(&case.grants)?;
@@ -168,6 +190,8 @@ fn happened(case: &Case, came: Came) -> Result<String, String> {
     let expect = case.must.said();
     let (fits, happened) = match (&case.must, came) {
         (Must::BeRefused(_), Came::Refused(said)) => (said.contains(expect), said),
+        // Which of the limits it meets first is the machine's.
+        (Must::NotCompile, Came::Refused(said)) => (said.contains(expect), expect.to_owned()),
         (Must::NotStart(_), Came::NotStarted(said)) => (said.contains(expect), said),
         (Must::Fail(_), Came::Failed(said)) => (said.contains(expect), said),
         (Must::GoOn(_), Came::WentOn(log)) => {
@@ -227,6 +251,7 @@ fn row(case: &Case, happened: &str) -> String {
     let said = cell(case.must.said());
     let (must, seen) = match &case.must {
         Must::BeRefused(_) => (format!("refused: {said}"), "refused"),
+        Must::NotCompile => (format!("refused: {said}"), "refused"),
         Must::NotStart(_) => (format!("not started: {said}"), "not started"),
         Must::Fail(_) => (format!("the call fails: {said}"), "failed"),
         Must::GoOn(said) if said.is_empty() => ("goes on".to_owned(), "went on"),
@@ -243,14 +268,19 @@ fn row(case: &Case, happened: &str) -> String {
 
 #[test]
 fn each_gets_what_it_must_and_the_table_says_so() {
-    let runtime = Runtime::new(RuntimeConfig::default()).expect("a runtime");
+    let usual = Runtime::new(RuntimeConfig::default()).expect("a runtime");
+    let careful = careful_runtime();
     let cases = corpus();
     assert!(cases.len() >= 20, "{} components", cases.len());
     let mut table = TABLE.to_owned();
     let mut wrong = Vec::new();
     for case in &cases {
         let began = Instant::now();
-        match happened(case, run(&runtime, case)) {
+        let runtime = match case.must {
+            Must::NotCompile => &careful,
+            _ => &usual,
+        };
+        match happened(case, run(runtime, case)) {
             Ok(happened) => table.push_str(&row(case, &happened)),
             Err(error) => wrong.push(error),
         }

@@ -45,6 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "millstream",
             "millstream-broker",
+            "millstream-plugin",
             "millstream-protocol",
             "millstream-runtime",
             "millstream-transport",

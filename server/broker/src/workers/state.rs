@@ -27,7 +27,9 @@ pub(crate) type SharedStore = Arc<Mutex<Option<Arc<Store>>>>;
 
 /// Closes a worker's store, if it has one. Files are closed where it may block.
 pub(crate) async fn close(store: &SharedStore) -> Result<(), WireError> {
-    let closing = store.lock().take();
+    let Some(closing) = store.lock().take() else {
+        return Ok(());
+    };
     let closed = tokio::task::spawn_blocking(move || drop(closing)).await;
     closed.map_err(errors::from_join)
 }

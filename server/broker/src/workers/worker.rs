@@ -96,10 +96,15 @@ impl RunningWorker {
         }
     }
 
-    /// Stops it after the turn under way, when its outputs have arrived.
-    pub(crate) async fn stop(self) {
+    /// Has it stop after the turn under way.
+    pub(crate) fn begin_stop(&self) {
         // The worker may have ended by itself.
         let _ = self.stop.send(true);
+    }
+
+    /// Stops it after the turn under way, when its outputs have arrived.
+    pub(crate) async fn stop(self) {
+        self.begin_stop();
         if let Err(error) = self.task.await {
             tracing::error!(%error, "a worker's task failed");
         }

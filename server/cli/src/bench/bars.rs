@@ -18,7 +18,7 @@ pub(super) enum Bar {
 }
 
 /// Every bar, by the row's name.
-const BARS: [(&str, Bar); 11] = [
+const BARS: [(&str, Bar); 25] = [
     ("produce/relaxed/1KiB/1p", Bar::RatioAtLeast(0.5)),
     ("produce/sync/1KiB/1p", Bar::RatioAtLeast(0.7)),
     ("consume/1KiB/1p", Bar::RatioAtLeast(0.6)),
@@ -27,6 +27,20 @@ const BARS: [(&str, Bar); 11] = [
     ("latency/ack/relaxed/p50", Bar::RatioAtMost(3.0)),
     ("latency/end-to-end/relaxed/p99", Bar::Below(2_000.0)),
     ("worker/quake-alert", Bar::AtLeast(1e6)),
+    ("worker/drop", Bar::AtLeast(5e6)),
+    ("worker/json", Bar::RatioAtLeast(0.5)),
+    ("worker/exactly-once/json", Bar::RatioAtLeast(0.75)),
+    ("worker/exactly-once/copy", Bar::RatioAtLeast(0.5)),
+    ("worker/deterministic/copy", Bar::RatioAtLeast(0.7)),
+    ("worker/restart/1GiB", Bar::Below(10_000.0)),
+    ("worker/state/get", Bar::AtLeast(3e5)),
+    ("worker/state/put", Bar::AtLeast(3e5)),
+    ("worker/latency/p50", Bar::Below(1_000.0)),
+    ("worker/latency/p99", Bar::Below(5_000.0)),
+    ("beside-endless/ack/p99", Bar::RatioAtMost(1.5)),
+    ("beside-endless/worker/p99", Bar::RatioAtMost(1.5)),
+    ("worker/memory/1000", Bar::Below(100.0)),
+    ("worker/redeploy", Bar::Below(50.0)),
     ("broker/memory/idle", Bar::Below(40.0)),
     ("broker/start/empty", Bar::Below(300.0)),
     ("broker/start/10GiB", Bar::Below(2_000.0)),
@@ -103,7 +117,7 @@ fn describe(row: &Row, bar: Bar) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::catalogue::{Extent, Unit, rows};
+    use crate::bench::catalogue::{Extent, Unit, rows, worker_rows};
     use crate::bench::stats::Summary;
 
     fn row(name: &str, median: f64, ceiling: Option<f64>) -> Row {
@@ -119,6 +133,7 @@ mod tests {
     fn every_bar_belongs_to_a_row() {
         let names: Vec<_> = rows(Extent::Full, Some(10))
             .into_iter()
+            .chain(worker_rows(Extent::Full))
             .map(|row| row.name)
             .collect();
         for (name, _) in BARS {

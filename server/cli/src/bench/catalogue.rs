@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use millstream::DeliveryGuarantee::{self, AtLeastOnce, Deterministic, ExactlyOnce};
 use millstream::Durability;
 use serde::Serialize;
 
 use super::stats::Percentile;
+use super::workload::plugins::Work;
 
 /// What a row's figures count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -16,6 +18,9 @@ pub(super) enum Unit {
     /// Records in a second.
     #[serde(rename = "records/s")]
     RecordsPerSecond,
+    /// Calls in a second.
+    #[serde(rename = "calls/s")]
+    CallsPerSecond,
     /// Microseconds.
     #[serde(rename = "µs")]
     Microseconds,
@@ -35,6 +40,7 @@ impl fmt::Display for Unit {
         f.pad(match self {
             Self::MegabytesPerSecond => "MB/s",
             Self::RecordsPerSecond => "records/s",
+            Self::CallsPerSecond => "calls/s",
             Self::Microseconds => "µs",
             Self::Milliseconds => "ms",
             Self::Mebibytes => "MiB",
@@ -104,6 +110,15 @@ pub(super) struct RowSpec {
     pub(super) unit: Unit,
 }
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// The broker, with one plugin.
+    Broker,
+    /// Plugins, and what they cost.
+    Worker,
+}
+
 /// How much of it is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
@@ -121,8 +136,34 @@ pub(super) const ROUND_TRIP_RECORD: &str = "quic/round-trip/record";
 pub(super) const DISK_WRITE: &str = "disk/write";
 pub(super) const DISK_SYNC_RECORD: &str = "disk/sync/record";
 pub(super) const WORKER: &str = "worker/quake-alert";
+pub(super) const WORKER_LATENCY: &str = "worker/latency";
+pub(super) const BESIDE_ENDLESS_ACK: &str = "beside-endless/ack";
+pub(super) const BESIDE_ENDLESS_WORKER: &str = "beside-endless/worker";
+pub(super) const WORKER_MEMORY: &str = "worker/memory/1000";
+pub(super) const WORKER_REDEPLOY: &str = "worker/redeploy";
+pub(super) const WORKER_RESTART: &str = "worker/restart/1GiB";
 pub(super) const IDLE_MEMORY: &str = "broker/memory/idle";
 pub(super) const START_EMPTY: &str = "broker/start/empty";
+
+/// The row of a plugin's twin in native code.
+pub(super) fn native(work: Work) -> String {
+    format!("native/{work}")
+}
+
+/// The row of a plugin at work.
+pub(super) fn from_log(work: Work) -> String {
+    format!("worker/{work}")
+}
+
+/// The row of a plugin at work under a guarantee.
+pub(super) fn delivered(delivery: DeliveryGuarantee, work: Work) -> String {
+    let delivery = match delivery {
+        ExactlyOnce => "exactly-once",
+        AtLeastOnce => "at-least-once",
+        Deterministic => "deterministic",
+    };
+    format!("worker/{delivery}/{work}")
+}
 
 pub(super) fn disk_sync(partitions: u32) -> String {
     format!("disk/sync/{partitions}p")
@@ -168,6 +209,33 @@ pub(super) fn in_records(name: &str) -> String {
 /// The row of one percentile of a latency.
 pub(super) fn at(name: &str, percentile: Percentile) -> String {
     format!("{name}/{}", percentile.name())
+}
+
+/// Every row of plugins at work of this extent, in the order of the table.
+pub(super) fn worker_rows(extent: Extent) -> Vec<RowSpec> {
+    let mut rows = Rows::default();
+    for work in [Work::Drop, Work::Json] {
+        rows.add(native(work), Unit::RecordsPerSecond);
+        rows.add(from_log(work), Unit::RecordsPerSecond);
+    }
+    for work in [Work::Json, Work::Copy] {
+        for delivery in [AtLeastOnce, ExactlyOnce] {
+            rows.add(delivered(delivery, work), Unit::RecordsPerSecond);
+        }
+    }
+    rows.add(delivered(Deterministic, Work::Copy), Unit::RecordsPerSecond);
+    for work in [Work::Get, Work::Put] {
+        rows.add(from_log(work), Unit::CallsPerSecond);
+    }
+    rows.latency(WORKER_LATENCY);
+    rows.latency(BESIDE_ENDLESS_ACK);
+    rows.latency(BESIDE_ENDLESS_WORKER);
+    rows.add(WORKER_MEMORY, Unit::Mebibytes);
+    rows.add(WORKER_REDEPLOY, Unit::Milliseconds);
+    if extent == Extent::Full {
+        rows.add(WORKER_RESTART, Unit::Milliseconds);
+    }
+    rows.0
 }
 
 /// Every row of this extent, in the order of the table. `start_gib`: the log that the broker also
@@ -314,6 +382,15 @@ mod tests {
     #[test]
     fn names_are_stable() {
         insta::assert_snapshot!(names(Extent::Full, Some(10)).join("\n"));
+    }
+
+    #[test]
+    fn names_of_workers_are_stable() {
+        let names: Vec<_> = worker_rows(Extent::Full)
+            .into_iter()
+            .map(|row| row.name)
+            .collect();
+        insta::assert_snapshot!(names.join("\n"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::identities::{Identities, SERVER_NAME};
 use super::payload::Payload;
 use super::raw_quic::RawClient;
 use super::task::{Answer, BrokerTask, DiskTask, Outcome, QuicTask, Task};
-use super::workload::{consume, latency, produce, worker};
+use super::workload::{consume, latency, native, produce, worker};
 
 /// How the client process is started.
 #[derive(Clone, Debug, clap::Args)]
@@ -127,6 +127,10 @@ impl Hands {
                 spawn_blocking(move || to_disk(task, &payload)).await?
             }
             Task::Broker(task) => self.with_broker(task).await,
+            Task::Native(task) => {
+                let handled = spawn_blocking(move || native::run(task.work, task.records));
+                Ok(Outcome::PerSecond(handled.await??))
+            }
         }
     }
 
@@ -184,6 +188,7 @@ impl Hands {
             ),
             BrokerTask::EndToEndLatency {
                 topic,
+                output,
                 schedule,
                 record_bytes,
             } => Outcome::Latency(
@@ -191,25 +196,39 @@ impl Hands {
                     producing,
                     consuming,
                     payload,
-                    &topic,
+                    (&topic, output.as_deref().unwrap_or(&topic)),
                     schedule,
                     record_bytes,
                 )
                 .await?,
             ),
-            BrokerTask::FillQuakes { topic, records } => {
-                worker::fill(producing, &topic, records).await?;
+            BrokerTask::FillQuakes {
+                topic,
+                records,
+                batch_records,
+            } => {
+                worker::fill(producing, &topic, records, batch_records).await?;
+                Outcome::Done
+            }
+            BrokerTask::Touch { topic, partitions } => {
+                worker::touch(producing, &topic, partitions).await?;
+                Outcome::Done
+            }
+            BrokerTask::Deploy(deployment) => {
+                Outcome::Seconds(worker::deploy(&producing.admin(), &deployment).await?.1)
+            }
+            BrokerTask::Remove { name } => {
+                producing.admin().remove_plugin(name).await?;
+                Outcome::Done
+            }
+            BrokerTask::AwaitHandled { name, records } => {
+                worker::await_handled(&producing.admin(), &name, records).await?;
                 Outcome::Done
             }
             BrokerTask::RunWorker {
-                name,
-                component,
-                input,
-                output,
+                deployment,
                 records,
-            } => Outcome::PerSecond(
-                worker::run(producing, &name, &component, (&input, &output), records).await?,
-            ),
+            } => Outcome::PerSecond(worker::run(producing, &deployment, records).await?),
         })
     }
 }

@@ -34,6 +34,24 @@
 //! | `broker/start/<n>GiB/after-kill` | ms | the same after it was killed while idle | |
 //! | `broker/cpu/produce/relaxed/<s>` | s/GiB | processor time of the broker for each GiB produced (`1KiB/1p`, `100B/1p`) | |
 //!
+//! `bench worker` has rows of its own. `drop` does nothing with a record, `copy` emits it, `json` is
+//! `quake-alert`, `get` and `put` make one call of the state for each record.
+//!
+//! | row | unit | what | ceiling |
+//! |---|---|---|---|
+//! | `native/drop`, `native/json` | records/s | the same handlers in native code, over the same batches in memory | |
+//! | `worker/drop`, `worker/json` | records/s | records of 100 B in batches of 1,000, from log to log, exactly once | `native/…` |
+//! | `worker/at-least-once/json`, `…/copy` | records/s | the same without a journal of the outputs | |
+//! | `worker/exactly-once/json`, `…/copy` | records/s | the same with it | `worker/at-least-once/…` |
+//! | `worker/deterministic/copy` | records/s | the same for a plugin that is declared deterministic | `worker/at-least-once/copy` |
+//! | `worker/state/get`, `worker/state/put` | calls/s | of 10,000 keys, with values of 100 B | |
+//! | `worker/latency/<p>` | µs | a record of 1 KiB until another client's consumer has its copy, 1,000 a second, `relaxed` | |
+//! | `beside-endless/ack/<p>` | µs | a record of 1 KiB until its acknowledgement, 1,000 a second, `relaxed`, while four other deployments compute without end | the same without them |
+//! | `beside-endless/worker/<p>` | µs | `worker/latency`, while they do | the same without them |
+//! | `worker/memory/1000` | MiB | resident memory of a broker above what it was, with 1,000 workers that have handled a record each | |
+//! | `worker/redeploy` | ms | until a deployment of a component that another one has is confirmed | |
+//! | `worker/restart/1GiB` | ms | from the start of a broker that was killed until its worker, which remembers so much, has handled one more record | |
+//!
 //! # Method
 //!
 //! The first repetition is discarded. Transfers are sized so that the ceiling itself lasts a second
@@ -81,14 +99,17 @@ use clap::Subcommand;
 use crate::interrupt::Interrupts;
 use crate::output::{Output, OutputFormat, Prose, View, say};
 use crate::plugin::build::{BuildArgs, build};
-use catalogue::{Plan, WORKER};
+use catalogue::{Plan, Subject, WORKER};
 use machine::Machine;
 use process::Started;
-use run::Order;
+use run::{Components, Order};
 use settings::{RunArgs, Settings};
 
 /// The plugin of the worker's row, within the workspace.
 const PLUGIN: &str = "plugins/quake-alert";
+
+/// The plugin of the other rows of workers.
+const BENCH_PLUGIN: &str = "tests/fixtures/bench";
 
 /// What `millstream bench` is told.
 #[derive(Debug, clap::Args)]
@@ -103,6 +124,8 @@ pub(crate) struct Args {
 /// What the program is within a run.
 #[derive(Debug, Subcommand)]
 enum Role {
+    /// Measures plugins at work: beside native code, their guarantees, their state, their latency
+    Worker(RunArgs),
     /// The broker
     #[command(hide = true)]
     Broker(servers::BrokerArgs),
@@ -124,12 +147,15 @@ pub(crate) async fn run(args: Args, output: OutputFormat) -> anyhow::Result<()> 
         Some(Role::Broker(args)) => servers::broker(args).await,
         Some(Role::Quic(args)) => servers::quic(args).await,
         Some(Role::Client(args)) => client::run(args).await,
-        None => measure(args.run, Output::new(output, Prose::Shown)).await,
+        Some(Role::Worker(run)) => {
+            measure(Subject::Worker, run, Output::new(output, Prose::Shown)).await
+        }
+        None => measure(Subject::Broker, args.run, Output::new(output, Prose::Shown)).await,
     }
 }
 
-async fn measure(args: RunArgs, output: Output) -> anyhow::Result<()> {
-    let settings = Settings::of(&args);
+async fn measure(subject: Subject, args: RunArgs, output: Output) -> anyhow::Result<()> {
+    let settings = Settings::of(subject, &args);
     let plan = Plan::select(settings.rows(), &args.only)?;
     if args.list {
         return output.print(&RowNames(
@@ -141,17 +167,15 @@ async fn measure(args: RunArgs, output: Output) -> anyhow::Result<()> {
     for reservation in Machine::look(&data_dir)?.reservations() {
         say(format_args!("note: {reservation}"));
     }
-    let component = if plan.wants(WORKER) {
-        interrupts.unless(component(args.component)).await?
-    } else {
-        None
-    };
+    let components = interrupts
+        .unless(components(subject, &plan, args.component))
+        .await?;
     let started = Started::default();
     let order = Order {
         settings,
         plan,
         data_dir,
-        component,
+        components,
     };
     let mut work = tokio::task::spawn_blocking({
         let started = started.clone();
@@ -203,28 +227,46 @@ fn data_dir(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     Ok(if target.is_dir() { target } else { here })
 }
 
-/// The component of the worker's row: the one given, or built from the workspace.
-async fn component(given: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
-    if let Some(given) = given {
-        return Ok(Some(
-            given
-                .canonicalize()
-                .with_context(|| format!("cannot find {}", given.display()))?,
-        ));
-    }
+/// The components of the workers' rows that are wanted: `quake-alert` as it is given, or built from
+/// the workspace like the other.
+async fn components(
+    subject: Subject,
+    plan: &Plan,
+    quake_alert: Option<PathBuf>,
+) -> anyhow::Result<Components> {
+    let given = |given: PathBuf| {
+        let found = given.canonicalize();
+        found.with_context(|| format!("cannot find {}", given.display()))
+    };
+    let wanted = subject == Subject::Worker || plan.wants(WORKER);
+    Ok(Components {
+        quake_alert: match quake_alert {
+            _ if !wanted => None,
+            Some(path) => Some(given(path)?),
+            None => component(PLUGIN).await?,
+        },
+        bench: match subject {
+            Subject::Broker => None,
+            Subject::Worker => component(BENCH_PLUGIN).await?,
+        },
+    })
+}
+
+/// A component that is built from the workspace, if it can be.
+async fn component(plugin: &str) -> anyhow::Result<Option<PathBuf>> {
     let left_out = |why: &str| {
         say(format_args!(
-            "note: {WORKER} is left out: {why}; see --component"
+            "note: the rows of {plugin} are left out: {why}; see --component"
         ))
     };
     let here = std::env::current_dir().context("the working directory is gone")?;
     let Some(workspace) = workspace_above(&here) else {
-        left_out(&format!("there is no {PLUGIN} here"));
+        left_out("it is not here");
         return Ok(None);
     };
     let target_dir = Some(workspace.join("target").join("plugins"));
     let args = BuildArgs {
-        path: workspace.join(PLUGIN),
+        path: workspace.join(plugin),
         target_dir,
         arguments: Vec::new(),
     };
@@ -265,10 +307,7 @@ mod tests {
             help.contains("--quick") && !help.contains("broker("),
             "{help}"
         );
-        assert!(
-            !help.contains("Commands:") && !help.contains("raw QUIC server"),
-            "{help}"
-        );
+        assert!(!help.contains("raw QUIC server"), "{help}");
         let role = Line::try_parse_from(["bench", "quic", "--identities", "/tmp/ids"]).unwrap();
         assert!(matches!(role.args.role, Some(Role::Quic(_))));
         assert!(

@@ -17,6 +17,7 @@ use super::report::Report;
 use super::results::{Repetition, Results};
 use super::scenario;
 use super::settings::Settings;
+use super::workload::plugins::Work;
 use crate::output::bytes;
 
 /// What must stay free of the disk, bytes.
@@ -30,8 +31,29 @@ pub(super) struct Order {
     pub(super) plan: Plan,
     /// Where the data goes.
     pub(super) data_dir: PathBuf,
-    /// The component of the worker's row.
-    pub(super) component: Option<PathBuf>,
+    /// The plugins.
+    pub(super) components: Components,
+}
+
+/// The components of the workers' rows, as far as they are there.
+#[derive(Debug, Default)]
+pub(super) struct Components {
+    /// `quake-alert`.
+    pub(super) quake_alert: Option<PathBuf>,
+    /// The bench's own.
+    pub(super) bench: Option<PathBuf>,
+}
+
+impl Components {
+    /// The one that does this.
+    pub(super) fn of(&self, work: Work) -> Option<PathBuf> {
+        match work {
+            Work::Json => self.quake_alert.clone(),
+            Work::Drop | Work::Copy | Work::Get | Work::Put | Work::Remember | Work::Spin => {
+                self.bench.clone()
+            }
+        }
+    }
 }
 
 /// What came of a run.
@@ -140,7 +162,7 @@ impl BrokerProcess {
 pub(super) struct Bench {
     pub(super) settings: Settings,
     pub(super) plan: Plan,
-    pub(super) component: Option<PathBuf>,
+    pub(super) components: Components,
     pub(super) results: Results,
     pub(super) progress: Progress,
     pub(super) agent: Agent,
@@ -172,7 +194,7 @@ impl Bench {
         Ok(Self {
             settings: order.settings,
             plan: order.plan,
-            component: order.component,
+            components: order.components,
             results: Results::default(),
             progress: Progress::new(),
             agent,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::catalogue::{self, Extent, RowSpec};
+use super::catalogue::{self, Extent, RowSpec, Subject};
 use super::schedule::Schedule;
 
 /// How a run is wanted.
@@ -46,6 +46,8 @@ pub(super) struct RunArgs {
 /// The sizes of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Settings {
+    /// What is measured.
+    pub(super) subject: Subject,
     extent: Extent,
     /// The log that the broker is also started with, GiB.
     pub(super) start_gib: Option<u32>,
@@ -63,7 +65,7 @@ pub(super) struct Settings {
 const LATENCY_RATE: u32 = 1_000;
 
 impl Settings {
-    pub(super) fn of(args: &RunArgs) -> Self {
+    pub(super) fn of(subject: Subject, args: &RunArgs) -> Self {
         let extent = if args.quick {
             Extent::Quick
         } else {
@@ -76,6 +78,7 @@ impl Settings {
         };
         let usual = match extent {
             Extent::Full => Self {
+                subject,
                 extent,
                 start_gib: Some(10),
                 repetitions: 5,
@@ -84,6 +87,7 @@ impl Settings {
                 quakes: 3_000_000,
             },
             Extent::Quick => Self {
+                subject,
                 extent,
                 start_gib: None,
                 repetitions: 2,
@@ -103,7 +107,10 @@ impl Settings {
 
     /// The rows of such a run.
     pub(super) fn rows(&self) -> Vec<RowSpec> {
-        catalogue::rows(self.extent, self.start_gib)
+        match self.subject {
+            Subject::Broker => catalogue::rows(self.extent, self.start_gib),
+            Subject::Worker => catalogue::worker_rows(self.extent),
+        }
     }
 
     /// What a transfer of `bytes` in `seconds` would move in [`Settings::transfer`].
@@ -126,7 +133,7 @@ mod tests {
 
     fn settings(words: &[&str]) -> Settings {
         let line = Line::try_parse_from(std::iter::once(&"bench").chain(words)).unwrap();
-        Settings::of(&line.args)
+        Settings::of(Subject::Broker, &line.args)
     }
 
     #[test]

@@ -4,11 +4,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use millstream::Durability;
+use millstream::{DeliveryGuarantee, Durability};
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
 use super::stats::LatencyFigures;
+use super::workload::plugins::Work;
 
 /// What the client process is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub(super) enum Task {
     Disk(DiskTask),
     /// With the broker.
     Broker(BrokerTask),
+    /// In native code, with no broker.
+    Native(NativeTask),
 }
 
 /// What is done over QUIC itself.
@@ -96,22 +99,59 @@ pub(super) enum BrokerTask {
         schedule: Schedule,
         record_bytes: usize,
     },
-    /// Produce by a schedule; the latency until a consumer has the record.
+    /// Produce by a schedule; the latency until a consumer has the record, of the same topic or of
+    /// another, into which a plugin copies it.
     EndToEndLatency {
         topic: String,
+        output: Option<String>,
         schedule: Schedule,
         record_bytes: usize,
     },
-    /// Produce earthquakes.
-    FillQuakes { topic: String, records: u64 },
-    /// Deploy the component between two topics, and wait until it has no lag.
+    /// Produce earthquakes; `batch_records`: about so many in a batch.
+    FillQuakes {
+        topic: String,
+        records: u64,
+        batch_records: Option<usize>,
+    },
+    /// Produce a record to every partition.
+    Touch { topic: String, partitions: u32 },
+    /// Deploy a plugin between two topics.
+    Deploy(Deployment),
+    /// Remove it.
+    Remove { name: String },
+    /// Wait until its workers have handled so many records.
+    AwaitHandled { name: String, records: u64 },
+    /// Deploy a plugin, wait until it has no lag, and remove it.
     RunWorker {
-        name: String,
-        component: PathBuf,
-        input: String,
-        output: String,
+        deployment: Deployment,
         records: u64,
     },
+}
+
+/// A plugin between two topics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Deployment {
+    pub(super) name: String,
+    pub(super) component: PathBuf,
+    pub(super) work: Work,
+    pub(super) delivery: DeliveryGuarantee,
+    pub(super) input: String,
+    pub(super) output: String,
+}
+
+/// What is done in native code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NativeTask {
+    /// Which plugin's twin it is.
+    pub(super) work: Work,
+    /// The records that it handles.
+    pub(super) records: u64,
+}
+
+impl From<NativeTask> for Task {
+    fn from(task: NativeTask) -> Self {
+        Self::Native(task)
+    }
 }
 
 impl From<QuicTask> for Task {

@@ -70,6 +70,7 @@ pub(super) fn end_to_end(bench: &mut Bench) -> anyhow::Result<()> {
                 let (topic, record_bytes) = (topic.to_owned(), LATENCY_RECORD_BYTES);
                 agent.latency(BrokerTask::EndToEndLatency {
                     topic,
+                    output: None,
                     schedule,
                     record_bytes,
                 })

@@ -7,17 +7,26 @@ mod latency;
 mod throughput;
 mod worker;
 
-use super::catalogue::Shape;
+use super::catalogue::{Shape, Subject};
 use super::run::Bench;
 
 /// Measures every row of the plan. What fails is given back, and the others are measured all the
 /// same.
 pub(super) fn measure(bench: &mut Bench) -> Vec<anyhow::Error> {
     let mut failures = Vec::new();
+    let subject = bench.settings.subject;
     let mut attempt = |scenario: &dyn Fn(&mut Bench) -> anyhow::Result<()>| {
         failures.extend(scenario(bench).err());
         bench.tell();
     };
+    if subject == Subject::Worker {
+        attempt(&worker::throughput);
+        attempt(&worker::latency);
+        attempt(&worker::beside_endless);
+        attempt(&worker::idle);
+        attempt(&worker::restart);
+        return failures;
+    }
     attempt(&broker::facts);
     for shape in Shape::ALL {
         attempt(&|bench| throughput::shape(bench, shape));

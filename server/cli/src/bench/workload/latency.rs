@@ -38,17 +38,18 @@ pub(in crate::bench) async fn acknowledged(
     Ok(latencies.figures())
 }
 
-/// From the time that a record is due until another client's consumer has it.
+/// From the time that a record is due in one topic until another client's consumer has it from the
+/// other, which may be the same.
 pub(in crate::bench) async fn end_to_end(
     producing: &Client,
     consuming: &Client,
     payload: &Payload,
-    topic: &str,
+    (input, output): (&str, &str),
     schedule: Schedule,
     record_bytes: usize,
 ) -> anyhow::Result<LatencyFigures> {
-    let mut consumer = from_start(consuming, topic).await?;
-    let producer = producing.producer(topic).build().await?;
+    let mut consumer = from_start(consuming, output).await?;
+    let producer = producing.producer(input).build().await?;
     let mut latencies = LatencyRecorder::new()?;
     let paced = Paced::start(producer, payload, schedule, record_bytes);
     let mut consumed = 0;

@@ -2,6 +2,8 @@
 
 pub(super) mod consume;
 pub(super) mod latency;
+pub(super) mod native;
+pub(super) mod plugins;
 pub(super) mod produce;
 pub(super) mod quakes;
 pub(super) mod worker;

@@ -1,6 +1,5 @@
 //! A plugin at work: records of one topic through WebAssembly into another.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -9,56 +8,92 @@ use millstream::{
 };
 
 use super::consume::count;
-use super::quakes::{MIN_MAGNITUDE, quake, strong};
+use super::quakes::{QUAKE_BYTES, quake};
+use crate::bench::task::Deployment;
 
 /// How often a worker's progress is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What a record takes in a batch beside its value, bytes.
+const RECORD_OVERHEAD_BYTES: usize = 9;
 
 /// Produces `records` earthquakes.
 pub(in crate::bench) async fn fill(
     client: &Client,
     topic: &str,
     records: u64,
+    batch_records: Option<usize>,
 ) -> millstream::Result<()> {
-    let producer = client.producer(topic).build().await?;
+    let mut builder = client.producer(topic);
+    if let Some(records) = batch_records {
+        builder = builder.batch_bytes(records * (QUAKE_BYTES + RECORD_OVERHEAD_BYTES));
+    }
+    let producer = builder.build().await?;
     for index in 0..records {
         producer.send(ProduceRecord::new(quake(index))).await?;
     }
     producer.close().await
 }
 
-/// Deploys the component from the start of `input`, waits until its workers have no lag, checks
-/// what they emitted and removes it; the records handled in a second.
+/// Produces a record to every partition.
+pub(in crate::bench) async fn touch(
+    client: &Client,
+    topic: &str,
+    partitions: u32,
+) -> millstream::Result<()> {
+    let producer = client.producer(topic).build().await?;
+    for partition in 0..partitions {
+        let record = ProduceRecord::new(quake(partition.into())).partition(partition);
+        producer.send(record).await?;
+    }
+    producer.close().await
+}
+
+/// Deploys a plugin from the start of its input; and the seconds until that was confirmed.
+pub(in crate::bench) async fn deploy(
+    admin: &Admin,
+    deployment: &Deployment,
+) -> anyhow::Result<(DeploymentDescription, f64)> {
+    let path = &deployment.component;
+    let component =
+        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let config = deployment.work.config().iter();
+    let spec = DeploymentSpec {
+        inputs: vec![deployment.input.clone()],
+        outputs: vec![OutputSpec {
+            name: deployment.work.output().to_owned(),
+            topic: deployment.output.clone(),
+        }],
+        config: config
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+        delivery: deployment.delivery,
+        ..DeploymentSpec::new(&deployment.name)
+    };
+    let begun = Instant::now();
+    let deployed = admin.deploy_plugin(component, spec).await?;
+    Ok((deployed, begun.elapsed().as_secs_f64()))
+}
+
+/// Deploys the plugin, waits until its workers have no lag, checks what they emitted and removes it;
+/// the records handled in a second.
 ///
 /// Workers start before the deployment is confirmed: what they had handled when they were first
 /// looked at does not count.
 pub(in crate::bench) async fn run(
     client: &Client,
-    name: &str,
-    component: &Path,
-    (input, output): (&str, &str),
+    deployment: &Deployment,
     records: u64,
 ) -> anyhow::Result<f64> {
     let admin = client.admin();
-    let component =
-        std::fs::read(component).with_context(|| format!("cannot read {}", component.display()))?;
-    let spec = DeploymentSpec {
-        inputs: vec![input.to_owned()],
-        outputs: vec![OutputSpec {
-            name: "alerts".to_owned(),
-            topic: output.to_owned(),
-        }],
-        config: vec![("min-mag".to_owned(), MIN_MAGNITUDE.to_owned())],
-        ..DeploymentSpec::new(name)
-    };
-    let deployed = admin.deploy_plugin(component, spec).await?;
+    let (deployed, _) = deploy(&admin, deployment).await?;
     let rate = until_handled(&admin, &deployed, records).await;
-    let found = count(&admin, output).await;
-    let removed = admin.remove_plugin(name).await;
+    let found = count(&admin, &deployment.output).await;
+    let removed = admin.remove_plugin(deployment.name.as_str()).await;
     // What failed first says why.
     let (rate, found) = (rate?, found?);
     removed?;
-    let expected = strong(records);
+    let expected = deployment.work.outputs(records);
     anyhow::ensure!(
         found == expected,
         "{found} records came out of the worker, not {expected}"
@@ -78,10 +113,20 @@ async fn until_handled(
         first < records,
         "{records} records are too few: all were handled at once"
     );
+    let last = await_handled(admin, &deployed.spec.name, records).await?;
+    Ok((last - first) as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// Waits until so many records are handled; how many are.
+pub(in crate::bench) async fn await_handled(
+    admin: &Admin,
+    name: &str,
+    records: u64,
+) -> anyhow::Result<u64> {
     loop {
-        let last = handled(&admin.describe_plugin(deployed.spec.name.as_str()).await?)?;
-        if last >= records {
-            return Ok((last - first) as f64 / begun.elapsed().as_secs_f64());
+        let handled = handled(&admin.describe_plugin(name).await?)?;
+        if handled >= records {
+            return Ok(handled);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
