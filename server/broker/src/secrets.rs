@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use millstream_metadata::Image;
 use millstream_metadata::names::check_name;
@@ -31,9 +32,9 @@ const OTHERS: u32 = 0o077;
 /// All secrets of this broker.
 pub(crate) struct Secrets {
     path: PathBuf,
-    secrets: RwLock<BTreeMap<String, Secret>>,
-    /// Held while one is set or removed.
-    change: tokio::sync::Mutex<()>,
+    secrets: Arc<RwLock<BTreeMap<String, Secret>>>,
+    /// Held while one is set or removed, whether or not anybody waits for that.
+    change: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -57,8 +58,8 @@ impl Secrets {
         };
         Ok(Self {
             path,
-            secrets: RwLock::new(secrets),
-            change: tokio::sync::Mutex::default(),
+            secrets: Arc::new(RwLock::new(secrets)),
+            change: Arc::default(),
         })
     }
 
@@ -107,19 +108,22 @@ impl Secrets {
         &self,
         change: impl FnOnce(&mut BTreeMap<String, Secret>) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
-        let _changing = self.change.lock().await;
+        let changing = Arc::clone(&self.change).lock_owned().await;
         let mut secrets = self.secrets.read().clone();
         change(&mut secrets)?;
-        let path = self.path.clone();
-        let writing = tokio::task::spawn_blocking(move || write(&path, &secrets).map(|()| secrets));
+        let (path, shown) = (self.path.clone(), Arc::clone(&self.secrets));
+        let writing = tokio::task::spawn_blocking(move || {
+            // The client may be gone: it is written and shown all the same, before the next change.
+            let _changing = changing;
+            write(&path, &secrets).map(|()| *shown.write() = secrets)
+        });
         let written = writing.await.map_err(errors::from_join)?;
-        *self.secrets.write() = written.map_err(|error| {
+        written.map_err(|error| {
             WireError::new(
                 ErrorCode::StorageFailed,
                 format!("cannot write the secrets: {error}"),
             )
-        })?;
-        Ok(())
+        })
     }
 
     /// What may be told: names, and which deployments are granted each.

@@ -334,7 +334,7 @@ impl Instance {
         let Some(migration) = &self.guest.migration else {
             return Err(CallError::NoMigration);
         };
-        let access = Access::ReadWrite;
+        let access = Access::Migration;
         begin_call(&mut self.store, &self.limits, position, time_ms, access);
         self.state = State::Spent;
         let cursor = migration.call_migrate(&mut self.store, from, cursor);

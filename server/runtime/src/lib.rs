@@ -116,8 +116,9 @@ pub use outcomes::{
 };
 pub use plugin::{Plugin, digest};
 pub use state::{
-    EmptyState, MAX_STATE_CHANGE_BYTES, MAX_STATE_KEY_BYTES, MAX_STATE_PAGE_BYTES,
-    MAX_STATE_PAGE_ENTRIES, MAX_STATE_VALUE_BYTES, STATE_CHANGE_OVERHEAD_BYTES, StateChanges,
-    StateReadError, StateReader, StateVisitor, scan_start,
+    EmptyState, MAX_MIGRATION_CHANGE_BYTES, MAX_STATE_CHANGE_BYTES, MAX_STATE_KEY_BYTES,
+    MAX_STATE_PAGE_BYTES, MAX_STATE_PAGE_ENTRIES, MAX_STATE_VALUE_BYTES,
+    STATE_CHANGE_OVERHEAD_BYTES, StateChanges, StateReadError, StateReader, StateVisitor,
+    scan_start,
 };
 pub use timers::{FiredTimer, MAX_TIMER_CHANGES, MAX_TIMER_KEY_BYTES, TimerChanges};

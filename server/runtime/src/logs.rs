@@ -18,6 +18,9 @@ pub const MAX_LOG_CONTEXT_BYTES: usize = 128;
 /// How many of its last lines on standard error a trap tells: a panic message has two or three.
 const LAST_WORDS_LINES: usize = 4;
 
+/// What is looked at of a message to mask it, bytes. What is shown is much less.
+const MAX_MASKED_BYTES: usize = 64 * 1024;
+
 /// The context of lines that come from the host.
 pub(crate) const HOST_CONTEXT: &str = "millstream";
 
@@ -102,7 +105,14 @@ impl Logs {
 
     /// A guest's own words as they may be told: masked, escaped and cut.
     pub(crate) fn told(&self, words: &str, limit: usize) -> String {
-        escape(&self.masks.text(words), limit)
+        // However long it is, no more of it is looked at than could be shown many times over.
+        match words.len() {
+            ..=MAX_MASKED_BYTES => escape(&self.masks.text(words), limit),
+            _ => {
+                let begun = &words[..words.floor_char_boundary(MAX_MASKED_BYTES)];
+                escape(&self.masks.beginning(begun), limit)
+            }
+        }
     }
 
     /// Begins a call: what was said on standard error before it explains nothing any more.
@@ -177,6 +187,13 @@ impl Logs {
     fn flush_line(&mut self, stream: Standard, now: Instant) {
         let bytes = std::mem::take(self.buffer(stream));
         let line = String::from_utf8_lossy(&bytes);
+        let line = if bytes.len() > MAX_LOG_MESSAGE_BYTES {
+            // It was cut, perhaps within a character or a secret.
+            let whole = line.trim_end_matches(char::REPLACEMENT_CHARACTER);
+            self.masks.beginning(whole)
+        } else {
+            line
+        };
         let line = line.trim_end();
         if line.is_empty() {
             return;
@@ -364,6 +381,33 @@ mod tests {
         assert!(messages[2].ends_with("***"), "no part of it is left over");
         assert_eq!(kept.0.lock().unwrap()[0].context, "***");
         assert_eq!(logs.last_words(), "key ***");
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_a_line_was_cut() {
+        let (kept, mut logs, began) = logs(100);
+        let secret = "s3cr3t-".repeat(1_000);
+        logs.mask(&secret);
+        let line = |before: usize| "x".repeat(before) + &secret + "\n";
+        for before in [0, 1, MAX_LOG_MESSAGE_BYTES - 2, MAX_LOG_MESSAGE_BYTES] {
+            logs.text(Standard::Error, line(before).as_bytes(), began);
+        }
+        logs.line(LogLevel::Info, "", &line(MAX_MASKED_BYTES - 5), began);
+        logs.text(
+            Standard::Output,
+            "é".repeat(MAX_LOG_MESSAGE_BYTES).as_bytes(),
+            began,
+        );
+        logs.end_call(began);
+        let messages = kept.messages();
+        assert_eq!(
+            messages.len(),
+            5,
+            "the line that was all secret says nothing"
+        );
+        assert!(messages.iter().all(|it| !it.contains("s3")), "{messages:?}");
+        assert!(!logs.last_words().contains("s3"));
+        assert!(messages[4].ends_with('é'), "no character is cut");
     }
 
     #[test]

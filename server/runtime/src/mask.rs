@@ -45,6 +45,16 @@ impl Masks {
         masked
     }
 
+    /// The beginning of a text without secrets, and without what may be the beginning of one.
+    pub(crate) fn beginning<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let masked = self.text(text);
+        let begun = self.secrets.iter().map(|secret| begun(&masked, secret));
+        match begun.max().unwrap_or(0) {
+            0 => masked,
+            begun => Cow::Owned(masked[..masked.len() - begun].to_owned()),
+        }
+    }
+
     /// Where secrets stand in a text.
     pub(crate) fn find(&self, text: &str) -> Vec<Range<usize>> {
         let find = |secret: &'_ String| {
@@ -57,6 +67,13 @@ impl Masks {
     pub(crate) fn is_empty(&self) -> bool {
         self.secrets.is_empty()
     }
+}
+
+/// How many bytes at the end of a text are the beginning of a secret.
+fn begun(text: &str, secret: &str) -> usize {
+    let beginnings = secret.char_indices().map(|(at, _)| at).rev();
+    let mut found = beginnings.filter(|at| text.ends_with(&secret[..*at]));
+    found.next().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -19,6 +19,10 @@ pub const MAX_STATE_VALUE_BYTES: usize = 1024 * 1024;
 /// All changes of one call, bytes, as [`StateChanges::bytes`] counts them.
 pub const MAX_STATE_CHANGE_BYTES: usize = 8 * 1024 * 1024;
 
+/// The same, of a call that takes over a part of another version's state, bytes. It is less, because no
+/// smaller call could be made in its place: it fits into a commit with all else that the call may do.
+pub const MAX_MIGRATION_CHANGE_BYTES: usize = 4 * 1024 * 1024;
+
 /// What a changed key counts for beside itself and its value, bytes: small ones cost memory too.
 pub const STATE_CHANGE_OVERHEAD_BYTES: usize = 64;
 

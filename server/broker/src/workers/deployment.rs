@@ -469,15 +469,17 @@ impl Member {
     }
 
     async fn stop_workers(&self, partitions: Vec<NamedPartition>) {
-        let stopping: Vec<RunningWorker> = {
-            let mut workers = self.workers.lock();
-            let stopping = partitions.iter().filter_map(|it| workers.remove(it));
-            stopping.collect()
-        };
         // All of them end their turns at the same time.
-        stopping.iter().for_each(RunningWorker::begin_stop);
-        for worker in stopping {
-            worker.stop().await;
+        {
+            let workers = self.workers.lock();
+            let stopping = partitions.iter().filter_map(|it| workers.get(it));
+            stopping.for_each(RunningWorker::begin_stop);
+        }
+        for partition in partitions {
+            let worker = self.workers.lock().remove(&partition);
+            if let Some(worker) = worker {
+                worker.stop().await;
+            }
         }
     }
 }

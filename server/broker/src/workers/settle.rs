@@ -126,7 +126,11 @@ impl Books<'_> {
             }
             // What the guest wants counts more.
             put_changes(&mut commit, &state, &timers)?;
-            commit.note_writer(StateWriter::new(self.shared.plugin.digest()));
+            // One that cannot take a state over finds it in the form in which it is.
+            let plugin = &self.shared.plugin;
+            if plugin.migrates_state() || self.journal.core().writer().is_none() {
+                commit.note_writer(StateWriter::new(plugin.digest()));
+            }
             for held in &held {
                 commit.park(for_journal(held.clone()))?;
             }

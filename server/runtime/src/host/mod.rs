@@ -71,6 +71,8 @@ const MAX_RESOURCES: usize = 1_024;
 pub(crate) enum Access {
     ReadOnly,
     ReadWrite,
+    /// A part of a state is taken over: it may change so much less that it always fits into a commit.
+    Migration,
 }
 
 /// The state behind one worker.
@@ -228,7 +230,7 @@ fn add_network(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     fn view(state: &mut HostState) -> WasiSocketsCtxView<'_> {
         WasiSocketsCtxView {
             ctx: &mut state.network,
-            table: &mut state.table,
+            table: state.quota.table(&mut state.table),
         }
     }
     let options = sockets::network::LinkOptions::default();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Access, HostState};
 use crate::bindings::millstream::plugin::state::{self, Entry, Error, Page};
 use crate::state::{
-    MAX_STATE_CHANGE_BYTES, MAX_STATE_KEY_BYTES, MAX_STATE_VALUE_BYTES, QuotaExceeded,
-    StateChanges, StateReader, read_page,
+    MAX_MIGRATION_CHANGE_BYTES, MAX_STATE_CHANGE_BYTES, MAX_STATE_KEY_BYTES, MAX_STATE_VALUE_BYTES,
+    QuotaExceeded, STATE_CHANGE_OVERHEAD_BYTES, StateChanges, StateReader, read_page,
 };
 
 /// The state as one call sees it.
@@ -43,6 +43,17 @@ impl CallState {
         check_len("key", &key, MAX_STATE_KEY_BYTES)?;
         if let Some(value) = &value {
             check_len("value", value, MAX_STATE_VALUE_BYTES)?;
+        }
+        if access == Access::Migration {
+            let value_bytes = value.as_ref().map_or(0, Vec::len);
+            let bytes =
+                self.changes.bytes() + key.len() + value_bytes + STATE_CHANGE_OVERHEAD_BYTES;
+            if bytes > MAX_MIGRATION_CHANGE_BYTES {
+                return Err(Error::QuotaExceeded(format!(
+                    "the changes of a call of `migrate` would have {bytes} bytes, more than \
+                     {MAX_MIGRATION_CHANGE_BYTES}: return a cursor, to go on in another call"
+                )));
+            }
         }
         self.changes
             .set(key, value)

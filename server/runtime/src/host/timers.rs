@@ -7,6 +7,9 @@ use super::{Access, HostState};
 use crate::bindings::millstream::plugin::timers::{self, Clock, Error};
 use crate::timers::{MAX_TIMER_CHANGES, MAX_TIMER_KEY_BYTES, TimerChanges, TooManyChanges};
 
+/// Timers that a call which takes over a part of a state may set and cancel.
+const MAX_MIGRATION_TIMERS: usize = 1_000;
+
 /// The timers as one call has changed them.
 #[derive(Default)]
 pub(super) struct CallTimers {
@@ -71,6 +74,11 @@ impl HostState {
             return Ok(Err(Error::TooLarge(format!(
                 "a key of {} bytes, more than {MAX_TIMER_KEY_BYTES}",
                 key.len()
+            ))));
+        }
+        if self.access == Access::Migration && self.timers.changes.len() >= MAX_MIGRATION_TIMERS {
+            return Ok(Err(Error::QuotaExceeded(format!(
+                "a call of `migrate` would set and cancel more than {MAX_MIGRATION_TIMERS} timers"
             ))));
         }
         let changed = self.timers.changes.set(clock.into(), key, at_ms);
