@@ -12,6 +12,10 @@ use crate::deployment::{DeploymentId, Plugin};
 
 /// One change that somebody wants. New identities are chosen by who asks, at random.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it does not last"
+)]
 pub enum Command {
     /// Makes the cluster: the first command, and only once.
     FormCluster {

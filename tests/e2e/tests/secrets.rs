@@ -63,7 +63,7 @@ async fn found(client: &Client, commands: &[&str]) -> Vec<String> {
     .await;
     let history = History::read(client, "found").await;
     let value = |value: Option<&Bytes>| String::from_utf8(value.unwrap().to_vec()).unwrap();
-    let records = history.records().into_iter();
+    let records = history.records();
     records.map(|record| value(record.value.as_ref())).collect()
 }
 

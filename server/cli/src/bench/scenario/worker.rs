@@ -1,7 +1,7 @@
 //! Plugins between two topics.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -172,7 +172,7 @@ fn fill(
 
 fn run(
     agent: &mut Agent,
-    component: &PathBuf,
+    component: &Path,
     work: Work,
     delivery: DeliveryGuarantee,
     input: &str,
@@ -183,7 +183,7 @@ fn run(
             deployment: Deployment {
                 // The input's name is a deployment's that nobody has had before.
                 name: input.to_owned(),
-                component: component.clone(),
+                component: component.to_owned(),
                 work,
                 delivery,
                 input: input.to_owned(),

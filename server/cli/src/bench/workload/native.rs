@@ -18,13 +18,16 @@ const CALL_BATCHES: u64 = 9;
 
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
+/// One call, whose outcomes are appended.
+type Handle = dyn FnMut(&mut Vec<u8>) -> Result<(), String>;
+
 /// Handles about `records` earthquakes, call by call; the records in a second.
 pub(in crate::bench) fn run(work: Work, records: u64) -> anyhow::Result<f64> {
     let context = context(work);
     let call = call()?;
     let mut out = Vec::new();
     // What a guest keeps from call to call, this keeps as well.
-    let mut handle: Box<dyn FnMut(&mut Vec<u8>) -> Result<(), String>> = match work {
+    let mut handle: Box<Handle> = match work {
         Work::Json => {
             let mut plugin = quake_alert::init(&context).map_err(|error| anyhow!("{error}"))?;
             Box::new(move |out| {
