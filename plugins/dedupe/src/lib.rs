@@ -12,11 +12,12 @@
 
 mod id;
 mod seen;
-mod window;
 
 use std::error::Error;
 
-use millstream_plugin::{Context, Failure, NewRecord, Output, Outputs, Record, log, metrics};
+use millstream_plugin::{
+    Context, Failure, NewRecord, Output, Outputs, Record, duration, log, metrics,
+};
 
 use crate::id::IdSource;
 use crate::seen::{Seen, Sighting};
@@ -34,7 +35,7 @@ pub struct Dedupe {
 /// Reads the configuration (`window`, `field`) and the output `unique`.
 pub fn init(context: &Context) -> Result<Dedupe, Box<dyn Error>> {
     let window = context.config("window").unwrap_or(DEFAULT_WINDOW);
-    let window_ms = window::parse_ms(window)?;
+    let window_ms = duration::parse_ms(window).map_err(|error| format!("window {error}"))?;
     let worker = Dedupe {
         id: IdSource::configured(context)?,
         seen: Seen::open(window_ms).map_err(|failure| failure.reason().to_owned())?,

@@ -10,7 +10,6 @@
 //! - `figures`: count, mean and maximum
 //! - `windows`: the state: figures by window and network, and what is late
 
-mod duration;
 mod event;
 mod figures;
 mod windows;
@@ -18,7 +17,9 @@ mod windows;
 use std::error::Error;
 
 use millstream_plugin::timers::Timer;
-use millstream_plugin::{Context, Failure, NewRecord, Output, Outputs, Record, log, metrics};
+use millstream_plugin::{
+    Context, Failure, NewRecord, Output, Outputs, Record, duration, log, metrics,
+};
 use serde::Serialize;
 
 use crate::event::Event;
@@ -53,7 +54,7 @@ struct Stats<'a> {
 /// Reads the configuration: `window`, and the outputs `stats` and, if there is one, `late`.
 pub fn init(context: &Context) -> Result<QuakeStats, Box<dyn Error>> {
     let window = context.config("window").unwrap_or(DEFAULT_WINDOW);
-    let window_ms = duration::parse_ms(window)?;
+    let window_ms = duration::parse_ms(window).map_err(|error| format!("window {error}"))?;
     let worker = QuakeStats {
         windows: Windows::open(window_ms).map_err(|failure| failure.reason().to_owned())?,
         stats: context.output("stats")?,

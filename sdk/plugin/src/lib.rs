@@ -57,6 +57,7 @@
 //! - [`Outputs`], [`NewRecord`]: what goes out, written once
 //! - [`Failure`]: a record that is rejected, to be retried, or a call that fails
 //! - [`json`]: fields of a JSON object, fast
+//! - [`duration`]: lengths of time, as they are configured
 //! - [`log`]: lines for the plugin's log
 //! - [`metrics`]: counters and gauges for the operator
 //! - [`secrets`]: what the operator has given to this deployment alone
@@ -68,6 +69,7 @@
 #[doc(hidden)]
 pub mod bindings;
 mod context;
+pub mod duration;
 mod failure;
 #[cfg(target_arch = "wasm32")]
 mod guest;

@@ -1,4 +1,15 @@
-//! A length of time, as it is configured.
+//! A length of time, as it is configured: `500ms`, `90s`, `1h30m`, `7d`.
+//!
+//! ```
+//! use millstream_plugin::duration;
+//!
+//! assert_eq!(duration::parse_ms("1h30m"), Ok(5_400_000));
+//! let error = duration::parse_ms("soon").unwrap_err();
+//! assert_eq!(
+//!     format!("window {error}"),
+//!     "window must be a duration, for example 90s, 1h30m or 7d, not `soon`"
+//! );
+//! ```
 
 use std::fmt;
 
@@ -11,14 +22,18 @@ const UNITS: [(&str, i64); 5] = [
     ("d", 86_400_000),
 ];
 
-/// The longest window: a hundred years.
-const MAX_MS: i64 = 36_525 * 86_400_000;
+/// The longest, milliseconds: a hundred years.
+pub const MAX_MS: i64 = 36_525 * 86_400_000;
 
-/// Reads `500ms`, `90s`, `1h30m`, `7d`: milliseconds, at least one.
-pub(crate) fn parse_ms(text: &str) -> Result<i64, InvalidWindow> {
+/// Reads one or more numbers with their units (`ms`, `s`, `m`, `h`, `d`); their sum, milliseconds.
+///
+/// # Errors
+///
+/// It is something else, nothing at all, or more than [`MAX_MS`].
+pub fn parse_ms(text: &str) -> Result<i64, InvalidDuration> {
     sum_ms(text)
-        .filter(|window_ms| (1..=MAX_MS).contains(window_ms))
-        .ok_or_else(|| InvalidWindow {
+        .filter(|sum_ms| (1..=MAX_MS).contains(sum_ms))
+        .ok_or_else(|| InvalidDuration {
             text: text.to_owned(),
         })
 }
@@ -42,23 +57,23 @@ fn sum_ms(text: &str) -> Option<i64> {
     Some(sum_ms)
 }
 
-/// The text is no window.
+/// The text is no duration. It is told as the end of a sentence about what was configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct InvalidWindow {
+pub struct InvalidDuration {
     text: String,
 }
 
-impl fmt::Display for InvalidWindow {
+impl fmt::Display for InvalidDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "window must be a duration, for example 90s, 1h30m or 7d, not `{}`",
+            "must be a duration, for example 90s, 1h30m or 7d, not `{}`",
             self.text
         )
     }
 }
 
-impl std::error::Error for InvalidWindow {}
+impl std::error::Error for InvalidDuration {}
 
 #[cfg(test)]
 mod tests {
@@ -75,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_window_is_refused() {
+    fn what_is_no_duration_is_refused() {
         for text in [
             "",
             "0s",
@@ -91,7 +106,7 @@ mod tests {
             "106751991168d",
             "99999999999999999999ms",
         ] {
-            let expect = InvalidWindow { text: text.into() };
+            let expect = InvalidDuration { text: text.into() };
             assert_eq!(parse_ms(text), Err(expect), "{text}");
         }
     }
