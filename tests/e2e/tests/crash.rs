@@ -132,9 +132,11 @@ async fn a_relaxed_topic_survives_the_death_of_the_process_too() {
 
 /// Makes topics, commits a group's offset and deletes older topics, over and over, until told to
 /// stop. Gives how many rounds were acknowledged.
-async fn administer(admin: Admin, rounds: watch::Sender<u64>, stop: watch::Receiver<bool>) -> u64 {
+async fn administer(admin: Admin, begun: watch::Sender<u64>, stop: watch::Receiver<bool>) -> u64 {
+    let begin = || begun.send_modify(|requests| *requests += 1);
     let mut round = 0;
     while !*stop.borrow() {
+        begin();
         let made = admin.create_topic(format!("t-{round}")).partitions(2).await;
         made.unwrap_or_else(|error| panic!("topic {round} was not made: {error}"));
         let commit = OffsetCommit {
@@ -143,14 +145,15 @@ async fn administer(admin: Admin, rounds: watch::Sender<u64>, stop: watch::Recei
             offset: round,
             metadata: format!("round {round}"),
         };
+        begin();
         let committed = admin.commit_group_offsets("clerk", vec![commit]).await;
         committed.unwrap_or_else(|error| panic!("offset {round} was not committed: {error}"));
         if let Some(old) = round.checked_sub(KEPT_TOPICS) {
+            begin();
             let deleted = admin.delete_topic(format!("t-{old}")).await;
             deleted.unwrap_or_else(|error| panic!("topic {old} was not deleted: {error}"));
         }
         round += 1;
-        rounds.send_replace(round);
     }
     round
 }
@@ -166,12 +169,11 @@ async fn topics_and_offsets_are_what_was_acknowledged_after_kills() {
     let (stop, stopped) = watch::channel(false);
     let clerk = tokio::spawn(administer(client.admin(), count, stopped));
     for _ in 0..KILLS {
-        let goal = *counted.borrow() + random.between(1..8);
-        within("more rounds", counted.wait_for(|count| *count >= goal))
+        // In the midst of any request of a round.
+        let goal = *counted.borrow() + random.between(3..24);
+        within("more requests", counted.wait_for(|count| *count >= goal))
             .await
             .expect("a clerk at work");
-        // At any moment of a round, not just at its end.
-        tokio::time::sleep(Duration::from_millis(random.between(0..20))).await;
         broker.kill();
         broker.restart();
     }
