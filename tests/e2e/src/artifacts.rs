@@ -1,10 +1,11 @@
 //! What is built once for all tests of a process: the program, and the plugins.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::command::{Finished, run};
 
@@ -30,40 +31,46 @@ pub fn millstream() -> &'static Path {
     built(program)
 }
 
-/// The component of `plugins/quake-alert`, built by the program itself.
+/// The component of `plugins/quake-alert`.
 pub fn quake_alert() -> &'static Path {
-    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    built(COMPONENT.get_or_init(|| build_plugin("plugins/quake-alert")))
+    plugin("plugins/quake-alert")
 }
 
 /// The component of `plugins/quake-stats`.
 pub fn quake_stats() -> &'static Path {
-    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    built(COMPONENT.get_or_init(|| build_plugin("plugins/quake-stats")))
+    plugin("plugins/quake-stats")
 }
 
 /// The component of `plugins/dedupe`.
 pub fn dedupe() -> &'static Path {
-    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    built(COMPONENT.get_or_init(|| build_plugin("plugins/dedupe")))
+    plugin("plugins/dedupe")
 }
 
 /// The component of `tests/fixtures/drill`, which does what its input says.
 pub fn drill() -> &'static Path {
-    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    built(COMPONENT.get_or_init(|| build_plugin("tests/fixtures/drill")))
+    plugin("tests/fixtures/drill")
 }
 
 /// The component of the runtime's own tests that looks around as its input says.
 pub fn probe() -> &'static Path {
-    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    built(COMPONENT.get_or_init(|| build_plugin("server/runtime/tests/guests/probe")))
+    plugin("server/runtime/tests/guests/probe")
 }
 
 /// The component of the runtime's own tests that was written for `wasi:messaging`.
 pub fn courier() -> &'static Path {
-    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    built(COMPONENT.get_or_init(|| build_plugin("server/runtime/tests/guests/courier")))
+    plugin("server/runtime/tests/guests/courier")
+}
+
+/// The component of the plugin in this folder of the workspace, built by the program itself.
+pub fn plugin(folder: &'static str) -> &'static Path {
+    static COMPONENTS: Mutex<BTreeMap<&str, &Result<PathBuf, String>>> =
+        Mutex::new(BTreeMap::new());
+    // Held while one is built: two builds at once would take as long.
+    let mut components = COMPONENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let component = components
+        .entry(folder)
+        .or_insert_with(|| Box::leak(Box::new(build_plugin(folder))));
+    built(component)
 }
 
 fn build_plugin(folder: &str) -> Result<PathBuf, String> {

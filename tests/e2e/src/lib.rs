@@ -7,9 +7,10 @@
 //!
 //! # Layout
 //!
-//! - [`artifacts`]: the program and the example plugin, built once
+//! - [`artifacts`]: the program and the plugins, built once
 //! - [`broker`]: a broker that can be killed and started again
 //! - [`command`]: runs of the command line, and what came of them
+//! - [`deployment`]: deployments of the example plugins, and how far they are
 //! - [`process`]: a child process that does not outlive the test
 //! - [`port`]: a UDP port that stays a broker's while the broker is down
 //! - [`patience`]: waiting for a condition
@@ -38,6 +39,7 @@
 pub mod artifacts;
 pub mod broker;
 pub mod command;
+pub mod deployment;
 pub mod history;
 pub mod load;
 pub mod patience;

@@ -9,6 +9,7 @@ use millstream::Position;
 use millstream_e2e::artifacts::{if_tools_are_there, millstream, plugins_target_dir, workspace};
 use millstream_e2e::broker::Broker;
 use millstream_e2e::command::run;
+use millstream_e2e::deployment::file_of;
 use millstream_e2e::history::History;
 use millstream_e2e::patience::within;
 use millstream_e2e::quakes::{self, EVENTS};
@@ -56,13 +57,7 @@ impl Example {
     fn build(self) -> Option<Built> {
         let component = if_tools_are_there(&self.source())?;
         let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("deployment.toml");
-        let text = fs::read_to_string(self.source().join("deployment.toml"));
-        let text = text.expect("a deployment file");
-        let with_component =
-            text.replace("component = \".\"", &format!("component = {component:?}"));
-        assert_ne!(text, with_component);
-        fs::write(&file, with_component).expect("a deployment file");
+        let file = file_of(self.name, &component, folder.path());
         Some(Built {
             example: self,
             file,

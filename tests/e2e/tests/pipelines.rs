@@ -9,8 +9,8 @@ use millstream::{Admin, Client, ConsumedRecord, DeploymentSpec, OutputSpec};
 use millstream_e2e::artifacts::{dedupe, quake_alert, quake_stats};
 use millstream_e2e::broker::Broker;
 use millstream_e2e::command::run;
+use millstream_e2e::deployment::{has_records, worked_off};
 use millstream_e2e::history::History;
-use millstream_e2e::patience::until;
 use millstream_e2e::quakes::{self, ALERTS};
 use serde::Deserialize;
 
@@ -151,30 +151,6 @@ fn produce(broker: &Broker, lines: std::ops::Range<usize>) {
     run(command.args(["--key-field", "net", "--timestamp-field", "time"])).success();
 }
 
-/// Waits until a deployment has read all there is, and so what came of it is on its way.
-async fn worked_off(admin: &Admin, name: &str) {
-    until("workers without lag", async || {
-        // A broker that was just started may not have come to its workers yet.
-        let group = admin.describe_group(name).await.ok()?;
-        let lags = group.partitions.iter().map(|partition| partition.lag);
-        (lags.len() == PARTITIONS as usize && lags.sum::<u64>() == 0).then_some(())
-    })
-    .await;
-}
-
-async fn records(admin: &Admin, topic: &str) -> u64 {
-    let topic = admin.describe_topic(topic).await.expect("a topic");
-    topic.partitions.iter().map(|it| it.high_watermark).sum()
-}
-
-/// Waits until a topic has so many records.
-async fn has_records(admin: &Admin, topic: &str, number: usize) {
-    until("all records of a topic", async || {
-        (records(admin, topic).await >= number as u64).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn each_window_of_a_week_is_told_once_through_a_kill() {
     let (mut broker, client) = start(&[INPUT, STATS, LATE]).await;
@@ -198,7 +174,7 @@ async fn each_window_of_a_week_is_told_once_through_a_kill() {
     produce(&broker, 900..quakes::EVENTS);
     // What has come once is late when it comes again.
     produce(&broker, 0..100);
-    worked_off(&admin, STATS).await;
+    worked_off(&admin, STATS, PARTITIONS).await;
 
     let (expected, late) = recompute(&History::read(&client, INPUT).await, HOUR_MS);
     assert!(expected.len() > 800, "{} windows", expected.len());
@@ -243,7 +219,7 @@ async fn three_deployments_from_one_topic_to_the_next() {
     // The whole feed once more: the second plugin drops what the first finds again.
     produce(&broker, 0..quakes::EVENTS);
     has_records(&admin, "alerts", 2 * ALERTS).await;
-    worked_off(&admin, "dedupe").await;
+    worked_off(&admin, "dedupe", PARTITIONS).await;
     has_records(&admin, "alerts-unique", ALERTS).await;
 
     let unique = History::read(&client, "alerts-unique").await;
