@@ -13,8 +13,9 @@ use crate::journal::Journal;
 use crate::limits::{MAX_COMMIT_BYTES, MAX_TIMER_BYTES, MAX_TIMERS, OUTPUT_PIECE_BYTES};
 use crate::parked::ParkedRecord;
 use crate::record::{
-    Lane, Position, encode_outputs, encode_parked, encode_timer, parked_key, piece_key,
-    piece_prefix, position_key, sequence_key, state_key, timer_key, writer_key,
+    Lane, LetterPlace, Position, encode_letter_place, encode_outputs, encode_parked, encode_timer,
+    handed_back_key, parked_key, piece_key, piece_prefix, position_key, sequence_key, state_key,
+    timer_key, writer_key,
 };
 use crate::timers::{OVERHEAD_BYTES, Timer, TimerId};
 use crate::writer::StateWriter;
@@ -49,6 +50,7 @@ pub struct Commit {
     pub(crate) parked: Vec<(Offset, Option<ParkedRecord>)>,
     pub(crate) timers: BTreeMap<TimerId, Option<Timer>>,
     pub(crate) writer: Option<StateWriter>,
+    pub(crate) handed_back: Option<(TopicPartition, LetterPlace)>,
     pub(crate) outputs: Vec<OutputBatch>,
 }
 
@@ -92,6 +94,7 @@ pub struct CommitBuilder<'a> {
     parked: Vec<(Offset, Option<ParkedRecord>)>,
     timers: BTreeMap<TimerId, Option<Timer>>,
     writer: Option<StateWriter>,
+    handed_back: Option<(TopicPartition, LetterPlace)>,
     outputs: Vec<OutputBatch>,
     output_bytes: usize,
 }
@@ -111,6 +114,7 @@ impl<'a> CommitBuilder<'a> {
             parked: Vec::new(),
             timers: BTreeMap::new(),
             writer: None,
+            handed_back: None,
             outputs: Vec::new(),
             output_bytes: 0,
         }
@@ -234,6 +238,25 @@ impl<'a> CommitBuilder<'a> {
         self.writer = Some(writer).filter(|writer| self.journal.writer() != Some(writer));
     }
 
+    /// The dead letters of a partition up to this one are handed back with this commit, as far as they
+    /// are this worker's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::emit`].
+    pub fn hand_back(
+        &mut self,
+        letters: TopicPartition,
+        last: LetterPlace,
+    ) -> Result<(), CommitError> {
+        self.put(
+            &handed_back_key(&letters),
+            Some(&encode_letter_place(&last)),
+        )?;
+        self.handed_back = Some((letters, last));
+        Ok(())
+    }
+
     /// A change of the guest's state; without a value the key is deleted.
     ///
     /// # Errors
@@ -283,6 +306,7 @@ impl<'a> CommitBuilder<'a> {
             parked: self.parked,
             timers: self.timers,
             writer: self.writer,
+            handed_back: self.handed_back,
             outputs: self.outputs,
         })
     }

@@ -11,8 +11,8 @@ use crate::commit::{Commit, Sending};
 use crate::limits::MAX_UNSETTLED_COMMITS;
 use crate::parked::ParkedRecords;
 use crate::record::{
-    Entry, Lane, Position, decode_outputs, encode_parked, encode_timer, parked_key, position_key,
-    sequence_key, timer_key, writer_key,
+    Entry, Lane, LetterPlace, Position, decode_outputs, encode_letter_place, encode_parked,
+    encode_timer, handed_back_key, parked_key, position_key, sequence_key, timer_key, writer_key,
 };
 use crate::timers::Timers;
 use crate::writer::StateWriter;
@@ -45,6 +45,8 @@ pub struct Journal {
     parked: ParkedRecords,
     timers: Timers,
     pub(crate) writer: Option<StateWriter>,
+    /// The last dead letter of each partition that was handed back.
+    handed_back: HashMap<TopicPartition, LetterPlace>,
 }
 
 impl Journal {
@@ -57,6 +59,7 @@ impl Journal {
             parked: ParkedRecords::default(),
             timers: Timers::default(),
             writer: None,
+            handed_back: HashMap::new(),
         }
     }
 
@@ -104,6 +107,12 @@ impl Journal {
         self.writer.as_ref()
     }
 
+    /// The last dead letter of a partition that was handed back to this worker: it and those before are
+    /// not to be handed back once more.
+    pub fn handed_back(&self, letters: &TopicPartition) -> Option<LetterPlace> {
+        self.handed_back.get(letters).copied()
+    }
+
     /// The records that wait to be tried again.
     pub fn parked(&self) -> &ParkedRecords {
         &self.parked
@@ -123,9 +132,13 @@ impl Journal {
         let timers = timers.map(|timer| (timer_key(&timer.id()), encode_timer(timer)));
         let writer = self.writer.iter();
         let writer = writer.map(|writer| (writer_key(), writer.encode()));
+        let handed_back = self.handed_back.iter();
+        let handed_back = handed_back
+            .map(|(letters, last)| (handed_back_key(letters), encode_letter_place(last)));
         let position = (position_key(), self.position.encode());
         std::iter::once(position)
             .chain(writer)
+            .chain(handed_back)
             .chain(sequences)
             .chain(parked)
             .chain(timers)
@@ -151,6 +164,7 @@ impl Journal {
             self.writer = commit.writer;
         }
         self.sequences.extend(commit.sequences);
+        self.handed_back.extend(commit.handed_back);
         for (offset, parked) in commit.parked {
             match parked {
                 Some(parked) => self.parked.insert(parked),
@@ -195,6 +209,7 @@ pub struct Recovery {
     parked: ParkedRecords,
     timers: Timers,
     writer: Option<StateWriter>,
+    handed_back: HashMap<TopicPartition, LetterPlace>,
     records: u64,
 }
 
@@ -243,6 +258,9 @@ impl Recovery {
             Entry::Timer(_, Some(timer)) => self.timers.set(timer),
             Entry::Timer(id, None) => self.timers.remove(&id),
             Entry::Writer(writer) => self.writer = Some(writer),
+            Entry::HandedBack(letters, last) => {
+                self.handed_back.insert(letters, last);
+            }
             Entry::State { key, value } => return Ok(Some((key, value))),
         }
         Ok(None)
@@ -278,6 +296,7 @@ impl Recovery {
             parked: self.parked,
             timers: self.timers,
             writer: self.writer,
+            handed_back: self.handed_back,
         };
         // A commit whose outputs are not asked for is settled, whatever its successors knew.
         journal.look_for_settled();

@@ -42,6 +42,7 @@
 //! - [`Journal`], [`Recovery`]: what the journal says, and how it is read back
 //! - [`CommitBuilder`], [`Commit`], [`Sending`]: one step of it
 //! - [`ParkedRecord`], [`ParkedRecords`]: records that wait to be tried again, and those behind them
+//! - [`LetterPlace`]: which dead letters were handed back, so that none is twice
 //! - [`Timer`], [`Timers`]: what the guest has set to be called later
 //! - [`StateWriter`]: the version of the plugin whose state it is, so that another one can take it over
 //! - [`Bite`], [`Verdict`], [`verdict`]: how a failure is narrowed down to its record, and what
@@ -61,5 +62,6 @@ pub use commit::{Commit, CommitBuilder, CommitError, OutputBatch, Sending};
 pub use failure::{Bite, Verdict, last_resort, verdict};
 pub use journal::{Journal, JournalError, Recovery};
 pub use parked::{ParkedRecord, ParkedRecords};
+pub use record::LetterPlace;
 pub use timers::{Timer, TimerId, Timers};
 pub use writer::{Heir, StateWriter};

@@ -13,6 +13,7 @@
 //! | 5 timer | clock (1), the guest's key | [`TimerFields`], postcard; none: done or cancelled |
 //! | 6 direct sequence | topic id (16), partition (4) | as 1, of outputs that went out before their commit |
 //! | 7 writer | | [`StateWriter`], postcard |
+//! | 8 handed back | topic id (16), partition (4) | leader epoch (4), offset (8) of the last dead letter handed back from there |
 //!
 //! The pieces of a commit make up its outputs, one after the other: topic id (16), partition (4),
 //! length (4), and the batch as it is to be appended. The slot is the commit's number modulo
@@ -21,7 +22,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use millstream_protocol::api::plugin::TimerClock;
 use millstream_protocol::{
-    Offset, ProducerEpoch, ProducerId, TimestampMs, TopicId, TopicPartition,
+    LeaderEpoch, Offset, ProducerEpoch, ProducerId, TimestampMs, TopicId, TopicPartition,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,7 @@ const STATE: u8 = 4;
 const TIMER: u8 = 5;
 const DIRECT_SEQUENCE: u8 = 6;
 const WRITER: u8 = 7;
+const HANDED_BACK: u8 = 8;
 
 const RECORD_TIME: u8 = 0;
 const WALL_TIME: u8 = 1;
@@ -117,6 +119,16 @@ pub(crate) enum Lane {
     Direct,
 }
 
+/// Where a dead letter lies in its partition. A log that has lost its end, with the machine, gives offsets
+/// again, and each time in a later leader epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LetterPlace {
+    /// The leader epoch in which it was appended.
+    pub leader_epoch: LeaderEpoch,
+    /// Its offset.
+    pub offset: Offset,
+}
+
 /// One record of a journal, understood.
 #[derive(Debug)]
 pub(crate) enum Entry {
@@ -135,6 +147,7 @@ pub(crate) enum Entry {
     },
     Timer(TimerId, Option<Timer>),
     Writer(StateWriter),
+    HandedBack(TopicPartition, LetterPlace),
 }
 
 pub(crate) fn position_key() -> Vec<u8> {
@@ -143,6 +156,18 @@ pub(crate) fn position_key() -> Vec<u8> {
 
 pub(crate) fn writer_key() -> Vec<u8> {
     vec![WRITER]
+}
+
+pub(crate) fn handed_back_key(letters: &TopicPartition) -> Vec<u8> {
+    let mut key = vec![HANDED_BACK];
+    put_target(&mut key, letters);
+    key
+}
+
+pub(crate) fn encode_letter_place(place: &LetterPlace) -> Vec<u8> {
+    let mut encoded = place.leader_epoch.to_be_bytes().to_vec();
+    encoded.put_u64(place.offset);
+    encoded
 }
 
 pub(crate) fn sequence_key(lane: Lane, target: &TopicPartition) -> Vec<u8> {
@@ -352,6 +377,16 @@ impl Entry {
                 let writer = StateWriter::decode(&value_of("the state's writer")?);
                 let malformed = JournalError::Malformed("the state's writer");
                 writer.map(Self::Writer).ok_or(malformed)
+            }
+            HANDED_BACK => {
+                let malformed = || JournalError::Malformed("what was handed back");
+                let letters = get_target(&mut key).ok_or_else(malformed)?;
+                let mut value = value_of("what was handed back")?;
+                let place = LetterPlace {
+                    leader_epoch: value.try_get_u32().map_err(|_| malformed())?,
+                    offset: value.try_get_u64().map_err(|_| malformed())?,
+                };
+                Ok(Self::HandedBack(letters, place))
             }
             _ => Err(JournalError::Malformed("a key of unknown kind")),
         }

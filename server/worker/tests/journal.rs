@@ -12,8 +12,8 @@ use millstream_protocol::{
 };
 use millstream_worker::limits::MAX_TIMERS;
 use millstream_worker::{
-    CommitBuilder, CommitError, Heir, Journal, JournalError, ParkedRecord, Recovery, Sending,
-    StateWriter, Timer,
+    CommitBuilder, CommitError, Heir, Journal, JournalError, LetterPlace, ParkedRecord, Recovery,
+    Sending, StateWriter, Timer,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -146,6 +146,8 @@ struct Turn {
     timers: Vec<(u8, Option<i64>)>,
     /// Whose state it is from here on, and who takes it over.
     writer: Option<(u8, Option<u8>)>,
+    /// The partition of dead letters, and up to which one they are handed back.
+    handed_back: Option<(u8, LetterPlace)>,
     /// Afterwards, what the journal says is kept elsewhere too.
     checkpoint: bool,
     fate: Fate,
@@ -187,6 +189,13 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
+fn letter_place() -> impl Strategy<Value = LetterPlace> {
+    (1..4_u32, 0..9_u64).prop_map(|(leader_epoch, offset)| LetterPlace {
+        leader_epoch,
+        offset,
+    })
+}
+
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
     let turn = (
         proptest::collection::vec((0..3_u8, 1..4_u8), 0..4),
@@ -194,16 +203,18 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         any::<bool>(),
         proptest::collection::vec((0..4_u8, proptest::option::of(0..50_i64)), 0..3),
         proptest::option::of((0..3_u8, proptest::option::of(0..3_u8))),
+        proptest::option::of((0..2_u8, letter_place())),
         proptest::bool::weighted(0.2),
         fate(),
     );
     let turn = turn.prop_map(
-        |(emits, park, release, timers, writer, checkpoint, fate)| Turn {
+        |(emits, park, release, timers, writer, handed_back, checkpoint, fate)| Turn {
             emits,
             park,
             release,
             timers,
             writer,
+            handed_back,
             checkpoint,
             fate,
         },
@@ -221,6 +232,7 @@ proptest! {
         let mut expected_parked: BTreeMap<Offset, ParkedRecord> = BTreeMap::new();
         let mut expected_timers: BTreeMap<u8, i64> = BTreeMap::new();
         let mut expected_writer = None;
+        let mut expected_handed_back = BTreeMap::new();
         let (mut journal, _) = world.recover();
         let mut waiting: Vec<Sending> = Vec::new();
         let mut batch_of: HashMap<u64, u64> = HashMap::new();
@@ -261,6 +273,9 @@ proptest! {
             if let Some(said) = turn.writer {
                 builder.note_writer(writer(said));
             }
+            if let Some((letters, last)) = turn.handed_back {
+                builder.hand_back(target(letters), last).unwrap();
+            }
             builder.reach(offset as i64);
             let commit = builder.finish().unwrap();
             if matches!(turn.fate, Fate::CrashBeforeCommit) {
@@ -277,6 +292,7 @@ proptest! {
                     expected_parked.remove(&released);
                 }
                 expected_writer = turn.writer.map(writer).or(expected_writer);
+                expected_handed_back.extend(turn.handed_back);
                 for (key, at_ms) in &turn.timers {
                     match at_ms {
                         Some(at_ms) => expected_timers.insert(*key, *at_ms),
@@ -326,6 +342,10 @@ proptest! {
             let timers: BTreeMap<_, _> = timers.iter().map(|it| (it.key[0], it.at_ms)).collect();
             prop_assert_eq!(&timers, &expected_timers);
             prop_assert_eq!(journal.writer(), expected_writer.as_ref());
+            for letters in 0..2 {
+                let known = journal.handed_back(&target(letters));
+                prop_assert_eq!(known.as_ref(), expected_handed_back.get(&letters));
+            }
             let done = journal.next_offset().checked_sub(1);
             prop_assert_eq!(journal.record_time_ms(), done.map_or(i64::MIN, |offset| offset as i64));
         }

@@ -259,6 +259,12 @@ impl Broker {
         self.connect(Client::builder().transport(transport)).await
     }
 
+    /// A client that asks no longer than this for what the broker says is not ready.
+    pub async fn impatient_client(&self, request_timeout: Duration) -> Client {
+        self.connect(Client::builder().request_timeout(request_timeout))
+            .await
+    }
+
     async fn connect(&self, builder: ClientBuilder) -> Client {
         let builder = builder
             .profile(&self.profile())

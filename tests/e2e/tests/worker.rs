@@ -619,6 +619,86 @@ async fn dead_letters_are_handed_back() {
     assert_eq!(error.code(), Some(ErrorCode::InvalidRequest), "{error}");
 }
 
+/// Letters of a worker that is there, beside those of one that is not: some are handed back, none is
+/// deleted.
+#[tokio::test]
+async fn a_dead_letter_is_handed_back_once_though_it_stays() {
+    const OTHER: &str = "other-input";
+    /// Enough for an answer, and for asking again a few times.
+    const ONE_ANSWER: Duration = Duration::from_millis(500);
+    let (mut broker, client, admin) = start(1).await;
+    admin.create_topic(OTHER).await.unwrap();
+    let both = |storm: &[&str]| DeploymentSpec {
+        inputs: vec![INPUT.to_owned(), OTHER.to_owned()],
+        config: storm
+            .iter()
+            .map(|name| ((*name).to_owned(), String::new()))
+            .collect(),
+        on_failure: FailurePolicy {
+            attempts: 1,
+            ..spec().on_failure
+        },
+        ..spec()
+    };
+    let one = || DeploymentSpec {
+        inputs: vec![INPUT.to_owned()],
+        ..both(&[])
+    };
+    admin
+        .deploy_plugin(component(), both(&["storm"]))
+        .await
+        .unwrap();
+    // By their index, these are rejected for as long as there is a storm.
+    for (topic, value) in [(INPUT, "1/13"), (INPUT, "2/110"), (OTHER, "3/13")] {
+        let producer = client.producer(topic).build().await.unwrap();
+        producer.send(ProduceRecord::new(value)).await.unwrap();
+        producer.close().await.unwrap();
+    }
+    until("dead letters", async || {
+        (History::read(&client, DEAD_LETTERS).await.len() == 3).then_some(())
+    })
+    .await;
+
+    admin.upgrade_plugin(component(), one()).await.unwrap();
+    let refused = async |broker: &Broker| {
+        let admin = broker.impatient_client(ONE_ANSWER).await.admin();
+        until("an answer", async || {
+            let error = admin.retry_dead_letters(NAME).await.unwrap_err();
+            // Until it is up, it has no worker at all.
+            error.to_string().contains(OTHER).then_some(error)
+        })
+        .await
+    };
+    let error = refused(&broker).await;
+    assert_eq!(error.code(), Some(ErrorCode::NotReady), "{error}");
+    until("what was handed back", async || {
+        (emitted(&client).await.len() >= 2).then_some(())
+    })
+    .await;
+    assert_eq!(History::read(&client, DEAD_LETTERS).await.len(), 3);
+    refused(&broker).await;
+    broker.kill();
+    broker.restart();
+    refused(&broker).await;
+    let client = broker.quick_client().await;
+    let admin = client.admin();
+
+    admin.upgrade_plugin(component(), both(&[])).await.unwrap();
+    let retried = until("workers", async || {
+        admin.retry_dead_letters(NAME).await.ok()
+    })
+    .await;
+    assert_eq!(retried, 3);
+    until("all outputs", async || {
+        (emitted(&client).await.len() >= 3).then_some(())
+    })
+    .await;
+    worked_off(&admin).await;
+    let mut values = emitted(&client).await;
+    values.sort();
+    assert_eq!(values, ["1/13", "2/110", "3/13"]);
+}
+
 #[tokio::test]
 async fn a_retried_record_leaves_no_trace_in_the_state() {
     let (_broker, client, admin) = start(1).await;

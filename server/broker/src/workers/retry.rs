@@ -7,6 +7,7 @@ use millstream_protocol::api::plugin::{
 };
 use millstream_protocol::batch::RecordBatch;
 use millstream_protocol::{ErrorCode, PartitionIndex, WireError};
+use millstream_worker::LetterPlace;
 use tokio::sync::oneshot;
 
 use super::Deployments;
@@ -23,8 +24,7 @@ type ByWorker = BTreeMap<(String, PartitionIndex), Again>;
 
 impl Deployments {
     /// Hands some of the oldest letters of a partition back, and then forgets them there. After a
-    /// failure in between, those that were handed back already are handed back once more when it is
-    /// asked again.
+    /// failure in between, the worker knows when it is asked again which it has had already.
     pub(crate) async fn retry_dead_letters(
         &self,
         request: RetryDeadLetters,
@@ -54,15 +54,23 @@ impl Deployments {
                     return Err(no_letter(&letters, offset, name));
                 };
                 let worker = (returned.topic, returned.partition);
-                let again = by_worker.entry(worker).or_default();
+                let again = by_worker.entry(worker).or_insert_with(|| Again {
+                    letters: letters.id(),
+                    records: Vec::new(),
+                    timers: Vec::new(),
+                });
+                let place = LetterPlace {
+                    leader_epoch: batch.header().leader_epoch,
+                    offset,
+                };
                 match returned.was {
                     Was::Record(mut record) => {
                         if holds_back != HoldBack::Key {
                             record.key = None;
                         }
-                        again.records.push(record);
+                        again.records.push((place, record));
                     }
-                    Was::Timer(timer) => again.timers.push(timer),
+                    Was::Timer(timer) => again.timers.push((place, timer)),
                 }
                 (retried, next_offset) = (retried + 1, offset + 1);
             }

@@ -281,7 +281,20 @@ impl Spell {
         let WorkerCommand::TryAgain { again, done } = command else {
             return Ok(());
         };
-        let Again { records, timers } = again;
+        let Again {
+            letters,
+            mut records,
+            mut timers,
+        } = again;
+        // A failure after they were handed back, and before they were deleted, lets them come again.
+        let handed_back = self.journal.core().handed_back(&letters);
+        records.retain(|(place, _)| Some(*place) > handed_back);
+        timers.retain(|(place, _)| Some(*place) > handed_back);
+        let places = records.iter().map(|it| it.0);
+        let Some(last) = places.chain(timers.iter().map(|it| it.0)).max() else {
+            let _ = done.send(Ok(()));
+            return Ok(());
+        };
         let parked = self.journal.core().parked().len();
         if parked + records.len() > MAX_PARKED_RECORDS {
             let busy = format!("{parked} records wait to be tried again already: try later");
@@ -290,10 +303,13 @@ impl Spell {
             return Ok(());
         }
         let mut commit = self.journal.commit(clock::now_ms());
-        timers.into_iter().for_each(|timer| commit.set_timer(timer));
+        for (_, timer) in timers {
+            commit.set_timer(timer);
+        }
         let commit = records
             .into_iter()
-            .try_for_each(|record| commit.park(for_journal(record)))
+            .try_for_each(|(_, record)| commit.park(for_journal(record)))
+            .and_then(|()| commit.hand_back(letters, last))
             .and_then(|()| commit.finish());
         let commit = match commit {
             Ok(commit) => commit,

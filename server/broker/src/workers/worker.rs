@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use millstream_protocol::api::metrics::WorkerMetrics;
 use millstream_protocol::api::plugin::{LogLevel, WorkerDescription, WorkerState};
-use millstream_protocol::{ErrorCode, Offset, WireError};
+use millstream_protocol::{ErrorCode, Offset, TopicPartition, WireError};
 use millstream_state::Store;
-use millstream_worker::{ParkedRecord, Timer};
+use millstream_worker::{LetterPlace, ParkedRecord, Timer};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::partition::Partition;
@@ -45,11 +45,12 @@ pub(crate) enum WorkerCommand {
     Resume,
 }
 
-/// Dead letters that are handed back, as what they were.
-#[derive(Default)]
+/// Dead letters that are handed back, as what they were, with where they lie: in this order in one
+/// partition.
 pub(crate) struct Again {
-    pub(crate) records: Vec<ParkedRecord>,
-    pub(crate) timers: Vec<Timer>,
+    pub(crate) letters: TopicPartition,
+    pub(crate) records: Vec<(LetterPlace, ParkedRecord)>,
+    pub(crate) timers: Vec<(LetterPlace, Timer)>,
 }
 
 /// Commands that wait for one worker; beyond it callers wait for room.
