@@ -1,5 +1,7 @@
 //! The life of a deployment: what it measures, pause and resume, history and roll-back.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use millstream::{
     Activity, Admin, Client, DeploymentDescription, DeploymentSpec, ErrorCode, FailurePolicy,
@@ -306,4 +308,36 @@ async fn an_upgrade_by_the_command_line_keeps_the_settings() {
     assert_eq!(shown["outputs"][0]["topic"], OUTPUT);
     assert_ne!(upgrade(NAME).code(), Some(0));
     assert_ne!(upgrade("nobody").code(), Some(0));
+}
+
+/// A client that goes away in the midst of an upgrade: a little later each time, until one has its answer first.
+#[tokio::test]
+async fn an_upgrade_is_made_whole_though_its_client_goes_away() {
+    let (broker, client, admin) = start(1).await;
+    admin.deploy_plugin(component(), spec()).await.unwrap();
+    let (mut handled, mut moment_ms) = (0, 1);
+    loop {
+        let hasty = broker.client().await;
+        let changed = DeploymentSpec {
+            config: vec![("moment".to_owned(), moment_ms.to_string())],
+            ..spec()
+        };
+        let admin = hasty.admin();
+        let upgrade = admin.upgrade_plugin(component(), changed);
+        let moment = Duration::from_millis(moment_ms);
+        let answered = tokio::time::timeout(moment, upgrade).await.is_ok();
+        drop((admin, hasty));
+        // Whatever became of it, there is a worker.
+        produce(&client, &[("a", "x")]).await;
+        handled += 1;
+        until("the record to be handled", async || {
+            (outputs(&client).await == handled).then_some(())
+        })
+        .await;
+        if answered {
+            break;
+        }
+        moment_ms += 1 + moment_ms / 8;
+    }
+    assert!(handled > 1, "the first one was answered already");
 }

@@ -11,6 +11,8 @@ mod secret;
 pub(crate) mod state;
 pub(crate) mod topic;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use millstream_protocol::api::{MAX_HOPS, Request, RequestFrame};
 use millstream_protocol::frame::FrameError;
@@ -63,8 +65,8 @@ impl From<ReceiveError> for StreamEnd {
 
 /// Serves one stream from its first frame to its end.
 pub(crate) async fn serve(
-    context: &Context,
-    session: &Session,
+    context: &Arc<Context>,
+    session: &Arc<Session>,
     mut sender: FrameSender,
     mut receiver: FrameReceiver,
 ) {
@@ -79,8 +81,8 @@ pub(crate) async fn serve(
 }
 
 async fn answer(
-    context: &Context,
-    session: &Session,
+    context: &Arc<Context>,
+    session: &Arc<Session>,
     sender: &mut FrameSender,
     receiver: &mut FrameReceiver,
 ) -> Result<(), StreamEnd> {
@@ -99,13 +101,24 @@ async fn answer(
         .await
         .map_err(|_| errors::too_slow(payload_bytes))??;
     let reply = &mut Reply(sender);
+    // For what is changed in a task of its own.
+    let (shared, by) = (Arc::clone(context), Arc::clone(session));
     match request {
         Request::Hello(request) => reply.with(hello::hello(context, session, request)).await,
         Request::DescribeBroker(_) => reply.with(Ok(hello::describe(context))).await,
         Request::DescribeTopics(request) => reply.with(topic::describe(context, request)).await,
-        Request::CreateTopic(request) => reply.with(topic::create(context, request).await).await,
-        Request::AlterTopic(request) => reply.with(topic::alter(context, request).await).await,
-        Request::DeleteTopic(request) => reply.with(topic::delete(context, request).await).await,
+        Request::CreateTopic(request) => {
+            let change = async move { topic::create(&shared, request).await };
+            reply.with(whole(change).await).await
+        }
+        Request::AlterTopic(request) => {
+            let change = async move { topic::alter(&shared, request).await };
+            reply.with(whole(change).await).await
+        }
+        Request::DeleteTopic(request) => {
+            let change = async move { topic::delete(&shared, request).await };
+            reply.with(whole(change).await).await
+        }
         Request::ListOffsets(request) => reply.with(offsets::list(context, request).await).await,
         Request::DeleteRecords(request) => {
             reply
@@ -128,46 +141,51 @@ async fn answer(
         }
         Request::CommitOffsets(request) => reply.with(group::commit(context, request).await).await,
         Request::FetchOffsets(request) => reply.with(group::offsets(context, request).await).await,
-        Request::ResetGroup(request) => reply.with(group::reset(context, request).await).await,
-        Request::DeleteGroup(request) => reply.with(group::delete(context, request).await).await,
+        Request::ResetGroup(request) => {
+            let change = async move { group::reset(&shared, request).await };
+            reply.with(whole(change).await).await
+        }
+        Request::DeleteGroup(request) => {
+            let change = async move { group::delete(&shared, request).await };
+            reply.with(whole(change).await).await
+        }
         Request::DeployPlugin(request) => {
             let component = payload.freeze();
-            reply
-                .with(plugin::deploy(context, session, request, component).await)
-                .await
+            let change = async move { plugin::deploy(&shared, &by, request, component).await };
+            reply.with(whole(change).await).await
         }
         Request::ListDeployments(_) => reply.with(Ok(plugin::list(context))).await,
         Request::DescribeDeployment(request) => {
             reply.with(plugin::describe(context, request)).await
         }
         Request::RemoveDeployment(request) => {
-            reply.with(plugin::remove(context, request).await).await
+            let change = async move { plugin::remove(&shared, request).await };
+            reply.with(whole(change).await).await
         }
         Request::ResumeDeployment(request) => {
-            reply.with(lifecycle::resume(context, request).await).await
+            let change = async move { lifecycle::resume(&shared, request).await };
+            reply.with(whole(change).await).await
         }
         Request::RetryDeadLetters(request) => {
-            reply
-                .with(plugin::retry_dead_letters(context, request).await)
-                .await
+            let change = async move { plugin::retry_dead_letters(&shared, request).await };
+            reply.with(whole(change).await).await
         }
         Request::PauseDeployment(request) => {
-            reply.with(lifecycle::pause(context, request).await).await
+            let change = async move { lifecycle::pause(&shared, request).await };
+            reply.with(whole(change).await).await
         }
         Request::DescribePluginMetrics(request) => {
             reply.with(lifecycle::metrics(context, request)).await
         }
         Request::ListRevisions(request) => reply.with(lifecycle::revisions(context, request)).await,
         Request::RollBackDeployment(request) => {
-            reply
-                .with(lifecycle::roll_back(context, session, request).await)
-                .await
+            let change = async move { lifecycle::roll_back(&shared, &by, request).await };
+            reply.with(whole(change).await).await
         }
         Request::ReplayDeployment(request) => {
             let component = payload.freeze();
-            reply
-                .with(lifecycle::replay(context, session, request, component).await)
-                .await
+            let change = async move { lifecycle::replay(&shared, &by, request, component).await };
+            reply.with(whole(change).await).await
         }
         Request::DescribeReplay(request) => {
             reply
@@ -175,16 +193,29 @@ async fn answer(
                 .await
         }
         Request::PromoteDeployment(request) => {
-            reply
-                .with(lifecycle::promote(context, session, request).await)
-                .await
+            let change = async move { lifecycle::promote(&shared, &by, request).await };
+            reply.with(whole(change).await).await
         }
-        Request::SetSecret(request) => reply.with(secret::set(context, request).await).await,
+        Request::SetSecret(request) => {
+            let change = async move { secret::set(&shared, request).await };
+            reply.with(whole(change).await).await
+        }
         Request::ListSecrets(_) => reply.with(Ok(secret::list(context))).await,
-        Request::RemoveSecret(request) => reply.with(secret::remove(context, request).await).await,
+        Request::RemoveSecret(request) => {
+            let change = async move { secret::remove(&shared, request).await };
+            reply.with(whole(change).await).await
+        }
         Request::OpenPluginLogs(request) => plugin::logs(context, request, reply.0).await,
         Request::OpenState(request) => state::open(context, request, reply.0).await,
     }
+}
+
+/// Makes a change as a whole, although the client may go away in between: in a task of its own, which the
+/// end of the connection does not cut off.
+async fn whole<T: Send + 'static>(
+    change: impl Future<Output = Result<T, WireError>> + Send + 'static,
+) -> Result<T, WireError> {
+    tokio::spawn(change).await.map_err(errors::from_join)?
 }
 
 /// The one answer of a unary request.
