@@ -119,10 +119,11 @@ impl Secrets {
         });
         let written = writing.await.map_err(errors::from_join)?;
         written.map_err(|error| {
-            WireError::new(
-                ErrorCode::StorageFailed,
-                format!("cannot write the secrets: {error}"),
-            )
+            let code = match error.kind() {
+                io::ErrorKind::StorageFull => ErrorCode::StorageFull,
+                _ => ErrorCode::StorageFailed,
+            };
+            WireError::new(code, format!("cannot write the secrets: {error}"))
         })
     }
 

@@ -1,5 +1,6 @@
 //! Disks that are full, fail, are in use, or hold something else.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -7,12 +8,13 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use millstream::{ErrorCode, Position, ProduceRecord};
+use millstream::{ConsumedRecord, DeploymentSpec, ErrorCode, OutputSpec, Position, ProduceRecord};
+use millstream_e2e::artifacts::drill;
 use millstream_e2e::broker::Broker;
 use millstream_e2e::command::{Finished, run};
 use millstream_e2e::history::History;
 use millstream_e2e::load::Load;
-use millstream_e2e::patience::within;
+use millstream_e2e::patience::{until, within};
 use millstream_e2e::wire::{Wire, WireStream};
 use millstream_protocol::WireError;
 use millstream_protocol::api::Request;
@@ -24,6 +26,9 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 /// The topic of the load, and the one that fills the disk.
 const ORDERS: &str = "orders";
 const BALLAST: &str = "ballast";
+
+/// Where a plugin's outputs go, one for each record of the load.
+const COUNTED: &str = "counted";
 
 /// The small disk, bytes.
 const DISK_BYTES: u64 = 24 << 20;
@@ -116,6 +121,21 @@ async fn a_full_disk_is_told_and_waited_out() {
     let admin = client.admin();
     admin.create_topic(ORDERS).partitions(2).await.unwrap();
     admin.create_topic(BALLAST).await.unwrap();
+    admin
+        .set_secret("old", "kept when there was room")
+        .await
+        .unwrap();
+    let spec = DeploymentSpec {
+        inputs: vec![ORDERS.to_owned()],
+        outputs: vec![OutputSpec {
+            name: "out".to_owned(),
+            topic: COUNTED.to_owned(),
+        }],
+        ..DeploymentSpec::new("drill")
+    };
+    admin.create_topic(COUNTED).await.unwrap();
+    let component = Bytes::from(fs::read(drill()).unwrap());
+    admin.deploy_plugin(component, spec).await.unwrap();
     let mut load = Load::start(&broker, ORDERS, 2).await;
     load.advance(200).await;
     let acked_before = load.acked();
@@ -149,6 +169,19 @@ async fn a_full_disk_is_told_and_waited_out() {
     let refused = impatient.send(record).await.unwrap().await.unwrap_err();
     assert_eq!(refused.code(), Some(ErrorCode::StorageFull), "{refused}");
 
+    let impatient = broker
+        .impatient_client(Duration::from_secs(1))
+        .await
+        .admin();
+    let setting = impatient.set_secret("new", "x".repeat(8_000));
+    let refused = setting.await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::StorageFull), "{refused}");
+    let names = async || {
+        let secrets = admin.list_secrets().await.unwrap();
+        secrets.into_iter().map(|it| it.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names().await, ["old"]);
+
     // Space is freed by the means of the broker itself, and the producers go on by themselves.
     admin.delete_topic(BALLAST).await.unwrap();
     load.advance(200).await;
@@ -161,6 +194,23 @@ async fn a_full_disk_is_told_and_waited_out() {
         "{verdict:?}"
     );
     assert!(orders.is_part_of(&history));
+    admin.set_secret("new", "x".repeat(8_000)).await.unwrap();
+    assert_eq!(names().await, ["new", "old"]);
+    // So does a plugin, which has lost none and counted none twice.
+    until("an output of every record", async || {
+        let topic = admin.describe_topic(COUNTED).await.ok()?;
+        (topic.partitions[0].high_watermark >= acked.len() as u64).then_some(())
+    })
+    .await;
+    let counted = History::read(&client, COUNTED).await;
+    let value = |record: &ConsumedRecord| {
+        let value = record.value.as_deref().unwrap_or_default();
+        let words = value.split(|byte| *byte == b' ');
+        words.into_iter().next().unwrap_or_default().to_vec()
+    };
+    let outputs: BTreeSet<_> = counted.records().map(value).collect();
+    let inputs: BTreeSet<_> = history.records().map(value).collect();
+    assert_eq!((outputs, counted.len()), (inputs, acked.len()));
 }
 
 /// Lets files of a process grow to this many bytes.
