@@ -56,6 +56,14 @@ pub const PARTITIONS_PER_LISTING: usize = MAX_PARTITIONS_PER_TOPIC as usize;
 /// A listing of groups goes on in a further response after this many.
 pub const GROUPS_PER_LISTING: usize = 2_000;
 
+/// A listing of deployments goes on in a further response when it has this many bytes, unless a single
+/// deployment has more.
+pub const DEPLOYMENT_BYTES_PER_LISTING: usize = MAX_BODY_BYTES / 2;
+
+/// Of why its workers fail, a deployment's description tells no more than this many bytes, the same share of
+/// each.
+pub const REASON_BYTES_PER_DEPLOYMENT: usize = MAX_BODY_BYTES / 8;
+
 /// A listing of what workers have measured goes on in a further response after this many.
 pub const WORKERS_PER_LISTING: usize = 64;
 

@@ -341,3 +341,25 @@ async fn an_upgrade_is_made_whole_though_its_client_goes_away() {
     }
     assert!(handled > 1, "the first one was answered already");
 }
+
+/// More deployments than fit into one response, by what they are configured with.
+#[tokio::test]
+async fn all_deployments_are_listed_in_order_however_many_they_are() {
+    let (_broker, _client, admin) = start(1).await;
+    let names: Vec<_> = (0..20).map(|number| format!("drill-{number:02}")).collect();
+    for name in &names {
+        let large = DeploymentSpec {
+            config: vec![("large".to_owned(), "x".repeat(60_000))],
+            ..spec()
+        };
+        let named = DeploymentSpec {
+            name: name.clone(),
+            on_failure: FailurePolicy::default_for(name),
+            ..large
+        };
+        admin.deploy_plugin(component(), named).await.unwrap();
+    }
+    let listed = admin.list_plugins().await.unwrap();
+    let listed: Vec<_> = listed.into_iter().map(|it| it.spec.name).collect();
+    assert_eq!(listed, names);
+}

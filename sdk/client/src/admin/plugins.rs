@@ -114,7 +114,18 @@ impl Admin {
 
     /// All deployments, in name order.
     pub async fn list_plugins(&self) -> Result<Vec<DeploymentDescription>> {
-        Ok(self.client.call(ListDeployments {}).await?.deployments)
+        let mut listed: Vec<DeploymentDescription> = Vec::new();
+        loop {
+            let after = listed.last().map(|it| it.spec.name.clone());
+            let part = self.client.call(ListDeployments { after }).await?;
+            if part.more && part.deployments.is_empty() {
+                return Err(Error::unexpected("a part of a listing with nothing in it"));
+            }
+            listed.extend(part.deployments);
+            if !part.more {
+                return Ok(listed);
+            }
+        }
     }
 
     /// One deployment with its workers.

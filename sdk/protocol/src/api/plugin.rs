@@ -228,13 +228,18 @@ pub enum TimerClock {
 
 /// Asks for all deployments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListDeployments {}
+pub struct ListDeployments {
+    /// Only the ones behind this name: where an earlier response ended.
+    pub after: Option<String>,
+}
 
 /// The answer to [`ListDeployments`], in name order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListDeploymentsResponse {
     /// The deployments.
     pub deployments: Vec<DeploymentDescription>,
+    /// There are more behind the last one.
+    pub more: bool,
 }
 
 /// Asks for one deployment.

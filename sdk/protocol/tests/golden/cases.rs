@@ -263,7 +263,12 @@ fn plugin_requests() -> Vec<Case> {
                 on_existing: OnExisting::Replace,
             },
         ),
-        request("request/list-deployments", ListDeployments {}),
+        request(
+            "request/list-deployments",
+            ListDeployments {
+                after: Some(text("filter")),
+            },
+        ),
         request(
             "request/describe-deployment",
             DescribeDeployment {
@@ -487,6 +492,7 @@ fn responses() -> Vec<Case> {
         "response/list-deployments",
         ListDeploymentsResponse {
             deployments: vec![deployment()],
+            more: true,
         },
     ));
     all.push(case(

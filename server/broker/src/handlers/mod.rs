@@ -154,7 +154,7 @@ async fn answer(
             let change = async move { plugin::deploy(&shared, &by, request, component).await };
             reply.with(whole(change).await).await
         }
-        Request::ListDeployments(_) => reply.with(Ok(plugin::list(context))).await,
+        Request::ListDeployments(request) => reply.with(plugin::list(context, request)).await,
         Request::DescribeDeployment(request) => {
             reply.with(plugin::describe(context, request)).await
         }

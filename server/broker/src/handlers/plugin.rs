@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use millstream_protocol::WireError;
 use millstream_protocol::api::plugin::{
-    DeployPlugin, DeploymentDescription, DescribeDeployment, Follow, ListDeploymentsResponse,
-    OpenPluginLogs, RemoveDeployment, RetryDeadLetters, RetryDeadLettersResponse,
+    DeployPlugin, DeploymentDescription, DescribeDeployment, Follow, ListDeployments,
+    ListDeploymentsResponse, OpenPluginLogs, RemoveDeployment, RetryDeadLetters,
+    RetryDeadLettersResponse,
 };
 use millstream_transport::FrameSender;
 use tokio::sync::broadcast::error::RecvError;
@@ -26,10 +27,11 @@ pub(crate) async fn deploy(
         .await
 }
 
-pub(crate) fn list(context: &Context) -> ListDeploymentsResponse {
-    ListDeploymentsResponse {
-        deployments: context.deployments.list(),
-    }
+pub(crate) fn list(
+    context: &Context,
+    request: ListDeployments,
+) -> Result<ListDeploymentsResponse, WireError> {
+    context.deployments.list(request.after.as_deref())
 }
 
 pub(crate) fn describe(

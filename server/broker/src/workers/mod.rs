@@ -4,6 +4,7 @@ mod artefacts;
 mod change;
 mod dead_letter;
 mod deployment;
+mod describe;
 mod input;
 mod journal;
 mod latency;
@@ -31,7 +32,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use millstream_metadata::{BrokerId, Deployment, DeploymentId};
 use millstream_protocol::api::lifecycle::Activity;
-use millstream_protocol::api::plugin::{DeploymentDescription, DeploymentSpec, FailureAction};
+use millstream_protocol::api::plugin::{DeploymentSpec, FailureAction};
 use millstream_protocol::{ErrorCode, PartitionIndex, TopicPartition, WireError};
 use millstream_runtime::{EmptyState, Plugin, Runtime, RuntimeConfig};
 use millstream_state::{StateConfig, States, Store};
@@ -131,22 +132,6 @@ impl Deployments {
             starting.sweep().await;
         });
         Ok(deployments)
-    }
-
-    pub(crate) fn list(&self) -> Vec<DeploymentDescription> {
-        self.controller
-            .image()
-            .deployments()
-            .map(|deployment| self.description(deployment))
-            .collect()
-    }
-
-    pub(crate) fn describe(&self, name: &str) -> Result<DeploymentDescription, WireError> {
-        let image = self.controller.image();
-        let deployment = image
-            .deployment(name)
-            .ok_or_else(|| errors::unknown_deployment(name))?;
-        Ok(self.description(deployment))
     }
 
     pub(crate) fn exists(&self, name: &str) -> bool {
@@ -352,27 +337,6 @@ impl Deployments {
                 format!("topic {topic} is not open yet"),
             )
         })
-    }
-
-    fn description(&self, deployment: &Deployment) -> DeploymentDescription {
-        let running = self.running.lock();
-        let running = running.get(&deployment.spec.name);
-        DeploymentDescription {
-            spec: deployment.spec.clone(),
-            revision: deployment.revision,
-            digest: deployment.plugin.digest.clone(),
-            component_bytes: deployment.plugin.component_bytes,
-            deployed_at_ms: deployment.deployed_at_ms,
-            imports: deployment.plugin.imports.clone(),
-            workers: running
-                .map(|running| running.workers(self.broker_id))
-                .unwrap_or_default(),
-            activity: deployment.activity,
-            latency: running.and_then(|running| running.latencies().figures()),
-            deployed_by: deployment.deployed_by.clone(),
-            change: deployment.change.clone(),
-            shadow_of: deployment.shadow.as_ref().map(|it| it.replay.of.clone()),
-        }
     }
 }
 
