@@ -6,26 +6,27 @@ last one of each remains.
 """
 
 import json
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timezone
 
-from millstream_plugin import Reject, metrics, state
+from millstream_plugin import Reject, metrics, state, timers
+from millstream_plugin.timers import Clock
 
 DEFAULT_MIN_REPORTS = "1"
 DEFAULT_KEEP_DAYS = "7"
+DAY_MS = 86_400_000
 
 # How the source abbreviates regions.
 REGIONS = {"CA": "California", "MX": "Mexico"}
 
 
 class Plugin:
-    """One worker. What is known of each day is in the state, below `day/region`."""
+    """One worker. What is known of each day is in the state, below `day/region`, until a timer with the
+    day's name fires: each event of the day moves it."""
 
     def __init__(self, context):
         self.min_reports = whole_number(context, "min-reports", DEFAULT_MIN_REPORTS)
         self.keep_days = whole_number(context, "keep-days", DEFAULT_KEEP_DAYS)
         self.digests = context.output("digests")
-        # The newest day that this worker has seen.
-        self.newest = ""
 
     def handle(self, record, out):
         event = read(record)
@@ -43,22 +44,17 @@ class Plugin:
             digest["strongest"] = {name: event[name] for name in ("id", "mag", "place")}
         state.put(key, json.dumps(digest))
         metrics.counter_add("reports", reports)
-        if day > self.newest:
-            self.newest = day
-            self.forget()
+        timers.set(Clock.RECORD_TIME, day, record.timestamp_ms + self.keep_days * DAY_MS)
         if digest["reports"] >= self.min_reports:
             told = {"region": region, "day": day, **digest, "text": sentence(region, digest)}
             value = json.dumps(told, separators=(",", ":"), ensure_ascii=False)
             out.emit(self.digests, record, key=f"{region}/{day}", value=value)
 
-    def forget(self):
-        """Forgets the days before those that are kept."""
-        oldest = (date.fromisoformat(self.newest) - timedelta(days=self.keep_days)).isoformat()
-        for key, _ in state.scan():
-            # The days come in their order.
-            if key.decode() >= oldest:
-                break
+    def on_timer(self, timer, out):
+        """Forgets a day."""
+        for key, _ in state.scan(timer.key + b"/"):
             state.delete(key)
+        metrics.counter_add("days_forgotten")
 
 
 def whole_number(context, name, usual):

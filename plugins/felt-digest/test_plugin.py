@@ -5,6 +5,7 @@ import unittest
 
 from millstream_plugin import Reject
 from millstream_plugin.testing import NewRecord, Rejected, Worker
+from millstream_plugin.timers import Clock
 
 from plugin import Plugin, region_of
 
@@ -50,11 +51,18 @@ class Digests(unittest.TestCase):
         [outcome] = second.call(event("b", felt=3))
         self.assertEqual(json.loads(outcome.value)["reports"], 5)
 
-    def test_old_days_are_forgotten(self):
+    def test_a_day_is_forgotten_some_days_after_its_last_event(self):
         plugin = worker(keep_days="2")
-        plugin.call(event("a", day=0), event("b", day=1), event("c", day=3))
-        days = [key.decode().split("/")[0] for key in plugin.state]
-        self.assertEqual(days, ["1970-01-02", "1970-01-04"])
+        other = event("b", place="Gulf of Alaska")
+        plugin.call(event("a"), other, event("c", day=1))
+        # One that comes late is of its day.
+        plugin.call(event("d")._replace(timestamp_ms=3600_000))
+        plugin.fire(Clock.RECORD_TIME, 2 * DAY_MS)
+        self.assertEqual(len(plugin.state), 3)
+        plugin.fire(Clock.RECORD_TIME, 2 * DAY_MS + 3600_000)
+        self.assertEqual(list(plugin.state), [b"1970-01-02/California"])
+        self.assertEqual(plugin.timers, {(Clock.RECORD_TIME, b"1970-01-02"): 3 * DAY_MS})
+        self.assertEqual(plugin.metrics["days_forgotten"], 1)
 
     def test_what_is_no_event_is_rejected(self):
         for value in [b"", b"[]", b"{}", b'{"id":1,"time":0,"mag":1,"place":"","felt":1}', b"\xff"]:

@@ -48,6 +48,19 @@ bool exports_millstream_plugin_lifecycle_init(exports_millstream_plugin_lifecycl
     return true;
 }
 
+/* What becomes of a record, or timer, that was handled. False when the call as a whole has failed. */
+static bool settle(ms_result handled, plugin_string_t *error) {
+    if (handled != MS_OK) {
+        if (ms_last_failure.kind == MS_ABORT) {
+            hand_over_reason(error);
+            return false;
+        }
+        ms_outcomes_fail(&ms_last_failure);
+    }
+    ms_release_all();
+    return true;
+}
+
 bool exports_millstream_plugin_batch_handler_handle(plugin_list_u8_t *batches,
                                                     plugin_list_u8_t *outcomes,
                                                     plugin_string_t *error) {
@@ -56,15 +69,10 @@ bool exports_millstream_plugin_batch_handler_handle(plugin_list_u8_t *batches,
     ms_record record;
     for (uint32_t input = 0; ms_next_record(&records, &record); input++) {
         ms_outcomes_begin(input, record.timestamp_ms);
-        if (handle(&record) != MS_OK) {
-            if (ms_last_failure.kind == MS_ABORT) {
-                hand_over_reason(error);
-                plugin_list_u8_free(batches);
-                return false;
-            }
-            ms_outcomes_fail(&ms_last_failure);
+        if (!settle(handle(&record), error)) {
+            plugin_list_u8_free(batches);
+            return false;
         }
-        ms_release_all();
     }
     plugin_list_u8_free(batches);
     if (records.rest.broken) {
@@ -74,6 +82,30 @@ bool exports_millstream_plugin_batch_handler_handle(plugin_list_u8_t *batches,
     outcomes->ptr = ms_outcomes_take(&outcomes->len);
     return true;
 }
+
+#ifndef MS_NO_TIMERS
+bool exports_millstream_plugin_timer_handler_handle(
+    exports_millstream_plugin_timer_handler_list_fired_t *fired, plugin_list_u8_t *outcomes,
+    plugin_string_t *error) {
+    ms_outcomes_clear();
+    bool goes_on = true;
+    for (size_t i = 0; i < fired->len && goes_on; i++) {
+        const exports_millstream_plugin_timer_handler_fired_t *given = &fired->ptr[i];
+        ms_timer timer = {
+            .clock = (ms_clock)given->clock,
+            /* A key without bytes is a key. */
+            .key = {given->key.len > 0 ? given->key.ptr : (const uint8_t *)"", given->key.len},
+            .at_ms = given->at_ms,
+        };
+        ms_outcomes_begin((uint32_t)i, timer.at_ms);
+        goes_on = settle(on_timer(&timer), error);
+    }
+    exports_millstream_plugin_timer_handler_list_fired_free(fired);
+    if (goes_on)
+        outcomes->ptr = ms_outcomes_take(&outcomes->len);
+    return goes_on;
+}
+#endif
 
 /* --- Failures ----------------------------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-/* What the host offers: configuration, state, log and metrics. */
+/* What the host offers: configuration, state, timers, log and metrics. */
 #include "internal.h"
 
 #include <stdio.h>
@@ -119,6 +119,47 @@ ms_result ms_state_scan(ms_bytes prefix, ms_bytes after, uint32_t limit, ms_stat
     *page = (ms_state_page){entries, found.entries.len, found.more};
     return MS_OK;
 }
+
+/* --- Timers ------------------------------------------------------------------------------------- */
+
+#ifndef MS_NO_TIMERS
+static ms_result timer_failed(millstream_plugin_timers_error_t *error) {
+    ms_result failed;
+    switch (error->tag) {
+    case MILLSTREAM_PLUGIN_TIMERS_ERROR_TOO_LARGE: {
+        plugin_string_t *text = &error->val.too_large;
+        failed = ms_reject("too large for a timer: %.*s", (int)text->len, (const char *)text->ptr);
+        break;
+    }
+    case MILLSTREAM_PLUGIN_TIMERS_ERROR_QUOTA_EXCEEDED: {
+        plugin_string_t *text = &error->val.quota_exceeded;
+        failed = ms_abort("too many timers: %.*s", (int)text->len, (const char *)text->ptr);
+        break;
+    }
+    default:
+        failed = ms_abort("timers cannot be changed in init");
+    }
+    millstream_plugin_timers_error_free(error);
+    return failed;
+}
+
+ms_result ms_timer_set(ms_clock clock, ms_bytes key, int64_t at_ms) {
+    plugin_list_u8_t lent_key = lent_bytes(key);
+    millstream_plugin_timers_error_t error;
+    if (!millstream_plugin_timers_set((millstream_plugin_timers_clock_t)clock, &lent_key, at_ms,
+                                      &error))
+        return timer_failed(&error);
+    return MS_OK;
+}
+
+ms_result ms_timer_cancel(ms_clock clock, ms_bytes key) {
+    plugin_list_u8_t lent_key = lent_bytes(key);
+    millstream_plugin_timers_error_t error;
+    if (!millstream_plugin_timers_cancel((millstream_plugin_timers_clock_t)clock, &lent_key, &error))
+        return timer_failed(&error);
+    return MS_OK;
+}
+#endif
 
 /* --- For the operator --------------------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-/* Write a Millstream plugin in C: two functions, `init` and `handle`.
+/* Write a Millstream plugin in C: two functions, `init` and `handle`, and `on_timer` if it sets timers.
  *
  * A plugin is a WebAssembly component that the broker runs next to the data. Put the two functions
  * into `plugin.c`; `millstream plugin build` compiles every .c file of the folder together with this
@@ -58,7 +58,7 @@ bool ms_equal(ms_bytes a, ms_bytes b);
 
 /* --- How it went ------------------------------------------------------------------------------ */
 
-/* What `init`, `handle` and most functions below return. Hand a failure on: `return` it. */
+/* What `init`, `handle`, `on_timer` and most functions below return. Hand a failure on: `return` it. */
 typedef enum ms_result {
     MS_OK = 0,
     /* It failed, and the reason is known: `ms_reject`, `ms_retry` and `ms_abort` return this. */
@@ -196,6 +196,50 @@ typedef struct ms_state_page {
  * behind `after`, in the order of their keys. The first page has `(ms_bytes){0}` as `after`, each
  * further one the last key of the page before. */
 ms_result ms_state_scan(ms_bytes prefix, ms_bytes after, uint32_t limit, ms_state_page *page);
+
+/* --- Timers ------------------------------------------------------------------------------------- */
+
+/* A plugin has itself called later, when records, or the clock on the wall, have reached a time. A timer is
+ * known by its clock and its key: setting it again moves it. Timers outlive the worker, and count if and
+ * only if the call does, as the state. A plugin that sets timers has a function `on_timer` in plugin.c:
+ * `millstream plugin build` looks for that word, and makes a component that is called by timers. */
+
+/* What a timer's time is measured by. */
+typedef enum ms_clock {
+    /* The greatest timestamp of all records that the worker has handled: it never goes back, and stands
+     * still while no records come. */
+    MS_RECORD_TIME = 0,
+    /* The broker's clock. */
+    MS_WALL_TIME = 1,
+} ms_clock;
+
+/* A timer whose time has come. It is gone, unless it is set again. */
+typedef struct ms_timer {
+    /* The clock that has reached it. */
+    ms_clock clock;
+    /* The key it was set with. */
+    ms_bytes key;
+    /* The time it was set for, milliseconds since 1970. It fires at that time or later. */
+    int64_t at_ms;
+} ms_timer;
+
+/* Yours, if you set timers: called for each one whose time has come, those of an earlier time first. It
+ * emits, and fails, as `handle` does; what it emits without a time has that of the timer. */
+ms_result on_timer(const ms_timer *timer);
+
+#ifdef MS_NO_TIMERS
+#define MS_TIMERS __attribute__((__unavailable__("timers call a function `on_timer`: plugin.c names none")))
+#else
+#define MS_TIMERS
+#endif
+
+/* Sets a timer: it fires once its clock has reached `at_ms`, milliseconds since 1970. In the past is
+ * allowed: it fires soon. A key of more than 1024 bytes rejects the record; more than 10000 timers that are
+ * set and cancelled in one call, or one in `init`, fail the call. */
+MS_TIMERS ms_result ms_timer_set(ms_clock clock, ms_bytes key, int64_t at_ms);
+
+/* Cancels a timer, if there is one. It fails as `ms_timer_set`. */
+MS_TIMERS ms_result ms_timer_cancel(ms_clock clock, ms_bytes key);
 
 /* --- For the operator ------------------------------------------------------------------------- */
 

@@ -1,66 +1,15 @@
 // What the component exports. It is imported while the component is built, and nowhere else.
 
-import hostMetrics from "millstream:plugin/metrics@0.1.0";
-import hostState from "millstream:plugin/state@0.1.0";
-import configuration from "wasi:config/store@0.2.0-rc.1";
-import logging from "wasi:logging/logging@0.1.0-draft";
-
 import Plugin from "../../plugin.js";
-import { Context } from "./context.js";
-import { reasonOf } from "./failures.js";
-import { StateError, log, use } from "./host.js";
-import { process } from "./process.js";
+import { batchHandler, guest, lifecycle } from "./guest.js";
+import { use } from "./host.js";
 
-let worker;
+// It is by the words of plugin.js that another component is built for timers.
+if (Plugin.prototype?.onTimer)
+  throw new TypeError(
+    "the plugin's class has an `onTimer` that plugin.js does not name: define it there, and call `super.onTimer`",
+  );
 
-/** How a worker starts. */
-export const lifecycle = {
-  init({ deployment, topic, partition, outputs }) {
-    const config = Object.fromEntries(configuration.getAll());
-    try {
-      worker = new Plugin(new Context({ deployment, topic, partition, outputs, config }));
-    } catch (thrown) {
-      throw reasonOf(thrown);
-    }
-  },
-};
+export { batchHandler, lifecycle };
 
-/** What is called with records. */
-export const batchHandler = {
-  handle(batches) {
-    try {
-      return process(worker, batches);
-    } catch (thrown) {
-      throw reasonOf(thrown);
-    }
-  },
-};
-
-/** What a function of the state returns, or its error as one of ours. */
-function called(call) {
-  try {
-    return call();
-  } catch (thrown) {
-    const error = thrown?.payload ?? thrown;
-    throw new StateError(error?.val ?? "the state cannot be written before the first record");
-  }
-}
-
-use({
-  log: logging.log,
-  counterAdd: hostMetrics.counterAdd,
-  gaugeSet: hostMetrics.gaugeSet,
-  stateGet: (key) => called(() => hostState.get(key)),
-  statePut: (key, value) => called(() => hostState.put(key, value)),
-  stateDelete: (key) => called(() => hostState.delete(key)),
-  statePage: (prefix, after, limit) => called(() => hostState.scan(prefix, after, limit)),
-});
-
-// QuickJS has no console, and code that is shared with a browser may have one.
-globalThis.console ??= {
-  debug: (...said) => log.debug(said.join(" ")),
-  log: (...said) => log.info(said.join(" ")),
-  info: (...said) => log.info(said.join(" ")),
-  warn: (...said) => log.warn(said.join(" ")),
-  error: (...said) => log.error(said.join(" ")),
-};
+use(guest);

@@ -33,6 +33,34 @@ export class Retry extends Failure {
  */
 export class Abort extends Failure {}
 
+/** A timer's key has too many bytes. That rejects the record unless it is caught: it always will be so. */
+export class TimerTooLarge extends Reject {
+  constructor(what) {
+    super(`too large for a timer: ${what}`);
+  }
+}
+
+/** The call would set and cancel too many timers. It fails, unless this is caught. */
+export class TimerQuotaExceeded extends Abort {
+  constructor(what) {
+    super(`too many timers: ${what}`);
+  }
+}
+
+/** Timers cannot be changed in the constructor: the worker does not start. */
+export class TimerReadOnly extends Abort {
+  constructor() {
+    super("timers cannot be changed before the first record");
+  }
+}
+
+/** The timer would have nothing to call: the call that sets it fails. */
+export class NoTimerHandler extends Abort {
+  constructor() {
+    super("timers need a method `onTimer` in the plugin's class");
+  }
+}
+
 /** What was thrown says: its kind and where in the plugin it was thrown, if it is not one of ours. */
 export function reasonOf(thrown) {
   if (thrown instanceof Failure) return thrown.reason;

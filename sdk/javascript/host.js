@@ -1,11 +1,15 @@
 // What the host offers. In a test, a host of its own in memory takes its place.
 
+import { NoTimerHandler, TimerQuotaExceeded, TimerReadOnly, TimerTooLarge } from "./failures.js";
 import { encode } from "./text.js";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error", "critical"];
 const PAGE_ENTRIES = 1000;
 const MAX_KEY_BYTES = 1024;
 const MAX_VALUE_BYTES = 1 << 20;
+const CLOCKS = ["record-time", "wall-time"];
+const MAX_TIMER_KEY_BYTES = 1024;
+const MAX_TIMER_CHANGES = 10_000;
 
 /**
  * The state could not be read or written: a key or value is too large, the changes of the call are, or it
@@ -19,11 +23,16 @@ export class StateError extends Error {
 
 /** A host for tests: it keeps what it is told. */
 export class Memory {
-  constructor() {
+  constructor(handlesTimers = true) {
     this.lines = [];
     this.metrics = {};
     // By the bytes of the key, as text that sorts as they do.
     this.state = new Map();
+    // By their clocks and keys.
+    this.timers = new Map();
+    // Those that the call under way has set or cancelled; null before the first.
+    this.changedTimers = new Set();
+    this._handlesTimers = handlesTimers;
   }
 
   log(level, context, message) {
@@ -61,6 +70,33 @@ export class Memory {
       .sort();
     const entries = names.slice(0, limit).map((name) => this.state.get(name));
     return { entries, more: names.length > limit };
+  }
+
+  timerSet(clock, key, atMs) {
+    this.timers.set(this._changeTimer(clock, key), { clock, key: key.slice(), atMs });
+  }
+
+  timerCancel(clock, key) {
+    this.timers.delete(this._changeTimer(clock, key));
+  }
+
+  _changeTimer(clock, key) {
+    if (!this._handlesTimers) throw new NoTimerHandler();
+    if (this.changedTimers === null) throw new TimerReadOnly();
+    if (key.length > MAX_TIMER_KEY_BYTES)
+      throw new TimerTooLarge(`a key of ${key.length} bytes, more than ${MAX_TIMER_KEY_BYTES}`);
+    const name = `${clock} ${latin1(key)}`;
+    if (this.changedTimers.size >= MAX_TIMER_CHANGES && !this.changedTimers.has(name))
+      throw new TimerQuotaExceeded(`the call would set and cancel more than ${MAX_TIMER_CHANGES} timers`);
+    this.changedTimers.add(name);
+    return name;
+  }
+
+  /** Takes the timers that are due, those of an earlier time first. */
+  takeDue(clock, nowMs) {
+    const due = [...this.timers].filter(([, timer]) => timer.clock === clock && timer.atMs <= nowMs);
+    for (const [name] of due) this.timers.delete(name);
+    return due.map(([, timer]) => timer).sort((one, other) => one.atMs - other.atMs);
   }
 }
 
@@ -137,5 +173,36 @@ export const state = {
       more = page.more && page.entries.length > 0;
       after = page.entries.at(-1)?.key ?? null;
     }
+  },
+};
+
+function checkClock(clock) {
+  if (!CLOCKS.includes(clock))
+    throw new TypeError(`a timer's clock is "record-time" or "wall-time", not ${JSON.stringify(clock)}`);
+}
+
+/**
+ * Has `onTimer` called later. A timer is known by its clock and its key, a text or a Uint8Array: setting it
+ * again moves it. Timers belong to the deployment and the partition, outlive the worker, and count if and
+ * only if the call does. The clock `"record-time"` stands at the greatest timestamp of all records that the
+ * worker has handled: it never goes back, and stands still while no records come. `"wall-time"` is the
+ * broker's clock. A key has at most 1024 bytes, which else throws a `TimerTooLarge`; more than 10000 in one
+ * call throw a `TimerQuotaExceeded`, any in the constructor a `TimerReadOnly`, and any in a plugin without
+ * `onTimer` a `NoTimerHandler`.
+ */
+export const timers = {
+  /** Sets a timer for a time, milliseconds since 1970. In the past is allowed: it fires soon. */
+  set(clock, key, atMs) {
+    checkClock(clock);
+    const whole = Math.floor(atMs);
+    if (!Number.isSafeInteger(whole))
+      throw new RangeError(`a timer's time is a number of milliseconds, not ${atMs}`);
+    current.timerSet(clock, toBytes(key), whole);
+  },
+
+  /** Cancels a timer, if there is one. */
+  cancel(clock, key) {
+    checkClock(clock);
+    current.timerCancel(clock, toBytes(key));
   },
 };

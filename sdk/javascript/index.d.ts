@@ -55,6 +55,22 @@ export interface Outputs {
 /** What `plugin.js` exports as its default: `export default class … implements Plugin`. */
 export interface Plugin {
   handle(record: InputRecord, out: Outputs): void;
+  /** Called by `timers`; a plugin that sets none needs none. A record without a time has the timer's. */
+  onTimer?(timer: Timer, out: Outputs): void;
+}
+
+/**
+ * What a timer's time is measured by: the greatest timestamp of all records that the worker has handled, or
+ * the broker's clock.
+ */
+export type Clock = "record-time" | "wall-time";
+
+/** A timer whose time has come. It is gone, unless it is set again. */
+export interface Timer {
+  readonly clock: Clock;
+  readonly key: Uint8Array;
+  /** What it was set for, milliseconds since 1970. It fires at that time or later. */
+  readonly atMs: number;
 }
 
 /** The record is bad and will always be. */
@@ -74,6 +90,26 @@ export class Abort extends Error {
 
 export class StateError extends Error {}
 
+/** A timer's key has more than 1024 bytes: rejects the record. */
+export class TimerTooLarge extends Reject {
+  constructor(what: unknown);
+}
+
+/** The call would set and cancel more than 10000 timers: fails it. */
+export class TimerQuotaExceeded extends Abort {
+  constructor(what: unknown);
+}
+
+/** Timers cannot be changed in the constructor: the worker does not start. */
+export class TimerReadOnly extends Abort {
+  constructor();
+}
+
+/** The plugin has no method `onTimer`: fails the call. */
+export class NoTimerHandler extends Abort {
+  constructor();
+}
+
 type Line = (message: unknown) => void;
 
 /** Lines for the plugin's log. */
@@ -91,6 +127,17 @@ export const state: {
   put(key: string | Uint8Array, value: string | Uint8Array): void;
   delete(key: string | Uint8Array): void;
   scan(prefix?: string | Uint8Array): Iterable<{ key: Uint8Array; value: Uint8Array }>;
+};
+
+/**
+ * Has `onTimer` called later. A timer is known by its clock and its key: setting it again moves it. Timers
+ * outlive the worker and are transactional with the call.
+ */
+export const timers: {
+  /** Sets a timer for a time, milliseconds since 1970. In the past is allowed: it fires soon. */
+  set(clock: Clock, key: string | Uint8Array, atMs: number): void;
+  /** Cancels a timer, if there is one. */
+  cancel(clock: Clock, key: string | Uint8Array): void;
 };
 
 /** UTF-8 and back: QuickJS has no TextDecoder. */

@@ -23,7 +23,8 @@
 // The constructor runs once, before the first record. The object lasts as long as the worker; what
 // must last longer is kept in `state`. `handle` emits any number of records. What it throws rejects the
 // record and withdraws what was emitted for it; `Retry` has it handled again later, `Abort` fails the
-// call. Both are called to their end: there are no promises to wait for.
+// call. Both are called to their end: there are no promises to wait for. A plugin with a method `onTimer`
+// can set `timers`, which call it.
 //
 // What stands outside of functions runs while the component is built.
 //
@@ -33,11 +34,13 @@
 // - `records.js`: what comes in
 // - `outputs.js`: what goes out
 // - `failures.js`: a record, or a call, that fails
-// - `host.js`: what the host offers: state, log, metrics
+// - `host.js`: what the host offers: state, timers, log, metrics
 // - `text.js`: UTF-8
-// - `process.js`, `component.js`: a plugin at work; what the component exports
+// - `process.js`, `guest.js`: a plugin at work, in a component
+// - `component.js`, `timer-component.js`: what the component exports, without timers or with them
 // - `testing.js`: runs a plugin in a test, without a host
 
 export { Abort, Reject, Retry } from "./failures.js";
-export { log, metrics, state, StateError } from "./host.js";
+export { NoTimerHandler, TimerQuotaExceeded, TimerReadOnly, TimerTooLarge } from "./failures.js";
+export { log, metrics, state, StateError, timers } from "./host.js";
 export { decode, encode } from "./text.js";

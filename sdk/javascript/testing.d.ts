@@ -1,4 +1,4 @@
-import type { Context, NewRecord, Plugin } from "millstream-plugin";
+import type { Clock, Context, NewRecord, Plugin } from "millstream-plugin";
 
 export type Outcome =
   | {
@@ -24,7 +24,11 @@ export interface Options {
 export class Worker {
   constructor(plugin: new (context: Context) => Plugin, options?: Options);
   call(...records: (string | NewRecord)[]): Outcome[];
+  /** Fires the timers that are due, in one call: `input` of an outcome counts them. */
+  fire(clock: Clock, nowMs: number): Outcome[];
   state(): Record<string, string>;
+  /** The timers that wait. */
+  timers(): { clock: Clock; key: string; atMs: number }[];
   readonly lines: { level: string; message: string }[];
   readonly metrics: Record<string, number>;
 }

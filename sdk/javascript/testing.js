@@ -8,13 +8,14 @@
 //     assert.equal(outcome.output, "hot");
 //
 // An outcome is `{ input, output, key, value, headers, timestampMs }`, `{ input, reject }` or
-// `{ input, retry, afterMs }`; key, value and headers are texts. State, log lines and metrics are those of
-// the worker: `worker.state()`, `worker.lines`, `worker.metrics`.
+// `{ input, retry, afterMs }`; key, value and headers are texts. State, timers, log lines and metrics are
+// those of the worker: `worker.state()`, `worker.timers()`, `worker.lines`, `worker.metrics`. Timers fire
+// when the test says how late it is: `worker.fire("record-time", nowMs)`.
 
 import { Context } from "./context.js";
 import { Memory, use } from "./host.js";
 import { Writer } from "./outputs.js";
-import { process } from "./process.js";
+import { fire, process } from "./process.js";
 import { Cursor } from "./records.js";
 import { decode, encode } from "./text.js";
 
@@ -24,7 +25,8 @@ const asBytes = (content) => (typeof content === "string" ? encode(content) : (c
 /** A plugin at work, with a host of its own. */
 export class Worker {
   constructor(Plugin, { outputs = [], config = {}, deployment = "test", topic = "records", partition = 0 } = {}) {
-    this._host = new Memory();
+    this._host = new Memory(typeof Plugin.prototype?.onTimer === "function");
+    this._host.changedTimers = null;
     use(this._host);
     this._context = new Context({ deployment, topic, partition, outputs, config });
     this._plugin = new Plugin(this._context);
@@ -33,27 +35,45 @@ export class Worker {
 
   /**
    * Has the plugin handle records `{ key, value, headers, timestampMs }` in one call. A text is a record
-   * with that value. Throws when the call fails; the state is then as it was before.
+   * with that value. Throws when the call fails; state and timers are then as they were before.
    */
   call(...records) {
-    use(this._host);
     const listed = records.map((record) => (typeof record === "string" ? { value: record } : record));
-    const before = new Map(this._host.state);
-    let outcomes;
+    const outcomes = this._call(() => process(this._plugin, batch(listed, this._offset)));
+    this._offset += listed.length;
+    return outcomes;
+  }
+
+  /**
+   * Fires the timers that are due when the clock stands at `nowMs`, in one call, those of an earlier time
+   * first: `input` of an outcome counts them. Throws when the call fails; state and timers are then as they
+   * were before.
+   */
+  fire(clock, nowMs) {
+    return this._call(() => fire(this._plugin, this._host.takeDue(clock, nowMs)));
+  }
+
+  _call(call) {
+    use(this._host);
+    const [state, timers] = [new Map(this._host.state), new Map(this._host.timers)];
+    this._host.changedTimers = new Set();
     try {
-      outcomes = process(this._plugin, batch(listed, this._offset));
+      return [...read(call(), this._context)];
     } catch (thrown) {
-      this._host.state = before;
+      Object.assign(this._host, { state, timers });
       throw thrown;
     }
-    this._offset += listed.length;
-    return [...read(outcomes, this._context)];
   }
 
   /** All that is kept, as texts. */
   state() {
     const entries = [...this._host.state.values()];
     return Object.fromEntries(entries.map(({ key, value }) => [decode(key), decode(value)]));
+  }
+
+  /** The timers that wait: their clocks, keys (as texts) and times. */
+  timers() {
+    return [...this._host.timers.values()].map((timer) => ({ ...timer, key: decode(timer.key) }));
   }
 
   get lines() {

@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Abort, Reject, Retry, log, metrics, state } from "../index.js";
+import {
+  Abort, NoTimerHandler, Reject, Retry, TimerQuotaExceeded, TimerReadOnly, log, metrics, state, timers,
+} from "../index.js";
 import { records } from "../records.js";
 import { Worker, batch } from "../testing.js";
 import { decode, decodeSlowly, encode, encodeSlowly } from "../text.js";
@@ -25,7 +27,8 @@ class Plugin {
   }
 
   handle(record, out) {
-    return this[record.text()](record, out);
+    const [what, ...rest] = record.text().split(" ");
+    return this[what](record, out, ...rest);
   }
 
   drop() {}
@@ -88,6 +91,35 @@ class Plugin {
 
   oversized() {
     state.put(new Uint8Array(1025), "");
+  }
+
+  set(record, out, clock, key, atMs) {
+    timers.set(clock, key, Number(atMs));
+  }
+
+  cancel(record, out, clock, key) {
+    timers.cancel(clock, key);
+  }
+
+  many() {
+    for (let number = 0; number < 10_000; number += 1) timers.set("wall-time", String(number), 1);
+    // The same again is no further one.
+    timers.set("wall-time", "0", 2);
+    timers.cancel("wall-time", "one more");
+  }
+
+  /** Does what the timer's key says. */
+  onTimer({ clock, key, atMs }, out) {
+    state.put("fired", key);
+    out.emit(this.out, { key, value: `${clock} ${atMs}` });
+    const told = {
+      reject: () => { throw new Reject("as told"); },
+      retry: () => { throw new Retry(1500, "later"); },
+      abort: () => { throw new Abort("as told"); },
+      promise: async () => {},
+      again: () => timers.set(clock, key, atMs + 10),
+    };
+    return told[decode(key)]?.();
   }
 }
 
@@ -162,6 +194,85 @@ test("state, metrics and log are kept", () => {
 test("a key that is too large rejects the record", () => {
   const [{ reject }] = worker().call("oversized");
   assert.match(reject, /^StateError: a key of 1025 bytes, more than 1024/);
+});
+
+test("timers that are due fire in their order", () => {
+  const plugin = worker();
+  const given = ["set record-time late 9", "set record-time soon 3", "set wall-time wall 1"];
+  assert.deepEqual(plugin.call(...given, "set record-time moved 3", "set record-time moved 5.7"), []);
+  assert.deepEqual(plugin.fire("record-time", 2), []);
+  const fired = (input, key, clock, timestampMs) =>
+    ({ ...bare, input, output: "out", key, value: `${clock} ${timestampMs}`, timestampMs });
+  assert.deepEqual(plugin.fire("record-time", 5), [
+    fired(0, "soon", "record-time", 3),
+    fired(1, "moved", "record-time", 5),
+  ]);
+  assert.deepEqual(plugin.timers(), [
+    { clock: "record-time", key: "late", atMs: 9 },
+    { clock: "wall-time", key: "wall", atMs: 1 },
+  ]);
+  assert.deepEqual(plugin.fire("wall-time", 1), [fired(0, "wall", "wall-time", 1)]);
+});
+
+test("a timer sets itself again, or is cancelled", () => {
+  const plugin = worker();
+  plugin.call("set record-time again 7", "set wall-time again 1", "set record-time a 1");
+  plugin.call("cancel record-time a", "cancel record-time none");
+  assert.equal(plugin.fire("record-time", 100).length, 1);
+  assert.deepEqual(plugin.timers(), [
+    { clock: "wall-time", key: "again", atMs: 1 },
+    { clock: "record-time", key: "again", atMs: 17 },
+  ]);
+});
+
+test("a timer that fails withdraws what it has emitted", () => {
+  const plugin = worker();
+  plugin.call("set wall-time reject 1", "set wall-time retry 2");
+  assert.deepEqual(plugin.fire("wall-time", 2), [
+    { input: 0, reject: "as told" },
+    { input: 1, retry: "later", afterMs: 1500 },
+  ]);
+});
+
+test("a call that fails leaves timers as they were", () => {
+  const plugin = worker();
+  assert.throws(() => plugin.call("set wall-time a 1", "abort"), new Abort("as told"));
+  assert.deepEqual(plugin.timers(), []);
+  plugin.call("set wall-time a 1", "set wall-time abort 2");
+  assert.throws(() => plugin.fire("wall-time", 2), new Abort("as told"));
+  assert.equal(plugin.timers().length, 2);
+  assert.deepEqual(plugin.state(), {});
+  plugin.call("cancel wall-time abort", "set wall-time promise 1");
+  assert.throws(() => plugin.fire("wall-time", 1), /`onTimer` returned a promise/);
+});
+
+test("limits of timers are told", () => {
+  const reject = (call) => worker().call(call)[0].reject;
+  const long = `set wall-time ${"k".repeat(1025)} 1`;
+  assert.equal(reject(long), "too large for a timer: a key of 1025 bytes, more than 1024");
+  assert.match(reject("set wall-time a never"), /^RangeError: .* milliseconds, not NaN/);
+  assert.match(reject("set wall-time a 1e300"), /^RangeError: .* milliseconds, not 1e\+300/);
+  assert.match(reject("set no-clock a 1"), /^TypeError: .* not "no-clock"/);
+  const plugin = worker();
+  const more = "the call would set and cancel more than 10000 timers";
+  assert.throws(() => plugin.call("many"), new TimerQuotaExceeded(more));
+  assert.deepEqual(plugin.timers(), []);
+});
+
+test("no timer is set where it cannot be, or would call nothing", () => {
+  class Hasty extends Plugin {
+    constructor(context) {
+      super(context);
+      timers.set("wall-time", "a", 1);
+    }
+  }
+  assert.throws(() => new Worker(Hasty, { outputs: ["out", "other"] }), new TimerReadOnly());
+  class Deaf {
+    handle() {
+      timers.set("wall-time", "a", 1);
+    }
+  }
+  assert.throws(() => new Worker(Deaf).call(""), new NoTimerHandler());
 });
 
 test("records of batches are read in their order", () => {

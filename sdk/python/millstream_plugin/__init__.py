@@ -21,7 +21,8 @@ file `plugin.py`; `millstream plugin build` makes the component, with CPython in
 
 `Plugin(context)` runs once, before the first record. The object lasts as long as the worker; what must
 last longer is kept in `state`. `handle` emits any number of records. An exception rejects the record
-and withdraws what was emitted for it; `Retry` has it handled again later, `Abort` fails the call.
+and withdraws what was emitted for it; `Retry` has it handled again later, `Abort` fails the call. A plugin
+with a method `on_timer` can set `timers`, which call it.
 
 What stands outside of functions runs while the component is built, and so do imports: import at the
 top what you need, because no file is there when the plugin runs.
@@ -32,11 +33,11 @@ Layout:
 - `Record`: what comes in
 - `Outputs`: what goes out
 - `Reject`, `Retry`, `Abort`: a record, or a call, that fails
-- `log`, `metrics`, `state`: what the host offers
+- `log`, `metrics`, `state`, `timers`: what the host offers
 - `testing`: runs a plugin in a test, without a host
 """
 
-from . import log, metrics, state
+from . import log, metrics, state, timers
 from .context import Context, Output
 from .failures import Abort, Reject, Retry
 from .outputs import Outputs
@@ -53,4 +54,5 @@ __all__ = [
     "log",
     "metrics",
     "state",
+    "timers",
 ]

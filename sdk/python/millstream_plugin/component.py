@@ -18,22 +18,29 @@ from wit_world.imports import logging, metrics, state, store
 
 from . import host
 from .context import Context
-from .failures import Abort, reason_of
+from .failures import Abort, NoTimerHandler, reason_of
 from .process import process
 
-_worker = None
+# The world was picked by the words of `plugin.py`.
+if hasattr(plugin.Plugin, "on_timer") and not hasattr(exports, "TimerHandler"):
+    raise TypeError(
+        "`Plugin` has an `on_timer` that plugin.py does not name: write `on_timer = …` into the class"
+    )
+
+worker = None
+"""The plugin, once `Lifecycle.init` has made it."""
 
 
 class Lifecycle(exports.Lifecycle):
     """How a worker starts."""
 
     def init(self, ctx):
-        global _worker
+        global worker
         context = Context(
             ctx.deployment, ctx.topic, ctx.partition, ctx.outputs, dict(store.get_all())
         )
         try:
-            _worker = plugin.Plugin(context)
+            worker = plugin.Plugin(context)
         except Exception as error:
             raise Err(reason_of(error)) from error
 
@@ -43,12 +50,12 @@ class BatchHandler(exports.BatchHandler):
 
     def handle(self, batches):
         try:
-            return process(_worker, batches)
+            return process(worker, batches)
         except Abort as abort:
             raise Err(abort.reason) from abort
 
 
-class _Guest:
+class Guest:
     """The host as a component sees it."""
 
     def log(self, level, context, message):
@@ -73,6 +80,12 @@ class _Guest:
         page = _state(state.scan, prefix, after, limit)
         return [(entry.key, entry.value) for entry in page.entries], page.more
 
+    def timer_set(self, clock, key, at_ms):
+        raise NoTimerHandler()
+
+    def timer_cancel(self, clock, key):
+        raise NoTimerHandler()
+
 
 def _state(function, *arguments):
     try:
@@ -82,7 +95,7 @@ def _state(function, *arguments):
         raise host.StateError(reason) from None
 
 
-host.current = _Guest()
+host.current = Guest()
 
 # What is printed becomes a line of the log when it is printed.
 sys.stdout.reconfigure(line_buffering=True)

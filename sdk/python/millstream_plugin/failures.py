@@ -32,6 +32,38 @@ class Abort(Failure):
     the same records later."""
 
 
+class TimerError(Failure):
+    """A timer was not set or cancelled."""
+
+
+class TimerTooLarge(TimerError, Reject):
+    """The key has too many bytes. That rejects the record unless it is caught: it always will be so."""
+
+    def __init__(self, what: object):
+        super().__init__(f"too large for a timer: {what}")
+
+
+class TimerQuotaExceeded(TimerError, Abort):
+    """The call would set and cancel too many timers, and fails unless it is caught."""
+
+    def __init__(self, what: object):
+        super().__init__(f"too many timers: {what}")
+
+
+class TimerReadOnly(TimerError, Abort):
+    """Timers cannot be changed before the first record: the worker does not start."""
+
+    def __init__(self) -> None:
+        super().__init__("timers cannot be changed before the first record")
+
+
+class NoTimerHandler(TimerError, Abort):
+    """The timer would have nothing to call: the call that sets it fails."""
+
+    def __init__(self) -> None:
+        super().__init__("timers need a method `on_timer` in `Plugin`")
+
+
 def reason_of(error: BaseException) -> str:
     """What an exception says: its kind and where in the plugin it was raised, if it is not one of
     ours."""

@@ -1,11 +1,15 @@
 """What the host offers. In a test, a host of its own in memory takes its place."""
 
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
+
+from .failures import NoTimerHandler, TimerQuotaExceeded, TimerReadOnly, TimerTooLarge
 
 LEVELS = ("trace", "debug", "info", "warn", "error", "critical")
 
 MAX_KEY_BYTES = 1024
 MAX_VALUE_BYTES = 1 << 20
+MAX_TIMER_KEY_BYTES = 1024
+MAX_TIMER_CHANGES = 10_000
 
 
 class StateError(Exception):
@@ -16,10 +20,15 @@ class StateError(Exception):
 class Memory:
     """A host for tests: it keeps what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, handles_timers: bool = True) -> None:
         self.lines: List[Tuple[str, str]] = []
         self.metrics: Dict[str, float] = {}
         self.state: Dict[bytes, bytes] = {}
+        # By their clocks and keys, the times of those that wait.
+        self.timers: Dict[Tuple[Any, bytes], int] = {}
+        # Those that the call under way has set or cancelled; none before the first.
+        self.changed_timers: Optional[Set[Tuple[Any, bytes]]] = set()
+        self._handles_timers = handles_timers
 
     def log(self, level: int, context: str, message: str) -> None:
         self.lines.append((LEVELS[level], message))
@@ -52,6 +61,37 @@ class Memory:
             if key.startswith(prefix) and (after is None or key > after)
         )
         return [(key, self.state[key]) for key in keys[:limit]], len(keys) > limit
+
+    def timer_set(self, clock: Any, key: bytes, at_ms: int) -> None:
+        self._change_timer(clock, key)
+        self.timers[clock, key] = at_ms
+
+    def timer_cancel(self, clock: Any, key: bytes) -> None:
+        self._change_timer(clock, key)
+        self.timers.pop((clock, key), None)
+
+    def _change_timer(self, clock: Any, key: bytes) -> None:
+        if not self._handles_timers:
+            raise NoTimerHandler()
+        if self.changed_timers is None:
+            raise TimerReadOnly()
+        if len(key) > MAX_TIMER_KEY_BYTES:
+            raise TimerTooLarge(f"a key of {len(key)} bytes, more than {MAX_TIMER_KEY_BYTES}")
+        is_new = (clock, key) not in self.changed_timers
+        if is_new and len(self.changed_timers) >= MAX_TIMER_CHANGES:
+            raise TimerQuotaExceeded(
+                f"the call would set and cancel more than {MAX_TIMER_CHANGES} timers"
+            )
+        self.changed_timers.add((clock, key))
+
+    def take_due(self, clock: Any, now_ms: int) -> List[Tuple[bytes, int]]:
+        """Takes the timers that are due, those of an earlier time first."""
+        due = sorted(
+            (at_ms, key) for (of, key), at_ms in self.timers.items() if of == clock and at_ms <= now_ms
+        )
+        for _, key in due:
+            del self.timers[clock, key]
+        return [(key, at_ms) for at_ms, key in due]
 
 
 def _check(what: str, content: bytes, limit: int) -> None:

@@ -1,20 +1,30 @@
-"""Runs a plugin over the records of a call."""
+"""Runs a plugin over the records, or the timers, of a call."""
 
-from typing import Any
+from operator import attrgetter
+from typing import Any, Callable, Iterable
 
 from .failures import Abort, Failure, Reject, reason_of
 from .outputs import Outputs
 from .records import records
+from .timers import Timer
 
 
 def process(plugin: Any, batches: bytes) -> bytes:
     """The outcomes of all records. Raises `Abort` when the call as a whole fails."""
+    return _outcomes(plugin.handle, records(batches), attrgetter("timestamp_ms"))
+
+
+def fire(plugin: Any, timers: Iterable[Timer]) -> bytes:
+    """The outcomes of all timers. Raises `Abort` when the call as a whole fails."""
+    return _outcomes(plugin.on_timer, timers, attrgetter("at_ms"))
+
+
+def _outcomes(handle: Callable, inputs: Iterable[Any], time_of: Callable[[Any], int]) -> bytes:
     out = Outputs()
-    handle = plugin.handle
-    for record in records(batches):
-        out._begin(record.timestamp_ms)
+    for given in inputs:
+        out._begin(time_of(given))
         try:
-            handle(record, out)
+            handle(given, out)
         except Abort:
             raise
         except Failure as failure:

@@ -6,17 +6,21 @@
     worker = testing.Worker(Plugin, outputs=["hot"], config={"limit": "20"})
     assert worker.call(b'{"celsius": 25}') == [testing.Emitted("hot", value=b'{"celsius": 25}')]
 
-State, log lines and metrics are those of the worker: `worker.state`, `worker.lines`, `worker.metrics`.
+State, timers, log lines and metrics are those of the worker: `worker.state`, `worker.timers`,
+`worker.lines`, `worker.metrics`. Timers fire when the test says how late it is:
+
+    worker.fire(Clock.RECORD_TIME, now_ms)
 """
 
 from struct import pack
-from typing import Any, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import host
 from .context import Context
 from .outputs import Outputs, _put, _put_bytes
-from .process import process
+from .process import fire, process
 from .records import Header, _bytes, _varint
+from .timers import Clock, Timer
 
 
 class NewRecord(NamedTuple):
@@ -37,18 +41,18 @@ class Emitted(NamedTuple):
     headers: Sequence[Header] = ()
     timestamp_ms: int = 0
     input: int = 0
-    """Which record of the call it comes from, counted from 0."""
+    """Which record, or timer, of the call it comes from, counted from 0."""
 
 
 class Rejected(NamedTuple):
-    """A record that a plugin has rejected."""
+    """A record, or timer, that a plugin has rejected."""
 
     reason: str
     input: int = 0
 
 
 class Retried(NamedTuple):
-    """A record that is to be handled again."""
+    """A record, or timer, that is to be handled again."""
 
     after_ms: int
     reason: str
@@ -71,7 +75,8 @@ class Worker:
         topic: str = "records",
         partition: int = 0,
     ):
-        self._host = host.Memory()
+        self._host = host.Memory(handles_timers=hasattr(plugin, "on_timer"))
+        self._host.changed_timers = None
         host.current = self._host
         self._context = Context(deployment, topic, partition, list(outputs), config)
         self._plugin = plugin(self._context)
@@ -80,22 +85,44 @@ class Worker:
     def call(self, *records: Union[NewRecord, bytes]) -> List[Outcome]:
         """Has the plugin handle records in one call. Bytes are a record with that value.
 
-        Raises `Abort` when the call fails; the state is then as it was before."""
-        host.current = self._host
+        Raises `Abort` when the call fails; state and timers are then as they were before."""
         listed = [r if isinstance(r, NewRecord) else NewRecord(bytes(r)) for r in records]
-        before = dict(self._host.state)
-        try:
-            outcomes = process(self._plugin, batch(listed, self._offset))
-        except Exception:
-            self._host.state = before
-            raise
+        outcomes = self._call(lambda: process(self._plugin, batch(listed, self._offset)))
         self._offset += len(listed)
+        return outcomes
+
+    def fire(self, clock: Clock, now_ms: int) -> List[Outcome]:
+        """Fires the timers that are due when `clock` stands at `now_ms`, in one call, those of an earlier
+        time first: `input` of an outcome counts them.
+
+        Raises `Abort` when the call fails; state and timers are then as they were before."""
+
+        def fire_due() -> bytes:
+            due = self._host.take_due(clock, now_ms)
+            return fire(self._plugin, [Timer(clock, key, at_ms) for key, at_ms in due])
+
+        return self._call(fire_due)
+
+    def _call(self, call: Callable[[], bytes]) -> List[Outcome]:
+        host.current = self._host
+        state, timers = dict(self._host.state), dict(self._host.timers)
+        self._host.changed_timers = set()
+        try:
+            outcomes = call()
+        except Exception:
+            self._host.state, self._host.timers = state, timers
+            raise
         return list(_outcomes(outcomes, self._context))
 
     @property
     def state(self) -> Mapping[bytes, bytes]:
         """All that is kept."""
         return self._host.state
+
+    @property
+    def timers(self) -> Mapping[Tuple[Clock, bytes], int]:
+        """The timers that wait: their times by their clocks and keys."""
+        return self._host.timers
 
     @property
     def lines(self) -> List[Tuple[str, str]]:

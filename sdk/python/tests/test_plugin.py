@@ -2,9 +2,10 @@
 
 import unittest
 
-from millstream_plugin import Abort, Reject, Retry, log, metrics, state, testing
+from millstream_plugin import Abort, Reject, Retry, log, metrics, state, testing, timers
 from millstream_plugin.records import records
 from millstream_plugin.testing import Emitted, NewRecord, Rejected, Retried
+from millstream_plugin.timers import Clock
 
 SAME = NewRecord(b"same", b"key", (("trace", b"7"), ("none", None)), 1_700_000_000_000)
 
@@ -63,6 +64,35 @@ class Plugin:
 
     def oversized(self, record, out):
         state.put(bytes(1025), b"")
+
+    def set(self, record, out):
+        """`set wall-time key 7`"""
+        _, clock, key, at_ms = record.text().split(" ")
+        timers.set(clock, key, int(at_ms))
+
+    def cancel(self, record, out):
+        _, clock, key = record.text().split(" ")
+        timers.cancel(clock, key)
+
+    def many(self, record, out):
+        for number in range(10_000):
+            timers.set(Clock.WALL_TIME, str(number), 1)
+        # The same again is no further one.
+        timers.set(Clock.WALL_TIME, "0", 2)
+        timers.cancel(Clock.WALL_TIME, "one more")
+
+    def on_timer(self, timer, out):
+        """Does what the timer's key says."""
+        state.put("fired", timer.key)
+        out.emit(self.out, key=timer.key, value=f"{timer.clock.value} {timer.at_ms}")
+        if timer.key == b"reject":
+            raise Reject("as told")
+        if timer.key == b"retry":
+            raise Retry(1500, "later")
+        if timer.key == b"abort":
+            raise Abort("as told")
+        if timer.key == b"again":
+            timers.set(timer.clock, timer.key, timer.at_ms + 10)
 
 
 def worker():
@@ -128,6 +158,84 @@ class Host(unittest.TestCase):
     def test_a_key_that_is_too_large_rejects_the_record(self):
         [rejected] = worker().call(b"oversized")
         self.assertIn("StateError: a key of 1025 bytes, more than 1024", rejected.reason)
+
+
+class Timers(unittest.TestCase):
+    def test_those_that_are_due_fire_in_their_order(self):
+        plugin = worker()
+        given = [b"set record-time late 9", b"set record-time soon 3", b"set wall-time wall 1"]
+        self.assertEqual(plugin.call(*given, b"set record-time moved 3", b"set record-time moved 5"), [])
+        self.assertEqual(plugin.fire(Clock.RECORD_TIME, 2), [])
+        soon = Emitted("out", b"record-time 3", b"soon", timestamp_ms=3, input=0)
+        moved = Emitted("out", b"record-time 5", b"moved", timestamp_ms=5, input=1)
+        self.assertEqual(plugin.fire(Clock.RECORD_TIME, 5), [soon, moved])
+        self.assertEqual(plugin.timers, {(Clock.RECORD_TIME, b"late"): 9, (Clock.WALL_TIME, b"wall"): 1})
+        [wall] = plugin.fire(Clock.WALL_TIME, 1)
+        self.assertEqual(wall, Emitted("out", b"wall-time 1", b"wall", timestamp_ms=1))
+
+    def test_a_timer_can_set_itself_again(self):
+        plugin = worker()
+        plugin.call(b"set record-time again 7")
+        self.assertEqual(len(plugin.fire(Clock.RECORD_TIME, 100)), 1)
+        self.assertEqual(plugin.timers, {(Clock.RECORD_TIME, b"again"): 17})
+
+    def test_a_cancelled_timer_does_not_fire(self):
+        plugin = worker()
+        plugin.call(b"set record-time a 1", b"set wall-time a 1", b"cancel record-time a")
+        plugin.call(b"cancel record-time none")
+        self.assertEqual(plugin.timers, {(Clock.WALL_TIME, b"a"): 1})
+
+    def test_a_failure_withdraws_what_was_emitted(self):
+        plugin = worker()
+        plugin.call(b"set wall-time reject 1", b"set wall-time retry 2")
+        expect = [Rejected("as told"), Retried(1500, "later", 1)]
+        self.assertEqual(plugin.fire(Clock.WALL_TIME, 2), expect)
+
+    def test_a_call_that_fails_leaves_no_trace(self):
+        plugin = worker()
+        with self.assertRaisesRegex(Abort, "as told"):
+            plugin.call(b"set wall-time a 1", b"abort")
+        self.assertEqual(plugin.timers, {})
+        plugin.call(b"set wall-time a 1", b"set wall-time abort 2")
+        with self.assertRaisesRegex(Abort, "as told"):
+            plugin.fire(Clock.WALL_TIME, 2)
+        self.assertEqual(len(plugin.timers), 2)
+        self.assertEqual(plugin.state, {})
+
+    def test_limits_are_told(self):
+        [rejected] = worker().call(b"set wall-time " + bytes(1025) + b" 1")
+        self.assertEqual(
+            rejected, Rejected("too large for a timer: a key of 1025 bytes, more than 1024")
+        )
+        plugin = worker()
+        more = "too many timers: the call would set and cancel more than 10000 timers"
+        with self.assertRaisesRegex(timers.TimerQuotaExceeded, more):
+            plugin.call(b"many")
+        self.assertEqual(plugin.timers, {})
+        plugin.call(b"set wall-time a 1")
+        [rejected] = worker().call(b"set wall-time a " + str(1 << 63).encode())
+        self.assertIn("ValueError: a timer's time has at most 64 bits", rejected.reason)
+        [rejected] = worker().call(b"set no-clock a 1")
+        self.assertIn("'no-clock' is not a valid Clock", rejected.reason)
+
+    def test_none_is_set_before_the_first_record(self):
+        class Hasty(Plugin):
+            def __init__(self, context):
+                timers.set(Clock.WALL_TIME, "a", 1)
+
+        with self.assertRaisesRegex(timers.TimerReadOnly, "before the first record"):
+            testing.Worker(Hasty)
+
+    def test_none_is_set_where_nothing_is_called(self):
+        class Deaf:
+            def __init__(self, context):
+                pass
+
+            def handle(self, record, out):
+                timers.set(Clock.WALL_TIME, "a", 1)
+
+        with self.assertRaisesRegex(timers.NoTimerHandler, "need a method `on_timer`"):
+            testing.Worker(Deaf).call(b"")
 
 
 class Batches(unittest.TestCase):

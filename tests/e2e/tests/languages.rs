@@ -21,24 +21,29 @@ struct Example {
     topic: &'static str,
     /// How many there are for its sample and a week of earthquakes.
     outputs: usize,
+    /// How many timers these set.
+    timers: usize,
 }
 
 const PYTHON: Example = Example {
     name: "felt-digest",
     topic: "felt-digests",
     outputs: 128,
+    timers: 8,
 };
 
 const JAVASCRIPT: Example = Example {
     name: "quake-geojson",
     topic: "quake-features",
     outputs: 10 + EVENTS,
+    timers: 0,
 };
 
 const C: Example = Example {
     name: "quake-csv",
     topic: "quake-rows",
     outputs: 11 + EVENTS,
+    timers: 0,
 };
 
 /// An example that was built, and its deployment file with the component in place of its folder.
@@ -79,7 +84,8 @@ impl Built {
 
         let mut alone = Command::new(millstream());
         alone.args(["plugin", "run", "-f"]).arg(&self.file);
-        let alone = run(alone.arg("--records").arg(&records)).success();
+        alone.arg("--fire-timers").arg("--records").arg(&records);
+        let alone = run(&mut alone).success();
         assert!(alone.stderr.contains("rejected offset"), "{alone:#?}");
         let of_sample = read(&samples.join("expected.tsv"));
         assert!(
@@ -92,6 +98,12 @@ impl Built {
             .map(|line| line.splitn(3, '\t').nth(2).expect("a value"))
             .collect();
         assert_eq!(expected.len(), self.example.outputs);
+        let fired = format!("\ntimers: {} fired\n", self.example.timers);
+        assert_eq!(
+            alone.stderr.contains(&fired),
+            self.example.timers > 0,
+            "{alone:#?}"
+        );
 
         let broker = Broker::start();
         run(broker.command(["plugin", "deploy", "-f"]).arg(&self.file)).success();
@@ -111,6 +123,142 @@ impl Built {
             .collect();
         assert_eq!(found, expected);
     }
+}
+
+/// Sets and cancels what its records say: `set CLOCK KEY DELAY`, and `long` a timer whose key is too large.
+/// A timer does what its key says, and emits its clock and time.
+const TIMERS_IN_JAVASCRIPT: &str = r#"
+import { Reject, Retry, decode, timers } from "millstream-plugin";
+
+export default class Plugin {
+  constructor(context) {
+    this.fired = context.output("fired");
+  }
+
+  handle(record) {
+    const [what, clock, key, delay] = record.text().split(" ");
+    if (what === "set") timers.set(clock, key, record.timestampMs + Number(delay));
+    else if (what === "cancel") timers.cancel(clock, key);
+    else timers.set("wall-time", new Uint8Array(1025), 0);
+  }
+
+  onTimer({ clock, key, atMs }, out) {
+    out.emit(this.fired, { key, value: `${clock} ${atMs}` });
+    if (decode(key) === "reject") throw new Reject("as told");
+    if (decode(key) === "retry") throw new Retry(1500, "later");
+    if (decode(key) === "again") timers.set(clock, "last", atMs + 2000);
+  }
+}
+"#;
+
+const TIMERS_IN_C: &str = r#"
+#include <millstream.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static ms_output fired;
+
+ms_result init(const ms_context *context) {
+    return ms_find_output(context, "fired", &fired);
+}
+
+ms_result handle(const ms_record *record) {
+    static const uint8_t long_key[1025];
+    char what[8], clock_name[16], key[16];
+    long long delay = 0;
+    ms_bytes line = ms_format("%.*s%c", MS_ARG(record->value), 0);
+    int found = sscanf((const char *)line.data, "%7s %15s %15s %lld", what, clock_name, key, &delay);
+    if (found < 3)
+        return ms_timer_set(MS_WALL_TIME, (ms_bytes){long_key, sizeof long_key}, 0);
+    ms_clock clock = strcmp(clock_name, "wall-time") == 0 ? MS_WALL_TIME : MS_RECORD_TIME;
+    if (strcmp(what, "set") == 0)
+        return ms_timer_set(clock, ms_text(key), record->timestamp_ms + delay);
+    return ms_timer_cancel(clock, ms_text(key));
+}
+
+ms_result on_timer(const ms_timer *timer) {
+    const char *clock = timer->clock == MS_WALL_TIME ? "wall-time" : "record-time";
+    ms_new_record told = {.key = timer->key, .value = ms_format("%s %" PRId64, clock, timer->at_ms)};
+    if (ms_emit(fired, &told) != MS_OK)
+        return MS_FAILED;
+    if (ms_equal(timer->key, ms_text("reject")))
+        return ms_reject("as told");
+    if (ms_equal(timer->key, ms_text("retry")))
+        return ms_retry(1500, "later");
+    if (ms_equal(timer->key, ms_text("again")))
+        return ms_timer_set(timer->clock, ms_text("last"), timer->at_ms + 2000);
+    return MS_OK;
+}
+"#;
+
+/// A plugin of this one file has itself called by the timers that it sets, if its tools are there. The
+/// records of a file are a millisecond apart, the first at 2020-01-01T00:00:00Z.
+fn timers_fire(marker: &str, source: &str) {
+    const BEGIN_MS: i64 = 1_577_836_800_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = folder
+        .path()
+        .join(format!("timers-{marker}").replace('.', "-"));
+    fs::create_dir(&plugin).expect("a folder");
+    fs::write(plugin.join(marker), source).expect("a plugin");
+    let Some(component) = if_tools_are_there(&plugin) else {
+        return;
+    };
+    let records = folder.path().join("records");
+    let lines = "set record-time reject 1\nset record-time first -5\nset record-time gone 2\n\
+        cancel record-time gone\nset wall-time wall 1000\nset record-time retry 0\nlong\n\
+        set record-time again 0\n";
+    fs::write(&records, lines).expect("a file of records");
+    let mut command = Command::new(millstream());
+    command
+        .args(["--output", "json", "plugin", "run"])
+        .arg(component);
+    command.args(["--output-name", "fired", "--fire-timers", "--records"]);
+    let ran = run(command.arg(&records)).success();
+
+    for text in [
+        "rejected offset 6 (line 7): too large for a timer: a key of 1025 bytes, more than 1024",
+        "as told",
+        "later",
+        "4 emitted, 2 rejected, 1 to be retried, 0 failed",
+        "timers: 6 fired\n",
+    ] {
+        assert!(ran.stderr.contains(text), "{text}: {ran:#?}");
+    }
+    let fired: Vec<_> = ran
+        .stdout
+        .lines()
+        .map(|line| {
+            let emitted: serde_json::Value = serde_json::from_str(line).expect("an object");
+            let text = |field: &str| emitted[field].as_str().expect("a text").to_owned();
+            let after_ms = emitted["timestamp_ms"].as_i64().expect("a time") - BEGIN_MS;
+            (text("key"), text("value"), after_ms)
+        })
+        .collect();
+    let expected = [
+        ("first", "record-time", -4),
+        ("again", "record-time", 7),
+        ("wall", "wall-time", 1004),
+        ("last", "record-time", 2007),
+    ];
+    let expected = expected.map(|(key, clock, after_ms)| {
+        (
+            key.to_owned(),
+            format!("{clock} {}", BEGIN_MS + after_ms),
+            after_ms,
+        )
+    });
+    assert_eq!(fired, expected, "{ran:#?}");
+}
+
+/// What the build of a plugin of this one file says when it fails; nothing where its tools are missing.
+fn refused(folder: &Path, marker: &str, source: &str) -> Option<String> {
+    fs::write(folder.join(marker), source).expect("a plugin");
+    let mut build = Command::new(millstream());
+    build.args(["plugin", "build", "--target-dir"]);
+    let built = run(build.arg(plugins_target_dir()).arg(folder));
+    (built.code() != Some(8)).then(|| built.exited(1).stderr)
 }
 
 /// A new plugin in this language does what its sample says. Gives its folder, if its tools are there.
@@ -198,6 +346,41 @@ async fn a_plugin_in_c_works_alone_and_in_a_broker() {
     if let Some(built) = C.build() {
         built.works_alone_and_in_a_broker().await;
     }
+}
+
+#[test]
+fn timers_fire_in_javascript() {
+    timers_fire("plugin.js", TIMERS_IN_JAVASCRIPT);
+}
+
+#[test]
+fn timers_fire_in_c() {
+    timers_fire("plugin.c", TIMERS_IN_C);
+}
+
+#[test]
+fn what_timers_would_call_has_to_be_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |marker: &str, source: &str, reason: &str| {
+        if let Some(said) = refused(folder.path(), marker, source) {
+            assert!(said.contains(reason), "{reason}: {said}");
+        }
+        fs::remove_file(folder.path().join(marker)).expect("a plugin");
+    };
+    let deaf = TIMERS_IN_C.replace("on_timer", "some_timer");
+    let reason =
+        "'ms_timer_set' is unavailable: timers call a function `on_timer`: plugin.c names none";
+    check("plugin.c", &deaf, reason);
+    let elsewhere =
+        "class Base { ['on' + 'Timer']() {} }\nexport default class Plugin extends Base {}";
+    let reason = "has an `onTimer` that plugin.js does not name";
+    check("plugin.js", elsewhere, reason);
+    let reason = "plugin.js names `onTimer`, but the class that it exports has no such method";
+    check(
+        "plugin.js",
+        "export default class Plugin {} // without onTimer",
+        reason,
+    );
 }
 
 #[test]

@@ -18,6 +18,7 @@ use super::kit;
 use super::language::Folder;
 use super::tool;
 use super::workshop::Workshop;
+use super::world::World;
 use crate::errors::{Exit, Problem};
 
 /// Names a wasi-sdk, whose clang is then used.
@@ -34,13 +35,14 @@ const PROBE: &[u8] =
 pub(super) async fn build(
     folder: &Folder,
     workshop: &Workshop,
+    world: World,
     arguments: &[OsString],
 ) -> anyhow::Result<()> {
     probe()?;
     let sdk = workshop.laid_out("sdk", kit::C_SDK)?;
     let bindings = workshop.laid_out("bindings", &[])?;
     let wit = workshop.laid_out("wit", kit::WIT)?;
-    generate(&wit, &bindings)?;
+    generate(&wit, world, &bindings)?;
 
     let module = workshop.part("module.wasm");
     let mut compile = clang();
@@ -50,6 +52,9 @@ pub(super) async fn build(
     here.push(&folder.path);
     here.push("/=");
     compile.arg(here);
+    if world == World::Plain {
+        compile.arg("-DMS_NO_TIMERS");
+    }
     compile.arg("-I").arg(&folder.path);
     // As the system's own: the author's warnings are not for what is generated.
     compile.arg("-isystem").arg(&sdk);
@@ -106,13 +111,17 @@ fn probe() -> anyhow::Result<()> {
         .into())
 }
 
-/// Writes the bindings to the world.
-fn generate(wit: &Path, folder: &Path) -> anyhow::Result<()> {
+/// Writes the bindings to the world, which have the same names whichever it is.
+fn generate(wit: &Path, world: World, folder: &Path) -> anyhow::Result<()> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_path(wit)?;
-    let world = resolve.select_world(&[package], Some(kit::WORLD))?;
+    let world = resolve.select_world(&[package], Some(world.name()))?;
     let mut files = Files::default();
-    let mut generator = wit_bindgen_c::Opts::default().build();
+    let options = wit_bindgen_c::Opts {
+        rename_world: Some(World::Plain.name().to_owned()),
+        ..Default::default()
+    };
+    let mut generator = options.build();
     generator.generate(&mut resolve, world, &mut files)?;
     for (name, content) in files.iter() {
         let path = folder.join(name);

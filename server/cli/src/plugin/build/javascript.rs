@@ -7,17 +7,27 @@ use super::kit;
 use super::language::Folder;
 use super::tool;
 use super::workshop::{Workshop, lay_out};
+use super::world::World;
 
 /// Where the plugin's `import … from "millstream-plugin"` finds it, as Node.js does in a test.
 const SDK: &str = "node_modules/millstream-plugin";
 
 /// The module of the SDK that exports what the world asks for, and imports the plugin.
-const ENTRY: &str = "component.js";
+fn entry(world: World) -> &'static str {
+    match world {
+        World::Plain => "component.js",
+        World::Timers => "timer-component.js",
+    }
+}
 
 const NO_NODE: &str =
     "`apt-get install nodejs npm` (Debian), or see https://nodejs.org: version 18 or later";
 
-pub(super) async fn build(folder: &Folder, workshop: &Workshop) -> anyhow::Result<()> {
+pub(super) async fn build(
+    folder: &Folder,
+    workshop: &Workshop,
+    world: World,
+) -> anyhow::Result<()> {
     let toolchain = workshop
         .toolchain(kit::JAVASCRIPT_LOCK, make_toolchain)
         .await?;
@@ -29,9 +39,9 @@ pub(super) async fn build(folder: &Folder, workshop: &Workshop) -> anyhow::Resul
     componentize
         .arg(toolchain.join("node_modules/componentize-qjs/cli.mjs"))
         .arg("--sync")
-        .args(["--world", kit::WORLD, "--wit"])
+        .args(["--world", world.name(), "--wit"])
         .arg(wit);
-    componentize.arg("--js").arg(sdk.join(ENTRY));
+    componentize.arg("--js").arg(sdk.join(entry(world)));
     componentize.arg("--module-root").arg(&folder.path);
     componentize.arg("--output").arg(workshop.component());
     tool::build(&mut componentize, &folder.name, NO_NODE).await

@@ -18,9 +18,6 @@ macro_rules! sources {
     };
 }
 
-/// The world that the SDKs are for: their handler takes flat batches.
-pub(super) const WORLD: &str = "plugin";
-
 /// The package `millstream:plugin`, and what it imports.
 pub(super) const WIT: &[Source] = sources!(
     "wit":
@@ -56,6 +53,8 @@ pub(super) const PYTHON_SDK: &[Source] = sources!(
     "millstream_plugin/records.py",
     "millstream_plugin/state.py",
     "millstream_plugin/testing.py",
+    "millstream_plugin/timer_component.py",
+    "millstream_plugin/timers.py",
 );
 
 /// What a plugin in JavaScript imports.
@@ -64,6 +63,7 @@ pub(super) const JAVASCRIPT_SDK: &[Source] = sources!(
     "component.js",
     "context.js",
     "failures.js",
+    "guest.js",
     "host.js",
     "index.d.ts",
     "index.js",
@@ -74,6 +74,7 @@ pub(super) const JAVASCRIPT_SDK: &[Source] = sources!(
     "testing.d.ts",
     "testing.js",
     "text.js",
+    "timer-component.js",
 );
 
 /// What a plugin in C is compiled with.

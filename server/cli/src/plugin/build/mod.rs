@@ -8,6 +8,7 @@
 //!
 //! - this file: what is asked for, and what comes of it
 //! - `language`: which language a folder is in
+//! - `world`: whether its plugin is called by timers
 //! - `cargo`, `python`, `javascript`, `c`: how each is built
 //! - `kit`: what this program brings along
 //! - `workshop`: the folder below `target`
@@ -21,6 +22,7 @@ mod language;
 mod python;
 mod tool;
 mod workshop;
+mod world;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -33,6 +35,7 @@ pub(crate) use self::cargo::{TARGET, TargetState, target_missing, target_state};
 pub(crate) use self::language::is_source;
 use self::language::{Folder, Language};
 use self::workshop::Workshop;
+use self::world::World;
 use crate::errors::Problem;
 use crate::output::{View, bytes};
 
@@ -116,10 +119,11 @@ async fn built_here(
         );
     }
     let workshop = Workshop::open(folder, args.target_dir.as_deref())?;
+    let world = World::of(folder)?;
     match language {
-        Language::Python => python::build(folder, &workshop).await?,
-        Language::JavaScript => javascript::build(folder, &workshop).await?,
-        Language::C | Language::Rust => c::build(folder, &workshop, &args.arguments).await?,
+        Language::Python => python::build(folder, &workshop, world).await?,
+        Language::JavaScript => javascript::build(folder, &workshop, world).await?,
+        Language::C | Language::Rust => c::build(folder, &workshop, world, &args.arguments).await?,
     }
     Ok((folder.name.clone(), workshop.component()))
 }

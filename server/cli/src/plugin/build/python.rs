@@ -10,18 +10,28 @@ use super::kit;
 use super::language::Folder;
 use super::tool;
 use super::workshop::Workshop;
+use super::world::World;
 use crate::errors::{Exit, Problem};
 
 /// What a plugin's own packages are listed in.
 const REQUIREMENTS: &str = "requirements.txt";
 
 /// The module that exports what the world asks for, and imports the plugin.
-const ENTRY: &str = "millstream_plugin.component";
+fn entry(world: World) -> &'static str {
+    match world {
+        World::Plain => "millstream_plugin.component",
+        World::Timers => "millstream_plugin.timer_component",
+    }
+}
 
 const NO_PYTHON: &str =
     "`apt-get install python3 python3-venv` (Debian), or see https://www.python.org/downloads";
 
-pub(super) async fn build(folder: &Folder, workshop: &Workshop) -> anyhow::Result<()> {
+pub(super) async fn build(
+    folder: &Folder,
+    workshop: &Workshop,
+    world: World,
+) -> anyhow::Result<()> {
     let environment = workshop
         .toolchain(kit::PYTHON_REQUIREMENTS, make_environment)
         .await?;
@@ -36,9 +46,9 @@ pub(super) async fn build(folder: &Folder, workshop: &Workshop) -> anyhow::Resul
         .env_remove("PYTHONPATH")
         .current_dir(workshop.part(""));
     componentize
-        .args(["--quiet", "--world", kit::WORLD, "--wit-path"])
+        .args(["--quiet", "--world", world.name(), "--wit-path"])
         .arg(wit);
-    componentize.args(["componentize", ENTRY, "--output"]);
+    componentize.args(["componentize", entry(world), "--output"]);
     componentize.arg(workshop.component());
     for path in [Some(&folder.path), Some(&sdk), packages.as_ref()]
         .into_iter()
