@@ -73,7 +73,8 @@ pub use millstream_protocol::api::metrics::{CallLatency, GuestMetric, MetricValu
 pub use millstream_protocol::api::offsets::{ListedOffset, Position};
 pub use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailureAction, FailurePolicy, Grants,
-    HoldBack, LogLevel, OutputSpec, PluginLogLine, WorkerDescription, WorkerLimits, WorkerState,
+    HoldBack, LogLevel, OutputSpec, PluginLogLine, TableDescription, TableSpec, TableState,
+    WorkerDescription, WorkerLimits, WorkerState,
 };
 pub use millstream_protocol::api::replay::{
     ComparedOutput, Replay, ReplayedRange, ReplayedTopic, default_shadow,

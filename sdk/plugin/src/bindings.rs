@@ -43,6 +43,15 @@ pub mod timed {
     });
 }
 
+/// What is imported besides by a plugin that looks up in tables.
+pub mod table_reader {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "table-reader",
+        generate_all,
+    });
+}
+
 /// What is imported besides by a plugin that reads secrets.
 pub mod secret_reader {
     wit_bindgen::generate!({

@@ -61,6 +61,7 @@
 //! - [`log`]: lines for the plugin's log
 //! - [`metrics`]: counters and gauges for the operator
 //! - [`secrets`]: what the operator has given to this deployment alone
+//! - [`tables`]: what others keep, by key
 //! - [`state`]: keys and values that outlive the instance
 //! - [`timers`]: be called later
 //! - [`testing`]: run a handler in a test
@@ -81,6 +82,7 @@ mod process;
 mod record;
 pub mod secrets;
 pub mod state;
+pub mod tables;
 pub mod testing;
 pub mod timers;
 mod varint;

@@ -25,7 +25,8 @@
 //! The [`state`](crate::state) that a handler finds is in memory and belongs to the thread. As in a
 //! broker, what a call that fails as a whole has written is taken back. What a test itself writes,
 //! between calls, counts at once. Tests that share a thread begin with [`clear_state`]; the same goes
-//! for [`metrics`] and [`clear_metrics`], and for [`timers`] and [`clear_timers`].
+//! for [`metrics`] and [`clear_metrics`], for [`timers`] and [`clear_timers`], and for tables
+//! ([`put_in_table`]) and [`clear_tables`].
 
 use crate::context::{Context, Output};
 use crate::failure::Failure;
@@ -175,6 +176,30 @@ pub fn clear_metrics() {
 #[cfg(not(target_arch = "wasm32"))]
 pub fn set_secret(name: &str, value: &str) {
     crate::secrets::memory::set(name, value);
+}
+
+/// Adds an empty table to those of this thread, unless it is there: see [`tables`](crate::tables).
+#[cfg(not(target_arch = "wasm32"))]
+pub fn add_table(table: &str) {
+    crate::tables::memory::add(table);
+}
+
+/// Sets the value of a key in a table of this thread, which is made when it is not there.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn put_in_table(table: &str, key: &[u8], value: &[u8]) {
+    crate::tables::memory::set(table, key, Some(value));
+}
+
+/// Takes a key out of a table of this thread, as a record without a value does.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn delete_from_table(table: &str, key: &[u8]) {
+    crate::tables::memory::set(table, key, None);
+}
+
+/// Forgets the tables of this thread.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn clear_tables() {
+    crate::tables::memory::clear();
 }
 
 /// Encodes `records` as one batch that begins at offset 0. Its checksum is left out: the host checks

@@ -43,6 +43,10 @@ pub const STATE_FLUSH_CHECK: Duration = Duration::from_secs(5);
 /// The journal that a worker may have written since its state was, bytes: a start reads it again.
 pub const STATE_FLUSH_JOURNAL_BYTES: u64 = 1 << 30;
 
+/// What one table of deployments may take, bytes, unless the broker is told otherwise: its keys and
+/// values, and 64 for each entry.
+pub const MAX_TABLE_BYTES: u64 = 16 << 30;
+
 /// Readers of workers' state at the same time; a further one waits.
 pub const MAX_STATE_READERS: usize = 4;
 
@@ -75,9 +79,12 @@ pub struct BrokerConfig {
     /// Bytes of recently appended batches kept in memory for consumers at the tail, over all
     /// partitions.
     pub tail_cache_bytes: usize,
-    /// Changes of one worker's state that are kept in memory before they are written to its file,
-    /// bytes.
+    /// Changes of one worker's state, or of one partition of a table, that are kept in memory before they
+    /// are written to its file, bytes.
     pub state_overlay_bytes: usize,
+    /// What one table of deployments may take, bytes. Workers that look up in one that takes more are
+    /// paused.
+    pub table_bytes: u64,
 }
 
 impl BrokerConfig {
@@ -92,6 +99,7 @@ impl BrokerConfig {
             compiler: Compiler::InProcess,
             tail_cache_bytes: 64 << 20,
             state_overlay_bytes: millstream_state::limits::DEFAULT_OVERLAY_BYTES,
+            table_bytes: MAX_TABLE_BYTES,
         }
     }
 }

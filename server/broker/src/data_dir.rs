@@ -5,6 +5,7 @@
 //! lock                               held while a broker runs; contains its process id
 //! topics/<topic id>/<partition>/     one partition's log
 //! state/<topic id>/<partition>.redb  a worker's state, by its journal: made again when it is gone
+//! tables/<topic id>/<partition>.redb what workers look up, by its topic: made again when it is gone
 //! secrets.toml                       what deployments are granted by name, for nobody else's eyes
 //! compiled/                          components as machine code, which can be made again
 //! ```
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The version of the layout this broker writes and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 
 const IDENTITY_FILE: &str = "broker.toml";
 const LOCK_FILE: &str = "lock";
@@ -101,7 +102,7 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => create_identity(root, &path)?,
             Err(error) => return Err(at(&path)(error)),
         };
-        for folder in ["topics", "state"] {
+        for folder in ["topics", "state", "tables"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(at(&folder))?;
         }
@@ -136,6 +137,11 @@ impl DataDir {
     /// Where the state of workers lives. What is there can be made again from their journals.
     pub fn state(&self) -> PathBuf {
         self.root.join("state")
+    }
+
+    /// Where the tables of deployments live. What is there can be made again from their topics.
+    pub fn tables(&self) -> PathBuf {
+        self.root.join("tables")
     }
 
     /// Where secrets are kept.

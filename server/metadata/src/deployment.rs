@@ -6,7 +6,8 @@ use std::fmt;
 use millstream_protocol::TimestampMs;
 use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::plugin::{
-    DeliveryGuarantee, DeploymentSpec, FailureAction, FailurePolicy, OnExisting, WorkerLimits,
+    DeliveryGuarantee, DeploymentSpec, FailureAction, FailurePolicy, OnExisting, TableSpec,
+    WorkerLimits,
 };
 use millstream_protocol::api::topic::Cleanup;
 use millstream_protocol::limits::{MAX_COMPONENT_BYTES, MAX_DEPLOYMENT_CONFIG_BYTES};
@@ -21,7 +22,8 @@ use crate::error::{
 use crate::image::Image;
 use crate::limits::{
     Limits, MAX_ATTEMPTS, MAX_BACK_OFF_MS, MAX_CONFIG_ENTRIES, MAX_GRANTED_SECRETS, MAX_IMPORTS,
-    MAX_INPUTS, MAX_OUTPUTS, MAX_PRINCIPAL_BYTES, MIN_WORKER_MEMORY_BYTES, WorkerBudget,
+    MAX_INPUTS, MAX_OUTPUTS, MAX_PRINCIPAL_BYTES, MAX_TABLES, MIN_WORKER_MEMORY_BYTES,
+    WorkerBudget,
 };
 use crate::loops::find_loop;
 use crate::names::{check_name, check_name_for, check_not_reserved};
@@ -74,12 +76,18 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// Whether the topic of this name is one of its inputs or outputs, or takes its dead letters.
+    /// Whether the topic of this name is one of its inputs, outputs or tables, or takes its dead letters.
     pub fn uses(&self, topic: &str) -> bool {
         let inputs = self.spec.inputs.iter().map(String::as_str);
         inputs
             .chain(self.spec.written_topics())
             .any(|used| used == topic)
+            || self.looks_up(topic)
+    }
+
+    /// Whether the topic of this name is one of its tables.
+    pub fn looks_up(&self, topic: &str) -> bool {
+        self.spec.tables.iter().any(|table| table.topic == topic)
     }
 }
 
@@ -101,6 +109,7 @@ impl Image {
         check_failure_policy(&spec.on_failure)?;
         check_worker_limits(&spec.limits, &limits.worker)?;
         check_grants(spec)?;
+        self.check_tables(spec)?;
         match find_loop(self, spec) {
             Some(path) => Err(SpecError::Loop { path }),
             None => Ok(()),
@@ -150,6 +159,35 @@ impl Image {
         for output in &spec.outputs {
             check_name("output", &output.name)?;
             self.check_usable(&output.topic)?;
+        }
+        Ok(())
+    }
+
+    fn check_tables(&self, spec: &DeploymentSpec) -> Result<(), SpecError> {
+        if spec.tables.len() > MAX_TABLES {
+            return Err(OverLimit {
+                what: "tables of a deployment",
+                limit: MAX_TABLES,
+            }
+            .into());
+        }
+        check_unique("table", spec.tables.iter().map(|table| &table.name))?;
+        for TableSpec { name, topic } in &spec.tables {
+            check_name("table", name)?;
+            self.check_usable(topic)?;
+            let (table, topic) = (name.clone(), topic.clone());
+            let cleanup = self.topic(&topic).map(|topic| topic.config.cleanup);
+            if spec.delivery == DeliveryGuarantee::Deterministic {
+                return Err(SpecError::TableMoves { table });
+            } else if cleanup != Some(Cleanup::Compact) {
+                return Err(SpecError::TableNotCompacted { table, topic });
+            } else if spec.inputs.contains(&topic) {
+                let what = "reads as an input";
+                return Err(SpecError::TableInUse { table, topic, what });
+            } else if spec.written_topics().any(|written| written == topic) {
+                let what = "writes";
+                return Err(SpecError::TableInUse { table, topic, what });
+            }
         }
         Ok(())
     }

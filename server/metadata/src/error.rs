@@ -220,6 +220,39 @@ pub enum SpecError {
         /// The grant, in the words of the command line.
         grant: String,
     },
+    /// What it looks up may be another when it is computed again after a crash.
+    #[error(
+        "a deterministic deployment cannot have the table {table}: it moves on between a crash and the \
+         repetition, so outputs could differ; deploy it without `deterministic`"
+    )]
+    TableMoves {
+        /// The table.
+        table: String,
+    },
+    /// A topic that is cut off at its end would lose keys.
+    #[error(
+        "the table {table} cannot be made of topic {topic}, which is not compacted: old records of it are \
+         deleted, whatever their keys; `millstream topic alter {topic} --cleanup compact` changes that"
+    )]
+    TableNotCompacted {
+        /// The table.
+        table: String,
+        /// Its topic.
+        topic: String,
+    },
+    /// What it looks up would be what it works on.
+    #[error(
+        "the table {table} cannot be made of topic {topic}, which the deployment {what}: name another, or \
+         keep it in the state"
+    )]
+    TableInUse {
+        /// The table.
+        table: String,
+        /// Its topic.
+        topic: String,
+        /// What the deployment does with it: a verb.
+        what: &'static str,
+    },
     /// Its records would come back to it.
     #[error("records would go round in a loop: {}", path.join(" -> "))]
     Loop {
@@ -306,6 +339,14 @@ pub enum AlterTopicError {
         now: usize,
         /// How many were wanted.
         wanted: usize,
+    },
+    /// Its old records are looked up by their keys: they cannot go by their age.
+    #[error("topic {topic} is a table of the deployment {deployment}: it stays compacted")]
+    IsTable {
+        /// The topic.
+        topic: String,
+        /// The first deployment of which it is a table.
+        deployment: String,
     },
     /// The number of partitions is out of range.
     #[error(transparent)]

@@ -52,6 +52,7 @@ impl AlterTopicError {
         match self {
             Self::UnknownTopic(_) => ErrorCode::UnknownTopic,
             Self::NoLiveBroker(_) => ErrorCode::NotReady,
+            Self::IsTable { .. } => ErrorCode::TopicInUse,
             Self::Name(_)
             | Self::FewerPartitions { .. }
             | Self::Partitions(_)
@@ -97,6 +98,9 @@ impl SpecError {
             | Self::OutOfRange(_)
             | Self::CompactedInput { .. }
             | Self::NotDeterministic { .. }
+            | Self::TableMoves { .. }
+            | Self::TableNotCompacted { .. }
+            | Self::TableInUse { .. }
             | Self::Loop { .. } => ErrorCode::InvalidRequest,
         }
     }

@@ -46,6 +46,7 @@ impl Deployment {
             delivery,
             on_failure,
             grants,
+            tables,
         } = &before.spec;
         let now = &self.spec;
         [
@@ -58,6 +59,7 @@ impl Deployment {
             ("delivery", now.delivery == *delivery),
             ("on-failure", now.on_failure == *on_failure),
             ("grants", now.grants == *grants),
+            ("tables", now.tables == *tables),
         ]
         .into_iter()
         .filter_map(|(setting, same)| (!same).then_some(setting))

@@ -58,6 +58,9 @@ pub const MAX_PRINCIPAL_BYTES: usize = 255;
 /// Secrets that one deployment is granted.
 pub const MAX_GRANTED_SECRETS: usize = 64;
 
+/// Tables of one deployment.
+pub const MAX_TABLES: usize = 8;
+
 /// Interfaces that one component imports.
 pub const MAX_IMPORTS: usize = 256;
 
@@ -70,7 +73,8 @@ const _: () = assert!(MAX_APPOINTMENTS * 40 < MAX_RECORD_BYTES);
 const _: () = assert!(
     MAX_DEPLOYMENT_CONFIG_BYTES
         + MAX_CONFIG_ENTRIES * 6
-        + (MAX_INPUTS + 2 * MAX_OUTPUTS + MAX_GRANTED_SECRETS + MAX_IMPORTS + 1) * MAX_STRING
+        + (MAX_INPUTS + 2 * MAX_OUTPUTS + 2 * MAX_TABLES + MAX_GRANTED_SECRETS + MAX_IMPORTS + 1)
+            * MAX_STRING
         + MAX_PRINCIPAL_BYTES
         + (MAX_INPUTS + 3 * MAX_OUTPUTS + 1) * MAX_STRING
         + MAX_REPLAYED_PARTITIONS * 30

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use millstream_protocol::api::topic::{AlterTopic, CreateTopic, TopicConfig};
+use millstream_protocol::api::topic::{AlterTopic, Cleanup, CreateTopic, TopicConfig};
 use millstream_protocol::limits::{MAX_BATCH_BYTES, MAX_PARTITIONS_PER_TOPIC};
 use millstream_protocol::{LeaderEpoch, TopicId, TopicPartition};
 use serde::{Deserialize, Serialize};
@@ -101,6 +101,14 @@ impl Image {
         })?;
         let config = altered(&topic.config, change);
         check_config(&config)?;
+        if config.cleanup != Cleanup::Compact
+            && let Some(user) = self.deployments().find(|it| it.looks_up(&topic.name))
+        {
+            return Err(AlterTopicError::IsTable {
+                topic: topic.name.clone(),
+                deployment: user.spec.name.clone(),
+            });
+        }
         let now = topic.partitions.len();
         let wanted = change.partitions.map_or(now, |count| count as usize);
         let Some(added) = wanted.checked_sub(now) else {

@@ -49,6 +49,16 @@ pub(crate) mod secret_reader {
     });
 }
 
+/// What is imported besides by a component that looks up in tables.
+pub(crate) mod table_reader {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "table-reader",
+        imports: { default: trappable },
+        require_store_data_send: true,
+    });
+}
+
 /// The world of `wasi:messaging`.
 pub(crate) mod messaging {
     wasmtime::component::bindgen!({

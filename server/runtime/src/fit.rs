@@ -19,6 +19,8 @@ const SERVED: &[(&str, &str)] = &[
     // To those who are granted one.
     ("millstream:plugin/secrets", "0.1.0"),
     ("millstream:plugin/state", "0.1.0"),
+    // To those whose deployment names one.
+    ("millstream:plugin/tables", "0.1.0"),
     ("millstream:plugin/timers", "0.1.0"),
     ("wasi:logging/logging", "0.1.0-draft"),
     ("wasi:config/store", "0.2.0-rc.1"),

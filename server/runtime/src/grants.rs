@@ -31,13 +31,19 @@ impl WorkerGrants {
     }
 }
 
-/// Refuses a component that imports what is served to those alone who are granted something of it.
-pub(crate) fn check(imports: &[String], grants: &Grants) -> Result<(), RefusedError> {
+/// Refuses a component that imports what is served to those alone who are granted something of it, or
+/// have a table.
+pub(crate) fn check(
+    imports: &[String],
+    grants: &Grants,
+    tables: usize,
+) -> Result<(), RefusedError> {
     for import in imports {
         let problem = match split_version(import).0 {
             "millstream:plugin/secrets" if grants.secrets.is_empty() => {
                 "but the deployment is granted no secret"
             }
+            "millstream:plugin/tables" if tables == 0 => "but the deployment names no table",
             _ => continue,
         };
         return Err(RefusedError::Import {

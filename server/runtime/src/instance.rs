@@ -26,6 +26,7 @@ use crate::metrics::GuestMetrics;
 use crate::outcomes::{BadOutput, Expected, MAX_REASON_BYTES, Outcomes};
 use crate::records::{self, Sections};
 use crate::state::{StateChanges, StateReadError, StateReader};
+use crate::tables::{Table, TableReadError};
 use crate::timers::{FiredTimer, TimerChanges};
 
 /// A cursor that [`Instance::migrate`] returns, bytes.
@@ -54,6 +55,8 @@ pub struct WorkerSetup {
     pub state: Arc<dyn StateReader>,
     /// Where it measures, across its instances.
     pub metrics: Arc<GuestMetrics>,
+    /// What it may look up in.
+    pub tables: Vec<Table>,
 }
 
 /// What one call came to.
@@ -125,6 +128,9 @@ pub enum CallError {
     /// The stored state could not be read: no fault of the guest.
     #[error(transparent)]
     StateUnavailable(#[from] StateReadError),
+    /// A table could not be read: no fault of the guest.
+    #[error(transparent)]
+    TableUnavailable(#[from] TableReadError),
     /// Timers have fired, and the guest has no function to call with them.
     #[error("the component has no timer handler")]
     NoTimerHandler,
@@ -509,6 +515,9 @@ fn failure(
     let mut logs = store.data().logs();
     logs.end_call(Instant::now());
     let last_words = logs.last_words();
+    if let Some(error) = error.downcast_ref::<TableReadError>() {
+        return error.clone().into();
+    }
     if let Some(error) = error.downcast_ref::<StateReadError>() {
         return error.clone().into();
     }

@@ -19,6 +19,7 @@
 //!   [`TimerChanges`]
 //! - [`StateReader`]: where a worker's state is read
 //! - [`WorkerGrants`]: what a worker may use beyond what every one may; [`SecretReader`]
+//! - [`Table`], [`TableReader`]: where a worker looks up what others keep
 //! - [`LogSink`]: where a worker's log lines go
 //! - [`Metric`]: what a worker measures
 //!
@@ -60,6 +61,7 @@
 //!     grants: WorkerGrants::default(),
 //!     state: Arc::new(EmptyState),
 //!     metrics: Arc::default(),
+//!     tables: Vec::new(),
 //! })?;
 //! let handled = worker.handle(&batches)?;
 //! for outcome in &handled.outcomes {
@@ -92,6 +94,7 @@ mod outcomes;
 mod plugin;
 mod records;
 mod state;
+mod tables;
 mod timers;
 
 pub use cache::MAX_CACHE_BYTES;
@@ -121,4 +124,5 @@ pub use state::{
     STATE_CHANGE_OVERHEAD_BYTES, StateChanges, StateReadError, StateReader, StateVisitor,
     scan_start,
 };
+pub use tables::{MAX_TABLE_KEY_BYTES, Table, TableReadError, TableReader};
 pub use timers::{FiredTimer, MAX_TIMER_CHANGES, MAX_TIMER_KEY_BYTES, TimerChanges};

@@ -87,13 +87,14 @@ impl Plugin {
         self.inner.pre.handles_timers()
     }
 
-    /// Refuses the plugin where it imports what is granted to some, and not in `grants`.
+    /// Refuses the plugin where it imports what is granted to some, and not in `grants`, or what is
+    /// served to deployments with tables, and there are none.
     ///
     /// # Errors
     ///
     /// [`RefusedError::Import`].
-    pub fn check_grants(&self, grants: &Grants) -> Result<(), RefusedError> {
-        grants::check(&self.inner.imports, grants)
+    pub fn check_grants(&self, grants: &Grants, tables: usize) -> Result<(), RefusedError> {
+        grants::check(&self.inner.imports, grants, tables)
     }
 
     /// Whether it takes over the state of other versions: [`Instance::migrate`] can be called.

@@ -157,7 +157,7 @@ impl StateFile {
             && error.is_damage
             && !self.given_up.swap(true, Ordering::AcqRel)
         {
-            tracing::error!(%error, "a worker's state file is damaged: its journal is read instead");
+            tracing::error!(%error, "a store's file is damaged: the log that it was made from is read instead");
             if let Err(error) = fs::remove_file(&self.path) {
                 tracing::error!(path = %self.path.display(), %error, "it cannot be removed");
             }

@@ -1,4 +1,5 @@
-//! What the workers' guests remember: keyed state, served from memory and a file.
+//! What the workers' guests remember: keyed state, served from memory and a file. And what they look
+//! up: of a table, the partition of its topic is what a worker's journal is to its state.
 //!
 //! A worker's journal is the truth; everything here can be thrown away and is made again from it.
 //! What has changed lately lies in memory. When that has grown to a bound, it goes into the
@@ -24,7 +25,7 @@
 //!
 //! # Layout
 //!
-//! - [`States`]: the folder of all files on a broker, and the memory that all stores share
+//! - [`States`]: the folder of all files of a kind on a broker, and the memory that all stores share
 //! - [`Loading`]: a store that is being read back
 //! - [`Store`], [`Growth`]: a worker's state
 //! - [`Flush`], [`Checkpoint`]: what goes into the file

@@ -1,4 +1,4 @@
-//! All stores of a broker: their folder, and the memory that they share.
+//! All stores of a kind: their folder, and the memory that they share.
 //!
 //! ```text
 //! <journal's topic id>/<partition>.redb    one worker's state
@@ -57,7 +57,7 @@ pub struct JournalExtent {
     pub tombstones_gone_until: Offset,
 }
 
-/// The folder with the files of all workers on a broker, and what their stores share.
+/// A folder with the files of stores, of all workers on a broker or of all tables, and what they share.
 #[derive(Debug)]
 pub struct States {
     folder: PathBuf,
@@ -65,7 +65,7 @@ pub struct States {
     /// Files that are open. A reader may hold one while its worker opens it anew.
     open: Mutex<HashMap<TopicPartition, Weak<StateFile>>>,
     /// Changes in memory of all stores, bytes.
-    in_memory: AtomicUsize,
+    in_memory: Arc<AtomicUsize>,
 }
 
 impl States {
@@ -75,7 +75,17 @@ impl States {
             folder,
             config,
             open: Mutex::default(),
-            in_memory: AtomicUsize::new(0),
+            in_memory: Arc::default(),
+        })
+    }
+
+    /// The stores of another folder that exists, which share the bound on changes in memory with these.
+    pub fn beside(&self, folder: PathBuf) -> Arc<Self> {
+        Arc::new(Self {
+            folder,
+            config: self.config,
+            open: Mutex::default(),
+            in_memory: Arc::clone(&self.in_memory),
         })
     }
 
@@ -94,7 +104,7 @@ impl States {
         let stored = match self.usable(journal, extent) {
             Ok(stored) => stored,
             Err(error) if error.is_damage => {
-                tracing::warn!(%error, "the state is read from the journal instead");
+                tracing::warn!(%error, "the whole log that it was made from is read instead");
                 self.discard(journal)?;
                 None
             }

@@ -41,6 +41,12 @@ pub fn quake_stats() -> &'static Path {
     plugin("plugins/quake-stats")
 }
 
+/// The component of `plugins/enrich`.
+pub fn enrich() -> &'static Path {
+    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    built(COMPONENT.get_or_init(|| build_plugin("plugins/enrich")))
+}
+
 /// The component of `plugins/dedupe`.
 pub fn dedupe() -> &'static Path {
     plugin("plugins/dedupe")

@@ -167,7 +167,7 @@ async fn a_state_is_what_its_input_has_led_to() {
     assert!(
         broker
             .log()
-            .contains("the state is read from the journal instead")
+            .contains("the whole log that it was made from is read instead")
     );
 
     // Another version finds it, another deployment of the name does not.

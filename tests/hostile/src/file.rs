@@ -46,6 +46,7 @@ pub(crate) fn read(path: &Path) -> Case {
             ..WorkerLimits::default()
         },
         grants: Grants::default(),
+        tables: Vec::new(),
         parts: Parts::new(),
         name,
     };
@@ -60,6 +61,9 @@ pub(crate) fn read(path: &Path) -> Case {
             Some(("limits", limits)) => set_limits(&case.name, &mut case.limits, limits),
             Some(("granted secrets", names)) => {
                 case.grants.secrets = names.split(", ").map(str::to_owned).collect();
+            }
+            Some(("tables", names)) => {
+                case.tables = names.split(", ").map(str::to_owned).collect();
             }
             Some(("uses", names)) => {
                 case.parts.insert("uses".to_owned(), names.to_owned());

@@ -46,6 +46,13 @@ const METRICS: &str = r#"(import "millstream:plugin/metrics@0.1.0" (instance $me
 const SECRETS: &str = r#"(import "millstream:plugin/secrets@0.1.0" (instance $secrets
     (export "get" (func (param "name" string) (result (option string))))))"#;
 
+const TABLES: &str = r#"(import "millstream:plugin/tables@0.1.0" (instance $tables
+    (type $error' (variant (case "no-such-table" string) (case "too-large" string)))
+    (export "error" (type $error (eq $error')))
+    (export "names" (func (result (list string))))
+    (export "get" (func (param "table" string) (param "key" (list u8))
+        (result (result (option (list u8)) (error $error)))))))"#;
+
 const TIMERS: &str = r#"(import "millstream:plugin/timers@0.1.0" (instance $timers
     (type $clock' (enum "record-time" "wall-time"))
     (export "clock" (type $clock (eq $clock')))
@@ -210,6 +217,18 @@ const IMPORTS: &[Import] = &[
         interface: SECRETS,
         lower: r#"(func $secrets "get") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))"#,
         core: "(param i32 i32 i32)",
+    },
+    Import {
+        name: "find",
+        interface: TABLES,
+        lower: r#"(func $tables "get") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))"#,
+        core: "(param i32 i32 i32 i32 i32)",
+    },
+    Import {
+        name: "tables",
+        interface: TABLES,
+        lower: r#"(func $tables "names") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))"#,
+        core: "(param i32)",
     },
     Import {
         name: "set-timer",

@@ -22,6 +22,7 @@
 //! ;; limits: memory-bytes 4194304
 //! ;; uses: log, secret
 //! ;; granted secrets: key
+//! ;; tables: things
 //!
 //! ;;; handle
 //! (loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
@@ -58,6 +59,8 @@ pub struct Case {
     pub limits: WorkerLimits,
     /// What its deployment is granted.
     pub grants: Grants,
+    /// The names of its deployment's tables.
+    pub tables: Vec<String>,
     parts: file::Parts,
 }
 

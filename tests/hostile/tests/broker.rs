@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream::{
-    Admin, Client, ConsumedRecord, Consumer, DeploymentSpec, ErrorCode, FailurePolicy, OutputSpec,
-    Position, ProduceRecord, Producer, WorkerDescription,
+    Admin, Cleanup, Client, ConsumedRecord, Consumer, DeploymentSpec, ErrorCode, FailurePolicy,
+    OutputSpec, Position, ProduceRecord, Producer, TableSpec, WorkerDescription,
 };
 use millstream_e2e::artifacts::drill;
 use millstream_e2e::broker::Broker;
@@ -27,6 +27,9 @@ const NEIGHBOUR: &str = "neighbour";
 const INPUT: &str = "in";
 const OUTPUT: &str = "out";
 
+/// The topic of every table.
+const TABLE: &str = "table";
+
 /// Records that the neighbour is asked for while it is alone.
 const ALONE: usize = 200;
 
@@ -36,6 +39,10 @@ const LOOSE_FACTOR: u32 = 20;
 const LOOSE: Duration = Duration::from_millis(500);
 
 fn spec(case: &Case) -> DeploymentSpec {
+    let table = |name: &String| TableSpec {
+        name: name.clone(),
+        topic: TABLE.to_owned(),
+    };
     DeploymentSpec {
         inputs: vec![BAIT.to_owned()],
         outputs: vec![OutputSpec {
@@ -45,6 +52,7 @@ fn spec(case: &Case) -> DeploymentSpec {
         config: vec![("some".to_owned(), "thing".to_owned())],
         limits: case.limits.clone(),
         grants: case.grants.clone(),
+        tables: case.tables.iter().map(table).collect(),
         on_failure: FailurePolicy {
             attempts: ATTEMPTS,
             first_back_off_ms: 1,
@@ -62,6 +70,8 @@ async fn start() -> (Broker, Client, Admin) {
     for topic in [BAIT, "bait-out", INPUT, OUTPUT] {
         admin.create_topic(topic).await.expect("a topic");
     }
+    let table = admin.create_topic(TABLE).cleanup(Cleanup::Compact);
+    table.await.expect("a topic");
     for secret in ["key", "anothers-key"] {
         admin.set_secret(secret, SECRET).await.expect("a secret");
     }

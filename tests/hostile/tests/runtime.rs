@@ -14,7 +14,7 @@ use millstream_protocol::batch::{BatchBuilder, Compression, assign};
 use millstream_runtime::{
     CompileLimits, Compiler, CompilerProcess, EmptyState, GuestMetrics, LogLine, LogSink,
     MAX_LOG_MESSAGE_BYTES, MAX_METRICS, MAX_STATE_CHANGE_BYTES, Runtime, RuntimeConfig,
-    SecretReader, WorkerGrants, WorkerSetup,
+    SecretReader, Table, WorkerGrants, WorkerSetup,
 };
 
 /// What a call may last beyond its deadline, on a machine that does other things as well.
@@ -87,6 +87,7 @@ fn setup(case: &Case, logs: Arc<Kept>, metrics: Arc<GuestMetrics>) -> WorkerSetu
         },
         state: Arc::new(EmptyState),
         metrics,
+        tables: case.tables.iter().map(Table::empty).collect(),
     }
 }
 
@@ -125,7 +126,7 @@ fn careful_runtime() -> Runtime {
 
 fn run(runtime: &Runtime, case: &Case) -> Came {
     let compiled = runtime.compile(&case.component()).and_then(|plugin| {
-        plugin.check_grants(&case.grants)?;
+        plugin.check_grants(&case.grants, case.tables.len())?;
         Ok(plugin)
     });
     let plugin = match compiled {

@@ -50,6 +50,8 @@ pub struct DeploymentSpec {
     pub on_failure: FailurePolicy,
     /// What its workers may use beyond what every worker may.
     pub grants: Grants,
+    /// Compacted topics that its workers look keys up in.
+    pub tables: Vec<TableSpec>,
 }
 
 /// What workers may use beyond records, state, logs and metrics. By default, nothing.
@@ -90,6 +92,7 @@ impl DeploymentSpec {
             delivery: DeliveryGuarantee::default(),
             on_failure: FailurePolicy::default_for(&name),
             grants: Grants::default(),
+            tables: Vec::new(),
             name,
         }
     }
@@ -187,6 +190,15 @@ pub struct OutputSpec {
     /// The guest's name for it.
     pub name: String,
     /// The topic it goes to.
+    pub topic: String,
+}
+
+/// One table of a deployment: a compacted topic, of which the latest value of each key can be looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableSpec {
+    /// The guest's name for it.
+    pub name: String,
+    /// The topic that it is made of.
     pub topic: String,
 }
 
@@ -304,6 +316,47 @@ pub struct DeploymentDescription {
     pub change: RevisionChange,
     /// The live deployment, if this is a shadow of one.
     pub shadow_of: Option<String>,
+    /// How its tables stand on this broker, in the order of the spec; none before it runs.
+    pub tables: Vec<TableDescription>,
+}
+
+/// How a broker stands with a table that deployments have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableDescription {
+    /// The deployment's name for it.
+    pub name: String,
+    /// The topic that it is made of.
+    pub topic: String,
+    /// Whether it can be looked up in.
+    pub state: TableState,
+    /// Keys and values, and 64 for each entry, bytes; at most, while changes wait to be written to its
+    /// file.
+    pub bytes: u64,
+    /// Records of the topic that it does not have yet.
+    pub lag: u64,
+    /// Records read since it was opened: those that its file had already are not among them.
+    pub records_read: u64,
+    /// Of these, records that no key finds: they have none, or one that is too long.
+    pub records_ignored: u64,
+}
+
+/// Whether a table can be looked up in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TableState {
+    /// It is read back, and workers wait for it.
+    Loading,
+    /// It follows its topic.
+    Following,
+    /// It takes more than a table may, and is gone until a worker that was paused for it is resumed.
+    TooLarge {
+        /// How much, and the limit.
+        reason: String,
+    },
+    /// It cannot be read; it is tried again.
+    Failed {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What a worker is doing.

@@ -20,8 +20,8 @@ use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeployPlugin, DeploymentDescription, DeploymentSpec, DescribeDeployment,
     FailureAction, FailurePolicy, Follow, Grants, HoldBack, ListDeployments,
     ListDeploymentsResponse, LogLevel, OnExisting, OpenPluginLogs, OutputSpec, PluginLogLine,
-    RemoveDeployment, RetryDeadLetters, RetryDeadLettersResponse, WorkerDescription, WorkerLimits,
-    WorkerState,
+    RemoveDeployment, RetryDeadLetters, RetryDeadLettersResponse, TableDescription, TableSpec,
+    TableState, WorkerDescription, WorkerLimits, WorkerState,
 };
 use millstream_protocol::api::produce::{
     InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened, ProducerIdentity,
@@ -773,6 +773,10 @@ fn spec() -> DeploymentSpec {
             real_randomness: false,
             secrets: vec![text("api-key")],
         },
+        tables: vec![TableSpec {
+            name: text("places"),
+            topic: text("places-topic"),
+        }],
     }
 }
 
@@ -856,6 +860,17 @@ fn deployment() -> DeploymentDescription {
         deployed_by: text("operator"),
         change: RevisionChange::Upgraded,
         shadow_of: None,
+        tables: vec![TableDescription {
+            name: text("places"),
+            topic: text("places-topic"),
+            state: TableState::TooLarge {
+                reason: text("too large"),
+            },
+            bytes: 300,
+            lag: 1,
+            records_read: 2,
+            records_ignored: 3,
+        }],
     }
 }
 

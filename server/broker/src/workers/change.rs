@@ -208,7 +208,12 @@ impl Deployments {
             change,
             replay: replay.map(Box::new),
         };
-        self.controller.execute(command).await?;
+        if let Err(error) = self.controller.execute(command).await {
+            // Its tables have been opened.
+            drop(shared);
+            self.forget_tables().await;
+            return Err(error);
+        }
         // Two versions never work on the same partition: the next one finds in the journal what
         // this one has come to.
         let before = self.running.lock().remove(&name);
@@ -219,6 +224,7 @@ impl Deployments {
             .lock()
             .insert(name.clone(), RunningDeployment::start(shared));
         self.forget_artefacts().await;
+        self.forget_tables().await;
         self.describe(&name)
     }
 
@@ -234,6 +240,7 @@ impl Deployments {
         if let Some(running) = running {
             running.stop().await;
         }
+        self.forget_tables().await;
         self.forget_journals().await?;
         self.forget_artefacts().await;
         if let Some(shadow) = image.deployment(&name).filter(|it| it.shadow.is_some()) {

@@ -36,6 +36,7 @@ use crate::workers::journal;
 use crate::workers::latency::Latencies;
 use crate::workers::logs::{DeploymentLogs, WorkerLog};
 use crate::workers::share::Share;
+use crate::workers::tables::DeploymentTables;
 use crate::workers::threads::GuestThreads;
 use crate::workers::turn::Output;
 use crate::workers::worker::{RunningWorker, Start, WorkerCommand};
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) groups: Arc<Groups>,
     pub(crate) partitions: Arc<Registry>,
     pub(crate) secrets: Arc<Secrets>,
+    /// What its guests may look up in.
+    pub(crate) tables: DeploymentTables,
     pub(crate) controller: Arc<Controller>,
     pub(crate) membership: Mutex<Option<MemberHandle>>,
     /// The newest generation that the group has told.
@@ -175,7 +178,7 @@ impl Shared {
     }
 }
 
-/// What an instance at a partition is started with.
+/// What an instance at a partition is started with, but for its tables.
 pub(crate) fn setup(
     spec: &DeploymentSpec,
     log: WorkerLog,
@@ -198,6 +201,7 @@ pub(crate) fn setup(
         },
         state,
         metrics,
+        tables: Vec::new(),
     }
 }
 

@@ -60,6 +60,9 @@ impl Deployments {
             deployed_by: deployment.deployed_by.clone(),
             change: deployment.change.clone(),
             shadow_of: deployment.shadow.as_ref().map(|it| it.replay.of.clone()),
+            tables: running
+                .map(|running| running.shared.tables.describe())
+                .unwrap_or_default(),
         }
     }
 }

@@ -21,6 +21,7 @@ mod share;
 mod spell;
 mod state;
 mod sweep;
+mod tables;
 mod threads;
 mod turn;
 mod worker;
@@ -34,7 +35,7 @@ use millstream_metadata::{BrokerId, Deployment, DeploymentId};
 use millstream_protocol::api::lifecycle::Activity;
 use millstream_protocol::api::plugin::{DeploymentSpec, FailureAction};
 use millstream_protocol::{ErrorCode, PartitionIndex, TopicPartition, WireError};
-use millstream_runtime::{EmptyState, Plugin, Runtime, RuntimeConfig};
+use millstream_runtime::{EmptyState, Plugin, Runtime, RuntimeConfig, Table};
 use millstream_state::{StateConfig, States, Store};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
@@ -53,6 +54,7 @@ use artefacts::Artefacts;
 use deployment::{Bounds, RunningDeployment, Shared};
 pub(crate) use logs::DeploymentLogs;
 use logs::WorkerLog;
+use tables::Tables;
 use threads::GuestThreads;
 use turn::Output;
 
@@ -65,6 +67,7 @@ pub(crate) struct Deployments {
     running: Mutex<BTreeMap<String, RunningDeployment>>,
     threads: Arc<GuestThreads>,
     states: Arc<States>,
+    tables: Tables,
     loads: Arc<Semaphore>,
     controller: Arc<Controller>,
     groups: Arc<Groups>,
@@ -98,6 +101,14 @@ impl Deployments {
             ..StateConfig::default()
         };
         let states = States::new(data_dir.state(), state_config);
+        let tables = Tables::new(tables::Setting {
+            states: states.beside(data_dir.tables()),
+            limit_bytes: config.table_bytes,
+            reads: Semaphore::new(config.worker_threads.max(1)),
+            controller: Arc::clone(&controller),
+            partitions: Arc::clone(&partitions),
+        });
+        tables.forget_lost();
         let deployments = Arc::new(Self {
             artefacts: Artefacts::new(artefacts),
             engine: RuntimeConfig {
@@ -109,6 +120,7 @@ impl Deployments {
             running: Mutex::default(),
             threads: Arc::new(GuestThreads::new(config.worker_threads)),
             states,
+            tables,
             loads: Arc::new(Semaphore::new(config.worker_threads.max(1))),
             controller,
             groups,
@@ -193,6 +205,7 @@ impl Deployments {
         for (_, deployment) in running {
             deployment.stop().await;
         }
+        self.tables.stop().await;
     }
 
     async fn restart(&self, deployment: Deployment) -> Result<(), WireError> {
@@ -250,7 +263,7 @@ impl Deployments {
     /// granted, is refused, not deployed.
     async fn try_start(&self, spec: &DeploymentSpec, plugin: Plugin) -> Result<Plugin, WireError> {
         plugin
-            .check_grants(&spec.grants)
+            .check_grants(&spec.grants, spec.tables.len())
             .map_err(|error| errors::from_refused(&error))?;
         let log = WorkerLog {
             logs: DeploymentLogs::new(),
@@ -258,7 +271,9 @@ impl Deployments {
             partition: 0,
         };
         let secrets = Arc::clone(&self.secrets);
-        let setup = deployment::setup(spec, log, Arc::new(EmptyState), Arc::default(), secrets);
+        let mut setup = deployment::setup(spec, log, Arc::new(EmptyState), Arc::default(), secrets);
+        let tables = spec.tables.iter().map(|table| Table::empty(&table.name));
+        setup.tables = tables.collect();
         let starting = tokio::task::spawn_blocking(move || {
             let started = plugin.start(setup).map(drop);
             (plugin, started)
@@ -301,7 +316,6 @@ impl Deployments {
         drop(running);
         Ok(Shared {
             deployment_id,
-            spec,
             plugin,
             outputs,
             dead_letters,
@@ -312,6 +326,8 @@ impl Deployments {
             loads: Arc::clone(&self.loads),
             groups: Arc::clone(&self.groups),
             partitions: Arc::clone(&self.partitions),
+            tables: self.tables.of(&spec)?,
+            spec,
             secrets: Arc::clone(&self.secrets),
             controller: Arc::clone(&self.controller),
             membership: Mutex::default(),

@@ -91,6 +91,7 @@ impl Deployments {
             tracing::warn!(%error, "journals of the deployment before remain");
         }
         self.forget_artefacts().await;
+        self.forget_tables().await;
         self.forget_shadow(&promoted.spec).await;
         self.describe(&name)
     }

@@ -29,6 +29,7 @@ use crate::workers::mirror::GroupMirror;
 use crate::workers::progress::SharedProgress;
 use crate::workers::settle::{Books, Prepared, Tried, Work, append_directly, timer_name};
 use crate::workers::state::{GuestState, SharedStore, close};
+use crate::workers::tables::TableTrouble;
 use crate::workers::turn::{Setting, SpotCheck, Turn, TurnError};
 use crate::workers::worker::{Again, Start, WorkerCommand};
 
@@ -52,7 +53,8 @@ pub(crate) enum Ended {
     Stopped,
     /// The deployment's workers are to stand still.
     Held,
-    /// A record has failed for good, and the deployment wants to stand still in front of it.
+    /// A record has failed for good, and the deployment wants to stand still in front of it; or a table
+    /// takes more than it may.
     Paused(String),
 }
 
@@ -190,6 +192,16 @@ impl Spell {
         mut held: watch::Receiver<bool>,
         commands: &mut mpsc::Receiver<WorkerCommand>,
     ) -> Result<Ended, Trouble> {
+        // Whatever is handled finds in the tables what was there before the worker.
+        tokio::select! {
+            ready = self.shared.tables.caught_up() => match ready {
+                Ok(()) => {}
+                Err(TableTrouble::TooLarge(reason)) => return Ok(Ended::Paused(reason)),
+                Err(TableTrouble::Failed(reason)) => return Err(Trouble(reason)),
+            },
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+            _ = held.wait_for(|held| *held) => {}
+        }
         let mut changes = self.input.watch();
         let mut bounds = self.shared.bounds.subscribe();
         loop {
@@ -563,7 +575,8 @@ impl Spell {
                 };
                 let (metrics, secrets) =
                     (Arc::clone(progress.guest()), Arc::clone(&shared.secrets));
-                let setup = setup(&shared.spec, log, Arc::clone(&state), metrics, secrets);
+                let mut setup = setup(&shared.spec, log, Arc::clone(&state), metrics, secrets);
+                setup.tables = shared.tables.readers();
                 shared
                     .plugin
                     .start(setup)
@@ -598,7 +611,7 @@ impl Spell {
             Err(TurnError::Start(reason)) => Err(Trouble(reason)),
             Err(TurnError::Input(error)) => Err(error.into()),
             Err(TurnError::Call {
-                error: error @ CallError::StateUnavailable(_),
+                error: error @ (CallError::StateUnavailable(_) | CallError::TableUnavailable(_)),
                 ..
             }) => Err(Trouble(error.to_string())),
             Err(TurnError::Call { input, error }) => Ok(Err((input, error.to_string()))),

@@ -92,7 +92,8 @@ pub(crate) fn read_back(
     }
 }
 
-fn extent_of(partition: &Partition) -> JournalExtent {
+/// What there is of the log that a store is made from.
+pub(crate) fn extent_of(partition: &Partition) -> JournalExtent {
     let visible = partition.visible();
     JournalExtent {
         start_offset: visible.log_start_offset,

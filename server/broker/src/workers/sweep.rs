@@ -17,6 +17,13 @@ impl Deployments {
             tracing::warn!(%error, "journals of deployments that are gone remain");
         }
         self.forget_artefacts().await;
+        self.forget_tables().await;
+    }
+
+    /// Closes and deletes the tables that no deployment names.
+    pub(crate) async fn forget_tables(&self) {
+        let image = self.controller.image();
+        self.tables.close_unnamed(&image).await;
     }
 
     /// Deletes the journals of deployments that are gone.

@@ -254,7 +254,10 @@ impl Worker {
                 _ = self.stopped.wait_for(|stopped| *stopped) => return,
             };
             match command {
-                Some(WorkerCommand::Resume) => break,
+                Some(WorkerCommand::Resume) => {
+                    self.shared.tables.try_again();
+                    break;
+                }
                 Some(command) => {
                     refuse(
                         command,

@@ -56,6 +56,11 @@ pub(crate) struct DevArgs {
     #[arg(long, value_parser = parse_bytes, value_name = "BYTES")]
     state_overlay: Option<u64>,
 
+    /// What one table of deployments may take before plugins that look up in it are paused [default:
+    /// 16GiB]
+    #[arg(long, value_parser = parse_bytes, value_name = "BYTES")]
+    table_bytes: Option<u64>,
+
     /// Writes the address to this file once clients can connect
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -82,6 +87,7 @@ pub(crate) async fn run(
     if let Some(bytes) = args.state_overlay {
         config.state_overlay_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
+    config.table_bytes = args.table_bytes.unwrap_or(config.table_bytes);
     let broker = serving::start(config, interrupts).await?;
 
     let profile = Profile {

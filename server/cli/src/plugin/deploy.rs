@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
-use millstream::{Admin, DeploymentDescription, DeploymentSpec, ErrorCode, OutputSpec};
+use millstream::{
+    Admin, Cleanup, DeploymentDescription, DeploymentSpec, ErrorCode, OutputSpec, TableSpec,
+};
 use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 
 use super::build::{BuildArgs, build, is_source};
@@ -36,7 +38,7 @@ pub(super) const DEFAULT_PARTITIONS: u32 = 1;
 pub(crate) struct DeployArgs {
     /// The file that declares the deployment, in place of COMPONENT and the options about it. When
     /// the deployment is there and is as the file says, nothing changes
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["path", "name", "inputs", "outputs", "config", "from", "delivery", "create_topics", "LimitArgs", "FailureArgs", "GrantArgs"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["path", "name", "inputs", "outputs", "tables", "config", "from", "delivery", "create_topics", "LimitArgs", "FailureArgs", "GrantArgs"])]
     file: Option<PathBuf>,
 
     #[command(flatten)]
@@ -67,6 +69,10 @@ pub(super) struct SpecArgs {
     #[arg(long = "output-topic", value_parser = parse_pair, value_name = "OUTPUT=TOPIC")]
     pub(super) outputs: Vec<Pair>,
 
+    /// The compacted topic that one of the plugin's tables is made of; may be given again
+    #[arg(long = "table", value_parser = parse_pair, value_name = "TABLE=TOPIC")]
+    pub(super) tables: Vec<Pair>,
+
     /// What the plugin reads as its configuration; may be given again
     #[arg(long = "config", value_parser = parse_pair, value_name = "NAME=VALUE")]
     pub(super) config: Vec<Pair>,
@@ -89,7 +95,7 @@ pub(super) struct SpecArgs {
     #[command(flatten)]
     pub(super) grants: GrantArgs,
 
-    /// Makes the topics that are not there yet
+    /// Makes the topics that are not there yet; those of tables are compacted
     #[arg(long)]
     pub(super) create_topics: bool,
 
@@ -105,6 +111,10 @@ impl SpecArgs {
             name: name.clone(),
             topic: value.clone(),
         });
+        let tables = self.tables.iter().map(|Pair { name, value }| TableSpec {
+            name: name.clone(),
+            topic: value.clone(),
+        });
         let on_failure = self.failure.policy(&name)?;
         Ok(DeploymentSpec {
             name,
@@ -116,6 +126,7 @@ impl SpecArgs {
             delivery: self.delivery.into(),
             on_failure,
             grants: self.grants.grants(),
+            tables: tables.collect(),
         })
     }
 
@@ -160,8 +171,11 @@ pub(super) async fn run(
             .inputs
             .iter()
             .chain(spec.outputs.iter().map(|output| &output.topic));
-        for topic in topics {
-            create_missing(&admin, topic, declared.partitions, context).await?;
+        let topics = topics.map(|topic| (topic, Cleanup::Delete));
+        let tables = spec.tables.iter().map(|table| &table.topic);
+        let tables = tables.map(|topic| (topic, Cleanup::Compact));
+        for (topic, cleanup) in topics.chain(tables) {
+            create_missing(&admin, topic, declared.partitions, cleanup, context).await?;
         }
     }
     context.output.say(format_args!(
@@ -190,9 +204,11 @@ async fn create_missing(
     admin: &Admin,
     topic: &str,
     partitions: u32,
+    cleanup: Cleanup,
     context: &Context,
 ) -> millstream::Result<()> {
-    match admin.create_topic(topic).partitions(partitions).await {
+    let create = admin.create_topic(topic).partitions(partitions);
+    match create.cleanup(cleanup).await {
         Ok(_) => {
             context.output.say(format_args!(
                 "made topic {topic} with {}",
@@ -286,6 +302,7 @@ mod tests {
             "--name=alerts-eu",
             "--input=earthquakes",
             "--output-topic=alerts=quake-alerts",
+            "--table=networks=seismic-networks",
             "--config=min-mag=4.5",
             "--from=offset:7",
             "--memory=16MiB",
@@ -324,6 +341,10 @@ mod tests {
                 real_randomness: true,
                 secrets: vec!["api-key".to_owned()],
             },
+            tables: vec![TableSpec {
+                name: "networks".to_owned(),
+                topic: "seismic-networks".to_owned(),
+            }],
         };
         assert_eq!(args.unwrap().spec("quake-alert").unwrap(), expected);
     }

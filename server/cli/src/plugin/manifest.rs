@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use millstream::{DeploymentDescription, DeploymentSpec, OutputSpec, Position};
+use millstream::{DeploymentDescription, DeploymentSpec, OutputSpec, Position, TableSpec};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
@@ -33,6 +33,8 @@ pub(super) const HELP: &str = r#"The file of --file, here with every field; thos
   partitions = 4                # as --partitions
   [outputs]                     # the plugin's name for an output, and its topic
   alerts = "quake-alerts"
+  [tables]                      # the plugin's name for a table, and the compacted topic it is made of
+  networks = "seismic-networks"
   [config]                      # numbers and booleans are handed on as text
   min-mag = "4.5"
   [limits]
@@ -71,6 +73,9 @@ struct Manifest {
     /// The guest's name for each, and its topic.
     #[serde(default)]
     outputs: BTreeMap<String, String>,
+    /// The same of its tables.
+    #[serde(default)]
+    tables: BTreeMap<String, String>,
     #[serde(default)]
     config: BTreeMap<String, Text>,
     #[serde(default)]
@@ -170,6 +175,7 @@ impl Manifest {
             name: Some(self.name),
             inputs: self.inputs,
             outputs: self.outputs.into_iter().map(pair).collect(),
+            tables: self.tables.into_iter().map(pair).collect(),
             config: self
                 .config
                 .into_iter()
@@ -216,6 +222,7 @@ pub(super) fn differences(
         delivery,
         on_failure,
         grants,
+        tables,
     } = &deployed.spec;
     // A time back from now was another when it was deployed.
     let same_start = match (declared.from, start) {
@@ -228,6 +235,10 @@ pub(super) fn differences(
                 .iter()
                 .map(|output| (output.name.clone(), output.topic.clone())),
         )
+    };
+    let tables_of = |tables: &[TableSpec]| {
+        let tables = tables.iter();
+        sorted(tables.map(|table| (table.name.clone(), table.topic.clone())))
     };
     let sorted_config = |config: &[(String, String)]| sorted(config.iter().cloned());
     let sorted_inputs = |inputs: &[String]| sorted(inputs.iter().cloned());
@@ -250,6 +261,7 @@ pub(super) fn differences(
         ("limits", wanted.limits == *limits),
         ("on-failure", wanted.on_failure == *on_failure),
         ("grants", wanted.grants == *grants),
+        ("tables", tables_of(&wanted.tables) == tables_of(tables)),
     ]
     .into_iter()
     .filter_map(|(field, same)| (!same).then_some(field))

@@ -2,11 +2,14 @@
 
 use millstream::{
     Activity, CallLatency, DeliveryGuarantee, DeploymentDescription, FailureAction, FailurePolicy,
-    HoldBack, Position, RevisionChange, WorkerDescription, WorkerState,
+    HoldBack, Position, RevisionChange, TableDescription, TableSpec, TableState, WorkerDescription,
+    WorkerState,
 };
 use serde::Serialize;
 
-use crate::output::{Facts, Table, View, bytes, count, duration_ms, micros, plain, time_ms};
+use crate::output::{
+    Facts, Table, View, bytes, count, counted, duration_ms, micros, plain, time_ms,
+};
 
 /// A deployment with its settings and workers.
 #[derive(Debug, Serialize)]
@@ -44,6 +47,7 @@ pub(super) struct DeploymentView {
     rolled_back_to: Option<u32>,
     /// The live deployment, if this is a shadow.
     shadow_of: Option<String>,
+    tables: Vec<TableView>,
 }
 
 /// How long calls of a plugin took.
@@ -75,6 +79,63 @@ impl LatencyView {
 struct OutputView {
     name: String,
     topic: String,
+}
+
+/// A table, and how the broker stands with it.
+#[derive(Debug, Serialize)]
+struct TableView {
+    name: String,
+    topic: String,
+    /// `loading`, `following`, `too-large` or `failed`; nothing while the deployment does not run.
+    state: Option<&'static str>,
+    /// Why it is too large, or has failed.
+    reason: Option<String>,
+    bytes: u64,
+    lag: u64,
+    records_read: u64,
+    records_ignored: u64,
+}
+
+impl TableView {
+    fn of(table: &TableSpec, described: Option<&TableDescription>) -> Self {
+        let (state, reason) = match described.map(|table| &table.state) {
+            None => (None, None),
+            Some(TableState::Loading) => (Some("loading"), None),
+            Some(TableState::Following) => (Some("following"), None),
+            Some(TableState::TooLarge { reason }) => (Some("too-large"), Some(reason.clone())),
+            Some(TableState::Failed { reason }) => (Some("failed"), Some(reason.clone())),
+        };
+        let figure = |figure: fn(&TableDescription) -> u64| described.map(figure).unwrap_or(0);
+        Self {
+            name: table.name.clone(),
+            topic: table.topic.clone(),
+            state,
+            reason,
+            bytes: figure(|table| table.bytes),
+            lag: figure(|table| table.lag),
+            records_read: figure(|table| table.records_read),
+            records_ignored: figure(|table| table.records_ignored),
+        }
+    }
+
+    fn text(&self) -> String {
+        let Self { name, topic, .. } = self;
+        let told = match (self.state, &self.reason) {
+            (None, _) => "not open".to_owned(),
+            (Some(state), Some(reason)) => format!("{state}: {reason}"),
+            (Some(state), None) => format!(
+                "{state}, {}, {} behind, {} read",
+                bytes(self.bytes),
+                count(self.lag),
+                counted(self.records_read, "record")
+            ),
+        };
+        let ignored = match self.records_ignored {
+            0 => String::new(),
+            ignored => format!(", {} without a key that can be found", count(ignored)),
+        };
+        format!("{name}={topic} ({told}{ignored})")
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -179,6 +240,10 @@ impl DeploymentView {
             name: name.clone(),
             value: value.clone(),
         };
+        let table = |table: &TableSpec| {
+            let mut described = deployment.tables.iter();
+            TableView::of(table, described.find(|it| it.name == table.name))
+        };
         Self {
             name: spec.name.clone(),
             inputs: spec.inputs.clone(),
@@ -212,6 +277,7 @@ impl DeploymentView {
             change: change(&deployment.change),
             rolled_back_to: rolled_back_to(&deployment.change),
             shadow_of: deployment.shadow_of.clone(),
+            tables: spec.tables.iter().map(table).collect(),
         }
     }
 
@@ -369,6 +435,10 @@ impl View for DeploymentView {
             .fact("state", self.state())
             .fact("reads", self.inputs.join(" "))
             .fact("emits", nothing_if_empty(self.outputs()))
+            .fact(
+                "looks up in",
+                nothing_if_empty(joined(self.tables.iter().map(TableView::text))),
+            )
             .fact("config", nothing_if_empty(config))
             .fact("start", &self.start)
             .fact(

@@ -84,6 +84,17 @@ impl LineFormat {
         }
     }
 
+    /// Lines of which each sets the value of a key, or takes it away: the key is this field of the line,
+    /// which is JSON and the value as a whole, or stands before the first tab.
+    pub(crate) fn of_entries(key: Option<Field>) -> Self {
+        let separator = || KeyRule::Separator(b"\t".to_vec());
+        Self {
+            key: key.map_or_else(separator, |Field(path)| KeyRule::Field(path)),
+            empty_value: EmptyValue::Tombstone,
+            ..Self::of_fields(None, None)
+        }
+    }
+
     /// The record of a line; `None` for an empty line among lines of JSON.
     pub(crate) fn record<'a>(
         &'a self,

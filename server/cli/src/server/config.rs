@@ -61,6 +61,8 @@ struct WorkersSection {
     threads: Option<usize>,
     /// `None`: the usual.
     state_overlay_bytes: Option<usize>,
+    /// `None`: the usual.
+    table_bytes: Option<u64>,
     compile_time_ms: Option<u64>,
     compile_memory_bytes: Option<u64>,
 }
@@ -236,6 +238,8 @@ impl ConfigFile {
         broker.worker_threads = threads.unwrap_or(broker.worker_threads);
         let overlay_bytes = self.workers.state_overlay_bytes;
         broker.state_overlay_bytes = overlay_bytes.unwrap_or(broker.state_overlay_bytes);
+        let table_bytes = self.workers.table_bytes;
+        broker.table_bytes = table_bytes.unwrap_or(broker.table_bytes);
         broker.compiler = compiler::this_program(compile_limits)?;
         Ok(broker)
     }

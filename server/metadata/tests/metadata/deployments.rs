@@ -1,12 +1,12 @@
 //! Deployments.
 
 use millstream_metadata::error::{CommandError, DeployError};
-use millstream_metadata::{Command, DeploymentId, OnExisting, Plugin, Record, SpecError};
+use millstream_metadata::{Actor, Command, DeploymentId, OnExisting, Plugin, Record, SpecError};
 use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::plugin::{
-    DeliveryGuarantee, DeploymentSpec, Grants, OutputSpec, WorkerLimits,
+    DeliveryGuarantee, DeploymentSpec, Grants, OutputSpec, TableSpec, WorkerLimits,
 };
-use millstream_protocol::api::topic::{Cleanup, CreateTopic, TopicConfig};
+use millstream_protocol::api::topic::{AlterTopic, Cleanup, CreateTopic, TopicConfig};
 use millstream_protocol::{ErrorCode, TopicId};
 use uuid::Uuid;
 
@@ -308,6 +308,119 @@ fn grants_are_bounded_and_none_is_for_what_is_deterministic() {
             ),
         );
     }
+}
+
+/// A cluster with the topics `in` and `out`, and `places`, which is compacted.
+fn with_places() -> Cluster {
+    let mut cluster = Cluster::with_topics(&["in", "out"]);
+    let compacted = CreateTopic {
+        name: "places".into(),
+        partitions: 1,
+        config: TopicConfig {
+            cleanup: Cleanup::Compact,
+            ..TopicConfig::default()
+        },
+    };
+    cluster.run(create(TopicId(Uuid::from_u128(77)), compacted));
+    cluster
+}
+
+/// A deployment from `in` to `out`, with these tables.
+fn with_tables(tables: &[(&str, &str)]) -> DeploymentSpec {
+    let table = |(name, topic): &(&str, &str)| TableSpec {
+        name: (*name).to_owned(),
+        topic: (*topic).to_owned(),
+    };
+    DeploymentSpec {
+        tables: tables.iter().map(table).collect(),
+        ..spec("join", &["in"], &["out"])
+    }
+}
+
+#[test]
+fn a_table_is_made_of_a_compacted_topic_that_the_deployment_neither_reads_nor_writes() {
+    let cluster = with_places();
+    let one = with_tables(&[("p", "places")]);
+    assert_eq!(cluster.image.check_spec(&one, &cluster.limits), Ok(()));
+    // One topic may be two tables.
+    let named: Vec<_> = (0..9).map(|number| format!("p{number}")).collect();
+    let places: Vec<_> = named.iter().map(|name| (name.as_str(), "places")).collect();
+    let eight = with_tables(&places[..8]);
+    assert_eq!(cluster.image.check_spec(&eight, &cluster.limits), Ok(()));
+
+    let invalid = |spec, says: &str| refused(&cluster, spec, ErrorCode::InvalidRequest, says);
+    invalid(with_tables(&places), "more than 8 tables of a deployment");
+    invalid(
+        with_tables(&[("p", "places"), ("p", "places")]),
+        "the table \"p\" is given twice",
+    );
+    invalid(with_tables(&[("", "places")]), "the table's name is empty");
+    invalid(
+        with_tables(&[("p", "in")]),
+        "the table p cannot be made of topic in, which is not compacted: old records of it are deleted, \
+         whatever their keys; `millstream topic alter in --cleanup compact` changes that",
+    );
+    let unknown = with_tables(&[("p", "nothing")]);
+    let says = "no topic is named nothing";
+    refused(&cluster, unknown, ErrorCode::UnknownTopic, says);
+    let read = DeploymentSpec {
+        inputs: vec!["places".to_owned()],
+        ..one.clone()
+    };
+    invalid(
+        read,
+        "the table p cannot be made of topic places, which the deployment reads as an input: name another, \
+         or keep it in the state",
+    );
+    let mut written = one.clone();
+    written.outputs[0].topic = "places".to_owned();
+    invalid(
+        written,
+        "the table p cannot be made of topic places, which the deployment writes: name another, or keep \
+         it in the state",
+    );
+    let deterministic = DeploymentSpec {
+        delivery: DeliveryGuarantee::Deterministic,
+        ..one
+    };
+    invalid(
+        deterministic,
+        "a deterministic deployment cannot have the table p: it moves on between a crash and the \
+         repetition, so outputs could differ; deploy it without `deterministic`",
+    );
+}
+
+#[test]
+fn a_topic_stays_and_stays_compacted_while_it_is_a_table() {
+    let mut cluster = with_places();
+    cluster.deploy(with_tables(&[("p", "places")]));
+    let delete = Command::DeleteTopic {
+        topic: "places".into(),
+        actor: Actor::User,
+    };
+    let says = "topic places is used by the deployment join";
+    cluster.refused(delete.clone(), ErrorCode::TopicInUse, says);
+    let alter = |change| Command::AlterTopic {
+        change,
+        actor: Actor::User,
+    };
+    let uncompacted = alter(AlterTopic {
+        name: "places".into(),
+        cleanup: Some(Cleanup::Delete),
+        ..AlterTopic::default()
+    });
+    let says = "topic places is a table of the deployment join: it stays compacted";
+    cluster.refused(uncompacted.clone(), ErrorCode::TopicInUse, says);
+    cluster.run(alter(AlterTopic {
+        name: "places".into(),
+        partitions: Some(2),
+        ..AlterTopic::default()
+    }));
+    cluster.run(Command::RemoveDeployment {
+        name: "join".into(),
+    });
+    cluster.run(uncompacted);
+    cluster.run(delete);
 }
 
 #[test]

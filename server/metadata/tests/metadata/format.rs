@@ -10,7 +10,7 @@ use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::offsets::Position;
 use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeploymentSpec, FailureAction, FailurePolicy, Grants, HoldBack, OutputSpec,
-    WorkerLimits,
+    TableSpec, WorkerLimits,
 };
 use millstream_protocol::api::replay::{ComparedOutput, Replay, ReplayedRange, ReplayedTopic};
 use millstream_protocol::api::topic::{Cleanup, Durability, TopicConfig};
@@ -114,6 +114,10 @@ fn deployment() -> Deployment {
                 real_randomness: false,
                 secrets: vec!["s".into()],
             },
+            tables: vec![TableSpec {
+                name: "t".into(),
+                topic: "table".into(),
+            }],
         },
         plugin: Plugin {
             digest: "ab".into(),
@@ -136,9 +140,9 @@ fn deployment() -> Deployment {
 const CONFIG_HEX: &str = "01_01_01ac02_00_808004_e807_8008_05";
 // count; leader, epoch, replicas
 const PARTITIONS_HEX: &str = "01_01_02_020103";
-// id, revision; name, inputs, outputs, config, start, limits, delivery, failure policy, grants; digest, size, imports; time, activity; by,
+// id, revision; name, inputs, outputs, config, start, limits, delivery, failure policy, grants, tables; digest, size, imports; time, activity; by,
 // change, shadow
-const DEPLOYMENT_HEX: &str = "02_0164_0102696e_01016f036f7574_01016b0176_0301_0102030405_01_050607_02_000171_0100010173_026162_ac02_010169_02_01_026d65_0201_01_100102030405060708090a0b0c0d0e0f10_016c_01_02696e_01_05ac02_01_016f_036f7574_0173_010a_0101_00";
+const DEPLOYMENT_HEX: &str = "02_0164_0102696e_01016f036f7574_01016b0176_0301_0102030405_01_050607_02_000171_0100010173_010174057461626c65_026162_ac02_010169_02_01_026d65_0201_01_100102030405060708090a0b0c0d0e0f10_016c_01_02696e_01_05ac02_01_016f_036f7574_0173_010a_0101_00";
 
 fn all() -> Vec<(Record, String)> {
     let at = TopicPartition {

@@ -8,7 +8,7 @@
 //!
 //! - this file: the state behind one worker's store, and the linker
 //! - `granted`: `wasi:logging` and `wasi:config`
-//! - `state`, `timers`, `metrics`, `secrets`: those of `millstream:plugin`
+//! - `state`, `timers`, `metrics`, `secrets`, `tables`: those of `millstream:plugin`
 //! - `messaging`: `wasi:messaging`
 //! - `clocks`, `random`, `stdio`: the parts of WASI that are ours
 //! - `quota`: how often all of it is called
@@ -25,6 +25,7 @@ mod random;
 mod secrets;
 mod state;
 mod stdio;
+mod tables;
 mod timers;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,6 +53,7 @@ use crate::bindings::millstream::plugin::{
     metrics as plugin_metrics, state as plugin_state, timers as plugin_timers,
 };
 use crate::bindings::secret_reader::millstream::plugin::secrets as plugin_secrets;
+use crate::bindings::table_reader::millstream::plugin::tables as plugin_tables;
 use crate::bindings::wasi::config::store;
 use crate::bindings::wasi::logging::logging;
 use crate::deadline::Deadline;
@@ -61,6 +63,7 @@ use crate::limiter::Limiter;
 use crate::logs::Logs;
 use crate::metrics::GuestMetrics;
 use crate::state::StateChanges;
+use crate::tables::Table;
 use crate::timers::TimerChanges;
 
 /// Streams, pollables and errors that a guest may hold at once.
@@ -85,6 +88,7 @@ pub(crate) struct HostState {
     access: Access,
     grants: WorkerGrants,
     state: CallState,
+    tables: Vec<Table>,
     timers: CallTimers,
     metrics: Arc<GuestMetrics>,
     messages: Messages,
@@ -113,6 +117,7 @@ impl HostState {
             access: Access::ReadOnly,
             grants: setup.grants.clone(),
             state: CallState::new(Arc::clone(&setup.state)),
+            tables: setup.tables.clone(),
             timers: CallTimers::default(),
             messages: Messages::new(&setup.topic, &setup.outputs),
             metrics: Arc::clone(&setup.metrics),
@@ -168,6 +173,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     plugin_timers::add_to_linker::<_, Own>(linker, |state| state)?;
     plugin_metrics::add_to_linker::<_, Own>(linker, |state| state)?;
     plugin_secrets::add_to_linker::<_, Own>(linker, |state| state)?;
+    plugin_tables::add_to_linker::<_, Own>(linker, |state| state)?;
     messaging_types::add_to_linker::<_, Own>(linker, |state| state)?;
     messaging_producer::add_to_linker::<_, Own>(linker, |state| state)?;
     add_own_wasi(linker)?;

@@ -76,6 +76,7 @@ fn setup() -> (WorkerSetup, Arc<Kept>) {
         grants: WorkerGrants::default(),
         state: Arc::new(EmptyState),
         metrics: Arc::default(),
+        tables: Vec::new(),
     };
     (setup, kept)
 }

@@ -87,7 +87,7 @@ fn what_a_guest_lets_slip_is_masked() {
 
 #[test]
 fn a_plugin_that_reads_secrets_is_refused_where_none_is_granted() {
-    let refused = PROBE.check_grants(&Grants::default()).unwrap_err();
+    let refused = PROBE.check_grants(&Grants::default(), 0).unwrap_err();
     assert_eq!(
         refused,
         RefusedError::Import {
@@ -99,5 +99,5 @@ fn a_plugin_that_reads_secrets_is_refused_where_none_is_granted() {
         secrets: vec!["api-key".to_owned()],
         ..Grants::default()
     };
-    assert_eq!(PROBE.check_grants(&grants), Ok(()));
+    assert_eq!(PROBE.check_grants(&grants, 0), Ok(()));
 }

@@ -291,7 +291,10 @@ async fn unary_of_plugins(reply: Reply, shared: &Shared, request: Request, paylo
                     .collect()
             });
             reply
-                .send(Ok(ListDeploymentsResponse { deployments }))
+                .send(Ok(ListDeploymentsResponse {
+                    deployments,
+                    more: false,
+                }))
                 .await;
         }
         Request::DescribeDeployment(request) => {
@@ -407,6 +410,7 @@ fn deployment(state: &State, name: &str) -> Result<DeploymentDescription, WireEr
         deployed_by: "client".to_owned(),
         change: RevisionChange::Deployed,
         shadow_of: None,
+        tables: Vec::new(),
     })
 }
 

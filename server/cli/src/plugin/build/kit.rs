@@ -32,6 +32,7 @@ pub(super) const WIT: &[Source] = sources!(
     "secrets.wit",
     "state-migration.wit",
     "state.wit",
+    "tables.wit",
     "timer-handler.wit",
     "timers.wit",
     "world.wit",

@@ -21,6 +21,8 @@ depth = 10
 share = 0.5
 whole = 1.0
 loud = true
+[tables]
+networks = "seismic-networks"
 [limits]
 memory = "32MiB"
 deadline = "2s"
@@ -66,6 +68,7 @@ fn deployed(declared: &SpecArgs) -> DeploymentDescription {
         deployed_by: "me".to_owned(),
         change: RevisionChange::Deployed,
         shadow_of: None,
+        tables: Vec::new(),
     }
 }
 
@@ -110,6 +113,10 @@ fn every_field_counts() {
             real_randomness: false,
             secrets: vec!["api-key".to_owned()],
         },
+        tables: vec![TableSpec {
+            name: "networks".to_owned(),
+            topic: "seismic-networks".to_owned(),
+        }],
     };
     assert_eq!(declared.spec("").unwrap(), expected);
     assert_eq!((declared.create_topics, declared.partitions), (true, 4));
@@ -168,7 +175,7 @@ fn errors_name_the_file_the_field_and_what_to_try() {
       |
     4 | input = "in"
       | ^^^^^
-    unknown field `input`, expected one of `name`, `component`, `inputs`, `from`, `delivery`, `create-topics`, `partitions`, `outputs`, `config`, `limits`, `grants`, `on-failure`
+    unknown field `input`, expected one of `name`, `component`, `inputs`, `from`, `delivery`, `create-topics`, `partitions`, `outputs`, `tables`, `config`, `limits`, `grants`, `on-failure`
     "#);
     insta::assert_snapshot!(refused("from = \"yesterday\"\n"), @r#"
     the deployment file /deployment.toml cannot be used
@@ -254,5 +261,5 @@ fn what_differs_is_named() {
     let deployed = deployed(&parse(EVERYTHING).unwrap());
     let wanted = declared.spec("").unwrap();
     let differences = differences(&declared, &wanted, "d2", &deployed);
-    insta::assert_snapshot!(differs(Path::new("deployment.toml"), "a", &differences), @"deployment a is not as deployment.toml says: it differs in component, inputs, from, delivery, outputs, config, limits, on-failure, grants");
+    insta::assert_snapshot!(differs(Path::new("deployment.toml"), "a", &differences), @"deployment a is not as deployment.toml says: it differs in component, inputs, from, delivery, outputs, config, limits, on-failure, grants, tables");
 }

@@ -89,7 +89,7 @@ fn flush(
     Ok(())
 }
 
-fn record(
+pub(super) fn record(
     format: &LineFormat,
     text: &[u8],
     line: u64,
@@ -116,7 +116,7 @@ fn record(
     Ok(Some(record))
 }
 
-fn no_record(source: &str, line: u64, bad: &BadLine) -> Problem {
+pub(super) fn no_record(source: &str, line: u64, bad: &BadLine) -> Problem {
     let message = format!("line {line} of {source} is no record: {bad}");
     Problem::new(Exit::Failure, message).advise(
         "a record is a line; with `--key-field` or `--timestamp-field` every line is a JSON object",

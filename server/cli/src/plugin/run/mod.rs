@@ -8,6 +8,7 @@ mod log;
 mod report;
 mod secrets;
 mod session;
+mod tables;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use clap::Args;
 use millstream::{Grants, WorkerLimits};
-use millstream_runtime::{EmptyState, Runtime, RuntimeConfig, WorkerGrants, WorkerSetup};
+use millstream_runtime::{EmptyState, Runtime, RuntimeConfig, Table, WorkerGrants, WorkerSetup};
 
 use self::expect::Expectation;
 use self::log::{LogPrinter, Place};
@@ -105,6 +106,16 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
 
+    /// What one of the plugin's tables has: a file with an entry on each line, its key before the first
+    /// tab and its value behind; where nothing is behind, the key has no value from there on. May be given
+    /// again; a table that a deployment file names and nothing fills is empty
+    #[arg(long = "table", value_parser = parse_pair, value_name = "TABLE=FILE")]
+    tables: Vec<Pair>,
+
+    /// The lines of this table are JSON: each is a value as a whole, and this field of it is the key
+    #[arg(long = "table-key", value_parser = parse_pair, value_name = "TABLE=FIELD")]
+    table_keys: Vec<Pair>,
+
     /// Compares what is written with this file, line by line, and fails at a difference
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
@@ -127,6 +138,7 @@ pub(crate) struct RunArgs {
 struct Job {
     component: Bytes,
     secrets: Secrets,
+    tables: Vec<Table>,
     subject: Subject,
     records: PathBuf,
     format: LineFormat,
@@ -151,6 +163,8 @@ struct Subject {
     config: Vec<(String, String)>,
     limits: WorkerLimits,
     grants: Grants,
+    /// The names of its tables.
+    tables: Vec<String>,
 }
 
 /// Builds the component if need be, and runs it over the records.
@@ -181,6 +195,7 @@ impl RunArgs {
                     config: spec.config,
                     limits: spec.limits,
                     grants: spec.grants,
+                    tables: spec.tables.into_iter().map(|table| table.name).collect(),
                 }
             }
             None => Subject {
@@ -190,12 +205,18 @@ impl RunArgs {
                 config: Vec::new(),
                 limits: self.limits.limits()?,
                 grants: self.grants.grants(),
+                tables: tables::names(&self.tables),
             },
         };
         let secrets = Secrets::read(&subject.grants.secrets, self.secrets.as_deref())?;
+        let names = subject.tables.clone();
+        let (files, keys) = (self.tables, self.table_keys);
+        let reading = tokio::task::spawn_blocking(move || tables::read(&names, &files, &keys));
+        let tables = reading.await.context("the tables' reader has ended")??;
         Ok(Job {
             component,
             secrets,
+            tables,
             subject: subject.with(self.topic, self.config),
             records: self.records,
             format: LineFormat::of_fields(self.key_field, self.timestamp_field),
@@ -227,7 +248,7 @@ impl Job {
         let expectation = self.expect.as_deref().map(Expectation::open).transpose()?;
         let runtime = Runtime::new(RuntimeConfig::default())?;
         let compiled = runtime.compile(&self.component).and_then(|plugin| {
-            plugin.check_grants(&self.subject.grants)?;
+            plugin.check_grants(&self.subject.grants, self.tables.len())?;
             Ok(plugin)
         });
         let plugin = compiled.map_err(|refused| {
@@ -243,7 +264,9 @@ impl Job {
             output,
             place: Arc::clone(&place),
         };
-        let setup = self.subject.setup(Arc::new(logs), self.secrets);
+        let setup = self
+            .subject
+            .setup(Arc::new(logs), self.secrets, self.tables);
         let mut session = Session::start(plugin, setup, place)?;
         let records_per_call = self.records_per_call as usize;
         let read = input::read(&self.records, &self.format, records_per_call, |records| {
@@ -263,7 +286,7 @@ impl Job {
 }
 
 impl Subject {
-    fn setup(self, logs: Arc<LogPrinter>, secrets: Secrets) -> WorkerSetup {
+    fn setup(self, logs: Arc<LogPrinter>, secrets: Secrets, tables: Vec<Table>) -> WorkerSetup {
         WorkerSetup {
             deployment: self.deployment,
             topic: self.topic,
@@ -278,6 +301,7 @@ impl Subject {
             },
             state: Arc::new(EmptyState),
             metrics: Arc::default(),
+            tables,
         }
     }
 }

@@ -38,6 +38,7 @@ fn session() -> Session {
         grants: WorkerGrants::default(),
         state: Arc::new(EmptyState),
         metrics: Arc::default(),
+        tables: Vec::new(),
     };
     Session::start(PLUGIN.clone(), setup, Arc::new(Place::default())).unwrap()
 }
@@ -312,6 +313,7 @@ async fn options_say_what_the_guest_is_told() {
             ..WorkerLimits::default()
         },
         grants: Grants::default(),
+        tables: Vec::new(),
     };
     assert_eq!(job.subject, expected);
 }
@@ -334,6 +336,7 @@ async fn a_file_says_it_as_well() {
             ..WorkerLimits::default()
         },
         grants: Grants::default(),
+        tables: Vec::new(),
     };
     assert_eq!(job.subject, expected);
 }

@@ -44,6 +44,10 @@ fn deployment() -> DeploymentDescription {
                 real_randomness: false,
                 secrets: vec!["api-key".to_owned()],
             },
+            tables: vec![TableSpec {
+                name: "networks".to_owned(),
+                topic: "seismic-networks".to_owned(),
+            }],
             ..DeploymentSpec::new("quake-alert")
         },
         revision: 3,
@@ -60,6 +64,15 @@ fn deployment() -> DeploymentDescription {
         deployed_by: "operator".to_owned(),
         change: RevisionChange::RolledBack { to: 1 },
         shadow_of: None,
+        tables: vec![TableDescription {
+            name: "networks".to_owned(),
+            topic: "seismic-networks".to_owned(),
+            state: TableState::Following,
+            bytes: 2_048,
+            lag: 1,
+            records_read: 12,
+            records_ignored: 2,
+        }],
     }
 }
 
@@ -70,6 +83,7 @@ fn a_deployment_in_full() {
     state:       1 of 2 backing off
     reads:       earthquakes
     emits:       alerts=alerts
+    looks up in: networks=seismic-networks (following, 2.0 KiB, 1 behind, 12 records read, 2 without a key that can be found)
     config:      min-mag=4.5
     start:       earliest
     limits:      64.0 MiB of memory, 4.0 GiB of state, 1s a call, 1,000 outputs a record, 100 log lines a second
@@ -193,7 +207,19 @@ fn a_deployment_in_full() {
       "deployed_by": "operator",
       "change": "rolled-back",
       "rolled_back_to": 1,
-      "shadow_of": null
+      "shadow_of": null,
+      "tables": [
+        {
+          "name": "networks",
+          "topic": "seismic-networks",
+          "state": "following",
+          "reason": null,
+          "bytes": 2048,
+          "lag": 1,
+          "records_read": 12,
+          "records_ignored": 2
+        }
+      ]
     }
     "#);
 }

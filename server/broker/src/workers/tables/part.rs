@@ -1,0 +1,300 @@
+//! One partition of a table: read back from its file and the rest of the log, and kept in step.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use millstream_protocol::batch::RecordBatch;
+use millstream_protocol::{Offset, WireError};
+use millstream_runtime::MAX_TABLE_KEY_BYTES;
+use millstream_state::{Checkpoint, Growth, StandsFor, StateError, States, Store};
+use tokio::sync::watch;
+
+use crate::config::{STATE_FLUSH_AGE, STATE_FLUSH_JOURNAL_BYTES};
+use crate::errors;
+use crate::partition::{Partition, PartitionReader};
+use crate::workers::state::extent_of;
+
+/// What one step reads, bytes, unless a single batch is larger.
+const STEP_BYTES: usize = 1 << 20;
+
+/// One partition of a table.
+pub(super) struct Part {
+    pub(super) partition: Partition,
+    pub(super) store: Arc<Store>,
+    /// Where the log began when it was opened.
+    start_offset: Offset,
+    /// Deletions below may have been compacted away by then.
+    gone_until: Offset,
+    next_offset: AtomicU64,
+    counts: Counts,
+}
+
+/// Records since it was opened.
+#[derive(Default)]
+struct Counts {
+    read: AtomicU64,
+    ignored: AtomicU64,
+}
+
+impl Counts {
+    /// The key of a record that is in the table.
+    fn key<'a>(&self, key: Option<&'a [u8]>) -> Option<&'a [u8]> {
+        self.read.fetch_add(1, Ordering::Relaxed);
+        let findable = key.filter(|key| key.len() <= MAX_TABLE_KEY_BYTES);
+        if findable.is_none() {
+            self.ignored.fetch_add(1, Ordering::Relaxed);
+        }
+        findable
+    }
+}
+
+/// Why a part is not kept in step any more.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// It was told to stop.
+    Stopped,
+    /// The table may take more than it may.
+    TooLarge,
+    /// What it has may not be what the log has: it is to be read anew.
+    Outdated,
+    Failed(WireError),
+}
+
+impl From<WireError> for Lost {
+    fn from(error: WireError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn store_failed(error: StateError) -> Lost {
+    Lost::Failed(errors::from_state(&error))
+}
+
+/// What a store stands for: all records of the log below an offset, of those that it has from
+/// `start_offset` on. Where somebody has deleted the oldest ones, what was made of them must go as well.
+fn stands_for(next_offset: Offset, start_offset: Offset) -> StandsFor {
+    StandsFor {
+        journal_offset: next_offset,
+        input_offset: start_offset,
+    }
+}
+
+fn checkpoint(stands_for: StandsFor) -> Checkpoint {
+    Checkpoint {
+        stands_for,
+        replay_from: stands_for.journal_offset,
+        records: Vec::new(),
+    }
+}
+
+impl Part {
+    /// Reads a partition back: from the file as far as that goes, behind it from the log. Blocks on the
+    /// disk.
+    pub(super) fn load(
+        states: &Arc<States>,
+        partition: Partition,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<Self, Lost> {
+        let id = partition.id();
+        // What all parts take together is bounded elsewhere.
+        let limit_bytes = u64::MAX;
+        let extent = extent_of(&partition);
+        let mut gone_until = extent.tombstones_gone_until;
+        let opened = states.open(id, extent, limit_bytes);
+        let mut loading = opened.map_err(store_failed)?;
+        loop {
+            let start_offset = partition.visible().log_start_offset;
+            let known = loading.checkpoint().map(|known| known.stands_for);
+            if known.is_some_and(|known| known.input_offset != start_offset) {
+                loading = states.rebuild(id, limit_bytes).map_err(store_failed)?;
+            }
+            let known = loading.checkpoint().map(|known| known.stands_for);
+            let from = known
+                .map_or(0, |known| known.journal_offset)
+                .max(start_offset);
+            let counts = Counts::default();
+            let (reader, mut next_offset) = (partition.reader(), from);
+            while next_offset < partition.visible().high_watermark {
+                if *stopped.borrow() {
+                    return Err(Lost::Stopped);
+                }
+                let set = |offset, key: &[u8], value: Option<&[u8]>| {
+                    loading.set(offset, key, value).map_err(store_failed)
+                };
+                next_offset = read(&partition, &reader, next_offset, &counts, set)?;
+            }
+            if has_missed(&partition, &mut gone_until, from) {
+                loading = states.rebuild(id, limit_bytes).map_err(store_failed)?;
+                continue;
+            }
+            tracing::info!(
+                partition = partition.name(),
+                from,
+                to = next_offset,
+                "a table was read back"
+            );
+            let stands_for = stands_for(next_offset, start_offset);
+            let store = loading.finish(stands_for, || checkpoint(stands_for));
+            return Ok(Self {
+                partition,
+                store: Arc::new(store.map_err(store_failed)?),
+                start_offset,
+                gone_until,
+                next_offset: AtomicU64::new(next_offset),
+                counts,
+            });
+        }
+    }
+
+    /// The first offset that is not in it.
+    pub(super) fn next_offset(&self) -> Offset {
+        self.next_offset.load(Ordering::Acquire)
+    }
+
+    pub(super) fn lag(&self) -> u64 {
+        let visible = self.partition.visible();
+        visible.high_watermark.saturating_sub(self.next_offset())
+    }
+
+    pub(super) fn records_read(&self) -> u64 {
+        self.counts.read.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn records_ignored(&self) -> u64 {
+        self.counts.ignored.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is in memory to the file. Blocks on the disk.
+    pub(super) fn flush(&self) -> Result<(), StateError> {
+        let checkpoint = checkpoint(stands_for(self.next_offset(), self.start_offset));
+        match self.store.begin_flush(checkpoint) {
+            Some(flush) => flush.run(),
+            // One before has failed.
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether deletions behind `from` may have been compacted away before they were read.
+fn has_missed(partition: &Partition, gone_until: &mut Offset, from: Offset) -> bool {
+    let now_gone_until = partition.status().tombstones_gone_until;
+    let missed = now_gone_until > *gone_until && now_gone_until > from;
+    *gone_until = now_gone_until;
+    missed
+}
+
+/// Reads records from an offset on, as many as one step takes. Returns the offset behind them.
+fn read(
+    partition: &Partition,
+    reader: &PartitionReader,
+    from: Offset,
+    counts: &Counts,
+    mut set: impl FnMut(Offset, &[u8], Option<&[u8]>) -> Result<(), Lost>,
+) -> Result<Offset, Lost> {
+    let up_to = partition.visible().high_watermark;
+    let read = reader.read_blocking(from, STEP_BYTES)?;
+    for bytes in read.batches {
+        let batch = RecordBatch::parse(bytes).map_err(errors::from_batch)?;
+        if batch.header().control {
+            continue;
+        }
+        let records = batch.records().map_err(errors::from_batch)?;
+        for record in records.iter() {
+            let record = record.map_err(errors::from_batch)?;
+            if record.offset < from {
+                continue;
+            }
+            if let Some(key) = counts.key(record.key) {
+                set(record.offset, key, record.value)?;
+            }
+        }
+    }
+    // Where there is nothing more, compaction has taken it.
+    Ok(if read.next_offset > from {
+        read.next_offset
+    } else {
+        up_to
+    })
+}
+
+/// Keeps a part in step with its log.
+pub(super) struct Keeper {
+    part: Arc<Part>,
+    reader: PartitionReader,
+    gone_until: Offset,
+    flushed_at: Instant,
+    /// Read since.
+    unflushed_bytes: u64,
+}
+
+impl Keeper {
+    pub(super) fn new(part: Arc<Part>) -> Self {
+        Self {
+            reader: part.partition.reader(),
+            gone_until: part.gone_until,
+            flushed_at: Instant::now(),
+            unflushed_bytes: 0,
+            part,
+        }
+    }
+
+    pub(super) fn part(&self) -> &Part {
+        &self.part
+    }
+
+    /// Whether there is something to be done.
+    pub(super) fn is_behind(&self) -> bool {
+        let visible = self.part.partition.visible();
+        visible.closed
+            || visible.high_watermark > self.part.next_offset()
+            || visible.log_start_offset != self.part.start_offset
+            || self.is_flush_due()
+    }
+
+    fn is_flush_due(&self) -> bool {
+        let store = &self.part.store;
+        let old = store.is_behind() && self.flushed_at.elapsed() >= STATE_FLUSH_AGE;
+        store.wants_flush() || self.unflushed_bytes >= STATE_FLUSH_JOURNAL_BYTES || old
+    }
+
+    /// Takes over what one read gives, and writes to the file when it is time. Blocks on the disk.
+    pub(super) fn step(&mut self) -> Result<(), Lost> {
+        let partition = &self.part.partition;
+        let visible = partition.visible();
+        if visible.closed {
+            return Err(errors::partition_gone(partition.id()).into());
+        }
+        if visible.log_start_offset != self.part.start_offset {
+            return Err(Lost::Outdated);
+        }
+        let from = self.part.next_offset();
+        if from < visible.high_watermark {
+            let mut changes = Vec::new();
+            let mut bytes = 0;
+            let next_offset = read(
+                partition,
+                &self.reader,
+                from,
+                &self.part.counts,
+                |_, key, value| {
+                    bytes += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
+                    changes.push((key.to_vec(), value.map(<[u8]>::to_vec)));
+                    Ok(())
+                },
+            )?;
+            if has_missed(partition, &mut self.gone_until, from) {
+                return Err(Lost::Outdated);
+            }
+            let stands_for = stands_for(next_offset, self.part.start_offset);
+            self.part.store.apply(changes, Growth::AtMost, stands_for);
+            self.part.next_offset.store(next_offset, Ordering::Release);
+            self.unflushed_bytes += bytes;
+        }
+        if self.is_flush_due() {
+            self.part.flush().map_err(store_failed)?;
+            (self.flushed_at, self.unflushed_bytes) = (Instant::now(), 0);
+        }
+        Ok(())
+    }
+}

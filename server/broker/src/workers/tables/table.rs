@@ -1,0 +1,187 @@
+//! One table, as those see it who look it up.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use millstream_protocol::api::plugin::{TableDescription, TableState};
+use millstream_protocol::partitioner::Partitioner;
+use millstream_protocol::{Offset, TopicId, TopicPartition};
+use millstream_runtime::{TableReadError, TableReader};
+use parking_lot::RwLock;
+use tokio::sync::{Notify, watch};
+
+use super::Setting;
+use super::part::Part;
+use crate::partition::Partition;
+
+/// Why a worker cannot go on.
+#[derive(Clone, Debug)]
+pub(crate) enum TableTrouble {
+    /// A table takes more than it may, and comes back when somebody wants to try it again.
+    TooLarge(String),
+    /// It cannot be read; it is tried again by itself.
+    Failed(String),
+}
+
+/// A compacted topic by its keys.
+pub(crate) struct Table {
+    pub(super) topic_id: TopicId,
+    pub(super) topic: String,
+    pub(super) setting: Arc<Setting>,
+    /// By partition; none while it cannot be looked up in.
+    parts: RwLock<Option<Vec<Arc<Part>>>>,
+    /// Told with every step of a part as well.
+    state: watch::Sender<TableState>,
+    /// Wakes the follower.
+    pub(super) wake: Notify,
+    /// A file turned out to be unreadable in the midst of a lookup.
+    pub(super) broken: AtomicBool,
+}
+
+impl Table {
+    pub(super) fn new(topic_id: TopicId, topic: String, setting: Arc<Setting>) -> Self {
+        Self {
+            topic_id,
+            topic,
+            setting,
+            parts: RwLock::default(),
+            state: watch::Sender::new(TableState::Loading),
+            wake: Notify::new(),
+            broken: AtomicBool::new(false),
+        }
+    }
+
+    /// The partitions that the topic has now.
+    pub(super) fn partitions(&self) -> Option<Vec<Partition>> {
+        let image = self.setting.controller.image();
+        let topic = image.topic_by_id(self.topic_id)?;
+        let ids = (0..topic.partitions.len() as u32).map(|partition| TopicPartition {
+            topic_id: self.topic_id,
+            partition,
+        });
+        ids.map(|id| self.setting.partitions.get(id)).collect()
+    }
+
+    /// Shows it, or takes it away.
+    pub(super) fn show(&self, parts: Option<Vec<Arc<Part>>>, state: TableState) {
+        *self.parts.write() = parts;
+        self.state.send_replace(state);
+    }
+
+    /// Tells those who wait that a part has come further.
+    pub(super) fn moved(&self) {
+        self.state.send_modify(|_| {});
+    }
+
+    /// What it takes, at most, bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        let parts = self.parts.read();
+        let parts = parts.iter().flatten();
+        parts.map(|part| part.store.size_bytes()).sum()
+    }
+
+    /// Waits until it has all that its topic has now.
+    pub(super) async fn caught_up(&self) -> Result<(), TableTrouble> {
+        let partitions = self
+            .partitions()
+            .ok_or_else(|| TableTrouble::Failed(format!("topic {} is not open", self.topic)))?;
+        let wanted = partitions.iter().map(|it| it.visible().high_watermark);
+        let wanted: Vec<Offset> = wanted.collect();
+        let mut state = self.state.subscribe();
+        loop {
+            match &*state.borrow_and_update() {
+                TableState::Following if self.has(&wanted) => return Ok(()),
+                // It may have been told of partitions that were added.
+                TableState::Following | TableState::Loading => self.wake.notify_one(),
+                TableState::TooLarge { reason } => {
+                    return Err(TableTrouble::TooLarge(reason.clone()));
+                }
+                TableState::Failed { reason } => return Err(TableTrouble::Failed(reason.clone())),
+            }
+            if state.changed().await.is_err() {
+                return Err(TableTrouble::Failed(format!(
+                    "the table of topic {} is closed",
+                    self.topic
+                )));
+            }
+        }
+    }
+
+    fn has(&self, wanted: &[Offset]) -> bool {
+        let parts = self.parts.read();
+        let Some(parts) = &*parts else {
+            return false;
+        };
+        let mut both = parts.iter().zip(wanted);
+        parts.len() >= wanted.len() && both.all(|(part, wanted)| part.next_offset() >= *wanted)
+    }
+
+    /// Reads it anew if it was given up for its size.
+    pub(super) fn try_again(&self) {
+        let given_up = self.state.send_if_modified(|state| {
+            let given_up = matches!(state, TableState::TooLarge { .. });
+            if given_up {
+                *state = TableState::Loading;
+            }
+            given_up
+        });
+        if given_up {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether it is to be read anew, after it was given up.
+    pub(super) fn is_wanted_again(&self) -> bool {
+        matches!(*self.state.borrow(), TableState::Loading)
+    }
+
+    pub(super) fn describe(&self, name: &str) -> TableDescription {
+        let parts = self.parts.read();
+        let sum = |figure: fn(&Part) -> u64| {
+            let parts = parts.iter().flatten();
+            parts.map(|part| figure(part)).sum()
+        };
+        TableDescription {
+            name: name.to_owned(),
+            topic: self.topic.clone(),
+            state: self.state.borrow().clone(),
+            bytes: sum(|part| part.store.size_bytes()),
+            lag: sum(Part::lag),
+            records_read: sum(Part::records_read),
+            records_ignored: sum(Part::records_ignored),
+        }
+    }
+
+    fn unreadable(&self, reason: impl Into<String>) -> TableReadError {
+        TableReadError {
+            topic: self.topic.clone(),
+            reason: reason.into(),
+        }
+    }
+}
+
+impl TableReader for Table {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableReadError> {
+        let parts = self.parts.read();
+        let parts = parts.as_deref().unwrap_or_default();
+        let Some(count) = NonZeroU32::new(parts.len() as u32) else {
+            return Err(self.unreadable("it is not read back yet"));
+        };
+        // Where producers put the key; and then wherever one has put it that does otherwise.
+        let home = Partitioner::KeyHash.partition_for_key(key, count) as usize;
+        let others = (0..parts.len()).filter(|other| *other != home);
+        for number in std::iter::once(home).chain(others) {
+            match parts[number].store.get(key) {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                Err(error) => {
+                    self.broken.store(true, Ordering::Release);
+                    self.wake.notify_one();
+                    return Err(self.unreadable(error.to_string()));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
