@@ -63,6 +63,7 @@ pub use producer::{
     TrySendError,
 };
 
+pub use millstream_protocol::api::grants::{Grants, HttpHost, HttpHostError, HttpScheme};
 pub use millstream_protocol::api::group::{
     GroupDescription, GroupPartition, GroupState, ListedGroup, MemberDescription, MemberKind,
     NamedPartition, OffsetCommit, ResetGroupResponse,
@@ -72,7 +73,7 @@ pub use millstream_protocol::api::lifecycle::{Activity, RevisionChange, Revision
 pub use millstream_protocol::api::metrics::{CallLatency, GuestMetric, MetricValue, WorkerMetrics};
 pub use millstream_protocol::api::offsets::{ListedOffset, Position};
 pub use millstream_protocol::api::plugin::{
-    DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailureAction, FailurePolicy, Grants,
+    DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailureAction, FailurePolicy,
     HoldBack, LogLevel, OutputSpec, PluginLogLine, TableDescription, TableSpec, TableState,
     WorkerDescription, WorkerLimits, WorkerState,
 };

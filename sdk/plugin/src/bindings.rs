@@ -52,6 +52,15 @@ pub mod table_reader {
     });
 }
 
+/// What is imported besides by a plugin that sends requests.
+pub mod http_client {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "http-client",
+        generate_all,
+    });
+}
+
 /// What is imported besides by a plugin that reads secrets.
 pub mod secret_reader {
     wit_bindgen::generate!({

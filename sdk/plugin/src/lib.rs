@@ -56,6 +56,7 @@
 //! - [`Record`], [`Headers`]: what comes in, borrowed from the batch, without a copy
 //! - [`Outputs`], [`NewRecord`]: what goes out, written once
 //! - [`Failure`]: a record that is rejected, to be retried, or a call that fails
+//! - [`http`]: requests to other hosts
 //! - [`json`]: fields of a JSON object, fast
 //! - [`duration`]: lengths of time, as they are configured
 //! - [`log`]: lines for the plugin's log
@@ -74,6 +75,7 @@ pub mod duration;
 mod failure;
 #[cfg(target_arch = "wasm32")]
 mod guest;
+pub mod http;
 pub mod json;
 pub mod log;
 pub mod metrics;

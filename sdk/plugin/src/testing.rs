@@ -30,6 +30,8 @@
 
 use crate::context::{Context, Output};
 use crate::failure::Failure;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::http::{HttpError, Request, Response};
 use crate::outputs::{NewRecord, Outputs};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::process::fire as fire_all;
@@ -200,6 +202,12 @@ pub fn delete_from_table(table: &str, key: &[u8]) {
 #[cfg(not(target_arch = "wasm32"))]
 pub fn clear_tables() {
     crate::tables::memory::clear();
+}
+
+/// Has requests of this thread answered by a function: see [`http`](crate::http).
+#[cfg(not(target_arch = "wasm32"))]
+pub fn answer_http(answer: impl Fn(&Request) -> Result<Response, HttpError> + 'static) {
+    crate::http::memory::answer(answer);
 }
 
 /// Encodes `records` as one batch that begins at offset 0. Its checksum is left out: the host checks

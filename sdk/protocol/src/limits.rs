@@ -99,6 +99,9 @@ pub const MAX_DEPLOYMENT_CONFIG_BYTES: usize = 64 * KIB;
 /// Secrets that a broker keeps.
 pub const MAX_SECRETS: usize = 1_000;
 
+/// The name of a host to which requests may be sent, bytes.
+pub const MAX_HOST_BYTES: usize = 253;
+
 /// Bytes of one secret.
 pub const MAX_SECRET_BYTES: usize = 16 * KIB;
 

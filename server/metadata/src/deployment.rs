@@ -21,9 +21,9 @@ use crate::error::{
 };
 use crate::image::Image;
 use crate::limits::{
-    Limits, MAX_ATTEMPTS, MAX_BACK_OFF_MS, MAX_CONFIG_ENTRIES, MAX_GRANTED_SECRETS, MAX_IMPORTS,
-    MAX_INPUTS, MAX_OUTPUTS, MAX_PRINCIPAL_BYTES, MAX_TABLES, MIN_WORKER_MEMORY_BYTES,
-    WorkerBudget,
+    Limits, MAX_ATTEMPTS, MAX_BACK_OFF_MS, MAX_CONFIG_ENTRIES, MAX_GRANTED_HOSTS,
+    MAX_GRANTED_SECRETS, MAX_IMPORTS, MAX_INPUTS, MAX_OUTPUTS, MAX_PRINCIPAL_BYTES, MAX_TABLES,
+    MIN_WORKER_MEMORY_BYTES, WorkerBudget,
 };
 use crate::loops::find_loop;
 use crate::names::{check_name, check_name_for, check_not_reserved};
@@ -350,7 +350,18 @@ fn check_grants(spec: &DeploymentSpec) -> Result<(), SpecError> {
     for name in &grants.secrets {
         check_name("secret", name)?;
     }
-    Ok(())
+    if grants.http.len() > MAX_GRANTED_HOSTS {
+        return Err(OverLimit {
+            what: "granted hosts",
+            limit: MAX_GRANTED_HOSTS,
+        }
+        .into());
+    }
+    for host in &grants.http {
+        host.check()?;
+    }
+    let hosts: Vec<_> = grants.http.iter().map(ToString::to_string).collect();
+    check_unique("granted host", hosts.iter())
 }
 
 /// A dead-letter topic need not be there: it is made with the deployment.

@@ -1,5 +1,6 @@
 //! The errors of each command. Their codes on the wire stand in one place, `error_code`.
 
+use millstream_protocol::api::grants::HttpHostError;
 use millstream_protocol::limits::MAX_NAME_BYTES;
 use millstream_protocol::{TopicId, TopicPartition};
 use thiserror::Error;
@@ -183,6 +184,9 @@ pub enum SpecError {
     /// A name may not be.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// What it is granted to send requests to is no host.
+    #[error(transparent)]
+    Host(#[from] HttpHostError),
     /// It reads nothing.
     #[error("deployment {deployment} has no input")]
     NoInputs {

@@ -92,6 +92,7 @@ impl SpecError {
         match self {
             Self::UnknownTopic(_) => ErrorCode::UnknownTopic,
             Self::Name(_)
+            | Self::Host(_)
             | Self::NoInputs { .. }
             | Self::Repeated { .. }
             | Self::OverLimit(_)

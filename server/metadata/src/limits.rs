@@ -1,8 +1,8 @@
 //! The bounds of the image.
 
 use millstream_protocol::limits::{
-    MAX_BATCH_BYTES, MAX_DEPLOYMENT_CONFIG_BYTES, MAX_ITEMS_PER_REQUEST, MAX_NAME_BYTES,
-    MAX_PARTITIONS_PER_TOPIC, MAX_REPLAYED_PARTITIONS,
+    MAX_BATCH_BYTES, MAX_DEPLOYMENT_CONFIG_BYTES, MAX_HOST_BYTES, MAX_ITEMS_PER_REQUEST,
+    MAX_NAME_BYTES, MAX_PARTITIONS_PER_TOPIC, MAX_REPLAYED_PARTITIONS,
 };
 
 /// How often a deployment may have a record tried.
@@ -61,6 +61,9 @@ pub const MAX_GRANTED_SECRETS: usize = 64;
 /// Tables of one deployment.
 pub const MAX_TABLES: usize = 8;
 
+/// Hosts to which one deployment may send requests.
+pub const MAX_GRANTED_HOSTS: usize = 16;
+
 /// Interfaces that one component imports.
 pub const MAX_IMPORTS: usize = 256;
 
@@ -75,6 +78,7 @@ const _: () = assert!(
         + MAX_CONFIG_ENTRIES * 6
         + (MAX_INPUTS + 2 * MAX_OUTPUTS + 2 * MAX_TABLES + MAX_GRANTED_SECRETS + MAX_IMPORTS + 1)
             * MAX_STRING
+        + MAX_GRANTED_HOSTS * (MAX_HOST_BYTES + 6)
         + MAX_PRINCIPAL_BYTES
         + (MAX_INPUTS + 3 * MAX_OUTPUTS + 1) * MAX_STRING
         + MAX_REPLAYED_PARTITIONS * 30

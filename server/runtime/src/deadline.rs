@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::engine::EPOCH_TICK;
 
 /// How many times its deadline a call may last by the clock.
-const LONGEST_STRETCH: u32 = 60;
+pub(crate) const LONGEST_STRETCH: u32 = 60;
 
 /// The processor time that the calling thread has taken since it began.
 pub fn thread_cpu_time() -> Duration {
@@ -38,11 +38,16 @@ impl Deadline {
         }
     }
 
+    /// When the call has lasted as long as it may, by the clock.
+    pub(crate) fn ends(&self) -> Instant {
+        self.began + self.limit * LONGEST_STRETCH
+    }
+
     /// What is left to the call, on the same thread; nothing when it has passed.
     pub(crate) fn left(&self) -> Option<Duration> {
         let used = thread_cpu_time().saturating_sub(self.cpu_time_before);
         let left = self.limit.checked_sub(used)?;
-        let stretched = self.began.elapsed() > self.limit * LONGEST_STRETCH;
+        let stretched = Instant::now() > self.ends();
         (!stretched && !left.is_zero()).then_some(left)
     }
 }

@@ -26,6 +26,9 @@ const SERVED: &[(&str, &str)] = &[
     ("wasi:config/store", "0.2.0-rc.1"),
     ("wasi:messaging/types", "0.2.0-draft"),
     ("wasi:messaging/producer", "0.2.0-draft"),
+    // To those who are granted a host.
+    ("wasi:http/outgoing-handler", WASI),
+    ("wasi:http/types", WASI),
     ("wasi:cli/environment", WASI),
     ("wasi:cli/exit", WASI),
     ("wasi:cli/stdin", WASI),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millstream_protocol::api::plugin::Grants;
+use millstream_protocol::api::grants::Grants;
 
 use crate::fit::{RefusedError, split_version};
 
@@ -44,6 +44,9 @@ pub(crate) fn check(
                 "but the deployment is granted no secret"
             }
             "millstream:plugin/tables" if tables == 0 => "but the deployment names no table",
+            "wasi:http/outgoing-handler" | "wasi:http/types" if grants.http.is_empty() => {
+                "but the deployment is granted no host: grant one, as `http=https://api.example.com`"
+            }
             _ => continue,
         };
         return Err(RefusedError::Import {

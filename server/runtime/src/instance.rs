@@ -16,7 +16,7 @@ use crate::bindings::messaging::wasi::messaging::types::Error;
 use crate::bindings::typed::exports::millstream::plugin::record_handler::{
     InputRecord, Outcome, Retry,
 };
-use crate::deadline::{Deadline, epochs};
+use crate::deadline::{Deadline, LONGEST_STRETCH, epochs};
 use crate::engine::Shared;
 use crate::grants::WorkerGrants;
 use crate::guest::{Guest, GuestPre, Handler, TimerHandler, fired, typed_fired};
@@ -28,6 +28,7 @@ use crate::records::{self, Sections};
 use crate::state::{StateChanges, StateReadError, StateReader};
 use crate::tables::{Table, TableReadError};
 use crate::timers::{FiredTimer, TimerChanges};
+use crate::waits::{WaitEnded, Waits};
 
 /// A cursor that [`Instance::migrate`] returns, bytes.
 pub const MAX_CURSOR_BYTES: usize = 64 << 10;
@@ -57,6 +58,8 @@ pub struct WorkerSetup {
     pub metrics: Arc<GuestMetrics>,
     /// What it may look up in.
     pub tables: Vec<Table>,
+    /// Is told when it waits for a server; [`OwnThread`](crate::OwnThread) where nobody needs to know.
+    pub waits: Arc<dyn Waits>,
 }
 
 /// What one call came to.
@@ -137,6 +140,15 @@ pub enum CallError {
     /// There is a state to be taken over, and the guest has no function for it.
     #[error("the component has no `state-migration`")]
     NoMigration,
+    /// It waited for a server until it had lasted as long as a call may by the clock.
+    #[error("waited too long: a call lasts at most {limit_ms} ms, sixty times its deadline")]
+    WaitedTooLong {
+        /// The limit, milliseconds.
+        limit_ms: u64,
+    },
+    /// It waited for a server, and nobody wanted its answer any more: no fault of the guest.
+    #[error("interrupted while it waited")]
+    Interrupted,
     /// An earlier call has failed.
     #[error("the instance is spent: an earlier call failed")]
     Spent,
@@ -520,6 +532,15 @@ fn failure(
     }
     if let Some(error) = error.downcast_ref::<StateReadError>() {
         return error.clone().into();
+    }
+    match error.downcast_ref::<WaitEnded>() {
+        Some(WaitEnded::GivenUp) => return CallError::Interrupted,
+        Some(WaitEnded::TooLong) => {
+            return CallError::WaitedTooLong {
+                limit_ms: u64::from(limits.deadline_ms) * u64::from(LONGEST_STRETCH),
+            };
+        }
+        None => {}
     }
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::Interrupt) {

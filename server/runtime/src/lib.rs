@@ -7,7 +7,7 @@
 //!
 //! It does not know topics, offsets to commit, or where outputs and state go: it neither reads nor
 //! writes a log, stores no state, starts no worker threads and retries nothing. That is the broker's part. It is the only
-//! importer of `wasmtime` and `wasmtime-wasi`.
+//! importer of `wasmtime`, `wasmtime-wasi` and `wasmtime-wasi-http`.
 //!
 //! # Layout
 //!
@@ -20,6 +20,7 @@
 //! - [`StateReader`]: where a worker's state is read
 //! - [`WorkerGrants`]: what a worker may use beyond what every one may; [`SecretReader`]
 //! - [`Table`], [`TableReader`]: where a worker looks up what others keep
+//! - [`Waits`]: is told that a worker waits for a server's answer
 //! - [`LogSink`]: where a worker's log lines go
 //! - [`Metric`]: what a worker measures
 //!
@@ -35,8 +36,8 @@
 //! use std::sync::Arc;
 //! use millstream_protocol::api::plugin::WorkerLimits;
 //! use millstream_runtime::{
-//!     EmptyState, LogLine, LogSink, Outcome, Runtime, RuntimeConfig, WorkerGrants,
-//!     WorkerSetup,
+//!     EmptyState, LogLine, LogSink, Outcome, OwnThread, Runtime, RuntimeConfig,
+//!     WorkerGrants, WorkerSetup,
 //! };
 //!
 //! struct Print;
@@ -62,6 +63,7 @@
 //!     state: Arc::new(EmptyState),
 //!     metrics: Arc::default(),
 //!     tables: Vec::new(),
+//!     waits: Arc::new(OwnThread),
 //! })?;
 //! let handled = worker.handle(&batches)?;
 //! for outcome in &handled.outcomes {
@@ -96,6 +98,7 @@ mod records;
 mod state;
 mod tables;
 mod timers;
+mod waits;
 
 pub use cache::MAX_CACHE_BYTES;
 pub use compiler::{
@@ -105,7 +108,7 @@ pub use deadline::thread_cpu_time;
 pub use engine::{EPOCH_TICK, Runtime, RuntimeConfig, RuntimeError};
 pub use fit::RefusedError;
 pub use grants::{SecretReader, WorkerGrants};
-pub use host::MAX_HOST_CALLS;
+pub use host::{MAX_HOST_CALLS, MAX_HTTP_REQUESTS_AT_ONCE, MAX_HTTP_REQUESTS_PER_CALL};
 pub use instance::{
     CallError, Handled, Instance, MAX_CURSOR_BYTES, Migrated, StartError, WorkerSetup,
 };
@@ -126,3 +129,4 @@ pub use state::{
 };
 pub use tables::{MAX_TABLE_KEY_BYTES, Table, TableReadError, TableReader};
 pub use timers::{FiredTimer, MAX_TIMER_CHANGES, MAX_TIMER_KEY_BYTES, TimerChanges};
+pub use waits::{OwnThread, Waits};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use millstream_protocol::api::plugin::Grants;
+use millstream_protocol::api::grants::Grants;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 

@@ -79,6 +79,12 @@ pub fn plugin(folder: &'static str) -> &'static Path {
     built(component)
 }
 
+/// The component of the runtime's own tests that asks servers what its input says.
+pub fn asker() -> &'static Path {
+    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    built(COMPONENT.get_or_init(|| build_plugin("server/runtime/tests/guests/asker")))
+}
+
 fn build_plugin(folder: &str) -> Result<PathBuf, String> {
     let mut build = plugin_build(&workspace().join(folder));
     Ok(component_of(&succeeded(&mut build)?))

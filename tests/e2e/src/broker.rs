@@ -33,6 +33,8 @@ pub struct Broker {
     wrapper: Vec<OsString>,
     /// What it is told beside the usual.
     options: Vec<OsString>,
+    /// What its environment has beside the test's own.
+    environment: Vec<(OsString, OsString)>,
     folder: TempDir,
 }
 
@@ -52,16 +54,26 @@ impl Broker {
     /// The same, with more options of `millstream dev`.
     pub fn start_with<S: Into<OsString>>(options: impl IntoIterator<Item = S>) -> Self {
         let options = options.into_iter().map(Into::into).collect();
-        Self::launch_first(|_| Vec::new(), options)
+        Self::launch_first(|_| Vec::new(), options, Vec::new())
+    }
+
+    /// The same as [`start`](Self::start), with a variable more in its environment.
+    pub fn start_with_variable(name: &str, value: impl Into<OsString>) -> Self {
+        let environment = vec![(name.into(), value.into())];
+        Self::launch_first(|_| Vec::new(), Vec::new(), environment)
     }
 
     /// Starts it by another program, which is given the broker's command line behind its own:
     /// `wrapper` makes that of the directory with the broker's own data.
     pub fn start_within(wrapper: impl FnOnce(&Path) -> Vec<OsString>) -> Self {
-        Self::launch_first(wrapper, Vec::new())
+        Self::launch_first(wrapper, Vec::new(), Vec::new())
     }
 
-    fn launch_first(wrapper: impl FnOnce(&Path) -> Vec<OsString>, options: Vec<OsString>) -> Self {
+    fn launch_first(
+        wrapper: impl FnOnce(&Path) -> Vec<OsString>,
+        options: Vec<OsString>,
+        environment: Vec<(OsString, OsString)>,
+    ) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("millstream-e2e-")
             .tempdir()
@@ -71,6 +83,7 @@ impl Broker {
             port: Port::reserve(),
             wrapper: Vec::new(),
             options,
+            environment,
             folder,
         };
         fs::create_dir_all(broker.broker_dir()).expect("a folder for the broker");
@@ -289,7 +302,8 @@ impl Broker {
             .env("XDG_CONFIG_HOME", self.folder.path().join("config"))
             .env("XDG_DATA_HOME", self.folder.path().join("share"))
             .env_remove("MILLSTREAM_LOG")
-            .env_remove("RUST_LOG");
+            .env_remove("RUST_LOG")
+            .envs(self.environment.iter().cloned());
     }
 }
 

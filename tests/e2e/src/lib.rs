@@ -15,6 +15,7 @@
 //! - [`port`]: a UDP port that stays a broker's while the broker is down
 //! - [`patience`]: waiting for a condition
 //! - [`load`]: numbered records from several idempotent producers
+//! - [`http_server`]: a server that plugins ask
 //! - [`history`]: what a topic holds, and whether that is what was acknowledged
 //! - [`wire`]: frames and bytes as only a test would send them
 //! - [`quakes`]: the earthquakes of the fixture
@@ -41,6 +42,7 @@ pub mod broker;
 pub mod command;
 pub mod deployment;
 pub mod history;
+pub mod http_server;
 pub mod load;
 pub mod patience;
 pub mod port;

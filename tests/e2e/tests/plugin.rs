@@ -195,10 +195,10 @@ async fn a_component_that_does_not_fit_is_refused_by_name_and_changes_nothing() 
             "the component lacks the export `millstream:plugin/lifecycle@0.1.0`",
         ),
         (
-            "HTTP imported",
-            wat::parse_str("(component (import \"wasi:http/outgoing-handler@0.2.6\" (instance)))")
+            "another standard imported",
+            wat::parse_str("(component (import \"wasi:keyvalue/store@0.2.6\" (instance)))")
                 .unwrap(),
-            "the component imports `wasi:http/outgoing-handler@0.2.6`, which is not granted",
+            "the component imports `wasi:keyvalue/store@0.2.6`, which is not granted",
         ),
         (
             "a later version imported",

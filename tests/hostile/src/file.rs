@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use millstream_protocol::api::plugin::{Grants, WorkerLimits};
+use millstream_protocol::api::grants::Grants;
+use millstream_protocol::api::plugin::WorkerLimits;
 
 use crate::{Case, Must};
 
@@ -64,6 +65,10 @@ pub(crate) fn read(path: &Path) -> Case {
             }
             Some(("tables", names)) => {
                 case.tables = names.split(", ").map(str::to_owned).collect();
+            }
+            Some(("granted hosts", hosts)) => {
+                let hosts = hosts.split(", ").map(|host| host.parse().expect("a host"));
+                case.grants.http = hosts.collect();
             }
             Some(("uses", names)) => {
                 case.parts.insert("uses".to_owned(), names.to_owned());

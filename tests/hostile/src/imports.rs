@@ -174,6 +174,17 @@ const NAMES: &str = r#"(import "wasi:sockets/ip-name-lookup@0.2.6" (instance $na
     (export "resolve-addresses" (func (param "network" (borrow $network)) (param "name" string)
         (result (result (own $stream) (error $error)))))))"#;
 
+const HTTP: &str = r#"(import "wasi:http/types@0.2.6" (instance $http
+    (alias outer 1 $output-stream (type $outer))
+    (export "output-stream" (type $stream (eq $outer)))
+    (export "fields" (type $fields (sub resource)))
+    (export "outgoing-request" (type $request (sub resource)))
+    (export "outgoing-body" (type $body (sub resource)))
+    (export "[constructor]fields" (func (result (own $fields))))
+    (export "[constructor]outgoing-request" (func (param "headers" (own $fields)) (result (own $request))))
+    (export "[method]outgoing-request.body" (func (param "self" (borrow $request)) (result (result (own $body)))))
+    (export "[method]outgoing-body.write" (func (param "self" (borrow $body)) (result (result (own $stream)))))))"#;
+
 /// What a guest may be given. A file names what an import leans on before it: `poll, subscribe`.
 const IMPORTS: &[Import] = &[
     Import {
@@ -307,6 +318,30 @@ const IMPORTS: &[Import] = &[
         interface: EXIT,
         lower: r#"(func $exit "exit")"#,
         core: "(param i32)",
+    },
+    Import {
+        name: "fields",
+        interface: HTTP,
+        lower: r#"(func $http "[constructor]fields")"#,
+        core: "(result i32)",
+    },
+    Import {
+        name: "request",
+        interface: HTTP,
+        lower: r#"(func $http "[constructor]outgoing-request")"#,
+        core: "(param i32) (result i32)",
+    },
+    Import {
+        name: "request-body",
+        interface: HTTP,
+        lower: r#"(func $http "[method]outgoing-request.body") (memory (core memory $libc "memory"))"#,
+        core: "(param i32 i32)",
+    },
+    Import {
+        name: "body-stream",
+        interface: HTTP,
+        lower: r#"(func $http "[method]outgoing-body.write") (memory (core memory $libc "memory"))"#,
+        core: "(param i32 i32)",
     },
     Import {
         name: "network",

@@ -23,6 +23,7 @@
 //! ;; uses: log, secret
 //! ;; granted secrets: key
 //! ;; tables: things
+//! ;; granted hosts: https://a.test
 //!
 //! ;;; handle
 //! (loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
@@ -41,7 +42,8 @@ mod imports;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use millstream_protocol::api::plugin::{Grants, WorkerLimits};
+use millstream_protocol::api::grants::Grants;
+use millstream_protocol::api::plugin::WorkerLimits;
 
 /// The value of every secret that a component may be granted.
 pub const SECRET: &str = "hunter2-is-no-password";

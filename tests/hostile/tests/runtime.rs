@@ -13,7 +13,7 @@ use millstream_hostile::{Case, Must, SECRET, corpus, folder};
 use millstream_protocol::batch::{BatchBuilder, Compression, assign};
 use millstream_runtime::{
     CompileLimits, Compiler, CompilerProcess, EmptyState, GuestMetrics, LogLine, LogSink,
-    MAX_LOG_MESSAGE_BYTES, MAX_METRICS, MAX_STATE_CHANGE_BYTES, Runtime, RuntimeConfig,
+    MAX_LOG_MESSAGE_BYTES, MAX_METRICS, MAX_STATE_CHANGE_BYTES, OwnThread, Runtime, RuntimeConfig,
     SecretReader, Table, WorkerGrants, WorkerSetup,
 };
 
@@ -88,6 +88,7 @@ fn setup(case: &Case, logs: Arc<Kept>, metrics: Arc<GuestMetrics>) -> WorkerSetu
         state: Arc::new(EmptyState),
         metrics,
         tables: case.tables.iter().map(Table::empty).collect(),
+        waits: Arc::new(OwnThread),
     }
 }
 

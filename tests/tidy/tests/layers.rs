@@ -18,12 +18,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("millstream-group", &["millstream-protocol"]),
     ("millstream-metadata", &["millstream-protocol"]),
     ("millstream-worker", &["millstream-protocol"]),
+    ("millstream-http", &["millstream-protocol"]),
     // L2
     (
         "millstream",
         &["millstream-protocol", "millstream-transport"],
     ),
-    ("millstream-runtime", &["millstream-protocol"]),
+    (
+        "millstream-runtime",
+        &["millstream-http", "millstream-protocol"],
+    ),
     ("millstream-state", &["millstream-protocol"]),
     // L3
     (
@@ -69,6 +73,13 @@ const ONE_IMPORTER: &[(&str, &str)] = &[
     ("rcgen", "millstream-transport"),
     ("wasmtime", "millstream-runtime"),
     ("wasmtime-wasi", "millstream-runtime"),
+    ("wasmtime-wasi-http", "millstream-runtime"),
+    // TLS over TCP, to servers that are none of ours: with the transport's provider, and nothing else
+    // of it.
+    ("tokio-rustls", "millstream-http"),
+    ("rustls-native-certs", "millstream-http"),
+    ("hyper", "millstream-http"),
+    ("hyper-util", "millstream-http"),
     ("memmap2", "millstream-log"),
     ("openraft", "millstream-consensus"),
     ("redb", "millstream-state"),
@@ -231,6 +242,7 @@ fn quinn_and_wasmtime_are_named_by_their_importers_alone() {
     for member in crates() {
         if [
             "millstream-transport",
+            "millstream-http",
             "millstream-runtime",
             "millstream-tidy",
         ]

@@ -8,6 +8,7 @@
 //! Every enum here grows only at the end: postcard does not describe itself.
 
 pub mod fetch;
+pub mod grants;
 pub mod group;
 pub mod hello;
 pub mod lifecycle;

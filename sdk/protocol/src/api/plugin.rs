@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::grants::Grants;
 use crate::api::lifecycle::{Activity, RevisionChange};
 use crate::api::metrics::CallLatency;
 use crate::api::offsets::Position;
@@ -52,31 +53,6 @@ pub struct DeploymentSpec {
     pub grants: Grants,
     /// Compacted topics that its workers look keys up in.
     pub tables: Vec<TableSpec>,
-}
-
-/// What workers may use beyond records, state, logs and metrics. By default, nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grants {
-    /// `wasi:clocks` tell the time that it is, in place of the record's.
-    pub real_clocks: bool,
-    /// `wasi:random` gives what nobody can foretell, in place of what the position decides.
-    pub real_randomness: bool,
-    /// The names of the secrets that `millstream:plugin/secrets` tells.
-    pub secrets: Vec<String>,
-}
-
-impl Grants {
-    /// What is granted, a word for each: `clocks`, `randomness`, `secret=NAME`.
-    pub fn words(&self) -> Vec<String> {
-        let clocks = self.real_clocks.then(|| "clocks".to_owned());
-        let randomness = self.real_randomness.then(|| "randomness".to_owned());
-        let secrets = self.secrets.iter().map(|name| format!("secret={name}"));
-        clocks
-            .into_iter()
-            .chain(randomness)
-            .chain(secrets)
-            .collect()
-    }
 }
 
 impl DeploymentSpec {

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use millstream_protocol::api::fetch::{
     Fetch, FetchOpened, FetchPartition, FetchResponse, Fetched, FetchedPartition, OpenFetch,
 };
+use millstream_protocol::api::grants::{Grants, HttpHost, HttpScheme};
 use millstream_protocol::api::group::{
     AssignedPartition, CommitOffsets, CoordinatorMessage, DeleteGroup, DescribeGroup, FetchOffsets,
     FetchOffsetsResponse, GroupDescription, GroupPartition, GroupState, ListGroups,
@@ -18,10 +19,10 @@ use millstream_protocol::api::offsets::{
 };
 use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeployPlugin, DeploymentDescription, DeploymentSpec, DescribeDeployment,
-    FailureAction, FailurePolicy, Follow, Grants, HoldBack, ListDeployments,
-    ListDeploymentsResponse, LogLevel, OnExisting, OpenPluginLogs, OutputSpec, PluginLogLine,
-    RemoveDeployment, RetryDeadLetters, RetryDeadLettersResponse, TableDescription, TableSpec,
-    TableState, WorkerDescription, WorkerLimits, WorkerState,
+    FailureAction, FailurePolicy, Follow, HoldBack, ListDeployments, ListDeploymentsResponse,
+    LogLevel, OnExisting, OpenPluginLogs, OutputSpec, PluginLogLine, RemoveDeployment,
+    RetryDeadLetters, RetryDeadLettersResponse, TableDescription, TableSpec, TableState,
+    WorkerDescription, WorkerLimits, WorkerState,
 };
 use millstream_protocol::api::produce::{
     InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened, ProducerIdentity,
@@ -772,6 +773,11 @@ fn spec() -> DeploymentSpec {
             real_clocks: true,
             real_randomness: false,
             secrets: vec![text("api-key")],
+            http: vec![HttpHost {
+                scheme: HttpScheme::Http,
+                host: text("enricher"),
+                port: 8080,
+            }],
         },
         tables: vec![TableSpec {
             name: text("places"),

@@ -19,7 +19,9 @@ use millstream_protocol::api::plugin::{
 };
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic, Durability};
 use millstream_protocol::{ErrorCode, Offset, PartitionIndex, TopicId, TopicPartition, WireError};
-use millstream_runtime::{GuestMetrics, Plugin, StateReader, WorkerGrants, WorkerSetup};
+use millstream_runtime::{
+    GuestMetrics, Plugin, StateReader, Table, Waits, WorkerGrants, WorkerSetup,
+};
 use millstream_state::{States, Store};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -178,14 +180,26 @@ impl Shared {
     }
 }
 
-/// What an instance at a partition is started with, but for its tables.
-pub(crate) fn setup(
-    spec: &DeploymentSpec,
-    log: WorkerLog,
-    state: Arc<dyn StateReader>,
-    metrics: Arc<GuestMetrics>,
-    secrets: Arc<Secrets>,
-) -> WorkerSetup {
+/// What an instance at a partition finds around it.
+pub(crate) struct Surroundings {
+    pub(crate) log: WorkerLog,
+    pub(crate) state: Arc<dyn StateReader>,
+    pub(crate) metrics: Arc<GuestMetrics>,
+    pub(crate) secrets: Arc<Secrets>,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) waits: Arc<dyn Waits>,
+}
+
+/// What an instance at a partition is started with.
+pub(crate) fn setup(spec: &DeploymentSpec, surroundings: Surroundings) -> WorkerSetup {
+    let Surroundings {
+        log,
+        state,
+        metrics,
+        secrets,
+        tables,
+        waits,
+    } = surroundings;
     let outputs = spec.outputs.iter();
     WorkerSetup {
         deployment: spec.name.clone(),
@@ -201,7 +215,8 @@ pub(crate) fn setup(
         },
         state,
         metrics,
-        tables: Vec::new(),
+        tables,
+        waits,
     }
 }
 

@@ -24,6 +24,7 @@ mod sweep;
 mod tables;
 mod threads;
 mod turn;
+mod waits;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -35,7 +36,7 @@ use millstream_metadata::{BrokerId, Deployment, DeploymentId};
 use millstream_protocol::api::lifecycle::Activity;
 use millstream_protocol::api::plugin::{DeploymentSpec, FailureAction};
 use millstream_protocol::{ErrorCode, PartitionIndex, TopicPartition, WireError};
-use millstream_runtime::{EmptyState, Plugin, Runtime, RuntimeConfig, Table};
+use millstream_runtime::{EmptyState, OwnThread, Plugin, Runtime, RuntimeConfig, Table};
 use millstream_state::{StateConfig, States, Store};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
@@ -51,7 +52,7 @@ use crate::partition::Partition;
 use crate::registry::Registry;
 use crate::secrets::Secrets;
 use artefacts::Artefacts;
-use deployment::{Bounds, RunningDeployment, Shared};
+use deployment::{Bounds, RunningDeployment, Shared, Surroundings};
 pub(crate) use logs::DeploymentLogs;
 use logs::WorkerLog;
 use tables::Tables;
@@ -270,10 +271,16 @@ impl Deployments {
             topic: spec.inputs.first().cloned().unwrap_or_default(),
             partition: 0,
         };
-        let secrets = Arc::clone(&self.secrets);
-        let mut setup = deployment::setup(spec, log, Arc::new(EmptyState), Arc::default(), secrets);
         let tables = spec.tables.iter().map(|table| Table::empty(&table.name));
-        setup.tables = tables.collect();
+        let surroundings = Surroundings {
+            log,
+            state: Arc::new(EmptyState),
+            metrics: Arc::default(),
+            secrets: Arc::clone(&self.secrets),
+            tables: tables.collect(),
+            waits: Arc::new(OwnThread),
+        };
+        let setup = deployment::setup(spec, surroundings);
         let starting = tokio::task::spawn_blocking(move || {
             let started = plugin.start(setup).map(drop);
             (plugin, started)

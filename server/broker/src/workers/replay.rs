@@ -334,6 +334,12 @@ fn target(live: &Deployment, wanted: Option<&DeploymentSpec>) -> Result<Deployme
         )));
     }
     let target = wanted.unwrap_or(&live.spec).clone();
+    if !target.grants.http.is_empty() {
+        return Err(errors::invalid(format!(
+            "a replay of {name} would send its requests once more, for every record of its history: replay \
+             a version that is granted no `http` and sends none, or try one by `plugin run`"
+        )));
+    }
     if target.name != *name {
         return Err(errors::invalid(format!(
             "a replay of {name} cannot become the deployment {}",

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use millstream_protocol::api::plugin::{DeliveryGuarantee, HoldBack, LogLevel};
 use millstream_protocol::{ErrorCode, Offset, TimestampMs, TopicPartition, WireError};
-use millstream_runtime::{CallError, Instance, StateChanges};
+use millstream_runtime::{CallError, Instance, StateChanges, Waits};
 use millstream_state::Growth;
 use millstream_worker::limits::{MAX_FIRED_TIMERS, MAX_PARKED_RECORDS};
 use millstream_worker::{Bite, Commit, ParkedRecord, Timer};
@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock;
 use crate::errors;
 use crate::partition::{Partition, PartitionReader};
-use crate::workers::deployment::{Shared, setup};
+use crate::workers::deployment::{Shared, Surroundings, setup};
 use crate::workers::input::{Input, Stored, Wanted, for_journal};
 use crate::workers::journal::{self, WorkerJournal};
 use crate::workers::logs::WorkerLog;
@@ -37,6 +37,9 @@ use crate::workers::worker::{Again, Start, WorkerCommand};
 /// compared: at a start with an instance that is as new as the one it is compared with, then with one
 /// that has something to remember.
 const SPOT_CHECK_EVERY: u64 = 64;
+
+/// Records, or timers, of one call of a plugin that is granted requests to other hosts.
+const MAX_RECORDS_OF_ASKING_CALL: u32 = 100;
 
 /// Something around the worker that went wrong. It is waited out.
 pub(crate) struct Trouble(pub(crate) String);
@@ -83,6 +86,9 @@ pub(crate) struct Spell {
     after_timers: bool,
     mirror: GroupMirror,
     progress: SharedProgress,
+    waits: Arc<dyn Waits>,
+    /// The last call ended because the worker is to stop, or to stand still.
+    interrupted: bool,
     commits: u64,
     pause: Option<String>,
 }
@@ -93,6 +99,7 @@ impl Spell {
         shared: Arc<Shared>,
         input: Partition,
         (progress, store): (SharedProgress, SharedStore),
+        waits: Arc<dyn Waits>,
         start: Start,
     ) -> Result<Self, WireError> {
         let (Start::Journal(offset) | Start::Reset(offset)) = start;
@@ -165,6 +172,8 @@ impl Spell {
             stored_turns: 0,
             after_timers: false,
             progress,
+            waits,
+            interrupted: false,
             commits,
             pause: None,
         })
@@ -239,7 +248,8 @@ impl Spell {
                 if due.batch.is_empty() && !range.contains(&due.offset) {
                     self.give_up(due).await?;
                 } else {
-                    self.try_again(due).await?;
+                    let tried = self.try_again(due).await;
+                    self.unless_interrupted(tried)?;
                 }
                 continue;
             }
@@ -255,11 +265,13 @@ impl Spell {
             let fired = self.due_timers().filter(|_| timers_turn);
             self.after_timers = fired.is_some();
             if let Some(fired) = fired {
-                self.fire(fired).await?;
+                let fired = self.fire(fired).await;
+                self.unless_interrupted(fired)?;
                 continue;
             }
             if more_records {
-                self.go_on(offset, until).await?;
+                let went_on = self.go_on(offset, until).await;
+                self.unless_interrupted(went_on)?;
                 continue;
             }
             let timers = core.timers().next_due_ms();
@@ -285,6 +297,24 @@ impl Spell {
                 () = self.mirror.heard() => {}
                 Some(command) = commands.recv() => self.obey(command).await?,
             }
+        }
+    }
+
+    /// What was done, but that it was interrupted is no trouble: it is begun again, or never.
+    fn unless_interrupted(&mut self, done: Result<(), Trouble>) -> Result<(), Trouble> {
+        if std::mem::take(&mut self.interrupted) {
+            return Ok(());
+        }
+        done
+    }
+
+    /// Records, or timers, that a call may have: few where each may have to wait for a server, because
+    /// everything is asked again when a call fails, or takes too long.
+    fn at_most(&self, bite: u32) -> u32 {
+        if self.shared.spec.grants.http.is_empty() {
+            bite
+        } else {
+            bite.min(MAX_RECORDS_OF_ASKING_CALL)
         }
     }
 
@@ -358,7 +388,7 @@ impl Spell {
         let wanted = Wanted {
             offset,
             until,
-            records: self.bite.records(),
+            records: self.at_most(self.bite.records()),
             held_keys: self.journal.core().parked().keys().cloned().collect(),
         };
         let read = move |reader: &PartitionReader| Input::read(reader, &wanted);
@@ -482,7 +512,7 @@ impl Spell {
         if core.timers().is_empty() || !self.shared.plugin.handles_timers() {
             return None;
         }
-        let most = MAX_FIRED_TIMERS.min(self.timer_bite.records() as usize);
+        let most = MAX_FIRED_TIMERS.min(self.at_most(self.timer_bite.records()) as usize);
         let due = core
             .timers()
             .due(core.record_time_ms(), clock::now_ms(), most);
@@ -559,7 +589,7 @@ impl Spell {
         let (shared, input) = (Arc::clone(&self.shared), self.input.clone());
         let (reader, state) = (self.reader.clone(), self.state.reader());
         let mut instance = self.instance.take();
-        let progress = self.progress.clone();
+        let (progress, waits) = (self.progress.clone(), Arc::clone(&self.waits));
         let run = move || {
             let setting = Setting {
                 outputs: &shared.outputs,
@@ -573,10 +603,15 @@ impl Spell {
                     topic: input.topic().to_string(),
                     partition: input.id().partition,
                 };
-                let (metrics, secrets) =
-                    (Arc::clone(progress.guest()), Arc::clone(&shared.secrets));
-                let mut setup = setup(&shared.spec, log, Arc::clone(&state), metrics, secrets);
-                setup.tables = shared.tables.readers();
+                let surroundings = Surroundings {
+                    log,
+                    state: Arc::clone(&state),
+                    metrics: Arc::clone(progress.guest()),
+                    secrets: Arc::clone(&shared.secrets),
+                    tables: shared.tables.readers(),
+                    waits: Arc::clone(&waits),
+                };
+                let setup = setup(&shared.spec, surroundings);
                 shared
                     .plugin
                     .start(setup)
@@ -614,6 +649,13 @@ impl Spell {
                 error: error @ (CallError::StateUnavailable(_) | CallError::TableUnavailable(_)),
                 ..
             }) => Err(Trouble(error.to_string())),
+            Err(TurnError::Call {
+                error: error @ CallError::Interrupted,
+                ..
+            }) => {
+                self.interrupted = true;
+                Err(Trouble(error.to_string()))
+            }
             Err(TurnError::Call { input, error }) => Ok(Err((input, error.to_string()))),
             Err(TurnError::NotDeterministic(offset)) => {
                 let what = format!(

@@ -6,7 +6,12 @@
 //! has earned what it took. Of the background turns that wait, that of the deployment which has taken
 //! least goes first. So a busy guest gets what nobody else wants, and a modest one is as quick beside
 //! it as without it.
+//!
+//! A turn that [waits](waiting) for what is outside of this machine gives its place away, to whoever is
+//! next, and goes on without one, below everything else. So no server that answers late holds up a
+//! neighbour of the plugin that has asked it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -15,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use millstream_runtime::thread_cpu_time;
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::workers::priority::{self, ThreadId};
 use crate::workers::share::Share;
@@ -44,6 +49,20 @@ pub(crate) struct GuestThreads {
     background_turns: Arc<Turnstile>,
     /// What all guests take at the broker's own priority.
     all: Share,
+}
+
+thread_local! {
+    /// The turn that runs on this thread.
+    static CURRENT: RefCell<Option<Arc<Running>>> = const { RefCell::new(None) };
+}
+
+/// Says that the turn on the calling thread, if there is one, has to wait.
+pub(crate) fn waiting() {
+    CURRENT.with_borrow(|running| {
+        if let Some(running) = running {
+            running.waits.notify_one();
+        }
+    });
 }
 
 /// A turn was not run to its end: its thread panicked, or there was none to be had.
@@ -86,9 +105,17 @@ impl GuestThreads {
         let ran = if share.has_left(now) && self.all.has_left(now) {
             self.run_promptly(turn).await?
         } else {
-            let _place = self.background_turns.wait(share.earned_at()).await;
-            let (_, outcome) = self.background.start(turn)?;
-            outcome.await.map_err(|_| TurnLost::Failed)?
+            let place = self.background_turns.wait(share.earned_at()).await;
+            let (running, mut outcome) = self.background.start(turn)?;
+            let outcome = tokio::select! {
+                biased;
+                outcome = &mut outcome => outcome,
+                () = running.waits.notified() => {
+                    drop(place);
+                    outcome.await
+                }
+            };
+            outcome.map_err(|_| TurnLost::Failed)?
         };
         share.take(ran.took, Instant::now());
         Ok(ran.outcome)
@@ -104,6 +131,11 @@ impl GuestThreads {
         let outcome = tokio::select! {
             biased;
             outcome = &mut outcome => outcome,
+            () = running.waits.notified() => {
+                running.lower();
+                drop(place);
+                outcome.await
+            }
             () = tokio::time::sleep(LONGEST_PROMPT_TURN) => {
                 running.lower();
                 drop(place);
@@ -112,7 +144,9 @@ impl GuestThreads {
             }
         };
         let ran = outcome.map_err(|_| TurnLost::Failed)?;
-        self.all.take(ran.took, Instant::now());
+        // What it took beyond that, it took below the others.
+        self.all
+            .take(ran.took.min(LONGEST_PROMPT_TURN), Instant::now());
         Ok(ran)
     }
 }
@@ -209,7 +243,11 @@ struct Job {
 
 /// A turn that is under way, or about to be.
 #[derive(Default)]
-struct Running(Mutex<RunningState>);
+struct Running {
+    state: Mutex<RunningState>,
+    /// It has to wait.
+    waits: Notify,
+}
 
 #[derive(Default)]
 struct RunningState {
@@ -220,7 +258,7 @@ struct RunningState {
 impl Running {
     /// Lets every other thread go before it.
     fn lower(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.lowered = true;
         if let Some(thread) = state.thread {
             priority::lower(thread);
@@ -228,7 +266,7 @@ impl Running {
     }
 
     fn begin(&self, thread: Option<ThreadId>) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.thread = thread;
         if let (Some(thread), true) = (thread, state.lowered) {
             priority::lower(thread);
@@ -237,7 +275,7 @@ impl Running {
 
     /// Whether the thread was lowered meanwhile. It will not be from now on.
     fn end(&self) -> bool {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.thread = None;
         state.lowered
     }
@@ -295,7 +333,9 @@ impl PoolShared {
         }
         loop {
             job.running.begin(thread);
+            CURRENT.set(Some(Arc::clone(&job.running)));
             (job.turn)();
+            CURRENT.set(None);
             // There is no way back to the priority it had.
             if job.running.end() {
                 return;
@@ -384,6 +424,40 @@ mod tests {
         assert!(ran.recv().unwrap() > usual);
         assert!(threads.run(&busy, nice).await.unwrap() > usual);
         assert_eq!(threads.run(&modest, nice).await.unwrap(), usual);
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_waits_holds_nobody_up() {
+        let threads = Arc::new(GuestThreads::new(1));
+        for busy in [false, true] {
+            let shares = [(); 2].map(|()| GuestThreads::share_of_deployment());
+            if busy {
+                // From here on their turns are in the background, where there is one place.
+                let now = Instant::now();
+                shares
+                    .iter()
+                    .for_each(|share| share.take(50 * LONGEST_PROMPT_TURN, now));
+            }
+            let [share, neighbour] = shares;
+            let (answer, answered) = mpsc::channel();
+            let (asked, asks) = oneshot::channel();
+            let turn = move || {
+                asked.send(()).unwrap();
+                waiting();
+                answered.recv().unwrap()
+            };
+            let waits = tokio::spawn({
+                let threads = Arc::clone(&threads);
+                async move { threads.run(&share, turn).await.unwrap() }
+            });
+            asks.await.unwrap();
+            for turn in 0..2 * PROMPT_TURNS {
+                assert_eq!(threads.run(&neighbour, move || turn).await.unwrap(), turn);
+            }
+            answer.send("late").unwrap();
+            assert_eq!(waits.await.unwrap(), "late");
+            assert_eq!(threads.background_turns.0.lock().free, 1);
+        }
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ use crate::workers::deployment::Shared;
 use crate::workers::progress::SharedProgress;
 use crate::workers::spell::{Ended, Spell, Trouble};
 use crate::workers::state::{SharedStore, close};
+use crate::workers::waits::TurnWaits;
 
 /// The first wait after something around the worker went wrong; it doubles from one to the next.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
@@ -97,7 +98,7 @@ impl RunningWorker {
         }
     }
 
-    /// Has it stop after the turn under way.
+    /// Has it stop after the turn under way, which waits for no server any more.
     pub(crate) fn begin_stop(&self) {
         // The worker may have ended by itself.
         let _ = self.stop.send(true);
@@ -216,7 +217,11 @@ impl Worker {
     async fn begin(&self, start: Start) -> Result<Spell, WireError> {
         let (shared, input) = (Arc::clone(&self.shared), self.input.clone());
         let told = (self.progress.clone(), Arc::clone(&self.store));
-        Spell::begin(shared, input, told, start).await
+        let waits = Arc::new(TurnWaits {
+            stopped: self.stopped.clone(),
+            held: self.held.clone(),
+        });
+        Spell::begin(shared, input, told, waits, start).await
     }
 
     /// Rests until its deployment lets it go.

@@ -313,6 +313,7 @@ mod tests {
             "--on-failure=skip",
             "--grant=randomness",
             "--grant=secret=api-key",
+            "--grant=http=http://enricher:8080",
         ]);
         let usual = FailurePolicy::default_for("alerts-eu");
         let expected = DeploymentSpec {
@@ -340,6 +341,7 @@ mod tests {
                 real_clocks: false,
                 real_randomness: true,
                 secrets: vec!["api-key".to_owned()],
+                http: vec!["http://enricher:8080".parse().unwrap()],
             },
             tables: vec![TableSpec {
                 name: "networks".to_owned(),

@@ -1,19 +1,22 @@
 //! What a deployment is granted, as options or a file say it.
 
 use clap::Args;
-use millstream::Grants;
-use serde::Deserialize;
+use millstream::{Grants, HttpHost};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// The words of `--grant`, as [`Grants::words`] has them.
 const CLOCKS: &str = "clocks";
 const RANDOMNESS: &str = "randomness";
 const SECRET: &str = "secret=";
+const HTTP: &str = "http=";
 
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct GrantArgs {
     /// What the plugin may use beyond what every one may: `clocks`, the time that it is in place of the
-    /// record's; `randomness` that nobody can foretell; `secret=NAME`, a secret of the broker's. May
-    /// be given again
+    /// record's; `randomness` that nobody can foretell; `secret=NAME`, a secret of the broker's;
+    /// `http=HOST`, requests to that host: by https unless it says `http://HOST`, at another port
+    /// as `HOST:PORT`. May be given again
     #[arg(long = "grant", value_parser = parse_grant, value_name = "GRANT")]
     given: Vec<Grant>,
 }
@@ -24,14 +27,21 @@ pub(super) enum Grant {
     Clocks,
     Randomness,
     Secret(String),
+    Http(HttpHost),
 }
 
 fn parse_grant(text: &str) -> Result<Grant, String> {
+    if let Some(host) = text.strip_prefix(HTTP) {
+        let host: Result<HttpHost, _> = host.parse();
+        return host.map(Grant::Http).map_err(|error| error.to_string());
+    }
     match (text, text.strip_prefix(SECRET)) {
         (CLOCKS, _) => Ok(Grant::Clocks),
         (RANDOMNESS, _) => Ok(Grant::Randomness),
         (_, Some(name)) if !name.is_empty() => Ok(Grant::Secret(name.to_owned())),
-        _ => Err(format!("not `{CLOCKS}`, `{RANDOMNESS}` or `{SECRET}NAME`")),
+        _ => Err(format!(
+            "not `{CLOCKS}`, `{RANDOMNESS}`, `{SECRET}NAME` or `{HTTP}HOST`"
+        )),
     }
 }
 
@@ -42,6 +52,14 @@ pub(super) struct GrantsSection {
     clocks: bool,
     randomness: bool,
     secrets: Vec<String>,
+    #[serde(deserialize_with = "hosts")]
+    http: Vec<HttpHost>,
+}
+
+fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HttpHost>, D::Error> {
+    let given = Vec::<String>::deserialize(deserializer)?;
+    let hosts = given.iter().map(|host| host.parse());
+    hosts.collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
 impl From<GrantsSection> for GrantArgs {
@@ -49,7 +67,9 @@ impl From<GrantsSection> for GrantArgs {
         let clocks = section.clocks.then_some(Grant::Clocks);
         let randomness = section.randomness.then_some(Grant::Randomness);
         let secrets = section.secrets.into_iter().map(Grant::Secret);
-        let given = clocks.into_iter().chain(randomness).chain(secrets);
+        let http = section.http.into_iter().map(Grant::Http);
+        let given = clocks.into_iter().chain(randomness);
+        let given = given.chain(secrets).chain(http);
         Self {
             given: given.collect(),
         }
@@ -64,11 +84,14 @@ impl GrantArgs {
                 Grant::Clocks => grants.real_clocks = true,
                 Grant::Randomness => grants.real_randomness = true,
                 Grant::Secret(name) => grants.secrets.push(name.clone()),
+                Grant::Http(host) => grants.http.push(host.clone()),
             }
         }
         // Their order says nothing, nor does a repetition.
         grants.secrets.sort_unstable();
         grants.secrets.dedup();
+        grants.http.sort_unstable();
+        grants.http.dedup();
         grants
     }
 }
@@ -85,23 +108,60 @@ mod tests {
 
     #[test]
     fn words_become_grants_and_grants_words() {
-        let all = granted(&["secret=b", "randomness", "secret=a", "clocks", "secret=b"]).unwrap();
+        let given = [
+            "secret=b",
+            "http=http://b.test:81",
+            "randomness",
+            "http=a.test",
+            "secret=a",
+            "clocks",
+            "secret=b",
+            "http=https://A.test:443/",
+        ];
         assert_eq!(
-            all.words(),
-            ["clocks", "randomness", "secret=a", "secret=b"]
+            granted(&given).unwrap().words(),
+            [
+                "clocks",
+                "randomness",
+                "secret=a",
+                "secret=b",
+                "http=https://a.test",
+                "http=http://b.test:81"
+            ]
         );
         assert_eq!(granted(&[]).unwrap(), Grants::default());
-        for word in ["secret=", "secret", "network"] {
+        for word in [
+            "secret=",
+            "secret",
+            "network",
+            "http",
+            "http=",
+            "http=*.test",
+        ] {
             assert!(granted(&[word]).is_err(), "{word}");
         }
     }
 
     #[test]
     fn a_file_says_the_same() {
-        let text = "randomness = true\nsecrets = [\"b\", \"a\"]";
+        let text =
+            "randomness = true\nsecrets = [\"b\", \"a\"]\nhttp = [\"b.test\", \"http://a.test\"]";
         let section: GrantsSection = toml::from_str(text).unwrap();
-        let expected = granted(&["randomness", "secret=a", "secret=b"]).unwrap();
+        let expected = granted(&[
+            "randomness",
+            "secret=a",
+            "secret=b",
+            "http=http://a.test",
+            "http=b.test",
+        ]);
+        let expected = expected.unwrap();
         assert_eq!(GrantArgs::from(section).grants(), expected);
         assert!(toml::from_str::<GrantsSection>("network = true").is_err());
+        let wrong = toml::from_str::<GrantsSection>("http = [\"https://a.test/v1\"]");
+        let wrong = wrong.unwrap_err().to_string();
+        assert!(
+            wrong.contains("\"https://a.test/v1\" is no host"),
+            "{wrong}"
+        );
     }
 }

@@ -47,6 +47,7 @@ pub(super) const HELP: &str = r#"The file of --file, here with every field; thos
   clocks = false
   randomness = false
   secrets = []                  # names: `millstream plugin secret`
+  http = []                     # hosts: "https://api.example.com", "http://enricher:8080"
   [on-failure]
   action = "dead-letter"        # as --on-failure
   dead-letter-topic = "quake-alert.dead-letters"

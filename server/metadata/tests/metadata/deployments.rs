@@ -2,9 +2,10 @@
 
 use millstream_metadata::error::{CommandError, DeployError};
 use millstream_metadata::{Actor, Command, DeploymentId, OnExisting, Plugin, Record, SpecError};
+use millstream_protocol::api::grants::Grants;
 use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::plugin::{
-    DeliveryGuarantee, DeploymentSpec, Grants, OutputSpec, TableSpec, WorkerLimits,
+    DeliveryGuarantee, DeploymentSpec, OutputSpec, TableSpec, WorkerLimits,
 };
 use millstream_protocol::api::topic::{AlterTopic, Cleanup, CreateTopic, TopicConfig};
 use millstream_protocol::{ErrorCode, TopicId};
@@ -283,6 +284,29 @@ fn grants_are_bounded_and_none_is_for_what_is_deterministic() {
         assert!(refused.contains(says), "{refused}");
     }
 
+    let hosts = |names: Vec<String>| Grants {
+        http: names.iter().map(|name| name.parse().unwrap()).collect(),
+        ..Grants::default()
+    };
+    let named = |count| (0..count).map(|name| format!("h{name}.test")).collect();
+    let most = with(hosts(named(16)), exactly_once);
+    assert_eq!(cluster.image.check_spec(&most, &cluster.limits), Ok(()));
+    let mut unchecked = hosts(vec!["a.test".to_owned()]);
+    unchecked.http[0].host = "*.test".to_owned();
+    for (grants, says) in [
+        (hosts(named(17)), "more than 16 granted hosts"),
+        (
+            hosts(vec!["a.test".to_owned(); 2]),
+            "the granted host \"https://a.test\" is given twice",
+        ),
+        (unchecked, "without wildcards"),
+    ] {
+        let spec = with(grants, exactly_once);
+        let refused = cluster.image.check_spec(&spec, &cluster.limits);
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(says), "{refused}");
+    }
+
     let deterministic = DeliveryGuarantee::Deterministic;
     let none = with(Grants::default(), deterministic);
     assert_eq!(cluster.image.check_spec(&none, &cluster.limits), Ok(()));
@@ -298,6 +322,7 @@ fn grants_are_bounded_and_none_is_for_what_is_deterministic() {
         (clocks, "clocks"),
         (randomness, "randomness"),
         (secrets(vec!["a".to_owned()]), "secret=a"),
+        (hosts(vec!["a.test".to_owned()]), "http=https://a.test"),
     ] {
         refused(
             &cluster,

@@ -6,10 +6,11 @@ use millstream_metadata::{
     Appointment, Broker, BrokerState, CodecError, Deployment, DeploymentId, Image, Partition,
     Plugin, Record, Shadow, Topic,
 };
+use millstream_protocol::api::grants::{Grants, HttpHost, HttpScheme};
 use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::offsets::Position;
 use millstream_protocol::api::plugin::{
-    DeliveryGuarantee, DeploymentSpec, FailureAction, FailurePolicy, Grants, HoldBack, OutputSpec,
+    DeliveryGuarantee, DeploymentSpec, FailureAction, FailurePolicy, HoldBack, OutputSpec,
     TableSpec, WorkerLimits,
 };
 use millstream_protocol::api::replay::{ComparedOutput, Replay, ReplayedRange, ReplayedTopic};
@@ -113,6 +114,11 @@ fn deployment() -> Deployment {
                 real_clocks: true,
                 real_randomness: false,
                 secrets: vec!["s".into()],
+                http: vec![HttpHost {
+                    scheme: HttpScheme::Http,
+                    host: "h".into(),
+                    port: 80,
+                }],
             },
             tables: vec![TableSpec {
                 name: "t".into(),
@@ -142,7 +148,7 @@ const CONFIG_HEX: &str = "01_01_01ac02_00_808004_e807_8008_05";
 const PARTITIONS_HEX: &str = "01_01_02_020103";
 // id, revision; name, inputs, outputs, config, start, limits, delivery, failure policy, grants, tables; digest, size, imports; time, activity; by,
 // change, shadow
-const DEPLOYMENT_HEX: &str = "02_0164_0102696e_01016f036f7574_01016b0176_0301_0102030405_01_050607_02_000171_0100010173_010174057461626c65_026162_ac02_010169_02_01_026d65_0201_01_100102030405060708090a0b0c0d0e0f10_016c_01_02696e_01_05ac02_01_016f_036f7574_0173_010a_0101_00";
+const DEPLOYMENT_HEX: &str = "02_0164_0102696e_01016f036f7574_01016b0176_0301_0102030405_01_050607_02_000171_01000101730101016850_010174057461626c65_026162_ac02_010169_02_01_026d65_0201_01_100102030405060708090a0b0c0d0e0f10_016c_01_02696e_01_05ac02_01_016f_036f7574_0173_010a_0101_00";
 
 fn all() -> Vec<(Record, String)> {
     let at = TopicPartition {

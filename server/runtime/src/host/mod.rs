@@ -1,7 +1,7 @@
 //! What a guest finds when it looks around: the host's side of every import.
 //!
 //! Unless more is granted, everything here is inert or bounded: no arguments, environment or files
-//! exist, and no socket can be made; time stands still at the record's; randomness is a function of the
+//! exist, no socket can be made and no request sent; time stands still at the record's; randomness is a function of the
 //! position; text goes to the log.
 //!
 //! # Layout
@@ -11,13 +11,17 @@
 //! - `state`, `timers`, `metrics`, `secrets`, `tables`: those of `millstream:plugin`
 //! - `messaging`: `wasi:messaging`
 //! - `clocks`, `random`, `stdio`: the parts of WASI that are ours
+//! - `io`: how long `wasi:io` may wait
+//! - `http`: `wasi:http`, and to whom it sends
 //! - `quota`: how often all of it is called
 //!
-//! The rest of WASI (`wasi:io`, the empty command line and file system, the network that refuses
+//! The rest of WASI (the streams of `wasi:io`, the empty command line and file system, the network that refuses
 //! everything) is wasmtime-wasi's.
 
 mod clocks;
 mod granted;
+mod http;
+mod io;
 mod messaging;
 mod metrics;
 mod quota;
@@ -40,6 +44,9 @@ use wasmtime_wasi::p2::bindings::{
 };
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsCtx, WasiSocketsCtxView};
 
+use self::http::Http;
+pub use self::http::{MAX_HTTP_REQUESTS_AT_ONCE, MAX_HTTP_REQUESTS_PER_CALL};
+use self::io::Io;
 use self::messaging::Messages;
 pub use self::quota::MAX_HOST_CALLS;
 use self::quota::Quota;
@@ -65,6 +72,7 @@ use crate::metrics::GuestMetrics;
 use crate::state::StateChanges;
 use crate::tables::Table;
 use crate::timers::TimerChanges;
+use crate::waits::Waits;
 
 /// Streams, pollables and errors that a guest may hold at once.
 const MAX_RESOURCES: usize = 1_024;
@@ -92,6 +100,8 @@ pub(crate) struct HostState {
     timers: CallTimers,
     metrics: Arc<GuestMetrics>,
     messages: Messages,
+    http: Http,
+    waits: Arc<dyn Waits>,
     time_ms: TimestampMs,
     /// Where a real monotonic clock begins.
     started: Instant,
@@ -108,11 +118,14 @@ impl HostState {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let logs = Logs::new(Arc::clone(&setup.logs), setup.limits.log_lines_per_second);
+        let logs = Arc::new(Mutex::new(logs));
         Self {
             limiter: Limiter::new(memory_bytes),
             deadline: Deadline::from_now(setup.limits.deadline_ms),
             quota: Quota::new(),
-            logs: Arc::new(Mutex::new(logs)),
+            http: Http::new(&setup.grants.grants.http, Arc::clone(&logs)),
+            waits: Arc::clone(&setup.waits),
+            logs,
             config: setup.config.clone(),
             access: Access::ReadOnly,
             grants: setup.grants.clone(),
@@ -136,6 +149,7 @@ impl HostState {
         self.limiter.forget();
         self.quota.begin_call();
         self.messages.begin_call();
+        self.http.begin_call(access);
         self.time_ms = time_ms;
         self.random.seek(position);
         self.logs().begin_call();
@@ -153,13 +167,6 @@ impl HostState {
         // Logging leaves nothing half done.
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The streams of `wasi:io` live in the table.
-struct Io;
-
-impl HasData for Io {
-    type Data<'a> = &'a mut ResourceTable;
 }
 
 /// Our own implementations are those of [`HostState`].
@@ -180,7 +187,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     add_io(linker)?;
     add_command_line(linker)?;
     add_files(linker)?;
-    add_network(linker)
+    add_network(linker)?;
+    http::add_to_linker(linker)
 }
 
 fn add_own_wasi(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -194,12 +202,16 @@ fn add_own_wasi(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
 }
 
 fn add_io(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    fn table(state: &mut HostState) -> &mut ResourceTable {
-        state.quota.table(&mut state.table)
+    /// An error is neither waited for nor made by waiting.
+    struct Errors;
+    impl HasData for Errors {
+        type Data<'a> = &'a mut ResourceTable;
     }
-    sync::io::error::add_to_linker::<_, Io>(linker, table)?;
-    sync::io::poll::add_to_linker::<_, Io>(linker, table)?;
-    sync::io::streams::add_to_linker::<_, Io>(linker, table)
+    sync::io::error::add_to_linker::<_, Errors>(linker, |state| {
+        state.quota.table(&mut state.table)
+    })?;
+    sync::io::poll::add_to_linker::<_, Io>(linker, HostState::io)?;
+    sync::io::streams::add_to_linker::<_, Io>(linker, HostState::io)
 }
 
 fn add_command_line(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {

@@ -5,6 +5,10 @@
 
 mod built;
 mod handwritten;
+mod http;
+#[allow(dead_code, unreachable_pub, reason = "the end-to-end tests have it")]
+#[path = "../../../../tests/e2e/src/http_server.rs"]
+mod http_server;
 mod limits;
 mod messaging;
 mod metrics;
@@ -22,8 +26,8 @@ use bytes::Bytes;
 use millstream_protocol::api::plugin::{LogLevel, WorkerLimits};
 use millstream_protocol::batch::{BatchBuilder, Compression, Header, assign};
 use millstream_runtime::{
-    EmptyState, Handled, Instance, LogLine, LogSink, Outcomes, Plugin, Runtime, RuntimeConfig,
-    WorkerGrants, WorkerSetup,
+    EmptyState, Handled, Instance, LogLine, LogSink, Outcomes, OwnThread, Plugin, Runtime,
+    RuntimeConfig, WorkerGrants, WorkerSetup,
 };
 
 /// One engine for all tests: it is meant to be shared.
@@ -77,6 +81,7 @@ fn setup() -> (WorkerSetup, Arc<Kept>) {
         state: Arc::new(EmptyState),
         metrics: Arc::default(),
         tables: Vec::new(),
+        waits: Arc::new(OwnThread),
     };
     (setup, kept)
 }

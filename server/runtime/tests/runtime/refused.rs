@@ -88,8 +88,8 @@ fn a_large_component_is_refused_unseen() {
 #[test]
 fn an_import_that_is_not_granted_is_named() {
     check_import(
-        r#"(import "wasi:http/outgoing-handler@0.2.0" (instance))"#,
-        "the component imports `wasi:http/outgoing-handler@0.2.0`, which is not granted",
+        r#"(import "wasi:keyvalue/store@0.2.0" (instance))"#,
+        "the component imports `wasi:keyvalue/store@0.2.0`, which is not granted",
     );
     check_import(
         r#"(import "help" (func))"#,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use millstream_protocol::api::plugin::Grants;
+use millstream_protocol::api::grants::Grants;
 use millstream_runtime::{CallError, Instance, Outcome, RefusedError, SecretReader};
 
 use crate::virtual_wasi::PROBE;

@@ -23,6 +23,8 @@ pub(super) const WIT: &[Source] = sources!(
     "wit":
     "batch-handler.wit",
     "deps/wasi-config/store.wit",
+    "deps/wasi-http/http.wit",
+    "deps/wasi-io/io.wit",
     "deps/wasi-logging/logging.wit",
     "deps/wasi-messaging/messaging.wit",
     "lifecycle.wit",

@@ -39,6 +39,7 @@ on-retry = "block"
 [grants]
 clocks = true
 secrets = ["api-key"]
+http = ["http://enricher:8080"]
 "#;
 
 const LEAST: &str = "name = \"a\"\ncomponent = \"a.wasm\"\ninputs = [\"in\"]\n";
@@ -112,6 +113,7 @@ fn every_field_counts() {
             real_clocks: true,
             real_randomness: false,
             secrets: vec!["api-key".to_owned()],
+            http: vec!["http://enricher:8080".parse().unwrap()],
         },
         tables: vec![TableSpec {
             name: "networks".to_owned(),

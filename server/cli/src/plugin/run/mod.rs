@@ -17,7 +17,9 @@ use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use clap::Args;
 use millstream::{Grants, WorkerLimits};
-use millstream_runtime::{EmptyState, Runtime, RuntimeConfig, Table, WorkerGrants, WorkerSetup};
+use millstream_runtime::{
+    EmptyState, OwnThread, Runtime, RuntimeConfig, Table, WorkerGrants, WorkerSetup,
+};
 
 use self::expect::Expectation;
 use self::log::{LogPrinter, Place};
@@ -302,6 +304,7 @@ impl Subject {
             state: Arc::new(EmptyState),
             metrics: Arc::default(),
             tables,
+            waits: Arc::new(OwnThread),
         }
     }
 }

@@ -39,6 +39,7 @@ fn session() -> Session {
         state: Arc::new(EmptyState),
         metrics: Arc::default(),
         tables: Vec::new(),
+        waits: Arc::new(OwnThread),
     };
     Session::start(PLUGIN.clone(), setup, Arc::new(Place::default())).unwrap()
 }

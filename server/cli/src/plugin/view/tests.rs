@@ -43,6 +43,7 @@ fn deployment() -> DeploymentDescription {
                 real_clocks: true,
                 real_randomness: false,
                 secrets: vec!["api-key".to_owned()],
+                http: vec!["http://enricher:8080".parse().unwrap()],
             },
             tables: vec![TableSpec {
                 name: "networks".to_owned(),
@@ -87,7 +88,7 @@ fn a_deployment_in_full() {
     config:      min-mag=4.5
     start:       earliest
     limits:      64.0 MiB of memory, 4.0 GiB of state, 1s a call, 1,000 outputs a record, 100 log lines a second
-    granted:     clocks secret=api-key
+    granted:     clocks secret=api-key http=http://enricher:8080
     delivery:    exactly-once
     on failure:  5 attempts, 100ms to 10s apart, park-key, then dead-letter to quake-alert.dead-letters
     revision:    3, rolled back to 1 by operator
@@ -128,7 +129,8 @@ fn a_deployment_in_full() {
       },
       "grants": [
         "clocks",
-        "secret=api-key"
+        "secret=api-key",
+        "http=http://enricher:8080"
       ],
       "delivery": "exactly-once",
       "on_failure": {

@@ -1,0 +1,32 @@
+//! What a worker's turns do when their guest waits for a server.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use millstream_runtime::Waits;
+use tokio::sync::watch;
+
+use crate::workers::threads;
+
+/// Gives the turn's place away, and ends the wait when the worker is to stop or to stand still.
+pub(crate) struct TurnWaits {
+    pub(crate) stopped: watch::Receiver<bool>,
+    pub(crate) held: watch::Receiver<bool>,
+}
+
+impl Waits for TurnWaits {
+    fn began(&self) {
+        threads::waiting();
+    }
+
+    fn given_up(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let (mut stopped, mut held) = (self.stopped.clone(), self.held.clone());
+        Box::pin(async move {
+            // Where nobody is left to say it, nobody wants the answer either.
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+                _ = held.wait_for(|held| *held) => {}
+            }
+        })
+    }
+}
