@@ -1,4 +1,8 @@
-//! The priority of threads. Where the system does not let it be set, all threads stay as they are.
+//! The priority of threads, and where they run. Where the system does not let it be set, all threads stay
+//! as they are.
+
+#[cfg(target_os = "linux")]
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// A background thread gets a tenth of what another thread gets that wants the same processor (nice
 /// 10: weight 110 of 1024), and what nobody wants. With less it would stand still on a busy machine.
@@ -24,13 +28,29 @@ pub(crate) fn this_thread() -> Option<ThreadId> {
 }
 
 /// Lets every other thread go first, from now on: a process that is not privileged cannot take it
-/// back.
+/// back. One processor is left to the others, if there are two: a thread that wakes up looks for one that is
+/// idle, and where none is, it may have to wait behind another.
 #[cfg(target_os = "linux")]
 pub(crate) fn lower(thread: ThreadId) {
     // On Linux a priority is a thread's, whatever the call is named.
     if let Err(error) = rustix::process::setpriority_process(Some(thread.0), BACKGROUND_NICE) {
         tracing::debug!(%error, "the priority of a thread stays as it is");
     }
+    if let Err(error) = leave_one_processor(thread) {
+        tracing::debug!(%error, "a thread runs on every processor");
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn leave_one_processor(thread: ThreadId) -> rustix::io::Result<()> {
+    let mut processors = sched_getaffinity(Some(thread.0))?;
+    // All threads are lowered from the same set, and leave the same one.
+    let first = (0..CpuSet::MAX_CPU).find(|processor| processors.is_set(*processor));
+    let (Some(first), 2..) = (first, processors.count()) else {
+        return Ok(());
+    };
+    processors.unset(first);
+    sched_setaffinity(Some(thread.0), &processors)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -49,12 +69,17 @@ mod tests {
         let other = std::thread::spawn(move || {
             answering.send(this_thread().unwrap()).unwrap();
             asked.recv().unwrap();
-            getpriority_process(Some(this_thread().unwrap().0)).unwrap()
+            let thread = Some(this_thread().unwrap().0);
+            let runs_on = sched_getaffinity(thread).unwrap().count();
+            (getpriority_process(thread).unwrap(), runs_on)
         });
+        let all = sched_getaffinity(None).unwrap().count();
         let before = getpriority_process(Some(this_thread().unwrap().0)).unwrap();
         lower(answer.recv().unwrap());
         asking.send(()).unwrap();
-        assert_eq!(other.join().unwrap(), BACKGROUND_NICE);
+        let one_less = (all - 1).max(1);
+        assert_eq!(other.join().unwrap(), (BACKGROUND_NICE, one_less));
+        assert_eq!(sched_getaffinity(None).unwrap().count(), all);
         let after = getpriority_process(Some(this_thread().unwrap().0)).unwrap();
         assert_eq!(after, before);
     }

@@ -85,7 +85,7 @@ impl GuestThreads {
             prompt: Pool::new("guest", Priority::Usual),
             background: Pool::new("guest-bg", Priority::Background),
             prompt_turns: Arc::new(Semaphore::new(PROMPT_TURNS * processors)),
-            background_turns: Arc::new(Turnstile::new(processors)),
+            background_turns: Arc::new(Turnstile::new(processors.saturating_sub(1))),
             all: Share::new(percent, LONGEST_PROMPT_TURN * PROMPT_TURNS as u32),
         }
     }
