@@ -50,5 +50,15 @@ pub const MAX_RESPONSE_BODY_BYTES: u64 = 8 << 20;
 /// read.
 pub const MAX_RESPONSE_HEAD_BYTES: usize = 64 << 10;
 
+/// Connections of this process at once; who wants another waits, within [`CONNECT_TIMEOUT`]. The broker needs
+/// descriptors for other things.
+pub const MAX_CONNECTIONS: usize = 256;
+
+/// Names that are looked up at once.
+pub const MAX_LOOK_UPS_AT_ONCE: usize = 32;
+
+/// Addresses of one name that are tried.
+pub const MAX_ADDRESSES: usize = 8;
+
 /// The headers of a response.
 pub const MAX_RESPONSE_HEADERS: usize = 100;

@@ -8,6 +8,7 @@ use http_body::Body;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use millstream_protocol::api::grants::HttpHost;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -15,8 +16,8 @@ use crate::body::{RequestBody, ResponseBody};
 use crate::connect::connect;
 use crate::error::SendError;
 use crate::{
-    BETWEEN_BYTES_TIMEOUT, CONNECT_TIMEOUT, FIRST_BYTE_TIMEOUT, MAX_RESPONSE_BODY_BYTES,
-    MAX_RESPONSE_HEAD_BYTES, MAX_RESPONSE_HEADERS, REQUEST_TIMEOUT,
+    BETWEEN_BYTES_TIMEOUT, CONNECT_TIMEOUT, FIRST_BYTE_TIMEOUT, MAX_CONNECTIONS,
+    MAX_RESPONSE_BODY_BYTES, MAX_RESPONSE_HEAD_BYTES, MAX_RESPONSE_HEADERS, REQUEST_TIMEOUT,
 };
 
 /// How long the parts of a request may take.
@@ -74,11 +75,18 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    static PLACES: Semaphore = Semaphore::const_new(MAX_CONNECTIONS);
+
     let began = Instant::now();
     let ends = began + REQUEST_TIMEOUT;
     let by = (began + timeouts.connect).min(ends);
-    let stream = timeout_at(by, connect(host)).await;
-    let stream = stream.map_err(|_| SendError::ConnectTimeout)??;
+    let connecting = async {
+        // It is never closed.
+        let place = PLACES.acquire().await.ok();
+        Ok::<_, SendError>((place, connect(host).await?))
+    };
+    let connected = timeout_at(by, connecting).await;
+    let (place, stream) = connected.map_err(|_| SendError::ConnectTimeout)??;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_RESPONSE_HEAD_BYTES)
         .max_headers(MAX_RESPONSE_HEADERS)
@@ -86,7 +94,9 @@ where
         .await?;
     // What goes wrong with it, the response's body says.
     let driver = Driver(tokio::spawn(async move {
-        let _ = connection.await;
+        let _place = place;
+        // Also when nobody reads what there is.
+        let _ = timeout_at(ends, connection).await;
     }));
     let mut request = request.map(RequestBody::new);
     let path = request.uri().path_and_query().cloned();

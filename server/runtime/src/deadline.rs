@@ -38,6 +38,11 @@ impl Deadline {
         }
     }
 
+    /// When a call has lasted as long as its deadline, by the clock.
+    pub(crate) fn ends_unstretched(&self) -> Instant {
+        self.began + self.limit
+    }
+
     /// When the call has lasted as long as it may, by the clock.
     pub(crate) fn ends(&self) -> Instant {
         self.began + self.limit * LONGEST_STRETCH

@@ -97,6 +97,7 @@ impl Runtime {
         let engine = Engine::new(&engine_config(&config)).map_err(RuntimeError::new)?;
         let mut linker = Linker::new(&engine);
         host::add_to_linker(&mut linker).map_err(RuntimeError::new)?;
+        start_sending_runtime();
         let ticker = Ticker::start(engine.weak()).map_err(RuntimeError::new)?;
         let cache = config.cache_dir.map(|folder| Cache::open(folder, &engine));
         let shared = Shared {
@@ -187,6 +188,20 @@ pub(crate) fn engine_config(config: &RuntimeConfig) -> Config {
         // Only outside unwinders need it, and it is registered anew for every plugin.
         .native_unwind_info(false);
     engine
+}
+
+/// Starts the run-time on which requests are sent, if there is none: at the priority of the thread that asks
+/// for it, and on its processors, which a guest that is the first to send one has lost.
+fn start_sending_runtime() {
+    let starting = thread::Builder::new()
+        .name("requests".to_owned())
+        .spawn(|| wasmtime_wasi::runtime::with_ambient_tokio_runtime(|| ()));
+    // Without a thread now, it starts with the first request.
+    if let Ok(starting) = starting
+        && starting.join().is_err()
+    {
+        tracing::error!("the run-time for requests has not started");
+    }
 }
 
 /// Advances the engine's epoch until it is dropped.

@@ -133,7 +133,7 @@ pub enum CallError {
     StateUnavailable(#[from] StateReadError),
     /// A table could not be read: no fault of the guest.
     #[error(transparent)]
-    TableUnavailable(#[from] TableReadError),
+    TableUnavailable(Box<TableReadError>),
     /// Timers have fired, and the guest has no function to call with them.
     #[error("the component has no timer handler")]
     NoTimerHandler,
@@ -528,7 +528,7 @@ fn failure(
     logs.end_call(Instant::now());
     let last_words = logs.last_words();
     if let Some(error) = error.downcast_ref::<TableReadError>() {
-        return error.clone().into();
+        return CallError::TableUnavailable(Box::new(error.clone()));
     }
     if let Some(error) = error.downcast_ref::<StateReadError>() {
         return error.clone().into();

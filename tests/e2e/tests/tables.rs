@@ -362,14 +362,17 @@ async fn a_file_is_gone_on_with_made_again_and_removed() {
         let table = caught_up(&admin).await;
         assert_eq!(table.records_read, all, "{damage}");
         produce(&client, keys(), damage).await;
-        worked_off(&admin).await;
-        let history = History::read(&client, JOINED).await;
-        let of_round = history
-            .records()
-            .map(joined)
-            .filter(|(event, _)| event.ends_with(damage));
-        let of_round: Vec<_> = of_round.collect();
         // Two deployments write there.
+        let of_round = until("the outputs of both", async || {
+            let history = History::read(&client, JOINED).await;
+            let of_round = history
+                .records()
+                .map(joined)
+                .filter(|(event, _)| event.ends_with(damage));
+            let of_round: Vec<_> = of_round.collect();
+            (of_round.len() as u64 >= 2 * KEYS).then_some(of_round)
+        })
+        .await;
         assert_eq!(of_round.len() as u64, 2 * KEYS);
         for (event, reference) in of_round {
             let key = event.split('/').next().unwrap();

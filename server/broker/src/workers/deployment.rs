@@ -185,8 +185,8 @@ pub(crate) struct Surroundings {
     pub(crate) log: WorkerLog,
     pub(crate) state: Arc<dyn StateReader>,
     pub(crate) metrics: Arc<GuestMetrics>,
-    pub(crate) secrets: Arc<Secrets>,
     pub(crate) tables: Vec<Table>,
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) waits: Arc<dyn Waits>,
 }
 
@@ -196,8 +196,8 @@ pub(crate) fn setup(spec: &DeploymentSpec, surroundings: Surroundings) -> Worker
         log,
         state,
         metrics,
-        secrets,
         tables,
+        secrets,
         waits,
     } = surroundings;
     let outputs = spec.outputs.iter();

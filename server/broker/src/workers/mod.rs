@@ -276,8 +276,8 @@ impl Deployments {
             log,
             state: Arc::new(EmptyState),
             metrics: Arc::default(),
-            secrets: Arc::clone(&self.secrets),
             tables: tables.collect(),
+            secrets: Arc::clone(&self.secrets),
             waits: Arc::new(OwnThread),
         };
         let setup = deployment::setup(spec, surroundings);

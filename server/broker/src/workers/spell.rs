@@ -202,14 +202,23 @@ impl Spell {
         commands: &mut mpsc::Receiver<WorkerCommand>,
     ) -> Result<Ended, Trouble> {
         // Whatever is handled finds in the tables what was there before the worker.
-        tokio::select! {
-            ready = self.shared.tables.caught_up() => match ready {
-                Ok(()) => {}
-                Err(TableTrouble::TooLarge(reason)) => return Ok(Ended::Paused(reason)),
-                Err(TableTrouble::Failed(reason)) => return Err(Trouble(reason)),
-            },
-            _ = stopped.wait_for(|stopped| *stopped) => {}
-            _ = held.wait_for(|held| *held) => {}
+        loop {
+            tokio::select! {
+                ready = self.shared.tables.caught_up() => match ready {
+                    Ok(()) => break,
+                    Err(TableTrouble::TooLarge(reason)) => return Ok(Ended::Paused(reason)),
+                    Err(TableTrouble::Failed(reason)) => return Err(Trouble(reason)),
+                },
+                _ = stopped.wait_for(|stopped| *stopped) => break,
+                _ = held.wait_for(|held| *held) => break,
+                Some(command) = commands.recv() => {
+                    if let WorkerCommand::TryAgain { done, .. } = command {
+                        let reading = "the worker's tables are being read back: try later";
+                        // The caller may have gone.
+                        let _ = done.send(Err(WireError::new(ErrorCode::NotReady, reading)));
+                    }
+                }
+            }
         }
         let mut changes = self.input.watch();
         let mut bounds = self.shared.bounds.subscribe();
@@ -607,8 +616,8 @@ impl Spell {
                     log,
                     state: Arc::clone(&state),
                     metrics: Arc::clone(progress.guest()),
-                    secrets: Arc::clone(&shared.secrets),
                     tables: shared.tables.readers(),
+                    secrets: Arc::clone(&shared.secrets),
                     waits: Arc::clone(&waits),
                 };
                 let setup = setup(&shared.spec, surroundings);

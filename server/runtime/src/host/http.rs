@@ -52,7 +52,7 @@ const MAX_AUTHORITY_BYTES: usize = 300;
 /// What a guest may write of a request's body at once, bytes. Twice that lies in memory.
 const WRITE_BYTES: usize = 16 << 10;
 
-const NONE_IN_INIT: &str = "no request is sent in `init`";
+const NONE_IN_INIT: &str = "no request is sent in `init`, nor while a state is taken over";
 
 /// Under this name wasmtime-wasi-http links the interface.
 const TYPES: &str = "wasi:http/types@0.2.12";
@@ -92,8 +92,9 @@ impl Http {
 
     pub(super) fn begin_call(&mut self, access: Access) {
         self.sender.sent = 0;
-        // Whoever deploys waits for `init`, and others wait for them.
-        self.sender.may_send = access != Access::ReadOnly;
+        // Whoever deploys waits for `init`, and others wait for them. A state is taken over from what is
+        // there, and nothing else works meanwhile.
+        self.sender.may_send = access == Access::ReadWrite;
     }
 }
 
@@ -287,33 +288,33 @@ fn add_bounds(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     types.func_wrap(
         "[method]outgoing-request.set-method",
         |mut caller: Caller<'_>, (request, method): (Request, Method)| -> Set {
+            let mut http = caller.data_mut().http();
             if matches!(&method, Method::Other(name) if name.len() > MAX_METHOD_BYTES) {
                 return Ok((Err(()),));
             }
-            Ok((caller.data_mut().http().set_method(request, method)?,))
+            Ok((http.set_method(request, method)?,))
         },
     )?;
     types.func_wrap(
         "[method]outgoing-request.set-path-with-query",
         |mut caller: Caller<'_>, (request, path): (Request, Option<String>)| -> Set {
-            if path
-                .as_ref()
-                .is_some_and(|path| path.len() > MAX_PATH_BYTES)
-            {
+            let mut http = caller.data_mut().http();
+            let too_long = |it: &String| it.len() > MAX_PATH_BYTES;
+            if path.as_ref().is_some_and(too_long) {
                 return Ok((Err(()),));
             }
-            let mut http = caller.data_mut().http();
             Ok((http.set_path_with_query(request, path)?,))
         },
     )?;
     types.func_wrap(
         "[method]outgoing-request.set-authority",
         |mut caller: Caller<'_>, (request, authority): (Request, Option<String>)| -> Set {
+            let mut http = caller.data_mut().http();
             let too_long = |it: &String| it.len() > MAX_AUTHORITY_BYTES;
             if authority.as_ref().is_some_and(too_long) {
                 return Ok((Err(()),));
             }
-            Ok((caller.data_mut().http().set_authority(request, authority)?,))
+            Ok((http.set_authority(request, authority)?,))
         },
     )?;
     linker.allow_shadowing(false);

@@ -9,14 +9,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use wasmtime::Result;
 use wasmtime::component::{HasData, Resource, ResourceTable};
+use wasmtime::{Result, Trap};
 use wasmtime_wasi::p2::bindings::io::{poll as waiting_poll, streams as waiting_streams};
 use wasmtime_wasi::p2::bindings::sync::io::{poll, streams};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, StreamError, StreamResult};
 use wasmtime_wasi::runtime::{in_tokio, poll_noop, with_ambient_tokio_runtime};
 
-use super::HostState;
+use super::{Access, HostState};
 use crate::waits::{WaitEnded, Waits};
 
 /// Serves `wasi:io`.
@@ -37,14 +37,21 @@ pub(super) struct View<'a> {
 struct Waiting {
     waits: Arc<dyn Waits>,
     until: Instant,
+    access: Access,
 }
 
 impl HostState {
     pub(super) fn io(&mut self) -> View<'_> {
+        // Whoever deploys waits for `init`, and other changes wait for them.
+        let until = match self.access {
+            Access::ReadOnly => self.deadline.ends_unstretched(),
+            Access::ReadWrite | Access::Migration => self.deadline.ends(),
+        };
         View {
             waits: Waiting {
                 waits: Arc::clone(&self.waits),
-                until: self.deadline.ends(),
+                until,
+                access: self.access,
             },
             table: self.quota.table(&mut self.table),
         }
@@ -64,7 +71,10 @@ impl Waiting {
                 biased;
                 done = future => Ok(done),
                 () = self.waits.given_up() => Err(WaitEnded::GivenUp.into()),
-                () = tokio::time::sleep_until(self.until.into()) => Err(WaitEnded::TooLong.into()),
+                () = tokio::time::sleep_until(self.until.into()) => Err(match self.access {
+                    Access::ReadOnly => Trap::Interrupt.into(),
+                    Access::ReadWrite | Access::Migration => WaitEnded::TooLong.into(),
+                }),
             }
         })
     }

@@ -1,11 +1,11 @@
 //! One partition of a table: read back from its file and the rest of the log, and kept in step.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use millstream_protocol::batch::RecordBatch;
-use millstream_protocol::{Offset, WireError};
+use millstream_protocol::{LeaderEpoch, Offset, WireError};
 use millstream_runtime::MAX_TABLE_KEY_BYTES;
 use millstream_state::{Checkpoint, Growth, StandsFor, StateError, States, Store};
 use tokio::sync::watch;
@@ -27,6 +27,8 @@ pub(super) struct Part {
     /// Deletions below may have been compacted away by then.
     gone_until: Offset,
     next_offset: AtomicU64,
+    /// Of the last batch that is in it.
+    leader_epoch: AtomicU32,
     counts: Counts,
 }
 
@@ -80,13 +82,37 @@ fn stands_for(next_offset: Offset, start_offset: Offset) -> StandsFor {
     }
 }
 
-fn checkpoint(stands_for: StandsFor) -> Checkpoint {
+/// Beside the offset it says in which leader epoch the last batch was appended: a log that has lost its end,
+/// with the machine, gives offsets a second time, and never in the same epoch.
+fn checkpoint(stands_for: StandsFor, leader_epoch: LeaderEpoch) -> Checkpoint {
     Checkpoint {
         stands_for,
         replay_from: stands_for.journal_offset,
-        records: Vec::new(),
+        records: vec![(LEADER_EPOCH.to_vec(), leader_epoch.to_be_bytes().to_vec())],
     }
 }
+
+/// Whether the log still has the last batch that a file holds. One that was compacted away since had not
+/// been lost. Blocks on the disk.
+fn has_last_batch(partition: &Partition, known: &Checkpoint) -> Result<bool, Lost> {
+    let next_offset = known.stands_for.journal_offset;
+    if next_offset <= partition.visible().log_start_offset {
+        return Ok(true);
+    }
+    let last = next_offset - 1;
+    let read = partition.reader().read_blocking(last, 1)?;
+    let Some(bytes) = read.batches.into_iter().next() else {
+        return Ok(true);
+    };
+    let batch = RecordBatch::parse(bytes).map_err(errors::from_batch)?;
+    let header = batch.header();
+    let epoch = header.leader_epoch.to_be_bytes();
+    let same = known.records.iter().any(|(_, known)| known[..] == epoch);
+    Ok(same || header.base_offset > last)
+}
+
+/// Its key in a file.
+const LEADER_EPOCH: &[u8] = b"leader-epoch";
 
 impl Part {
     /// Reads a partition back: from the file as far as that goes, behind it from the log. Blocks on the
@@ -105,26 +131,40 @@ impl Part {
         let mut loading = opened.map_err(store_failed)?;
         loop {
             let start_offset = partition.visible().log_start_offset;
-            let known = loading.checkpoint().map(|known| known.stands_for);
-            if known.is_some_and(|known| known.input_offset != start_offset) {
+            let of_this_log = match loading.checkpoint() {
+                Some(known) => {
+                    known.stands_for.input_offset == start_offset
+                        && has_last_batch(&partition, known)?
+                }
+                None => true,
+            };
+            if !of_this_log {
                 loading = states.rebuild(id, limit_bytes).map_err(store_failed)?;
             }
             let known = loading.checkpoint().map(|known| known.stands_for);
             let from = known
                 .map_or(0, |known| known.journal_offset)
                 .max(start_offset);
+            let mut leader_epoch = match loading.checkpoint() {
+                Some(known) => epoch_of(known),
+                None => 0,
+            };
             let counts = Counts::default();
             let (reader, mut next_offset) = (partition.reader(), from);
-            while next_offset < partition.visible().high_watermark {
+            let mut missed = false;
+            while !missed && next_offset < partition.visible().high_watermark {
                 if *stopped.borrow() {
                     return Err(Lost::Stopped);
                 }
                 let set = |offset, key: &[u8], value: Option<&[u8]>| {
                     loading.set(offset, key, value).map_err(store_failed)
                 };
-                next_offset = read(&partition, &reader, next_offset, &counts, set)?;
+                let step = read(&partition, &reader, next_offset, &counts, set)?;
+                missed = has_missed(&partition, &mut gone_until, next_offset);
+                next_offset = step.next_offset;
+                leader_epoch = step.leader_epoch.unwrap_or(leader_epoch);
             }
-            if has_missed(&partition, &mut gone_until, from) {
+            if missed {
                 loading = states.rebuild(id, limit_bytes).map_err(store_failed)?;
                 continue;
             }
@@ -135,13 +175,14 @@ impl Part {
                 "a table was read back"
             );
             let stands_for = stands_for(next_offset, start_offset);
-            let store = loading.finish(stands_for, || checkpoint(stands_for));
+            let store = loading.finish(stands_for, || checkpoint(stands_for, leader_epoch));
             return Ok(Self {
                 partition,
                 store: Arc::new(store.map_err(store_failed)?),
                 start_offset,
                 gone_until,
                 next_offset: AtomicU64::new(next_offset),
+                leader_epoch: AtomicU32::new(leader_epoch),
                 counts,
             });
         }
@@ -167,7 +208,8 @@ impl Part {
 
     /// Writes what is in memory to the file. Blocks on the disk.
     pub(super) fn flush(&self) -> Result<(), StateError> {
-        let checkpoint = checkpoint(stands_for(self.next_offset(), self.start_offset));
+        let stands_for = stands_for(self.next_offset(), self.start_offset);
+        let checkpoint = checkpoint(stands_for, self.leader_epoch.load(Ordering::Acquire));
         match self.store.begin_flush(checkpoint) {
             Some(flush) => flush.run(),
             // One before has failed.
@@ -184,18 +226,34 @@ fn has_missed(partition: &Partition, gone_until: &mut Offset, from: Offset) -> b
     missed
 }
 
-/// Reads records from an offset on, as many as one step takes. Returns the offset behind them.
+fn epoch_of(known: &Checkpoint) -> LeaderEpoch {
+    let mut records = known.records.iter();
+    let epoch = records.find_map(|(_, epoch)| epoch.as_slice().try_into().ok());
+    epoch.map_or(0, LeaderEpoch::from_be_bytes)
+}
+
+/// What was read.
+struct Step {
+    /// The offset behind it.
+    next_offset: Offset,
+    /// Of the last batch, if there is one.
+    leader_epoch: Option<LeaderEpoch>,
+}
+
+/// Reads records from an offset on, as many as one step takes.
 fn read(
     partition: &Partition,
     reader: &PartitionReader,
     from: Offset,
     counts: &Counts,
     mut set: impl FnMut(Offset, &[u8], Option<&[u8]>) -> Result<(), Lost>,
-) -> Result<Offset, Lost> {
+) -> Result<Step, Lost> {
+    let mut leader_epoch = None;
     let up_to = partition.visible().high_watermark;
     let read = reader.read_blocking(from, STEP_BYTES)?;
     for bytes in read.batches {
         let batch = RecordBatch::parse(bytes).map_err(errors::from_batch)?;
+        leader_epoch = Some(batch.header().leader_epoch);
         if batch.header().control {
             continue;
         }
@@ -211,10 +269,14 @@ fn read(
         }
     }
     // Where there is nothing more, compaction has taken it.
-    Ok(if read.next_offset > from {
+    let next_offset = if read.next_offset > from {
         read.next_offset
     } else {
         up_to
+    };
+    Ok(Step {
+        next_offset,
+        leader_epoch,
     })
 }
 
@@ -272,7 +334,7 @@ impl Keeper {
         if from < visible.high_watermark {
             let mut changes = Vec::new();
             let mut bytes = 0;
-            let next_offset = read(
+            let step = read(
                 partition,
                 &self.reader,
                 from,
@@ -286,9 +348,16 @@ impl Keeper {
             if has_missed(partition, &mut self.gone_until, from) {
                 return Err(Lost::Outdated);
             }
-            let stands_for = stands_for(next_offset, self.part.start_offset);
+            let stands_for = stands_for(step.next_offset, self.part.start_offset);
             self.part.store.apply(changes, Growth::AtMost, stands_for);
-            self.part.next_offset.store(next_offset, Ordering::Release);
+            if let Some(leader_epoch) = step.leader_epoch {
+                self.part
+                    .leader_epoch
+                    .store(leader_epoch, Ordering::Release);
+            }
+            self.part
+                .next_offset
+                .store(step.next_offset, Ordering::Release);
             self.unflushed_bytes += bytes;
         }
         if self.is_flush_due() {

@@ -90,14 +90,14 @@ impl Table {
         let wanted: Vec<Offset> = wanted.collect();
         let mut state = self.state.subscribe();
         loop {
-            match &*state.borrow_and_update() {
+            // Not held on to: others wait for it who hold what `has` waits for.
+            let now = state.borrow_and_update().clone();
+            match now {
                 TableState::Following if self.has(&wanted) => return Ok(()),
                 // It may have been told of partitions that were added.
                 TableState::Following | TableState::Loading => self.wake.notify_one(),
-                TableState::TooLarge { reason } => {
-                    return Err(TableTrouble::TooLarge(reason.clone()));
-                }
-                TableState::Failed { reason } => return Err(TableTrouble::Failed(reason.clone())),
+                TableState::TooLarge { reason } => return Err(TableTrouble::TooLarge(reason)),
+                TableState::Failed { reason } => return Err(TableTrouble::Failed(reason)),
             }
             if state.changed().await.is_err() {
                 return Err(TableTrouble::Failed(format!(
@@ -137,6 +137,7 @@ impl Table {
     }
 
     pub(super) fn describe(&self, name: &str) -> TableDescription {
+        let state = self.state.borrow().clone();
         let parts = self.parts.read();
         let sum = |figure: fn(&Part) -> u64| {
             let parts = parts.iter().flatten();
@@ -145,7 +146,7 @@ impl Table {
         TableDescription {
             name: name.to_owned(),
             topic: self.topic.clone(),
-            state: self.state.borrow().clone(),
+            state,
             bytes: sum(|part| part.store.size_bytes()),
             lag: sum(Part::lag),
             records_read: sum(Part::records_read),
