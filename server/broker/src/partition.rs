@@ -80,15 +80,25 @@ pub(crate) struct AckSink {
     share: Option<Arc<OwnedSemaphorePermit>>,
 }
 
+/// Batches in an order that must stay: where one fails, those behind it are not appended and never
+/// acknowledged.
+#[derive(Default)]
+pub(crate) struct Line(Arc<AtomicBool>);
+
 impl AckSink {
     /// A sink and the end that the acknowledgements come out of. The queue is bounded by the
     /// appends under way, which the stream bounds in bytes.
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<AppendResult>) {
+        Self::in_line(&Line::default())
+    }
+
+    /// The same, for batches of which none may be appended behind one of the same line that failed.
+    pub(crate) fn in_line(line: &Line) -> (Self, mpsc::UnboundedReceiver<AppendResult>) {
         let (results, outcomes) = mpsc::unbounded_channel();
         (
             Self {
                 results,
-                failed: Arc::new(AtomicBool::new(false)),
+                failed: Arc::clone(&line.0),
                 share: None,
             },
             outcomes,

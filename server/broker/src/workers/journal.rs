@@ -1,6 +1,6 @@
 //! A worker's journal on its partition: read back, appended to, and what it says sent.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::controller::Controller;
 use crate::errors;
-use crate::partition::{AckSink, AppendResult, Partition, StagedBatch};
+use crate::partition::{AckSink, AppendResult, Line, Partition, StagedBatch};
 use crate::registry::Registry;
 use crate::workers::state::read_back;
 use millstream_metadata::DeploymentId;
@@ -79,6 +79,9 @@ pub(crate) struct WorkerJournal {
     partitions: Arc<Registry>,
     journal: Journal,
     on_the_way: VecDeque<OnTheWay>,
+    /// An output's log takes a gap in a worker's sequences for what was lost with the machine, and what fills
+    /// it later for a duplicate: nothing is to overtake what was refused.
+    lines: HashMap<TopicPartition, Line>,
     /// Where the partition ends.
     end_offset: Offset,
     /// Bytes of commits since it was opened.
@@ -111,6 +114,7 @@ impl WorkerJournal {
             partitions,
             journal,
             on_the_way: VecDeque::new(),
+            lines: HashMap::new(),
             end_offset: read.end_offset,
             appended_bytes: 0,
         };
@@ -275,7 +279,8 @@ impl WorkerJournal {
                 tracing::warn!(target = %output.target, "outputs for a topic that is gone are dropped");
                 continue;
             };
-            let (ack, outcomes) = AckSink::new();
+            let line = self.lines.entry(output.target).or_default();
+            let (ack, outcomes) = AckSink::in_line(line);
             let batch = BytesMut::from(output.batch);
             partition.append(StagedBatch::validate(batch, MAX_BATCH_BYTES, ack)?);
             acks.push((partition, outcomes));

@@ -1,11 +1,13 @@
 //! What came of a call, put into one commit: outputs, changes of state and timers, and what becomes of
 //! each record, or timer, that failed.
 
+use std::collections::HashMap;
+
 use bytes::{Bytes, BytesMut};
 use millstream_protocol::api::plugin::{DeliveryGuarantee, LogLevel, TimerClock};
 use millstream_protocol::batch::{BatchBuilder, BatchError};
 use millstream_protocol::limits::MAX_BATCH_BYTES;
-use millstream_protocol::{Offset, TimestampMs, WireError};
+use millstream_protocol::{Offset, TimestampMs, TopicPartition, WireError};
 use millstream_runtime::{StateChanges, TimerChanges};
 use millstream_worker::{
     Commit, CommitBuilder, CommitError, ParkedRecord, StateWriter, Timer, Verdict, last_resort,
@@ -14,7 +16,7 @@ use millstream_worker::{
 
 use crate::clock;
 use crate::errors;
-use crate::partition::{AckSink, Partition, StagedBatch};
+use crate::partition::{AckSink, Line, Partition, StagedBatch};
 use crate::workers::dead_letter::{Letters, Origin};
 use crate::workers::deployment::Shared;
 use crate::workers::input::{Input, for_journal};
@@ -327,8 +329,11 @@ pub(crate) fn timer_name(timer: &Timer) -> String {
 /// Appends outputs and waits until all are acknowledged.
 pub(crate) async fn append_directly(outputs: Vec<(Partition, Bytes)>) -> Result<(), WireError> {
     let mut waiting = Vec::with_capacity(outputs.len());
+    // As with those that go through the journal.
+    let mut lines: HashMap<TopicPartition, Line> = HashMap::new();
     for (partition, batch) in outputs {
-        let (ack, outcomes) = AckSink::new();
+        let line = lines.entry(partition.id()).or_default();
+        let (ack, outcomes) = AckSink::in_line(line);
         let staged = StagedBatch::validate(BytesMut::from(batch), MAX_BATCH_BYTES, ack)?;
         partition.append(staged);
         waiting.push((partition, outcomes));
