@@ -135,11 +135,14 @@ impl Broker {
         });
     }
 
-    /// Starts it again and kills it after a moment, ready or not.
+    /// Starts it again and kills it when it has computed for this long, or when it is ready.
     pub fn restart_and_kill_after(&mut self, moment: Duration) {
+        let said = self.log().len();
         let mut starting = self.launch();
-        // Any moment will do: this waits for nothing.
-        std::thread::sleep(moment);
+        until_blocking("a broker on its way", || {
+            let far = starting.process.processor_time() >= moment;
+            (far || self.log()[said..].contains(": ready")).then_some(())
+        });
         starting.process.kill();
     }
 
@@ -194,6 +197,12 @@ impl Broker {
         let status = self.running().wait();
         self.process = None;
         status
+    }
+
+    /// The processor time that it has taken since it was started.
+    pub fn processor_time(&self) -> Duration {
+        let process = self.process.as_ref();
+        process.map_or(Duration::ZERO, Process::processor_time)
     }
 
     /// Its process id.

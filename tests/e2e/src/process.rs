@@ -1,6 +1,8 @@
 //! A child process that does not outlive the test.
 
+use std::fs;
 use std::process::{Child, ChildStdin, Command, ExitStatus};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -24,6 +26,18 @@ impl Process {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The processor time that its threads have taken (Linux): how far it is, on a machine that may be busy.
+    pub fn processor_time(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id()));
+        let taken = |thread: fs::DirEntry| -> Option<u64> {
+            // One that ended meanwhile counts no more.
+            let figures = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            figures.split(' ').next()?.parse().ok()
+        };
+        let threads = threads.into_iter().flatten().filter_map(Result::ok);
+        Duration::from_nanos(threads.filter_map(taken).sum())
     }
 
     /// Whether it still runs.

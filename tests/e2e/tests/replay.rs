@@ -342,8 +342,8 @@ async fn a_promotion_under_load_handles_every_record_once() {
     assert_each_counted_once(&client, 1_400).await;
 }
 
-/// Promotions that are cut off by a crash, and when after the beginning of the first at the latest; how
-/// long one takes, the others find out.
+/// Promotions that are cut off by a crash, and after how much of the broker's processor time the first is at
+/// the latest; how much one takes, the others find out.
 const CRASHES: u32 = 12;
 const CRASHED_WITHIN_MS: u64 = 400;
 const LATEST_CRASH_MS: u64 = 5_000;
@@ -377,12 +377,18 @@ async fn a_promotion_that_is_cut_off_has_happened_or_not() {
         produce_numbers(&client, numbers..more).await;
         numbers = more;
         let before = admin.describe_plugin(LIVE).await.unwrap().revision;
+        let began = broker.processor_time();
         let promoting = tokio::spawn({
             let admin = admin.clone();
             async move { admin.promote_plugin(LIVE, SHADOW).await.map(|_| ()) }
         });
         let moment = random.between(0..within_ms);
-        tokio::time::sleep(Duration::from_millis(moment)).await;
+        until("a moment of the promotion", async || {
+            let taken = broker.processor_time().saturating_sub(began);
+            let far = taken >= Duration::from_millis(moment);
+            (far || promoting.is_finished()).then_some(())
+        })
+        .await;
         broker.kill();
         promoting.abort();
         broker.restart();
