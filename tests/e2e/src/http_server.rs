@@ -23,6 +23,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+/// How slow a server is that sends byte by byte.
+const BETWEEN_BYTES: Duration = Duration::from_millis(10);
+
 /// What makes something of a connection before anything is read: TLS, perhaps.
 pub type Wrap = Arc<dyn Fn(TcpStream) -> io::Result<Box<dyn Stream>> + Send + Sync>;
 
@@ -193,12 +196,12 @@ impl Shared {
         stream.flush()
     }
 
-    /// Sends a byte now and then.
+    /// Sends a byte now and then, until the server is to end.
     fn drip(&self, stream: &mut Box<dyn Stream>) -> io::Result<()> {
         while !self.ended.load(Ordering::Acquire) {
             stream.write_all(b"x")?;
             stream.flush()?;
-            thread::sleep(Duration::from_millis(10));
+            drop(self.end.wait_timeout(self.asked(), BETWEEN_BYTES));
         }
         Ok(())
     }
