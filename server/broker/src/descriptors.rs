@@ -1,10 +1,16 @@
 //! How many files this process may have open, and what follows from it.
 
 use millstream_metadata::Limits;
+use millstream_runtime::MAX_HTTP_CONNECTIONS;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files that one partition may have open: its active segment, and a sealed one that is read.
-const FILES_PER_PARTITION: u64 = 2;
+/// Files that one partition may have open: its active segment, a sealed one that is read, and the store that
+/// is made from it: of a worker's state, or of a table.
+const FILES_PER_PARTITION: u64 = 3;
+
+/// Files that have nothing to do with partitions: the connections of plugins' requests, and the broker's own.
+/// Where there are few, they get half of them.
+const OTHER_FILES: u64 = MAX_HTTP_CONNECTIONS as u64 + 128;
 
 /// The limits of the metadata, with no more partitions than there can be files for.
 ///
@@ -14,7 +20,8 @@ pub(crate) fn limits() -> Limits {
     let Some(files) = raise() else {
         return usual;
     };
-    let partitions = usize::try_from(files / FILES_PER_PARTITION).unwrap_or(usize::MAX);
+    let partitions = usize::try_from((files - OTHER_FILES.min(files / 2)) / FILES_PER_PARTITION)
+        .unwrap_or(usize::MAX);
     if partitions < usual.partitions {
         tracing::info!(
             files,

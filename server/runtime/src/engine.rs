@@ -15,6 +15,7 @@ use crate::cache::Cache;
 use crate::compiler::{CompileError, Compiler};
 use crate::fit::{RefusedError, check_preamble};
 use crate::host::{self, HostState};
+use crate::io_threads::IoThreads;
 use crate::plugin::{Plugin, digest};
 
 /// How often running guests look whether their deadline has passed. A deadline is exceeded by at
@@ -38,6 +39,9 @@ pub struct RuntimeConfig {
     /// The folder in which compiled components are kept, of which nobody else may make use. Made if
     /// it is not there, in a folder that is. Without one, nothing is kept.
     pub cache_dir: Option<PathBuf>,
+    /// Called on the threads that move the bytes of guests' requests, when they begin: what guests cause
+    /// there can be given the priority that guests have.
+    pub begin_io_thread: fn(),
 }
 
 impl Default for RuntimeConfig {
@@ -47,6 +51,7 @@ impl Default for RuntimeConfig {
             max_stack_bytes: 512 * 1024,
             compiler: Compiler::InProcess,
             cache_dir: None,
+            begin_io_thread: || (),
         }
     }
 }
@@ -84,6 +89,7 @@ pub(crate) struct Shared {
     max_component_bytes: usize,
     compiler: Compiler,
     cache: Option<Cache>,
+    pub(crate) io: IoThreads,
     _ticker: Ticker,
 }
 
@@ -97,7 +103,7 @@ impl Runtime {
         let engine = Engine::new(&engine_config(&config)).map_err(RuntimeError::new)?;
         let mut linker = Linker::new(&engine);
         host::add_to_linker(&mut linker).map_err(RuntimeError::new)?;
-        start_sending_runtime();
+        let io = IoThreads::start(config.begin_io_thread).map_err(RuntimeError::new)?;
         let ticker = Ticker::start(engine.weak()).map_err(RuntimeError::new)?;
         let cache = config.cache_dir.map(|folder| Cache::open(folder, &engine));
         let shared = Shared {
@@ -106,6 +112,7 @@ impl Runtime {
             max_component_bytes: config.max_component_bytes,
             compiler: config.compiler,
             cache,
+            io,
             _ticker: ticker,
         };
         Ok(Self {
@@ -188,20 +195,6 @@ pub(crate) fn engine_config(config: &RuntimeConfig) -> Config {
         // Only outside unwinders need it, and it is registered anew for every plugin.
         .native_unwind_info(false);
     engine
-}
-
-/// Starts the run-time on which requests are sent, if there is none: at the priority of the thread that asks
-/// for it, and on its processors, which a guest that is the first to send one has lost.
-fn start_sending_runtime() {
-    let starting = thread::Builder::new()
-        .name("requests".to_owned())
-        .spawn(|| wasmtime_wasi::runtime::with_ambient_tokio_runtime(|| ()));
-    // Without a thread now, it starts with the first request.
-    if let Ok(starting) = starting
-        && starting.join().is_err()
-    {
-        tracing::error!("the run-time for requests has not started");
-    }
 }
 
 /// Advances the engine's epoch until it is dropped.

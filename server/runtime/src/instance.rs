@@ -168,8 +168,8 @@ pub struct Instance {
     limits: WorkerLimits,
     outputs: usize,
     state: State,
-    // Keeps deadlines passing.
-    _shared: Arc<Shared>,
+    // Keeps deadlines passing, and moves what is waited for.
+    shared: Arc<Shared>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -184,6 +184,8 @@ impl Instance {
         pre: &GuestPre,
         setup: WorkerSetup,
     ) -> Result<Self, StartError> {
+        let engine = Arc::clone(&shared);
+        let _io = shared.io.enter();
         let memory_bytes = usize::try_from(setup.limits.memory_bytes).unwrap_or(usize::MAX);
         let mut store = Store::new(&shared.engine, HostState::new(&setup, memory_bytes));
         store.limiter(|state| &mut state.limiter);
@@ -221,7 +223,7 @@ impl Instance {
             limits: setup.limits,
             outputs,
             state: State::Ready,
-            _shared: shared,
+            shared: engine,
         })
     }
 
@@ -245,6 +247,8 @@ impl Instance {
         if self.state == State::Spent {
             return Err(CallError::Spent);
         }
+        let shared = Arc::clone(&self.shared);
+        let _io = shared.io.enter();
         let input = Input::read(batches)?;
         begin_call(
             &mut self.store,
@@ -300,6 +304,8 @@ impl Instance {
         if self.state == State::Spent {
             return Err(CallError::Spent);
         }
+        let shared = Arc::clone(&self.shared);
+        let _io = shared.io.enter();
         let Some(handler) = &self.guest.timers else {
             return Err(CallError::NoTimerHandler);
         };
@@ -349,6 +355,8 @@ impl Instance {
         if self.state == State::Spent {
             return Err(CallError::Spent);
         }
+        let shared = Arc::clone(&self.shared);
+        let _io = shared.io.enter();
         let Some(migration) = &self.guest.migration else {
             return Err(CallError::NoMigration);
         };

@@ -85,6 +85,7 @@ mod grants;
 mod guest;
 mod host;
 mod instance;
+mod io_threads;
 mod limiter;
 mod logs;
 mod mask;
@@ -116,6 +117,7 @@ pub use logs::{LogLine, LogSink, MAX_LOG_CONTEXT_BYTES, MAX_LOG_MESSAGE_BYTES};
 pub use mask::MIN_SECRET_BYTES;
 pub use memory_state::{MAX_STATE_BYTES, MemoryState, StateFull};
 pub use metrics::{GuestMetrics, MAX_METRIC_NAME_BYTES, MAX_METRICS, Metric};
+pub use millstream_http::MAX_CONNECTIONS as MAX_HTTP_CONNECTIONS;
 pub use outcomes::{
     BadOutput, BadOutputPlace, Emit, EmitHeaders, MAX_OUTPUT_BYTES, MAX_REASON_BYTES, MAX_RETRY_MS,
     Outcome, OutcomeIter, Outcomes,

@@ -6,10 +6,14 @@
 use std::future::Future;
 use std::pin::Pin;
 
-/// Is told that a guest waits. Called on the worker's thread.
+/// Is told that a guest waits.
 pub trait Waits: Send + Sync {
-    /// The guest has begun to wait. It may be told again before it is told of an end.
+    /// The guest has begun to wait. Called on the worker's thread.
     fn began(&self);
+
+    /// What it has waited for is there. Called on the worker's thread, which may be blocked until there is
+    /// room for the guest to go on. Not called for a wait that was given up or too long.
+    fn ended(&self);
 
     /// Is there when nobody wants what the guest is working on any more: its call then fails with
     /// [`CallError::Interrupted`](crate::CallError::Interrupted).
@@ -22,6 +26,8 @@ pub struct OwnThread;
 
 impl Waits for OwnThread {
     fn began(&self) {}
+
+    fn ended(&self) {}
 
     fn given_up(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::pending())

@@ -133,13 +133,20 @@ impl Store {
         }
     }
 
-    /// The value of a key, if it has one. May block on the disk.
+    /// The value of a key, if it has one. May block on the disk, which holds nobody else up.
     ///
     /// # Errors
     ///
     /// The file cannot be read.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        self.inner.read().layers.get(key)
+        let stored = {
+            let layers = &self.inner.read().layers;
+            if let Some(changed) = layers.changed(key) {
+                return Ok(changed.map(<[u8]>::to_vec));
+            }
+            layers.stored.clone()
+        };
+        stored.map_or(Ok(None), |stored| stored.get(key))
     }
 
     /// Visits the keys that begin with `prefix` and are greater than `after`, each with its value,

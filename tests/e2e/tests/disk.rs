@@ -354,7 +354,7 @@ fn a_data_directory_of_another_version_or_owner_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn more_partitions_than_files_may_be_open_are_refused_before_anything_is_made() {
-    let few = ["sh", "-c", "ulimit -n 512; exec \"$@\"", "sh"];
+    let few = ["sh", "-c", "ulimit -n 1200; exec \"$@\"", "sh"];
     let broker = Broker::start_within(|_| few.map(OsString::from).to_vec());
     let admin = broker.client().await.admin();
     let refused = admin

@@ -86,9 +86,23 @@ async fn found(client: &Client) -> Vec<String> {
     records.map(|record| text(record.value.as_ref())).collect()
 }
 
+/// The name and the niceness of each thread of a process.
+fn threads(process_id: u32) -> Vec<(String, i64)> {
+    let threads = fs::read_dir(format!("/proc/{process_id}/task")).expect("a process");
+    let thread = |thread: std::io::Result<fs::DirEntry>| -> Option<(String, i64)> {
+        // One that ended meanwhile is none.
+        let stat = fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
+        let (name, figures) = stat.split_once('(')?.1.rsplit_once(')')?;
+        // The nineteenth field, of which the third is the first behind the name.
+        let nice = figures.split_whitespace().nth(16)?.parse().ok()?;
+        Some((name.to_owned(), nice))
+    };
+    threads.filter_map(thread).collect()
+}
+
 #[tokio::test]
 async fn a_host_is_granted_by_name_and_no_other_is_asked() {
-    let (broker, server, other) = (Broker::start(), HttpServer::start(), HttpServer::start());
+    let (mut broker, server, other) = (Broker::start(), HttpServer::start(), HttpServer::start());
     let (client, admin) = topics(&broker).await;
     let refused = admin
         .deploy_plugin(component(), spec(NAME, "questions", &[]))
@@ -142,6 +156,12 @@ async fn a_host_is_granted_by_name_and_no_other_is_asked() {
         ]
     );
     assert_eq!(other.asked(), []);
+    // What the plugin has received went by threads that let others go first.
+    let threads = threads(broker.process_id());
+    let mut moving = threads.iter().filter(|(name, _)| name == "guest-io");
+    assert!(moving.all(|(_, nice)| *nice > 0), "{threads:?}");
+    assert!(threads.iter().any(|(name, _)| name == "guest-io"));
+    assert!(threads.iter().any(|(_, nice)| *nice == 0), "{threads:?}");
     let logs = run(&mut broker.command(["plugin", "logs", NAME])).success();
     let denied = format!("a request to {other_host} was denied");
     assert!(logs.stdout.contains(&denied), "{}", logs.stdout);

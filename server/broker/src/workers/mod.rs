@@ -24,6 +24,7 @@ mod sweep;
 mod tables;
 mod threads;
 mod turn;
+mod turnstile;
 mod waits;
 mod worker;
 
@@ -115,6 +116,7 @@ impl Deployments {
             engine: RuntimeConfig {
                 compiler: config.compiler.clone(),
                 cache_dir: Some(data_dir.compiled()),
+                begin_io_thread: priority::lower_this_thread,
                 ..RuntimeConfig::default()
             },
             runtime: OnceLock::new(),

@@ -27,6 +27,13 @@ pub(crate) fn this_thread() -> Option<ThreadId> {
     None
 }
 
+/// [Lowers](lower) the calling thread.
+pub(crate) fn lower_this_thread() {
+    if let Some(thread) = this_thread() {
+        lower(thread);
+    }
+}
+
 /// Lets every other thread go first, from now on: a process that is not privileged cannot take it
 /// back. One processor is left to the others, if there are two: a thread that wakes up looks for one that is
 /// idle, and where none is, it may have to wait behind another.

@@ -8,11 +8,12 @@
 //! it as without it.
 //!
 //! A turn that [waits](waiting) for what is outside of this machine gives its place away, to whoever is
-//! next, and goes on without one, below everything else. So no server that answers late holds up a
-//! neighbour of the plugin that has asked it.
+//! next, and goes on below everything else when there is a place among [those that have
+//! waited](RESUMED_TURNS). So no server that answers late holds up a neighbour of the plugin that has asked
+//! it, and no number of answers at once does.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -24,6 +25,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::workers::priority::{self, ThreadId};
 use crate::workers::share::Share;
+use crate::workers::turnstile::{Place, Turnstile};
 
 /// What one deployment may take at the broker's own priority, of one processor.
 const DEPLOYMENT_PERCENT: u32 = 25;
@@ -38,6 +40,10 @@ const LONGEST_PROMPT_TURN: Duration = Duration::from_millis(20);
 /// Prompt turns that may run at once, for each processor: they are short.
 const PROMPT_TURNS: usize = 4;
 
+/// Turns that have waited and go on at once, for each processor. Even together they are lighter than one
+/// thread of the broker: they are nine times lighter each.
+const RESUMED_TURNS: usize = 4;
+
 /// How long a thread waits for its next turn before it ends.
 const KEEP_THREAD: Duration = Duration::from_secs(10);
 
@@ -47,6 +53,7 @@ pub(crate) struct GuestThreads {
     background: Pool,
     prompt_turns: Arc<Semaphore>,
     background_turns: Arc<Turnstile>,
+    resumed_turns: Arc<Turnstile>,
     /// What all guests take at the broker's own priority.
     all: Share,
 }
@@ -54,15 +61,26 @@ pub(crate) struct GuestThreads {
 thread_local! {
     /// The turn that runs on this thread.
     static CURRENT: RefCell<Option<Arc<Running>>> = const { RefCell::new(None) };
+
+    /// Its place among those that have waited.
+    static RESUMED: RefCell<Option<Place>> = const { RefCell::new(None) };
 }
 
 /// Says that the turn on the calling thread, if there is one, has to wait.
 pub(crate) fn waiting() {
+    RESUMED.set(None);
     CURRENT.with_borrow(|running| {
         if let Some(running) = running {
             running.waits.notify_one();
         }
     });
+}
+
+/// Says that it has waited, and blocks until it may go on.
+pub(crate) fn waited() {
+    let running = CURRENT.with_borrow(Clone::clone);
+    let place = running.map(|running| running.resumed_turns.wait_blocking(running.due));
+    RESUMED.set(place);
 }
 
 /// A turn was not run to its end: its thread panicked, or there was none to be had.
@@ -86,6 +104,7 @@ impl GuestThreads {
             background: Pool::new("guest-bg", Priority::Background),
             prompt_turns: Arc::new(Semaphore::new(PROMPT_TURNS * processors)),
             background_turns: Arc::new(Turnstile::new(processors.saturating_sub(1))),
+            resumed_turns: Arc::new(Turnstile::new(RESUMED_TURNS * processors)),
             all: Share::new(percent, LONGEST_PROMPT_TURN * PROMPT_TURNS as u32),
         }
     }
@@ -103,10 +122,10 @@ impl GuestThreads {
     ) -> Result<T, TurnLost> {
         let now = Instant::now();
         let ran = if share.has_left(now) && self.all.has_left(now) {
-            self.run_promptly(turn).await?
+            self.run_promptly(share, turn).await?
         } else {
             let place = self.background_turns.wait(share.earned_at()).await;
-            let (running, mut outcome) = self.background.start(turn)?;
+            let (running, mut outcome) = self.background.start(self.running(share), turn)?;
             let outcome = tokio::select! {
                 biased;
                 outcome = &mut outcome => outcome,
@@ -121,13 +140,23 @@ impl GuestThreads {
         Ok(ran.outcome)
     }
 
+    fn running(&self, share: &Share) -> Running {
+        Running {
+            state: Mutex::default(),
+            waits: Notify::new(),
+            resumed_turns: Arc::clone(&self.resumed_turns),
+            due: share.earned_at(),
+        }
+    }
+
     async fn run_promptly<T: Send + 'static>(
         &self,
+        share: &Share,
         turn: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Ran<T>, TurnLost> {
         let place = Arc::clone(&self.prompt_turns).acquire_owned().await;
         let place: OwnedSemaphorePermit = place.map_err(|_| TurnLost::Stopping)?;
-        let (running, mut outcome) = self.prompt.start(turn)?;
+        let (running, mut outcome) = self.prompt.start(self.running(share), turn)?;
         let outcome = tokio::select! {
             biased;
             outcome = &mut outcome => outcome,
@@ -155,61 +184,6 @@ impl GuestThreads {
 struct Ran<T> {
     outcome: T,
     took: Duration,
-}
-
-/// Lets a few through at a time, and first those that are due soonest.
-struct Turnstile(Mutex<Waiting>);
-
-struct Waiting {
-    free: usize,
-    /// By when they are due, and by when they came.
-    queue: BTreeMap<(Option<Instant>, u64), oneshot::Sender<Place>>,
-    came: u64,
-}
-
-/// One is through. Dropping it lets the next one through.
-struct Place(Arc<Turnstile>);
-
-impl Turnstile {
-    fn new(places: usize) -> Self {
-        Self(Mutex::new(Waiting {
-            free: places.max(1),
-            queue: BTreeMap::new(),
-            came: 0,
-        }))
-    }
-
-    async fn wait(self: &Arc<Self>, due: Option<Instant>) -> Place {
-        let through = {
-            let mut waiting = self.0.lock();
-            if waiting.free > 0 {
-                waiting.free -= 1;
-                return Place(Arc::clone(self));
-            }
-            waiting.came += 1;
-            let (let_through, through) = oneshot::channel();
-            let key = (due, waiting.came);
-            waiting.queue.insert(key, let_through);
-            through
-        };
-        // Nobody drops the other end without a word: it is in the queue of this very turnstile.
-        through.await.unwrap_or_else(|_| Place(Arc::clone(self)))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let next = {
-            let mut waiting = self.0.0.lock();
-            let next = waiting.queue.pop_first();
-            waiting.free += usize::from(next.is_none());
-            next
-        };
-        if let Some((_, next)) = next {
-            // To one that waits no more it does not go: it is dropped here, and goes to the next.
-            let _ = next.send(Self(Arc::clone(&self.0)));
-        }
-    }
 }
 
 /// At which priority a pool's threads begin.
@@ -242,11 +216,13 @@ struct Job {
 }
 
 /// A turn that is under way, or about to be.
-#[derive(Default)]
 struct Running {
     state: Mutex<RunningState>,
     /// It has to wait.
     waits: Notify,
+    /// Where it waits for a place after that, and how soon it is due there.
+    resumed_turns: Arc<Turnstile>,
+    due: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -294,10 +270,11 @@ impl Pool {
     /// Starts a turn at once.
     fn start<T: Send + 'static>(
         &self,
+        running: Running,
         turn: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<(Arc<Running>, oneshot::Receiver<Ran<T>>)> {
         let (done, outcome) = oneshot::channel();
-        let running = Arc::new(Running::default());
+        let running = Arc::new(running);
         let turn = move || {
             let before = thread_cpu_time();
             let outcome = turn();
@@ -327,15 +304,16 @@ impl Pool {
 impl PoolShared {
     /// A thread's life.
     fn work(&self, mut job: Job) {
-        let thread = priority::this_thread();
-        if let (Some(thread), Priority::Background) = (thread, self.priority) {
-            priority::lower(thread);
+        if self.priority == Priority::Background {
+            priority::lower_this_thread();
         }
+        let thread = priority::this_thread();
         loop {
             job.running.begin(thread);
             CURRENT.set(Some(Arc::clone(&job.running)));
             (job.turn)();
             CURRENT.set(None);
+            RESUMED.set(None);
             // There is no way back to the priority it had.
             if job.running.end() {
                 return;
@@ -456,35 +434,47 @@ mod tests {
             }
             answer.send("late").unwrap();
             assert_eq!(waits.await.unwrap(), "late");
-            assert_eq!(threads.background_turns.0.lock().free, 1);
+            assert_eq!(threads.background_turns.free(), 1);
         }
     }
 
     #[tokio::test]
-    async fn those_that_are_due_first_go_first_and_who_left_holds_nobody_up() {
-        let turnstile = Arc::new(Turnstile::new(1));
-        let now = Instant::now();
-        let first = turnstile.wait(Some(now)).await;
-        let (told, order) = mpsc::channel();
-        let queue = |due: Option<Instant>, name: &'static str| {
-            let (turnstile, told) = (Arc::clone(&turnstile), told.clone());
-            tokio::spawn(async move {
-                let _place = turnstile.wait(due).await;
-                told.send(name).unwrap();
-            })
-        };
-        let late = queue(Some(now + Duration::from_secs(2)), "late");
-        let gone = queue(None, "gone");
-        let soon = queue(Some(now + Duration::from_secs(1)), "soon");
-        while turnstile.0.lock().queue.len() < 3 {
+    async fn only_so_many_that_have_waited_go_on_at_once() {
+        let threads = Arc::new(GuestThreads::new(1));
+        let (begun, went_on) = mpsc::channel();
+        let mut held = Vec::new();
+        for number in 0..=RESUMED_TURNS {
+            let (begun, threads) = (begun.clone(), Arc::clone(&threads));
+            let (let_end, end) = mpsc::channel::<()>();
+            let turn = move || {
+                waiting();
+                waited();
+                begun.send(number).unwrap();
+                end.recv().unwrap();
+            };
+            let running = tokio::spawn(async move {
+                let share = GuestThreads::share_of_deployment();
+                threads.run(&share, turn).await.unwrap();
+            });
+            held.push((let_end, running));
+        }
+        while threads.resumed_turns.queued() == 0 {
             tokio::task::yield_now().await;
         }
-        gone.abort();
-        assert!(gone.await.unwrap_err().is_cancelled());
-        drop(first);
-        soon.await.unwrap();
-        late.await.unwrap();
-        assert_eq!(order.try_iter().collect::<Vec<_>>(), ["soon", "late"]);
-        assert_eq!(turnstile.0.lock().free, 1);
+        let first: Vec<_> = (0..RESUMED_TURNS)
+            .map(|_| went_on.recv().unwrap())
+            .collect();
+        assert!(went_on.try_recv().is_err(), "one has no place yet");
+        // The end of any of them lets it on.
+        held[first[0]].0.send(()).unwrap();
+        let last = went_on.recv().unwrap();
+        assert!(!first.contains(&last));
+        for (number, (let_end, running)) in held.into_iter().enumerate() {
+            if number != first[0] {
+                let_end.send(()).unwrap();
+            }
+            running.await.unwrap();
+        }
+        assert_eq!(threads.resumed_turns.free(), RESUMED_TURNS);
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::workers::threads;
 
-/// Gives the turn's place away, and ends the wait when the worker is to stop or to stand still.
+/// Gives the turn's place away, finds it another one, and ends the wait when the worker is to stop or to stand still.
 pub(crate) struct TurnWaits {
     pub(crate) stopped: watch::Receiver<bool>,
     pub(crate) held: watch::Receiver<bool>,
@@ -17,6 +17,10 @@ pub(crate) struct TurnWaits {
 impl Waits for TurnWaits {
     fn began(&self) {
         threads::waiting();
+    }
+
+    fn ended(&self) {
+        threads::waited();
     }
 
     fn given_up(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

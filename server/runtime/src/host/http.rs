@@ -323,7 +323,12 @@ fn add_bounds(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{self, Sender};
+
+    use http_body_util::Empty;
+
     use super::*;
+    use crate::logs::{LogLine, LogSink};
 
     #[test]
     fn an_authority_is_a_host_and_perhaps_a_port() {
@@ -335,5 +340,38 @@ mod tests {
         assert_eq!(port("example.com:65616"), None);
         assert_eq!(port("me@example.com"), None);
         assert_eq!(port("example.com@evil.test:81"), None);
+    }
+
+    #[test]
+    fn so_many_requests_are_under_way_and_no_more() {
+        struct Kept(Sender<String>);
+        impl LogSink for Kept {
+            fn write(&self, line: LogLine) {
+                self.0.send(line.message).unwrap();
+            }
+        }
+
+        let (kept, lines) = mpsc::channel();
+        let logs = Arc::new(Mutex::new(Logs::new(Arc::new(Kept(kept)), 10)));
+        let mut http = Http::new(&["http://a.test".parse().unwrap()], logs);
+        http.begin_call(Access::ReadWrite);
+        let mut begin = || {
+            let body: WasiBody = Empty::new().map_err(|never| match never {}).boxed_unsync();
+            let request = Request::get("http://a.test/").body(body).unwrap();
+            http.sender.begin(request, None)
+        };
+        let mut under_way: Vec<_> = (0..MAX_HTTP_REQUESTS_AT_ONCE)
+            .map(|_| begin().ok().unwrap())
+            .collect();
+        let refused = begin().err().unwrap();
+        assert!(
+            matches!(refused, Error::ConnectionLimitReached),
+            "{refused:?}"
+        );
+        let line = lines.recv().unwrap();
+        assert!(line.ends_with("16 are under way already"), "{line}");
+        // The end of one lets the next begin.
+        drop(under_way.pop());
+        assert!(begin().is_ok());
     }
 }

@@ -66,7 +66,7 @@ impl Waiting {
             return Ok(done);
         }
         self.waits.began();
-        in_tokio(async {
+        let waited = in_tokio(async {
             tokio::select! {
                 biased;
                 done = future => Ok(done),
@@ -76,7 +76,11 @@ impl Waiting {
                     Access::ReadWrite | Access::Migration => WaitEnded::TooLong.into(),
                 }),
             }
-        })
+        });
+        if waited.is_ok() {
+            self.waits.ended();
+        }
+        waited
     }
 
     fn wait_for_stream<T>(&self, future: impl Future<Output = StreamResult<T>>) -> StreamResult<T> {

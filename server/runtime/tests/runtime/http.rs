@@ -25,6 +25,7 @@ static ASKER: LazyLock<Plugin> = LazyLock::new(|| {
 #[derive(Default)]
 struct Told {
     began: AtomicUsize,
+    ended: AtomicUsize,
     is_given_up: AtomicBool,
     given_up: Notify,
 }
@@ -34,12 +35,23 @@ impl Waits for Told {
         self.began.fetch_add(1, Ordering::Relaxed);
     }
 
+    fn ended(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn given_up(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
             while !self.is_given_up.load(Ordering::Acquire) {
                 self.given_up.notified().await;
             }
         })
+    }
+}
+
+impl Told {
+    /// How often a wait began, and how often one ended with what was waited for.
+    fn told(&self) -> [usize; 2] {
+        [&self.began, &self.ended].map(|it| it.load(Ordering::Relaxed))
     }
 }
 
@@ -122,7 +134,8 @@ fn a_request_reaches_the_host_that_is_granted() {
     assert_eq!(posted.method, "POST");
     assert_eq!(posted.headers["x-offset"], "0");
     assert_eq!(posted.headers["content-length"], "9");
-    assert!(asker.waits.began.load(Ordering::Relaxed) > 0);
+    let [began, ended] = asker.waits.told();
+    assert!(began > 0 && ended == began, "{began} {ended}");
     // No redirect is followed, and a status is the plugin's affair.
     assert_eq!(asker.found("get", "/redirect"), "302 ");
     assert_eq!(asker.server.times("/elsewhere"), 0);
@@ -237,6 +250,8 @@ fn a_call_that_waits_can_be_given_up() {
     let error = asker.outcome(&format!("told {}", asker.server.url("/hang")));
     assert_eq!(error, Err(CallError::Interrupted));
     gives_up.join().unwrap();
+    let [began, ended] = asker.waits.told();
+    assert_eq!(ended, began - 1);
 }
 
 #[test]

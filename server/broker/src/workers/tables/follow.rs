@@ -118,7 +118,7 @@ impl Follower {
     /// Follows the topic until something ends it.
     async fn follow(&mut self, parts: &mut Vec<Arc<Part>>) -> Lost {
         loop {
-            self.table.show(Some(parts.clone()), TableState::Following);
+            self.table.show(Some(parts), TableState::Following);
             let lost = match self.is_too_large() {
                 true => Lost::TooLarge,
                 false => self.keep(parts).await,
@@ -174,7 +174,7 @@ impl Follower {
                         parts.push(Arc::clone(&part));
                         keepers.spawn(keep(Arc::clone(&self.table), part, stopped.clone()));
                     }
-                    self.table.show(Some(parts.clone()), TableState::Following);
+                    self.table.show(Some(parts), TableState::Following);
                 }
                 Err(lost) => break lost,
             }

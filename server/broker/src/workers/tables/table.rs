@@ -30,7 +30,7 @@ pub(crate) struct Table {
     pub(super) topic: String,
     pub(super) setting: Arc<Setting>,
     /// By partition; none while it cannot be looked up in.
-    parts: RwLock<Option<Vec<Arc<Part>>>>,
+    parts: RwLock<Option<Arc<[Arc<Part>]>>>,
     /// Told with every step of a part as well.
     state: watch::Sender<TableState>,
     /// Wakes the follower.
@@ -64,9 +64,14 @@ impl Table {
     }
 
     /// Shows it, or takes it away.
-    pub(super) fn show(&self, parts: Option<Vec<Arc<Part>>>, state: TableState) {
-        *self.parts.write() = parts;
+    pub(super) fn show(&self, parts: Option<&[Arc<Part>]>, state: TableState) {
+        *self.parts.write() = parts.map(Arc::from);
         self.state.send_replace(state);
+    }
+
+    /// The parts that there are now. Whoever has them may read the disk: nobody waits for that.
+    fn parts(&self) -> Option<Arc<[Arc<Part>]>> {
+        self.parts.read().clone()
     }
 
     /// Tells those who wait that a part has come further.
@@ -76,8 +81,8 @@ impl Table {
 
     /// What it takes, at most, bytes.
     pub(super) fn bytes(&self) -> u64 {
-        let parts = self.parts.read();
-        let parts = parts.iter().flatten();
+        let parts = self.parts();
+        let parts = parts.iter().flat_map(|parts| parts.iter());
         parts.map(|part| part.store.size_bytes()).sum()
     }
 
@@ -109,8 +114,7 @@ impl Table {
     }
 
     fn has(&self, wanted: &[Offset]) -> bool {
-        let parts = self.parts.read();
-        let Some(parts) = &*parts else {
+        let Some(parts) = self.parts() else {
             return false;
         };
         let mut both = parts.iter().zip(wanted);
@@ -138,9 +142,9 @@ impl Table {
 
     pub(super) fn describe(&self, name: &str) -> TableDescription {
         let state = self.state.borrow().clone();
-        let parts = self.parts.read();
+        let parts = self.parts();
         let sum = |figure: fn(&Part) -> u64| {
-            let parts = parts.iter().flatten();
+            let parts = parts.iter().flat_map(|parts| parts.iter());
             parts.map(|part| figure(part)).sum()
         };
         TableDescription {
@@ -164,7 +168,7 @@ impl Table {
 
 impl TableReader for Table {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableReadError> {
-        let parts = self.parts.read();
+        let parts = self.parts();
         let parts = parts.as_deref().unwrap_or_default();
         let Some(count) = NonZeroU32::new(parts.len() as u32) else {
             return Err(self.unreadable("it is not read back yet"));
