@@ -48,7 +48,7 @@ struct Starting {
 impl Broker {
     /// Starts a broker on an empty folder and waits until clients can connect.
     pub fn start() -> Self {
-        Self::start_within(|_| Vec::new())
+        Self::launch_first(|_| Vec::new(), Vec::new(), Vec::new())
     }
 
     /// The same, with more options of `millstream dev`.
@@ -65,8 +65,12 @@ impl Broker {
 
     /// Starts it by another program, which is given the broker's command line behind its own:
     /// `wrapper` makes that of the directory with the broker's own data.
-    pub fn start_within(wrapper: impl FnOnce(&Path) -> Vec<OsString>) -> Self {
-        Self::launch_first(wrapper, Vec::new(), Vec::new())
+    pub fn start_within<S: Into<OsString>>(
+        wrapper: impl FnOnce(&Path) -> Vec<OsString>,
+        options: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let options = options.into_iter().map(Into::into).collect();
+        Self::launch_first(wrapper, options, Vec::new())
     }
 
     fn launch_first(

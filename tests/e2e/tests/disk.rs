@@ -5,11 +5,16 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use millstream::{ConsumedRecord, DeploymentSpec, ErrorCode, OutputSpec, Position, ProduceRecord};
-use millstream_e2e::artifacts::drill;
+use millstream::{
+    Cleanup, Client, ConsumedRecord, DeploymentSpec, ErrorCode, OutputSpec, Position,
+    ProduceRecord, TableSpec, TableState,
+};
+use millstream_e2e::artifacts::{drill, enrich};
 use millstream_e2e::broker::Broker;
 use millstream_e2e::command::{Finished, run};
 use millstream_e2e::history::History;
@@ -29,6 +34,9 @@ const BALLAST: &str = "ballast";
 
 /// Where a plugin's outputs go, one for each record of the load.
 const COUNTED: &str = "counted";
+
+/// Of the broker's command line.
+const NO_OPTIONS: [&str; 0] = [];
 
 /// The small disk, bytes.
 const DISK_BYTES: u64 = 24 << 20;
@@ -58,6 +66,16 @@ fn namespace() -> Option<&'static [&'static str]> {
         probe.args(&command[1..]).arg("true");
         probe.output().is_ok_and(|output| output.status.success())
     })
+}
+
+/// A broker on a small disk, if this machine lets a process mount one for itself.
+fn broker_on_small_disk(options: &[&str]) -> Option<Broker> {
+    let Some(namespace) = namespace() else {
+        eprintln!("not tested: this machine lets no process mount a small disk for itself");
+        return None;
+    };
+    let within = |directory: &Path| on_small_disk(namespace, directory);
+    Some(Broker::start_within(within, options.iter().copied()))
 }
 
 fn now_ms() -> i64 {
@@ -112,11 +130,9 @@ async fn fill(wire: &Wire) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_told_and_waited_out() {
-    let Some(namespace) = namespace() else {
-        eprintln!("not tested: this machine lets no process mount a small disk for itself");
+    let Some(mut broker) = broker_on_small_disk(&[]) else {
         return;
     };
-    let mut broker = Broker::start_within(|directory| on_small_disk(namespace, directory));
     let client = broker.client().await;
     let admin = client.admin();
     admin.create_topic(ORDERS).partitions(2).await.unwrap();
@@ -213,6 +229,100 @@ async fn a_full_disk_is_told_and_waited_out() {
     assert_eq!((outputs, counted.len()), (inputs, acked.len()));
 }
 
+/// What the table has for a key.
+fn place(key: u64) -> String {
+    format!("{{\"pad\":\"{key:0>1000}\"}}")
+}
+
+/// Gives keys values, one after the other, until it is told to stop. Gives how many.
+async fn put_places(client: Client, topic: &str, stop: Arc<AtomicBool>) -> u64 {
+    let producer = client.producer(topic).build().await.unwrap();
+    let mut keys = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for _ in 0..10 {
+            let record = ProduceRecord::new(place(keys)).key(keys.to_string());
+            producer.send(record).await.unwrap();
+            keys += 1;
+        }
+        producer.flush().await.unwrap();
+    }
+    producer.close().await.unwrap();
+    keys
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_outlives_a_full_disk() {
+    const PLACES: &str = "places";
+    const NAME: &str = "enrich";
+
+    // Every change is to be written to the table's file.
+    let Some(mut broker) = broker_on_small_disk(&["--state-overlay", "256"]) else {
+        return;
+    };
+    let client = broker.client().await;
+    let admin = client.admin();
+    for topic in [ORDERS, COUNTED, BALLAST] {
+        admin.create_topic(topic).await.unwrap();
+    }
+    let places = admin.create_topic(PLACES).cleanup(Cleanup::Compact);
+    places.await.unwrap();
+    let spec = DeploymentSpec {
+        inputs: vec![ORDERS.to_owned()],
+        outputs: vec![OutputSpec {
+            name: "enriched".to_owned(),
+            topic: COUNTED.to_owned(),
+        }],
+        tables: vec![TableSpec {
+            name: "reference".to_owned(),
+            topic: PLACES.to_owned(),
+        }],
+        ..DeploymentSpec::new(NAME)
+    };
+    let component = Bytes::from(fs::read(enrich()).unwrap());
+    admin.deploy_plugin(component, spec).await.unwrap();
+    let table = async || {
+        let described = admin.describe_plugin(NAME).await.ok()?;
+        described.tables.into_iter().next()
+    };
+
+    // The table grows with its topic while the disk fills, and one of them comes too late.
+    let stop = Arc::new(AtomicBool::new(false));
+    let putting = tokio::spawn(put_places(client.clone(), PLACES, Arc::clone(&stop)));
+    let wire = Wire::greeted(&broker).await;
+    fill(&wire).await;
+    until("a table that cannot be written", async || {
+        matches!(table().await?.state, TableState::Failed { .. }).then_some(())
+    })
+    .await;
+    assert!(broker.is_running());
+    admin.delete_topic(BALLAST).await.unwrap();
+    stop.store(true, Ordering::Relaxed);
+    let keys = putting.await.unwrap();
+    until("the table to have its topic again", async || {
+        let table = table().await?;
+        (table.state == TableState::Following && table.lag == 0).then_some(())
+    })
+    .await;
+    let producer = client.producer(ORDERS).build().await.unwrap();
+    for key in 0..keys {
+        let record = ProduceRecord::new("{}").key(key.to_string());
+        producer.send(record).await.unwrap();
+    }
+    producer.close().await.unwrap();
+    until("an output of every record", async || {
+        let topic = admin.describe_topic(COUNTED).await.ok()?;
+        (topic.partitions[0].high_watermark >= keys).then_some(())
+    })
+    .await;
+    let joined = History::read(&client, COUNTED).await;
+    let joined = joined.records().map(|record| {
+        let value = record.value.clone().unwrap_or_default();
+        String::from_utf8(value.to_vec()).unwrap()
+    });
+    let expected = (0..keys).map(|key| format!("{{\"reference\":{}}}", place(key)));
+    assert_eq!(joined.collect::<BTreeSet<_>>(), expected.collect());
+}
+
 /// Lets files of a process grow to this many bytes.
 fn limit_files(broker: &mut Broker, bytes: u64) {
     let pid = i32::try_from(broker.process_id())
@@ -229,7 +339,7 @@ fn limit_files(broker: &mut Broker, bytes: u64) {
 async fn a_write_that_fails_stops_the_broker_and_costs_nothing_acknowledged() {
     // The signal that goes with the limit is ignored, so that the write itself fails.
     let ignoring = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"];
-    let mut broker = Broker::start_within(|_| ignoring.map(OsString::from).to_vec());
+    let mut broker = Broker::start_within(|_| ignoring.map(OsString::from).to_vec(), NO_OPTIONS);
     let admin = broker.quick_client().await.admin();
     admin.create_topic(ORDERS).partitions(2).await.unwrap();
     let mut load = Load::start(&broker, ORDERS, 2).await;
@@ -355,7 +465,7 @@ fn a_data_directory_of_another_version_or_owner_is_refused_and_left_alone() {
 #[tokio::test]
 async fn more_partitions_than_files_may_be_open_are_refused_before_anything_is_made() {
     let few = ["sh", "-c", "ulimit -n 1200; exec \"$@\"", "sh"];
-    let broker = Broker::start_within(|_| few.map(OsString::from).to_vec());
+    let broker = Broker::start_within(|_| few.map(OsString::from).to_vec(), NO_OPTIONS);
     let admin = broker.client().await.admin();
     let refused = admin
         .create_topic(ORDERS)

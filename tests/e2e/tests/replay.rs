@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream::{
-    Admin, Client, DeploymentSpec, Difference, ErrorCode, FailurePolicy, OutputSpec, PluginDiff,
-    Position, ProduceRecord, RevisionChange,
+    Admin, Client, DeliveryGuarantee, DeploymentSpec, Difference, ErrorCode, FailurePolicy,
+    OutputSpec, PluginDiff, Position, ProduceRecord, RevisionChange,
 };
 use millstream_e2e::artifacts::{drill, quake_alert};
 use millstream_e2e::broker::Broker;
@@ -297,12 +297,33 @@ async fn assert_each_counted_once(client: &Client, numbers: u32) {
     }
 }
 
+/// The deployment with `drill`, which computes the same again where it is to be deterministic.
+fn counting(delivery: DeliveryGuarantee, config: &[(&str, &str)]) -> DeploymentSpec {
+    let mut config = config.to_vec();
+    if delivery == DeliveryGuarantee::Deterministic {
+        config.push(("steady", "yes"));
+    }
+    DeploymentSpec {
+        delivery,
+        ..spec("out", &config)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_promotion_under_load_handles_every_record_once() {
+    promote_under_load(DeliveryGuarantee::ExactlyOnce).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_of_a_deterministic_plugin_under_load_handles_every_record_once() {
+    promote_under_load(DeliveryGuarantee::Deterministic).await;
+}
+
+async fn promote_under_load(delivery: DeliveryGuarantee) {
     let (broker, client, admin) = start(3).await;
     let drill = component(drill());
     admin
-        .deploy_plugin(drill.clone(), spec("out", &[]))
+        .deploy_plugin(drill.clone(), counting(delivery, &[]))
         .await
         .unwrap();
     produce_numbers(&client, 0..300).await;
@@ -310,7 +331,7 @@ async fn a_promotion_under_load_handles_every_record_once() {
     let live = admin.describe_plugin(LIVE).await.unwrap();
     admin
         .replay_plugin(LIVE)
-        .spec(spec("out", &[("new", "yes")]))
+        .spec(counting(delivery, &[("new", "yes")]))
         .await
         .unwrap();
     replayed(&admin, SHADOW).await;
@@ -330,7 +351,7 @@ async fn a_promotion_under_load_handles_every_record_once() {
 
     let promoted = admin.describe_plugin(LIVE).await.unwrap();
     assert_eq!((promoted.revision, promoted.digest), (2, live.digest));
-    assert_eq!(promoted.spec, spec("out", &[("new", "yes")]));
+    assert_eq!(promoted.spec, counting(delivery, &[("new", "yes")]));
     let shadow = SHADOW.to_owned();
     assert_eq!(promoted.change, RevisionChange::Promoted { shadow });
     assert_eq!(topics(&admin).await, [INPUT, OUTPUT, "watch.dead-letters"]);
@@ -351,10 +372,19 @@ const SEED: u64 = 0x5eed_0004;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_promotion_that_is_cut_off_has_happened_or_not() {
+    cut_promotions_off(DeliveryGuarantee::ExactlyOnce).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_of_a_deterministic_plugin_that_is_cut_off_has_happened_or_not() {
+    cut_promotions_off(DeliveryGuarantee::Deterministic).await;
+}
+
+async fn cut_promotions_off(delivery: DeliveryGuarantee) {
     let mut random = Random::seeded(SEED);
     let (mut broker, client, admin) = start(2).await;
     admin
-        .deploy_plugin(component(drill()), spec("out", &[]))
+        .deploy_plugin(component(drill()), counting(delivery, &[]))
         .await
         .unwrap();
     let (mut numbers, mut promoted, mut not_promoted) = (100, 0, 0);
