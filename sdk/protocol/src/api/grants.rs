@@ -80,18 +80,53 @@ pub struct HttpHost {
 
 /// What is no [`HttpHost`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is no host for requests: {problem}; try `https://api.example.com`")]
+#[error("{given:?} is no host for requests: {problem}; try `{instead}`")]
 pub struct HttpHostError {
     /// What was given, as far as it is told.
     pub given: String,
     /// What is wrong with it.
     pub problem: &'static str,
+    /// What was perhaps meant: the host that is named in it, or an example.
+    pub instead: String,
 }
 
 impl HttpHostError {
     fn new(given: &str, problem: &'static str) -> Self {
-        let given = given.chars().take(MAX_HOST_BYTES).collect();
-        Self { given, problem }
+        let meant = meant(given).map(|host| host.to_string());
+        Self {
+            given: given.chars().take(MAX_HOST_BYTES).collect(),
+            problem,
+            instead: meant.unwrap_or_else(|| EXAMPLE.to_owned()),
+        }
+    }
+}
+
+/// A host, for one who has named none.
+const EXAMPLE: &str = "https://api.example.com";
+
+/// The host that a whole address names: without what does not belong to a host.
+fn meant(address: &str) -> Option<HttpHost> {
+    let (scheme, rest) = match address.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (HttpScheme::Http, rest),
+        Some((_, rest)) => (HttpScheme::Https, rest),
+        None => (HttpScheme::Https, address),
+    };
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (_, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (host, port) = split_port(host);
+    let port = port.and_then(|port| port.parse().ok().filter(|port| *port != 0));
+    host_problem(host).is_none().then(|| HttpHost {
+        scheme,
+        host: host.to_ascii_lowercase(),
+        port: port.unwrap_or(scheme.default_port()),
+    })
+}
+
+/// A host and what stands behind its colon. The colons of an IPv6 address lie within its brackets.
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
     }
 }
 
@@ -134,17 +169,19 @@ impl FromStr for HttpHost {
         };
         // An address copied from elsewhere ends so, and says no more by it.
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        if rest.contains(['/', '?', '#']) {
-            return Err(refused("a whole host is granted, not a path of it"));
+        if let Some(at) = rest.find(['/', '?', '#']) {
+            return Err(refused(
+                match rest[at..].trim_start_matches('/').chars().next() {
+                    Some('?') => "a whole host is granted, without a query",
+                    Some('#') => "a whole host is granted, without a fragment",
+                    _ => "a whole host is granted, not a path of it",
+                },
+            ));
         }
         if rest.contains('@') {
             return Err(refused("a user's name and password are no part of it"));
         }
-        // The colons of an IPv6 address lie within its brackets.
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, Some(port)),
-            _ => (rest, None),
-        };
+        let (host, port) = split_port(rest);
         let port = match port {
             None => scheme.default_port(),
             Some(digits) if !digits.is_empty() && digits.bytes().all(|it| it.is_ascii_digit()) => {
@@ -247,7 +284,10 @@ mod tests {
             ("*.example.com", "without wildcards"),
             ("https://me:pw@example.com", "password"),
             ("https://example.com/v1", "not a path"),
-            ("https://example.com?q", "not a path"),
+            ("https://example.com?q", "without a query"),
+            ("https://example.com/?q", "without a query"),
+            ("https://example.com/v1?q", "not a path"),
+            ("https://example.com#top", "without a fragment"),
             ("ftp://example.com", "neither `https` nor `http`"),
             ("example.com:0", "from 1 to 65535"),
             ("example.com:65536", "from 1 to 65535"),
@@ -273,6 +313,28 @@ mod tests {
         let mut host: HttpHost = "example.com".parse().unwrap();
         host.host = "Example.com".to_owned();
         assert!(host.check().is_err());
+    }
+
+    #[test]
+    fn the_host_that_was_perhaps_meant_is_named() {
+        for (given, instead) in [
+            ("https://Geo.test/v1?key=1", "https://geo.test"),
+            ("http://geo.test:8080/v1", "http://geo.test:8080"),
+            ("geo.test?key=1", "https://geo.test"),
+            ("geo.test:0", "https://geo.test"),
+            ("ftp://geo.test", "https://geo.test"),
+            ("https://me:pw@geo.test", "https://geo.test"),
+            ("http://[::1]:81/v1", "http://[::1]:81"),
+            // Nothing that could be one.
+            ("", "https://api.example.com"),
+            ("*.geo.test", "https://api.example.com"),
+            ("geo test", "https://api.example.com"),
+        ] {
+            let error = given.parse::<HttpHost>().unwrap_err();
+            assert_eq!(error.instead, instead, "{given}");
+            assert!(instead.parse::<HttpHost>().is_ok());
+            assert!(error.to_string().ends_with(&format!("try `{instead}`")));
+        }
     }
 
     #[test]
