@@ -60,7 +60,7 @@ pub enum ErrorCode {
     StaleGeneration,
     /// No deployment has this name.
     UnknownDeployment,
-    /// The component does not fit the plugin world, or asks for what was not granted.
+    /// The component does not fit the plugin world.
     ComponentRefused,
     /// The component did not compile within its limits.
     CompilationFailed,
@@ -78,6 +78,9 @@ pub enum ErrorCode {
     TopicInUse,
     /// No secret has this name.
     UnknownSecret,
+    /// The component is sound, but does not work with the deployment's settings: it needs a grant or a
+    /// table that is not among them, or its `init` refused them.
+    SettingsRefused,
 }
 
 /// What a client does about an [`ErrorCode`].
@@ -126,6 +129,7 @@ impl ErrorCode {
             | Self::UnknownSecret
             | Self::ComponentRefused
             | Self::CompilationFailed
+            | Self::SettingsRefused
             | Self::Internal => Advice::GiveUp,
         }
     }

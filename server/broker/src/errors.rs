@@ -8,7 +8,7 @@ use millstream_protocol::batch::{BatchError, BatchHeader};
 use millstream_protocol::{
     ErrorCode, FIRST_WORKER_PRODUCER_ID, Offset, PartitionIndex, TopicPartition, WireError,
 };
-use millstream_runtime::{CompileError, RefusedError};
+use millstream_runtime::{CompileError, RefusedError, StartError};
 use millstream_state::StateError;
 use tokio::task::JoinError;
 
@@ -193,6 +193,7 @@ pub(crate) fn from_refused(error: &RefusedError) -> WireError {
         | RefusedError::MissingExport { .. }
         | RefusedError::NoTimerHandler { .. }
         | RefusedError::Export { .. } => ErrorCode::ComponentRefused,
+        RefusedError::Settings { .. } => ErrorCode::SettingsRefused,
         RefusedError::Compile(
             CompileError::Time { .. }
             | CompileError::Memory { .. }
@@ -202,6 +203,15 @@ pub(crate) fn from_refused(error: &RefusedError) -> WireError {
         RefusedError::Compile(CompileError::Unavailable { .. }) => ErrorCode::Internal,
     };
     WireError::new(code, error.to_string())
+}
+
+/// A worker does not start with a deployment's settings, and none would.
+pub(crate) fn from_start(error: &StartError) -> WireError {
+    let code = match error {
+        StartError::Refused(_) => ErrorCode::SettingsRefused,
+        StartError::Failed(_) => ErrorCode::ComponentRefused,
+    };
+    WireError::new(code, format!("the component does not start: {error}"))
 }
 
 /// A part of the broker is closed already.

@@ -74,7 +74,8 @@ impl Secrets {
         check_name("secret", &name).map_err(|error| invalid(error.to_string()))?;
         if !(MIN_SECRET_BYTES..=MAX_SECRET_BYTES).contains(&value.0.len()) {
             return Err(invalid(format!(
-                "the secret {name} has {} bytes, and not {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES}",
+                "the value of the secret {name} has {} bytes; a secret has at least {MIN_SECRET_BYTES} \
+                 and at most {MAX_SECRET_BYTES}",
                 value.0.len()
             )));
         }

@@ -179,14 +179,14 @@ impl Image {
             let cleanup = self.topic(&topic).map(|topic| topic.config.cleanup);
             if spec.delivery == DeliveryGuarantee::Deterministic {
                 return Err(SpecError::TableMoves { table });
-            } else if cleanup != Some(Cleanup::Compact) {
-                return Err(SpecError::TableNotCompacted { table, topic });
             } else if spec.inputs.contains(&topic) {
                 let what = "reads as an input";
                 return Err(SpecError::TableInUse { table, topic, what });
             } else if spec.written_topics().any(|written| written == topic) {
                 let what = "writes";
                 return Err(SpecError::TableInUse { table, topic, what });
+            } else if cleanup != Some(Cleanup::Compact) {
+                return Err(SpecError::TableNotCompacted { table, topic });
             }
         }
         Ok(())

@@ -246,8 +246,8 @@ pub enum SpecError {
     },
     /// What it looks up would be what it works on.
     #[error(
-        "the table {table} cannot be made of topic {topic}, which the deployment {what}: name another, or \
-         keep it in the state"
+        "the table {table} cannot be made of topic {topic}, which the deployment {what}: one topic cannot be \
+         both; name another, or keep what is to be looked up in the plugin's state"
     )]
     TableInUse {
         /// The table.

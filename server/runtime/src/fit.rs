@@ -7,6 +7,7 @@ use wasmtime::component::types::{
 use wasmtime::component::{Component, InstancePre, Linker, Type};
 
 use crate::compiler::CompileError;
+use crate::grants::Lack;
 use crate::host::HostState;
 use crate::logs::escape;
 
@@ -193,6 +194,14 @@ pub enum RefusedError {
         import: String,
         /// What is wrong with it: the end of a sentence.
         problem: String,
+    },
+    /// It needs something that is served to deployments which have it among their settings.
+    #[error("the component imports `{import}`, but the deployment {lack}")]
+    Settings {
+        /// The import, with its version.
+        import: String,
+        /// What is not among them.
+        lack: Lack,
     },
     /// It does not have what is called.
     #[error("the component lacks the export `{export}`")]

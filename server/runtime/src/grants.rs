@@ -1,10 +1,33 @@
 //! What a worker may use beyond what every one may.
 
+use std::fmt;
 use std::sync::Arc;
 
 use millstream_protocol::api::grants::Grants;
 
 use crate::fit::{RefusedError, split_version};
+
+/// What a deployment does not have that its component needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// The grant of a secret.
+    Secret,
+    /// A table.
+    Table,
+    /// The grant of a host, to send requests to.
+    Host,
+}
+
+/// The end of a sentence about a deployment.
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Secret => "is granted no secret",
+            Self::Table => "names no table",
+            Self::Host => "is granted no host",
+        })
+    }
+}
 
 /// Reads secrets. Called on the worker's thread.
 pub trait SecretReader: Send + Sync {
@@ -39,19 +62,17 @@ pub(crate) fn check(
     tables: usize,
 ) -> Result<(), RefusedError> {
     for import in imports {
-        let problem = match split_version(import).0 {
-            "millstream:plugin/secrets" if grants.secrets.is_empty() => {
-                "but the deployment is granted no secret"
-            }
-            "millstream:plugin/tables" if tables == 0 => "but the deployment names no table",
+        let lack = match split_version(import).0 {
+            "millstream:plugin/secrets" if grants.secrets.is_empty() => Lack::Secret,
+            "millstream:plugin/tables" if tables == 0 => Lack::Table,
             "wasi:http/outgoing-handler" | "wasi:http/types" if grants.http.is_empty() => {
-                "but the deployment is granted no host: grant one, as `http=https://api.example.com`"
+                Lack::Host
             }
             _ => continue,
         };
-        return Err(RefusedError::Import {
+        return Err(RefusedError::Settings {
             import: import.clone(),
-            problem: problem.to_owned(),
+            lack,
         });
     }
     Ok(())

@@ -108,7 +108,7 @@ pub use compiler::{
 pub use deadline::thread_cpu_time;
 pub use engine::{EPOCH_TICK, Runtime, RuntimeConfig, RuntimeError};
 pub use fit::RefusedError;
-pub use grants::{SecretReader, WorkerGrants};
+pub use grants::{Lack, SecretReader, WorkerGrants};
 pub use host::{MAX_HOST_CALLS, MAX_HTTP_REQUESTS_AT_ONCE, MAX_HTTP_REQUESTS_PER_CALL};
 pub use instance::{
     CallError, Handled, Instance, MAX_CURSOR_BYTES, Migrated, StartError, WorkerSetup,

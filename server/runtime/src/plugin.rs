@@ -92,7 +92,7 @@ impl Plugin {
     ///
     /// # Errors
     ///
-    /// [`RefusedError::Import`].
+    /// [`RefusedError::Settings`].
     pub fn check_grants(&self, grants: &Grants, tables: usize) -> Result<(), RefusedError> {
         grants::check(&self.inner.imports, grants, tables)
     }

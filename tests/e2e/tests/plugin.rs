@@ -232,7 +232,7 @@ async fn a_component_that_does_not_fit_is_refused_by_name_and_changes_nothing() 
     let refused = admin.deploy_plugin(component(), odd).await.unwrap_err();
     assert_eq!(
         refused.code(),
-        Some(ErrorCode::ComponentRefused),
+        Some(ErrorCode::SettingsRefused),
         "{refused}"
     );
     assert!(

@@ -154,7 +154,7 @@ async fn what_is_not_granted_or_not_there_is_refused_by_name() {
         .unwrap_err();
     assert_eq!(
         refused.code(),
-        Some(ErrorCode::ComponentRefused),
+        Some(ErrorCode::SettingsRefused),
         "{refused}"
     );
     assert!(
@@ -171,6 +171,11 @@ async fn what_is_not_granted_or_not_there_is_refused_by_name() {
     assert!(
         refused.to_string().contains("no secret is named api-key"),
         "{refused}"
+    );
+    let short = admin.set_secret("api-key", "abc").await.unwrap_err();
+    assert_eq!(
+        short.to_string(),
+        "the value of the secret api-key has 3 bytes; a secret has at least 4 and at most 16384"
     );
     admin.set_secret("api-key", SECRET).await.unwrap();
     let deterministic = DeploymentSpec {
@@ -205,7 +210,7 @@ async fn what_is_not_granted_or_not_there_is_refused_by_name() {
         assert!(
             matches!(
                 refused.code(),
-                Some(ErrorCode::ComponentRefused | ErrorCode::UnknownSecret)
+                Some(ErrorCode::SettingsRefused | ErrorCode::UnknownSecret)
             ),
             "{refused}"
         );

@@ -769,7 +769,7 @@ async fn an_upgrade_goes_on_where_the_version_before_it_was() {
         .upgrade_plugin(component(), refused)
         .await
         .unwrap_err();
-    assert_eq!(error.code(), Some(ErrorCode::ComponentRefused), "{error}");
+    assert_eq!(error.code(), Some(ErrorCode::SettingsRefused), "{error}");
     let impatient = DeploymentSpec {
         on_failure: FailurePolicy {
             attempts: 1,

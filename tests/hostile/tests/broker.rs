@@ -153,7 +153,7 @@ async fn what_is_refused_changes_nothing() {
         let error = deployed.expect_err(&case.name);
         // What is too large for a request is not even sent.
         match error.code() {
-            Some(ErrorCode::ComponentRefused) => {
+            Some(ErrorCode::ComponentRefused | ErrorCode::SettingsRefused) => {
                 assert!(error.to_string().contains(said), "{}: {error}", case.name);
             }
             code => assert_eq!(

@@ -32,7 +32,8 @@ impl Admin {
     ///
     /// [`Error::InvalidArgument`] for a component that is too large,
     /// [`ErrorCode::DeploymentExists`], [`ErrorCode::ComponentRefused`],
-    /// [`ErrorCode::CompilationFailed`], [`ErrorCode::UnknownTopic`].
+    /// [`ErrorCode::CompilationFailed`], [`ErrorCode::SettingsRefused`],
+    /// [`ErrorCode::UnknownTopic`].
     pub async fn deploy_plugin(
         &self,
         component: impl Into<Bytes>,

@@ -695,6 +695,7 @@ fn errors() -> Vec<Case> {
         case("error/group-owned-by-deployment", GroupOwnedByDeployment),
         case("error/topic-in-use", TopicInUse),
         case("error/unknown-secret", UnknownSecret),
+        case("error/settings-refused", SettingsRefused),
     ]
 }
 

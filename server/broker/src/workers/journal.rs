@@ -274,9 +274,11 @@ impl WorkerJournal {
     ) -> Result<(), WireError> {
         let mut acks = Vec::with_capacity(sending.outputs.len());
         for output in sending.outputs {
-            // An output topic that was deleted takes what was meant for it along.
+            // A topic that was deleted takes what was meant for it along: one that an earlier revision
+            // wrote, or that this one did while it was a shadow. Mostly it has arrived there before:
+            // what the last commit held is sent again whenever a worker begins.
             let Some(partition) = self.partitions.get(output.target) else {
-                tracing::warn!(target = %output.target, "outputs for a topic that is gone are dropped");
+                tracing::debug!(partition = %output.target, "outputs for a deleted topic are not sent");
                 continue;
             };
             let line = self.lines.entry(output.target).or_default();

@@ -288,12 +288,7 @@ impl Deployments {
             (plugin, started)
         });
         let (plugin, started) = starting.await.map_err(errors::from_join)?;
-        started.map_err(|error| {
-            WireError::new(
-                ErrorCode::ComponentRefused,
-                format!("the component does not start: {error}"),
-            )
-        })?;
+        started.map_err(|error| errors::from_start(&error))?;
         Ok(plugin)
     }
 

@@ -169,7 +169,7 @@ fn of_io(error: &io::Error) -> (Exit, Advice) {
 
 /// What a broker's refusal means.
 fn of_code(code: ErrorCode) -> (Exit, Advice) {
-    (exit_of(code), Some(advice_on(code).into()))
+    (exit_of(code), advice_on(code).map(Into::into))
 }
 
 fn exit_of(code: ErrorCode) -> Exit {
@@ -189,6 +189,7 @@ fn exit_of(code: ErrorCode) -> Exit {
         | ErrorCode::TopicInUse
         | ErrorCode::RecordTooLarge
         | ErrorCode::ComponentRefused
+        | ErrorCode::SettingsRefused
         | ErrorCode::CompilationFailed
         | ErrorCode::StorageFull
         | ErrorCode::Busy
@@ -203,11 +204,12 @@ fn exit_of(code: ErrorCode) -> Exit {
     }
 }
 
-fn advice_on(code: ErrorCode) -> &'static str {
-    match code {
+fn advice_on(code: ErrorCode) -> Option<&'static str> {
+    let advice = match code {
+        // The command was understood: what cannot be, and what could, is in the broker's message.
+        ErrorCode::InvalidRequest => return None,
         ErrorCode::NotAuthorized => "connect with the profile of a principal that may do this",
         ErrorCode::UnsupportedVersion => RIGHT_RELEASE,
-        ErrorCode::InvalidRequest => "`--help` behind the command shows what it takes",
         ErrorCode::UnknownTopic => {
             "`millstream topic list` shows the topics; `millstream topic create` makes one"
         }
@@ -243,6 +245,9 @@ fn advice_on(code: ErrorCode) -> &'static str {
         ErrorCode::ComponentRefused => {
             "`millstream plugin build` builds a component for the world that `wit/` describes"
         }
+        ErrorCode::SettingsRefused => {
+            "give it what it asks for by `--config`, `--output-topic`, `--table` or `--grant`, or in the deployment file; `millstream plugin run` tries that without a broker"
+        }
         ErrorCode::CompilationFailed => "build the component again, smaller if it is large",
         ErrorCode::StorageFull => {
             "free space on the broker's disk, for example with `millstream topic delete-records`"
@@ -268,5 +273,6 @@ fn advice_on(code: ErrorCode) -> &'static str {
         | ErrorCode::Internal => "this is a fault of the program's own: the broker's log says more",
         // A code that this release does not know.
         _ => RIGHT_RELEASE,
-    }
+    };
+    Some(advice)
 }

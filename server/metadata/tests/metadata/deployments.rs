@@ -337,7 +337,7 @@ fn grants_are_bounded_and_none_is_for_what_is_deterministic() {
 
 /// A cluster with the topics `in` and `out`, and `places`, which is compacted.
 fn with_places() -> Cluster {
-    let mut cluster = Cluster::with_topics(&["in", "out"]);
+    let mut cluster = Cluster::with_topics(&["in", "out", "other"]);
     let compacted = CreateTopic {
         name: "places".into(),
         partitions: 1,
@@ -381,9 +381,15 @@ fn a_table_is_made_of_a_compacted_topic_that_the_deployment_neither_reads_nor_wr
     );
     invalid(with_tables(&[("", "places")]), "the table's name is empty");
     invalid(
+        with_tables(&[("p", "other")]),
+        "the table p cannot be made of topic other, which is not compacted: old records of it are \
+         deleted, whatever their keys; `millstream topic alter other --cleanup compact` changes that",
+    );
+    // Nobody is told to compact what could not be a table then either.
+    invalid(
         with_tables(&[("p", "in")]),
-        "the table p cannot be made of topic in, which is not compacted: old records of it are deleted, \
-         whatever their keys; `millstream topic alter in --cleanup compact` changes that",
+        "the table p cannot be made of topic in, which the deployment reads as an input: one topic cannot \
+         be both; name another, or keep what is to be looked up in the plugin's state",
     );
     let unknown = with_tables(&[("p", "nothing")]);
     let says = "no topic is named nothing";
@@ -394,15 +400,15 @@ fn a_table_is_made_of_a_compacted_topic_that_the_deployment_neither_reads_nor_wr
     };
     invalid(
         read,
-        "the table p cannot be made of topic places, which the deployment reads as an input: name another, \
-         or keep it in the state",
+        "the table p cannot be made of topic places, which the deployment reads as an input: one topic \
+         cannot be both; name another, or keep what is to be looked up in the plugin's state",
     );
     let mut written = one.clone();
     written.outputs[0].topic = "places".to_owned();
     invalid(
         written,
-        "the table p cannot be made of topic places, which the deployment writes: name another, or keep \
-         it in the state",
+        "the table p cannot be made of topic places, which the deployment writes: one topic cannot be \
+         both; name another, or keep what is to be looked up in the plugin's state",
     );
     let deterministic = DeploymentSpec {
         delivery: DeliveryGuarantee::Deterministic,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use millstream_protocol::api::grants::Grants;
 use millstream_runtime::{
-    CallError, Instance, MAX_HTTP_REQUESTS_PER_CALL, Outcome, Plugin, RefusedError, Waits,
+    CallError, Instance, Lack, MAX_HTTP_REQUESTS_PER_CALL, Outcome, Plugin, RefusedError, Waits,
 };
 use tokio::sync::Notify;
 
@@ -104,14 +104,14 @@ impl Asker {
 #[test]
 fn a_plugin_that_sends_requests_is_refused_where_no_host_is_granted() {
     let refused = ASKER.check_grants(&Grants::default(), 0).unwrap_err();
-    let RefusedError::Import { import, problem } = refused else {
+    let RefusedError::Settings { import, lack } = refused else {
         panic!("{refused}");
     };
     assert!(
         import.starts_with("wasi:http/outgoing-handler@0.2"),
         "{import}"
     );
-    assert!(problem.contains("granted no host"), "{problem}");
+    assert_eq!(lack, Lack::Host);
     let grants = Grants {
         http: vec!["a.test".parse().unwrap()],
         ..Grants::default()

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use millstream_protocol::api::grants::Grants;
-use millstream_runtime::{CallError, Instance, Outcome, RefusedError, SecretReader};
+use millstream_runtime::{CallError, Instance, Lack, Outcome, RefusedError, SecretReader};
 
 use crate::virtual_wasi::PROBE;
 use crate::{Kept, batch, setup};
@@ -90,9 +90,9 @@ fn a_plugin_that_reads_secrets_is_refused_where_none_is_granted() {
     let refused = PROBE.check_grants(&Grants::default(), 0).unwrap_err();
     assert_eq!(
         refused,
-        RefusedError::Import {
+        RefusedError::Settings {
             import: "millstream:plugin/secrets@0.1.0".to_owned(),
-            problem: "but the deployment is granted no secret".to_owned(),
+            lack: Lack::Secret,
         }
     );
     let grants = Grants {

@@ -37,7 +37,7 @@ fn connect(reason: CloseReason) -> anyhow::Error {
 }
 
 /// All codes that a broker can answer with today.
-const CODES: [ErrorCode; 34] = [
+const CODES: [ErrorCode; 35] = [
     ErrorCode::MalformedFrame,
     ErrorCode::FrameTooLarge,
     ErrorCode::UnsupportedVersion,
@@ -72,6 +72,7 @@ const CODES: [ErrorCode; 34] = [
     ErrorCode::DeploymentExists,
     ErrorCode::GroupOwnedByDeployment,
     ErrorCode::UnknownSecret,
+    ErrorCode::SettingsRefused,
 ];
 
 #[test]
@@ -81,7 +82,9 @@ fn every_refusal_has_an_exit_code_and_advice() {
         format!(
             "{code:?}: exit {}, {}",
             explanation.exit as u8,
-            explanation.advice.unwrap_or_default()
+            explanation
+                .advice
+                .unwrap_or("the message says it all".into())
         )
     });
     insta::assert_snapshot!(lines.join("\n"), @r"
@@ -90,7 +93,7 @@ fn every_refusal_has_an_exit_code_and_advice() {
     UnsupportedVersion: exit 3, use the release of millstream that the broker runs
     HandshakeRequired: exit 1, this is a fault of the program's own: the broker's log says more
     NotAuthorized: exit 6, connect with the profile of a principal that may do this
-    InvalidRequest: exit 2, `--help` behind the command shows what it takes
+    InvalidRequest: exit 2, the message says it all
     UnknownTopic: exit 4, `millstream topic list` shows the topics; `millstream topic create` makes one
     UnknownPartition: exit 4, `millstream topic describe` shows the topic's partitions
     TopicExists: exit 5, `millstream topic describe` shows it, `millstream topic alter` changes it
@@ -119,6 +122,7 @@ fn every_refusal_has_an_exit_code_and_advice() {
     DeploymentExists: exit 5, deploy under another `--name`, or in its place with `--replace`
     GroupOwnedByDeployment: exit 5, name another group: `millstream plugin list` shows the plugins, each has a group of its name
     UnknownSecret: exit 4, `millstream plugin secret list` shows the secrets; `millstream plugin secret set` keeps one
+    SettingsRefused: exit 5, give it what it asks for by `--config`, `--output-topic`, `--table` or `--grant`, or in the deployment file; `millstream plugin run` tries that without a broker
     ");
 }
 
