@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use millstream::{Admin, Client};
@@ -180,22 +180,30 @@ impl Cli {
     }
 }
 
-/// A plugin's outputs and the format of results are both "output": tells one who takes the one for
-/// the other.
+/// Adds what clap cannot know. A plugin's outputs and the format of results are both "output": one may
+/// be taken for the other. And what a deployment file declares, options cannot.
 fn with_tip(mut error: clap::Error) -> clap::Error {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.as_str(),
         _ => "",
     };
-    if text(ContextKind::InvalidArg).contains("--output <")
-        && text(ContextKind::InvalidValue).contains('=')
-    {
-        let tip = "the topic of a plugin's output is named by '--output-topic OUTPUT=TOPIC'";
-        error.insert(
-            ContextKind::Suggested,
-            ContextValue::StyledStrs(vec![tip.into()]),
-        );
-    }
+    let argument = text(ContextKind::InvalidArg);
+    let takes_one_for_the_other =
+        argument.contains("--output <") && text(ContextKind::InvalidValue).contains('=');
+    let declares_twice = error.kind() == ErrorKind::ArgumentConflict
+        && [argument, text(ContextKind::PriorArg)].contains(&"--file <FILE>");
+    let tip = if takes_one_for_the_other {
+        "the topic of a plugin's output is named by '--output-topic OUTPUT=TOPIC'"
+    } else if declares_twice {
+        "the file declares all of the deployment: change it there, or leave out '--file' and give all of it \
+         as options"
+    } else {
+        return error;
+    };
+    error.insert(
+        ContextKind::Suggested,
+        ContextValue::StyledStrs(vec![tip.into()]),
+    );
     error
 }
 

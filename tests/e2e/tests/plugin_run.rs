@@ -289,6 +289,14 @@ fn a_new_plugin_works_at_once() {
         .env("CARGO_TARGET_DIR", plugins_target_dir());
     run(&mut test).success();
 
+    let found = run(program(&["plugin", "new", "other", "--sdk"]).arg(workspace())).success();
+    assert!(!found.stderr.contains("--sdk"), "{found:#?}");
+    let lone = run(&mut program(&["plugin", "new", "lone"])).success();
+    assert!(
+        lone.stderr
+            .contains("millstream plugin new lone --sdk PATH"),
+        "{lone:#?}"
+    );
     run(&mut program(&["plugin", "new", "heat-watch"])).exited(5);
     run(&mut program(&["plugin", "new", "heat watch"])).exited(2);
     let other = run(&mut program(&["plugin", "new", "x", "--language", "cobol"])).exited(2);
@@ -314,6 +322,8 @@ fn a_declared_deployment_changes_only_when_its_file_does() {
     };
     declare("4.5");
     let first = deploy(&[]).success().json();
+    // What is shown has the workers, which begin a moment after they were deployed.
+    assert_eq!(first["workers"].as_array().map(Vec::len), Some(2));
     let again = deploy(&[]).success();
     assert!(again.stderr.contains("nothing changed"), "{again:#?}");
     assert_eq!(again.json()["deployed_at_ms"], first["deployed_at_ms"]);

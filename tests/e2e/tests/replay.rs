@@ -233,7 +233,7 @@ async fn what_cannot_be_replayed_is_refused_and_leaves_nothing() {
         .unwrap();
     let before = topics(&admin).await;
     let wrong = admin.replay_plugin(LIVE).spec(alerts("no number")).await;
-    assert_eq!(code(wrong.unwrap_err()), Some(ErrorCode::ComponentRefused));
+    assert_eq!(code(wrong.unwrap_err()), Some(ErrorCode::SettingsRefused));
     let elsewhere = DeploymentSpec {
         inputs: vec![OUTPUT.to_owned()],
         outputs: Vec::new(),
@@ -361,6 +361,67 @@ async fn promote_under_load(delivery: DeliveryGuarantee) {
     produce_numbers(&client, 1_300..1_400).await;
     worked_off(&admin, LIVE).await;
     assert_each_counted_once(&client, 1_400).await;
+}
+
+#[tokio::test]
+async fn the_command_line_names_shadows_that_are_not_there_and_the_log_has_no_warning() {
+    let (broker, client, admin) = start(1).await;
+    let millstream = |words: &str| {
+        let words = words.split(' ').chain(["--output", "json"]);
+        run(&mut broker.command(words))
+    };
+    let refused = |words: &str, code: i32| {
+        let error = millstream(words).exited(code).json_error();
+        let text = |field: &str| error[field].as_str().unwrap_or_default().to_owned();
+        (text("message"), text("try"))
+    };
+    for words in ["plugin diff watch", "plugin promote watch"] {
+        let (message, _) = refused(words, 4);
+        assert_eq!(message, "no deployment is named watch");
+    }
+    admin
+        .deploy_plugin(component(quake_alert()), alerts("4.5"))
+        .await
+        .unwrap();
+    for words in ["plugin diff watch", "plugin promote watch"] {
+        let (message, advice) = refused(words, 4);
+        assert!(
+            message.starts_with("deployment watch has no shadow watch.shadow"),
+            "{message}"
+        );
+        assert!(
+            advice.contains("`millstream plugin replay watch --from earliest`"),
+            "{advice}"
+        );
+    }
+    let (_, advice) = refused("plugin diff watch --as other", 4);
+    assert!(
+        advice.contains("plugin replay watch --as other"),
+        "{advice}"
+    );
+
+    produce_quakes(&client, 0..50).await;
+    worked_off(&admin, LIVE).await;
+    let replayed = millstream("plugin replay watch").success().json();
+    assert_eq!(replayed["workers"].as_array().map(Vec::len), Some(1));
+    let (_, advice) = refused("plugin replay watch", 5);
+    assert!(
+        advice.contains("`millstream plugin remove watch.shadow`"),
+        "{advice}"
+    );
+    let (message, advice) = refused("plugin diff watch.shadow", 2);
+    assert_eq!(message, "deployment watch.shadow is a shadow itself");
+    assert!(advice.ends_with(": watch"), "{advice}");
+    let diff = millstream("plugin diff watch").success().json();
+    assert!(diff["outputs"][0]["equal"].as_u64() > Some(0), "{diff}");
+    // The shadow's topics go with it, and what its last commit held for them.
+    for words in ["plugin promote watch", "plugin rollback watch"] {
+        let shown = millstream(words).success().json();
+        assert_eq!(shown["workers"].as_array().map(Vec::len), Some(1));
+    }
+    produce_quakes(&client, 50..60).await;
+    worked_off(&admin, LIVE).await;
+    assert!(!broker.log().contains(" WARN "), "{}", broker.log());
 }
 
 /// Promotions that are cut off by a crash, and after how much of the broker's processor time the first is at

@@ -12,7 +12,7 @@ use millstream::{
 };
 use millstream_e2e::artifacts::{enrich, millstream, workspace};
 use millstream_e2e::broker::Broker;
-use millstream_e2e::command::run;
+use millstream_e2e::command::{run, run_with_input};
 use millstream_e2e::history::History;
 use millstream_e2e::patience::until;
 use serde_json::Value;
@@ -495,13 +495,17 @@ async fn what_cannot_be_a_table_is_refused() {
     let with = |tables: Vec<TableSpec>| DeploymentSpec { tables, ..spec() };
     let none = with(Vec::new());
     let says = "imports `millstream:plugin/tables@0.1.0`, but the deployment names no table";
-    check(none, ErrorCode::ComponentRefused, says).await;
+    check(none, ErrorCode::SettingsRefused, says).await;
     let other = with(vec![table("other", PLACES)]);
     let says = "the deployment has no table `reference` (it has `other`)";
-    check(other, ErrorCode::ComponentRefused, says).await;
-    let stream = with(vec![table("reference", JOINED)]);
+    check(other, ErrorCode::SettingsRefused, says).await;
+    admin.create_topic("ordinary").await.unwrap();
+    let stream = with(vec![table("reference", "ordinary")]);
     let says = "which is not compacted";
     check(stream, ErrorCode::InvalidRequest, says).await;
+    let own_input = with(vec![table("reference", EVENTS)]);
+    let says = "which the deployment reads as an input: one topic cannot be both";
+    check(own_input, ErrorCode::InvalidRequest, says).await;
     let deterministic = DeploymentSpec {
         delivery: DeliveryGuarantee::Deterministic,
         ..spec()
@@ -620,6 +624,23 @@ async fn the_command_line_names_tables_and_shows_them() {
         (&"following".into(), &KEYS.into())
     );
 
+    // A key is taken away by a line without a value.
+    let mut take_away = broker.command(["produce", PLACES, "--key", "k0", "--tombstone-empty"]);
+    run_with_input(&mut take_away, "\n").success();
+    until("the tombstone to be read", async || {
+        let described = run(&mut describe).success().json();
+        (described["tables"][0]["records_read"] == KEYS + 1).then_some(())
+    })
+    .await;
+    produce(&client, ["k0".to_owned(), "k1".to_owned()], "after").await;
+    worked_off(&admin).await;
+    let outputs = outputs(&client).await;
+    let found: Vec<_> = outputs
+        .iter()
+        .map(|(id, place)| (id.as_str(), place.is_some()))
+        .collect();
+    assert_eq!(found, [("k0/after", false), ("k1/after", true)]);
+
     // One more, of a topic that is not there yet; and back.
     declare(&format!(
         "reference = \"{PLACES}\"\nother = \"other-places\"\n"
@@ -682,6 +703,36 @@ fn a_run_without_a_broker_has_its_tables_from_files() {
         "{}",
         refused.stderr
     );
+    assert!(
+        refused.stderr.contains("`--table TABLE=FILE` gives"),
+        "{}",
+        refused.stderr
+    );
+    let no_key = command(&["--table", &networks]);
+    assert!(
+        no_key.stderr.contains("no entry of the table reference")
+            && no_key.stderr.contains("`--table-key reference=id`"),
+        "{}",
+        no_key.stderr
+    );
+    // A deployment file names the table, and nothing fills it.
+    let deployment = tempfile::tempdir().unwrap();
+    let file = deployment.path().join("deployment.toml");
+    let text = format!(
+        "name = \"{NAME}\"\ncomponent = {:?}\ninputs = [\"{EVENTS}\"]\n[outputs]\nenriched = \"{JOINED}\"\n\
+         [tables]\nreference = \"{PLACES}\"\n",
+        enrich().display().to_string()
+    );
+    fs::write(&file, text).unwrap();
+    let mut declared = Command::new(millstream());
+    declared.args(["plugin", "run", "--key-field", "id", "--records"]);
+    declared
+        .arg(folder.join("samples/events.ndjson"))
+        .arg("-f")
+        .arg(&file);
+    let empty = run(&mut declared).success();
+    let remark = "the table reference is empty here: `--table reference=FILE`";
+    assert_eq!(empty.stderr.matches(remark).count(), 1, "{}", empty.stderr);
     let unknown = command(&["--table", &networks, "--table-key", "places=net"]);
     assert!(
         unknown.stderr.contains("has no table places"),

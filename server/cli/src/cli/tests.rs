@@ -125,7 +125,7 @@ fn a_bad_value_is_explained() {
     For more information, try '--help'.
     ");
     insta::assert_snapshot!(refusal("millstream plugin deploy x.wasm --input a --output-topic alerts"), @r"
-    error: invalid value 'alerts' for '--output-topic <OUTPUT=TOPIC>': expected NAME=VALUE
+    error: invalid value 'alerts' for '--output-topic <OUTPUT=TOPIC>': expected OUTPUT=TOPIC
 
     For more information, try '--help'.
     ");
@@ -142,6 +142,34 @@ fn the_two_meanings_of_output_are_told_apart() {
 
     For more information, try '--help'.
     ");
+}
+
+#[test]
+fn what_a_file_declares_is_not_said_by_options_as_well() {
+    for options in ["-f d.toml --grant clocks", "--grant clocks -f d.toml"] {
+        let refused = with_tip(refusal(&format!("millstream plugin deploy {options}")));
+        let refused = refused.to_string();
+        assert!(
+            refused.contains("'--grant <GRANT>'") && refused.contains("'--file <FILE>'"),
+            "{refused}"
+        );
+        assert!(refused.contains("tip: the file declares all"), "{refused}");
+    }
+    let several = "millstream plugin deploy -f d.toml --grant clocks --partitions 2 --memory 1MiB";
+    insta::assert_snapshot!(with_tip(refusal(several)), @r"
+    error: the argument '--file <FILE>' cannot be used with:
+      --grant <GRANT>
+      --partitions <N>
+      --memory <BYTES>
+
+      tip: the file declares all of the deployment: change it there, or leave out '--file' and give all of it as options
+
+    Usage: millstream plugin deploy --file <FILE> [COMPONENT|FOLDER]
+
+    For more information, try '--help'.
+    ");
+    let run = "millstream plugin run -f d.toml --records r --output-name o";
+    assert!(with_tip(refusal(run)).to_string().contains("tip: the file"));
 }
 
 #[test]

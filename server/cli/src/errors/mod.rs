@@ -29,6 +29,12 @@ impl Problem {
         self.exit
     }
 
+    /// What to try next.
+    #[cfg(test)]
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
+    }
+
     /// `message` is a lower-case fragment that names the thing.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {

@@ -6,6 +6,6 @@ mod position;
 mod quantity;
 
 pub(crate) use field::{bytes_text, duration_text, position_text};
-pub(crate) use pair::{Pair, parse_pair};
+pub(crate) use pair::{Pair, pair};
 pub(crate) use position::{PositionArg, now_ms};
 pub(crate) use quantity::{Limit, parse_bytes, parse_duration};

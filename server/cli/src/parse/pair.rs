@@ -13,14 +13,15 @@ impl From<Pair> for (String, String) {
     }
 }
 
-/// Reads `name=value`; the value may be empty and may contain further `=`.
-pub(crate) fn parse_pair(text: &str) -> Result<Pair, String> {
-    match text.split_once('=') {
+/// Reads `name=value`; the value may be empty and may contain further `=`. `form` is what the two are
+/// called in the option's help, as `TABLE=TOPIC`.
+pub(crate) fn pair(form: &'static str) -> impl Fn(&str) -> Result<Pair, String> + Clone {
+    move |text| match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok(Pair {
             name: name.to_owned(),
             value: value.to_owned(),
         }),
-        _ => Err("expected NAME=VALUE".to_owned()),
+        _ => Err(format!("expected {form}")),
     }
 }
 
@@ -30,15 +31,17 @@ mod tests {
 
     #[test]
     fn the_first_sign_divides() {
-        let pair = |name: &str, value: &str| {
+        let read = pair("TABLE=TOPIC");
+        let is = |name: &str, value: &str| {
             Ok(Pair {
                 name: name.to_owned(),
                 value: value.to_owned(),
             })
         };
-        assert_eq!(parse_pair("a=b=c"), pair("a", "b=c"));
-        assert_eq!(parse_pair("a="), pair("a", ""));
-        assert!(parse_pair("=b").is_err());
-        assert!(parse_pair("ab").is_err());
+        assert_eq!(read("a=b=c"), is("a", "b=c"));
+        assert_eq!(read("a="), is("a", ""));
+        for none in ["=b", "ab"] {
+            assert_eq!(read(none), Err("expected TABLE=TOPIC".to_owned()));
+        }
     }
 }

@@ -17,10 +17,11 @@ use super::grants::GrantArgs;
 use super::limits::LimitArgs;
 use super::manifest;
 use super::policy::{DeliveryArg, FailureArgs};
+use super::started::started;
 use crate::cli::Context;
 use crate::errors::{Exit, Problem};
 use crate::output::{bytes, counted};
-use crate::parse::{Pair, PositionArg, now_ms, parse_pair};
+use crate::parse::{Pair, PositionArg, now_ms, pair};
 
 /// How a component begins: the magic of WebAssembly, then version 13 of the component layer.
 const COMPONENT_MAGIC: [u8; 8] = *b"\0asm\x0d\0\x01\0";
@@ -38,7 +39,7 @@ pub(super) const DEFAULT_PARTITIONS: u32 = 1;
 pub(crate) struct DeployArgs {
     /// The file that declares the deployment, in place of COMPONENT and the options about it. When
     /// the deployment is there and is as the file says, nothing changes
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["path", "name", "inputs", "outputs", "tables", "config", "from", "delivery", "create_topics", "LimitArgs", "FailureArgs", "GrantArgs"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["path", "name", "inputs", "outputs", "tables", "config", "from", "delivery", "create_topics", "partitions", "memory", "deadline", "outputs_per_record", "log_lines_per_second", "state", "on_failure", "dead_letter_topic", "attempts", "first_back_off", "longest_back_off", "on_retry", "given"])]
     file: Option<PathBuf>,
 
     #[command(flatten)]
@@ -66,15 +67,15 @@ pub(super) struct SpecArgs {
     pub(super) inputs: Vec<String>,
 
     /// The topic that one of the plugin's outputs goes to; may be given again
-    #[arg(long = "output-topic", value_parser = parse_pair, value_name = "OUTPUT=TOPIC")]
+    #[arg(long = "output-topic", value_parser = pair("OUTPUT=TOPIC"), value_name = "OUTPUT=TOPIC")]
     pub(super) outputs: Vec<Pair>,
 
     /// The compacted topic that one of the plugin's tables is made of; may be given again
-    #[arg(long = "table", value_parser = parse_pair, value_name = "TABLE=TOPIC")]
+    #[arg(long = "table", value_parser = pair("TABLE=TOPIC"), value_name = "TABLE=TOPIC")]
     pub(super) tables: Vec<Pair>,
 
     /// What the plugin reads as its configuration; may be given again
-    #[arg(long = "config", value_parser = parse_pair, value_name = "NAME=VALUE")]
+    #[arg(long = "config", value_parser = pair("NAME=VALUE"), value_name = "NAME=VALUE")]
     pub(super) config: Vec<Pair>,
 
     /// Where to start in a partition that was never read: earliest, latest, offset:N, time:T or a
@@ -188,7 +189,7 @@ pub(super) async fn run(
     } else {
         admin.deploy_plugin(component, spec).await?
     };
-    Ok(deployed)
+    Ok(started(&admin, deployed).await)
 }
 
 /// The deployment of this name, if there is one.
@@ -278,7 +279,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
     use millstream::{
         DeliveryGuarantee, FailureAction, FailurePolicy, Grants, Position, WorkerLimits,
     };
@@ -402,6 +403,7 @@ mod tests {
             "--attempts=3",
             "--grant=clocks",
             "--create-topics",
+            "--partitions=2",
         ] {
             let error = parse(&["--file=deployment.toml", option]).unwrap_err();
             assert_eq!(
@@ -410,6 +412,20 @@ mod tests {
                 "{option}"
             );
         }
+    }
+
+    #[test]
+    fn a_file_leaves_no_option_about_the_deployment() {
+        let mut command = Line::command();
+        command.build();
+        let file = command.get_arguments().find(|it| it.get_id() == "file");
+        let conflicts = command.get_arg_conflicts_with(file.unwrap());
+        let beside: Vec<_> = command
+            .get_arguments()
+            .filter(|it| !conflicts.contains(it))
+            .map(|it| it.get_id().as_str())
+            .collect();
+        assert_eq!(beside, ["file", "replace", "help"]);
     }
 
     #[test]

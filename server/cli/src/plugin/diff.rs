@@ -29,7 +29,7 @@ pub(crate) struct DiffArgs {
 
 pub(super) async fn run(args: DiffArgs, context: &Context) -> anyhow::Result<()> {
     let admin = context.admin().await?;
-    let shadow = args.shadow.shadow();
+    let shadow = args.shadow.shadow(&admin).await?;
     wait(&admin, &shadow, context.output).await?;
     let diff = admin.diff_plugin(&shadow, args.limit).await?;
     context.output.print(&DiffView::of(&diff))

@@ -1,8 +1,11 @@
 //! What a deployment is granted, as options or a file say it.
 
+use std::fmt;
+
 use clap::Args;
 use millstream::{Grants, HttpHost};
-use serde::de::Error as _;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// The words of `--grant`, as [`Grants::words`] has them.
@@ -51,13 +54,57 @@ fn parse_grant(text: &str) -> Result<Grant, String> {
 pub(super) struct GrantsSection {
     clocks: bool,
     randomness: bool,
+    #[serde(deserialize_with = "names")]
     secrets: Vec<String>,
     #[serde(deserialize_with = "hosts")]
     http: Vec<HttpHost>,
 }
 
+/// Reads the section; what is none, a list for example, is told what one looks like.
+pub(super) fn section<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<GrantsSection, D::Error> {
+    struct Section;
+
+    impl<'de> Visitor<'de> for Section {
+        type Value = GrantsSection;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(
+                "a section `[grants]` with `clocks = true`, `randomness = true`, \
+                 `secrets = [\"NAME\"]` and `http = [\"HOST\"]`, as many of them as are granted",
+            )
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<GrantsSection, A::Error> {
+            GrantsSection::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_map(Section)
+}
+
+/// Reads a list; a single name is told how it becomes one.
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Names;
+
+    impl<'de> Visitor<'de> for Names {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of names, each in quotes between `[` and `]`")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<String>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
+    }
+
+    deserializer.deserialize_seq(Names)
+}
+
 fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HttpHost>, D::Error> {
-    let given = Vec::<String>::deserialize(deserializer)?;
+    let given = names(deserializer)?;
     let hosts = given.iter().map(|host| host.parse());
     hosts.collect::<Result<_, _>>().map_err(D::Error::custom)
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
 use super::deploy::{DEFAULT_PARTITIONS, DEFAULT_START, SpecArgs};
-use super::grants::GrantsSection;
+use super::grants::{GrantsSection, section};
 use super::limits::LimitArgs;
 use super::policy::{DeliveryArg, FailureArgs};
 use crate::errors::{Exit, Problem};
@@ -81,7 +81,7 @@ struct Manifest {
     config: BTreeMap<String, Text>,
     #[serde(default)]
     limits: LimitArgs,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "section")]
     grants: GrantsSection,
     #[serde(default)]
     on_failure: FailureArgs,

@@ -15,6 +15,7 @@ mod policy;
 mod replay;
 mod run;
 mod secret;
+mod started;
 mod state;
 mod upgrade;
 mod view;
@@ -33,6 +34,7 @@ use new::NewArgs;
 use replay::{ReplayArgs, ShadowArgs};
 use run::RunArgs;
 use secret::SecretCommand;
+use started::started;
 use state::StateCommand;
 use upgrade::UpgradeArgs;
 use view::{DeploymentView, Deployments, Removed};
@@ -82,10 +84,10 @@ pub(crate) enum PluginCommand {
     Pause(NameArgs),
     /// Has a deployment that was paused go on, and workers that stand still in front of a record try
     /// it again
+    Resume(NameArgs),
     /// Keeps what plugins need and nobody else may see, for those that are granted it
     #[command(subcommand)]
     Secret(SecretCommand),
-    Resume(NameArgs),
     /// Stops deployments and forgets them and their state; their offsets stay
     Remove(NamesArgs),
 }
@@ -135,17 +137,17 @@ pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Re
         PluginCommand::Rollback(args) => {
             let admin = context.admin().await?;
             let deployed = admin.roll_back_plugin(args.name, args.to).await?;
-            output.print(&DeploymentView::of(&deployed))
+            output.print(&DeploymentView::of(&started(&admin, deployed).await))
         }
         PluginCommand::Replay(args) => {
             output.print(&DeploymentView::of(&replay::run(args, context).await?))
         }
         PluginCommand::Diff(args) => diff::run(args, context).await,
         PluginCommand::Promote(args) => {
-            let shadow = args.shadow();
             let admin = context.admin().await?;
+            let shadow = args.shadow(&admin).await?;
             let promoted = admin.promote_plugin(args.name, shadow).await?;
-            output.print(&DeploymentView::of(&promoted))
+            output.print(&DeploymentView::of(&started(&admin, promoted).await))
         }
         PluginCommand::Pause(args) => output.print(&DeploymentView::of(
             &context.admin().await?.pause_plugin(args.name).await?,

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use millstream::{DeploymentDescription, default_shadow};
+use millstream::{Admin, DeploymentDescription, ErrorCode, default_shadow};
 
+use super::started::started;
 use super::{deploy, upgrade};
 use crate::cli::Context;
+use crate::errors::{Exit, Problem};
 use crate::parse::{PositionArg, now_ms};
 
 #[derive(Args, Debug)]
@@ -46,9 +48,36 @@ pub(crate) struct ShadowArgs {
 }
 
 impl ShadowArgs {
-    pub(super) fn shadow(&self) -> String {
-        let given = self.shadow.clone();
-        given.unwrap_or_else(|| default_shadow(&self.name))
+    /// The shadow's name, of a shadow that is there.
+    pub(super) async fn shadow(&self, admin: &Admin) -> anyhow::Result<String> {
+        let Self { name, shadow } = self;
+        let default = default_shadow(name);
+        let shadow = shadow.as_ref().unwrap_or(&default);
+        let live = admin.describe_plugin(name).await?;
+        if let Some(of) = live.shadow_of {
+            return Err(
+                Problem::usage(format!("deployment {name} is a shadow itself"))
+                    .advise(format!("name the live deployment: {of}"))
+                    .into(),
+            );
+        }
+        match admin.describe_plugin(shadow).await {
+            Ok(_) => Ok(shadow.clone()),
+            Err(error) if error.code() == Some(ErrorCode::UnknownDeployment) => {
+                let named = match *shadow == default {
+                    true => String::new(),
+                    false => format!(" --as {shadow}"),
+                };
+                let message = format!(
+                    "deployment {name} has no shadow {shadow}: no replay of it was started"
+                );
+                let problem = Problem::new(Exit::NotFound, message).advise(format!(
+                    "`millstream plugin replay {name}{named} --from earliest` starts one over all of history"
+                ));
+                Err(anyhow::Error::from(error).context(problem))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -62,9 +91,8 @@ pub(super) async fn run(
     if let Some(until) = args.until {
         replay = replay.until(until.at(now_ms));
     }
-    if let Some(shadow) = args.shadow {
-        replay = replay.shadow(shadow);
-    }
+    let shadow = args.shadow.unwrap_or_else(|| default_shadow(&args.name));
+    replay = replay.shadow(&shadow);
     if let Some(path) = &args.component {
         replay = replay.component(deploy::component(path).await?.1);
     }
@@ -72,5 +100,15 @@ pub(super) async fn run(
         let (component, spec) = upgrade::declared(&args.name, file).await?;
         replay = replay.component(component).spec(spec);
     }
-    Ok(replay.await?)
+    let replayed = match replay.await {
+        Err(error) if error.code() == Some(ErrorCode::DeploymentExists) => {
+            let message = format!("{} cannot be replayed as {shadow}", args.name);
+            let problem = Problem::new(Exit::Refused, message).advise(format!(
+                "`millstream plugin remove {shadow}` forgets an earlier replay; `--as` names this one otherwise"
+            ));
+            return Err(anyhow::Error::from(error).context(problem));
+        }
+        replayed => replayed?,
+    };
+    Ok(started(&admin, replayed).await)
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use clap::Args;
 use millstream::{DeploymentDescription, DeploymentSpec};
 
+use super::started::started;
 use super::{deploy, manifest};
 use crate::cli::Context;
 use crate::errors::Problem;
@@ -47,7 +48,8 @@ pub(super) async fn run(
         args.name,
         bytes(component.len() as u64)
     ));
-    Ok(admin.upgrade_plugin(component, spec).await?)
+    let upgraded = admin.upgrade_plugin(component, spec).await?;
+    Ok(started(&admin, upgraded).await)
 }
 
 /// The component and the settings of a deployment as a file declares it.

@@ -485,7 +485,7 @@ impl View for DeploymentView {
                 "#MEMORY",
                 "STATE",
             ],
-            "no workers",
+            "no workers: they have not begun yet, or the broker's log says why they do not",
         );
         for worker in &self.workers {
             let [p50, p99] = LatencyView::text(worker.call_latency);

@@ -7,7 +7,7 @@ use millstream::{Compression, PartitionIndex, Partitioner, ProducerBuilder};
 
 use super::lines::Source;
 use super::record::{EmptyValue, KeyRule, LineFormat, header};
-use crate::parse::{Pair, parse_pair};
+use crate::parse::{Pair, pair};
 
 #[derive(Args, Debug)]
 pub(crate) struct ProduceArgs {
@@ -59,7 +59,7 @@ pub(crate) struct ProduceArgs {
     ranges: Vec<String>,
 
     /// A header for all records; may be given again
-    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = parse_pair)]
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = pair("NAME=VALUE"))]
     headers: Vec<Pair>,
 
     /// How batches are compressed

@@ -57,12 +57,20 @@ pub(crate) enum BadLine {
         "its field {0} is {1}, which is no time: a whole number is, of milliseconds since 1970"
     )]
     NoTime(String, &'static str),
-    #[error("it has no {0:?} between key and value")]
+    #[error("it has no {} between key and value", shown(.0))]
     NoSeparator(String),
     #[error("its value is empty and it has no key: there is nothing to delete")]
     TombstoneWithoutKey,
     #[error("its record has {bytes} bytes, the topic takes {limit}")]
     RecordTooLarge { bytes: usize, limit: usize },
+}
+
+/// A separator, so that it can be seen.
+fn shown(separator: &str) -> String {
+    match separator {
+        "\t" => "tab".to_owned(),
+        separator => format!("{separator:?}"),
+    }
 }
 
 impl From<TooLong> for BadLine {

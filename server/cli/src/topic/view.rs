@@ -5,6 +5,9 @@ use serde::Serialize;
 
 use crate::output::{Facts, Table, View, bytes, count, duration_ms};
 
+/// Of a topic that keeps the latest record of each key.
+const COMPACT: &str = "compact";
+
 /// A topic with all that is known of it.
 #[derive(Debug, Serialize)]
 pub(super) struct TopicView {
@@ -14,7 +17,7 @@ pub(super) struct TopicView {
     durability: &'static str,
     /// `delete` or `compact`.
     cleanup: &'static str,
-    /// `null`: kept for ever.
+    /// `null`: kept for ever. Of no effect while the topic is compacted, like the next one.
     retention_ms: Option<u64>,
     /// `null`: unbounded.
     retention_bytes: Option<u64>,
@@ -51,7 +54,7 @@ impl TopicView {
             },
             cleanup: match config.cleanup {
                 Cleanup::Delete => "delete",
-                Cleanup::Compact => "compact",
+                Cleanup::Compact => COMPACT,
             },
             retention_ms: config.retention_ms,
             retention_bytes: config.retention_bytes,
@@ -74,9 +77,28 @@ impl TopicView {
             .sum()
     }
 
+    /// Neither age nor size takes anything from a compacted topic.
+    fn is_compacted(&self) -> bool {
+        self.cleanup == COMPACT
+    }
+
     fn retention(&self) -> String {
-        self.retention_ms
-            .map_or_else(|| "for ever".to_owned(), duration_ms)
+        match self.retention_ms {
+            _ if self.is_compacted() => "latest of a key".to_owned(),
+            Some(retention_ms) => duration_ms(retention_ms),
+            None => "for ever".to_owned(),
+        }
+    }
+
+    /// The same, with what else is known.
+    fn retention_in_full(&self) -> String {
+        if self.is_compacted() {
+            let tombstones = duration_ms(self.tombstone_retention_ms);
+            return format!("the latest record of each key, tombstones for {tombstones}");
+        }
+        let bound = self.retention_bytes;
+        let bound = bound.map_or_else(|| "no bound on size".to_owned(), bytes);
+        format!("{}, {bound}", self.retention())
     }
 }
 
@@ -103,15 +125,12 @@ impl PartitionView {
 
 impl View for TopicView {
     fn text(&self) -> String {
-        let bound = self
-            .retention_bytes
-            .map_or_else(|| "no bound on size".to_owned(), bytes);
         let facts = Facts::default()
             .fact("topic", &self.name)
             .fact("id", &self.topic_id)
             .fact("durability", self.durability)
             .fact("cleanup", self.cleanup)
-            .fact("retention", format!("{}, {bound}", self.retention()))
+            .fact("retention", self.retention_in_full())
             .fact(
                 "segments",
                 format!(
@@ -121,7 +140,6 @@ impl View for TopicView {
                 ),
             )
             .fact("largest batch", bytes(self.max_batch_bytes.into()))
-            .fact("tombstones kept", duration_ms(self.tombstone_retention_ms))
             .fact("records", count(self.records()))
             .fact("size", bytes(self.size_bytes()));
         let mut table = Table::new(
@@ -267,16 +285,15 @@ mod tests {
     #[test]
     fn a_topic_in_full() {
         insta::assert_snapshot!(both_forms(&TopicView::of(&topic("orders", 2))), @r#"
-        topic:           orders
-        id:              0189dcd0-11aa-7000-8000-000000000001
-        durability:      sync
-        cleanup:         delete
-        retention:       7d, no bound on size
-        segments:        512.0 MiB, 7d
-        largest batch:   8.0 MiB
-        tombstones kept: 1d
-        records:         3,000
-        size:            241.1 KiB
+        topic:         orders
+        id:            0189dcd0-11aa-7000-8000-000000000001
+        durability:    sync
+        cleanup:       delete
+        retention:     7d, no bound on size
+        segments:      512.0 MiB, 7d
+        largest batch: 8.0 MiB
+        records:       3,000
+        size:          241.1 KiB
 
         PARTITION  LEADER  EPOCH  FIRST OFFSET  HIGH WATERMARK  FLUSHED       SIZE  STATE
                 0       1      3             0           1,500    1,500  120.6 KiB  ok
@@ -322,12 +339,25 @@ mod tests {
     }
 
     #[test]
+    fn a_compacted_topic_has_no_retention_by_age() {
+        let mut compacted = topic("prices", 1);
+        compacted.config.cleanup = Cleanup::Compact;
+        let view = TopicView::of(&compacted);
+        let text = view.text();
+        let retention = text.lines().find(|line| line.starts_with("retention:"));
+        insta::assert_snapshot!(retention.unwrap(), @"retention:     the latest record of each key, tombstones for 1d");
+    }
+
+    #[test]
     fn topics_a_line_each() {
-        let topics = [topic("orders", 4), topic("payments", 1)];
+        let mut compacted = topic("prices", 1);
+        compacted.config.cleanup = Cleanup::Compact;
+        let topics = [topic("orders", 4), topic("payments", 1), compacted];
         insta::assert_snapshot!(Topics::of(&topics).text(), @r"
         TOPIC     PARTITIONS  RECORDS       SIZE  DURABILITY  CLEANUP  RETENTION
         orders             4    6,000  482.2 KiB  sync        delete   7d
         payments           1    1,500  120.6 KiB  sync        delete   7d
+        prices             1    1,500  120.6 KiB  sync        compact  latest of a key
         ");
         assert_eq!(
             Topics::of(&[]).text(),

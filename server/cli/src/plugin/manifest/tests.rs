@@ -238,6 +238,23 @@ fn errors_name_the_file_the_field_and_what_to_try() {
 }
 
 #[test]
+fn grants_that_are_not_written_so_are_told_what_there_is() {
+    let refused = |more: &str| {
+        let refused = parse(&format!("{LEAST}{more}")).unwrap_err();
+        refused.lines().last().unwrap().to_owned()
+    };
+    for list in ["grants = [\"clock\"]", "grants = [\"clocks\"]"] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(refused(list), @r#"invalid type: sequence, expected a section `[grants]` with `clocks = true`, `randomness = true`, `secrets = ["NAME"]` and `http = ["HOST"]`, as many of them as are granted"#);
+        }
+    }
+    insta::assert_snapshot!(refused("[grants]\nclock = true"), @"unknown field `clock`, expected one of `clocks`, `randomness`, `secrets`, `http`");
+    insta::assert_snapshot!(refused("[grants]\nclocks = \"yes\""), @r#"invalid type: string "yes", expected a boolean"#);
+    insta::assert_snapshot!(refused("[grants]\nsecrets = \"api-key\""), @r#"invalid type: string "api-key", expected a list of names, each in quotes between `[` and `]`"#);
+    insta::assert_snapshot!(refused("[grants]\nhttp = [\"http://geo.test:81/v1?key=1\"]"), @r#""http://geo.test:81/v1?key=1" is no host for requests: a whole host is granted, not a path of it; try `http://geo.test:81`"#);
+}
+
+#[test]
 fn the_same_again_is_the_same() {
     let declared = parse(EVERYTHING).unwrap();
     let mut deployed = deployed(&declared);

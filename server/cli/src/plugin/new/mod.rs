@@ -162,7 +162,7 @@ impl View for Made {
 /// Makes the plugin below the working directory, and says what to do with it.
 pub(super) fn run(args: &NewArgs, context: &Context) -> anyhow::Result<Made> {
     let here = std::env::current_dir().context("the working directory is gone")?;
-    let made = make(args, &here)?;
+    let (made, sdk) = make(args, &here)?;
     let test = args.language.test(&made.name);
     context.output.say(format_args!(
         "made the plugin {name}; next:\n  \
@@ -176,29 +176,36 @@ pub(super) fn run(args: &NewArgs, context: &Context) -> anyhow::Result<Made> {
         expected = template::EXPECTED,
         test = test.map_or_else(String::new, |test| format!("  {test}\n")),
     ));
+    if sdk == Some(Sdk::Release) {
+        context.output.say(sdk::remark_on_release(&made.name));
+    }
     Ok(made)
 }
 
-fn make(args: &NewArgs, here: &Path) -> anyhow::Result<Made> {
+/// Makes the plugin below `here`; a crate's SDK is told.
+fn make(args: &NewArgs, here: &Path) -> anyhow::Result<(Made, Option<Sdk>)> {
     check_name(&args.name)?;
-    let dependency = match args.language {
-        Language::Rust => Sdk::find(args.sdk.as_deref(), here)?.dependency()?,
+    let sdk = match args.language {
+        Language::Rust => Some(Sdk::find(args.sdk.as_deref(), here)?),
         _ if args.sdk.is_some() => {
             return Err(Problem::usage("--sdk is for plugins in Rust")
                 .advise("leave it out: the other languages have their SDK from this program")
                 .into());
         }
-        _ => String::new(),
+        _ => None,
     };
+    let dependency = sdk.as_ref().map(Sdk::dependency).transpose()?;
+    let dependency = dependency.unwrap_or_default();
     let files = [args.language.files(), template::SHARED].concat();
     // A path that was typed is shown as it was.
     let folder = PathBuf::from(&args.name);
     write(&here.join(&folder), &args.name, &dependency, &files)?;
-    Ok(Made {
+    let made = Made {
         name: args.name.clone(),
         folder,
         files: files.iter().map(|file| file.path).collect(),
-    })
+    };
+    Ok((made, sdk))
 }
 
 fn check_name(name: &str) -> Result<(), Problem> {
@@ -278,7 +285,7 @@ mod tests {
                 language: *language,
                 ..args("my-plugin")
             };
-            let made = make(&args, here.path()).unwrap();
+            let (made, _) = make(&args, here.path()).unwrap();
             let folder = here.path().join("my-plugin");
             for file in &made.files {
                 let text = fs::read_to_string(folder.join(file)).unwrap();
@@ -312,7 +319,8 @@ mod tests {
         let here = tempfile::tempdir().unwrap();
         // An empty folder is as good as none.
         fs::create_dir(here.path().join("my-plugin")).unwrap();
-        let made = make(&args("my-plugin"), here.path()).unwrap();
+        let (made, sdk) = make(&args("my-plugin"), here.path()).unwrap();
+        assert_eq!(sdk, Some(Sdk::Release));
         assert_eq!(made.text(), "my-plugin\n");
         let folder = here.path().join("my-plugin");
         let cargo = fs::read_to_string(folder.join("Cargo.toml")).unwrap();

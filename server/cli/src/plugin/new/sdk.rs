@@ -78,6 +78,15 @@ impl Sdk {
     }
 }
 
+/// What is said where no sources were found, and a registry may not have the release.
+pub(super) fn remark_on_release(name: &str) -> String {
+    format!(
+        "no sources of Millstream are around this folder: it depends on release {VERSION} of {CRATE}. To \
+         have the SDK of sources that are elsewhere, remove the folder and make it by\n  \
+         millstream plugin new {name} --sdk PATH"
+    )
+}
+
 fn is_sdk(folder: &Path) -> bool {
     let manifest = std::fs::read_to_string(folder.join("Cargo.toml"));
     manifest

@@ -116,7 +116,7 @@ pub(super) fn record(
     Ok(Some(record))
 }
 
-pub(super) fn no_record(source: &str, line: u64, bad: &BadLine) -> Problem {
+fn no_record(source: &str, line: u64, bad: &BadLine) -> Problem {
     let message = format!("line {line} of {source} is no record: {bad}");
     Problem::new(Exit::Failure, message).advise(
         "a record is a line; with `--key-field` or `--timestamp-field` every line is a JSON object",

@@ -18,7 +18,8 @@ use bytes::Bytes;
 use clap::Args;
 use millstream::{Grants, WorkerLimits};
 use millstream_runtime::{
-    EmptyState, OwnThread, Runtime, RuntimeConfig, Table, WorkerGrants, WorkerSetup,
+    EmptyState, Lack, OwnThread, RefusedError, Runtime, RuntimeConfig, Table, WorkerGrants,
+    WorkerSetup,
 };
 
 use self::expect::Expectation;
@@ -33,7 +34,7 @@ use super::manifest;
 use crate::cli::Context;
 use crate::errors::{Exit, Problem};
 use crate::output::Output;
-use crate::parse::{Pair, parse_pair};
+use crate::parse::{Pair, pair};
 use crate::produce::{Field, LineFormat, parse_field};
 
 /// Records that one call may have, at most.
@@ -66,7 +67,7 @@ pub(crate) struct RunArgs {
     path: Option<PathBuf>,
 
     /// A deployment file, for the component, its outputs, configuration and limits
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["path", "output_names", "deployment", "LimitArgs", "GrantArgs"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["path", "output_names", "deployment", "memory", "deadline", "outputs_per_record", "log_lines_per_second", "state", "given"])]
     file: Option<PathBuf>,
 
     /// The file with a record on each line; `-` is standard input. The first has offset 0 and, unless
@@ -94,7 +95,7 @@ pub(crate) struct RunArgs {
 
     /// What the plugin reads as its configuration; may be given again, and goes before what a file
     /// says
-    #[arg(long = "config", value_parser = parse_pair, value_name = "NAME=VALUE")]
+    #[arg(long = "config", value_parser = pair("NAME=VALUE"), value_name = "NAME=VALUE")]
     config: Vec<Pair>,
 
     #[command(flatten)]
@@ -111,11 +112,11 @@ pub(crate) struct RunArgs {
     /// What one of the plugin's tables has: a file with an entry on each line, its key before the first
     /// tab and its value behind; where nothing is behind, the key has no value from there on. May be given
     /// again; a table that a deployment file names and nothing fills is empty
-    #[arg(long = "table", value_parser = parse_pair, value_name = "TABLE=FILE")]
+    #[arg(long = "table", value_parser = pair("TABLE=FILE"), value_name = "TABLE=FILE")]
     tables: Vec<Pair>,
 
     /// The lines of this table are JSON: each is a value as a whole, and this field of it is the key
-    #[arg(long = "table-key", value_parser = parse_pair, value_name = "TABLE=FIELD")]
+    #[arg(long = "table-key", value_parser = pair("TABLE=FIELD"), value_name = "TABLE=FIELD")]
     table_keys: Vec<Pair>,
 
     /// Compares what is written with this file, line by line, and fails at a difference
@@ -141,6 +142,8 @@ struct Job {
     component: Bytes,
     secrets: Secrets,
     tables: Vec<Table>,
+    /// What is to be said of those that nothing fills.
+    empty_tables: Option<String>,
     subject: Subject,
     records: PathBuf,
     format: LineFormat,
@@ -211,6 +214,7 @@ impl RunArgs {
             },
         };
         let secrets = Secrets::read(&subject.grants.secrets, self.secrets.as_deref())?;
+        let empty_tables = tables::remark_on_empty(&subject.tables, &self.tables);
         let names = subject.tables.clone();
         let (files, keys) = (self.tables, self.table_keys);
         let reading = tokio::task::spawn_blocking(move || tables::read(&names, &files, &keys));
@@ -219,6 +223,7 @@ impl RunArgs {
             component,
             secrets,
             tables,
+            empty_tables,
             subject: subject.with(self.topic, self.config),
             records: self.records,
             format: LineFormat::of_fields(self.key_field, self.timestamp_field),
@@ -254,11 +259,13 @@ impl Job {
             Ok(plugin)
         });
         let plugin = compiled.map_err(|refused| {
-            let problem = Problem::new(Exit::Refused, "the component does not fit").advise(
-                "`millstream plugin build` builds a component for the world that `wit/` describes",
-            );
+            let problem = Problem::new(Exit::Refused, "the component does not fit")
+                .advise(what_it_lacks(&refused));
             anyhow!(refused).context(problem)
         })?;
+        if let Some(remark) = &self.empty_tables {
+            output.say(remark);
+        }
         let place = Arc::new(Place::default());
         let deployment = self.subject.deployment.clone();
         let mut report = Report::new(output, self.subject.outputs.clone(), expectation);
@@ -284,6 +291,24 @@ impl Job {
         ran?;
         output.say(report::summary(&deployment, &session));
         report.finish(session.tally())
+    }
+}
+
+/// What to try where a component is refused.
+fn what_it_lacks(refused: &RefusedError) -> &'static str {
+    let RefusedError::Settings { lack, .. } = refused else {
+        return "`millstream plugin build` builds a component for the world that `wit/` describes";
+    };
+    match lack {
+        Lack::Secret => {
+            "`--grant secret=NAME` grants it one, `[grants]` of a deployment file (`-f`) as well"
+        }
+        Lack::Host => {
+            "`--grant http=HOST` has it send requests to that host, `[grants]` of a deployment file (`-f`) as well"
+        }
+        Lack::Table => {
+            "`--table TABLE=FILE` gives it a table and its entries; a deployment file (`-f`) names them below `[tables]`"
+        }
     }
 }
 

@@ -397,6 +397,6 @@ fn take_retried<'c, C>(
 
 fn does_not_start(error: &StartError) -> Problem {
     Problem::new(Exit::Failure, format!("the plugin does not start: {error}")).advise(
-        "`--output-name` declares an output, `--config` sets a value; a deployment file (`-f`) does both",
+        "`--output-name` declares an output, `--config` sets a value, `--table` fills a table; a deployment file (`-f`) declares all three",
     )
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use millstream_runtime::{MAX_TABLE_KEY_BYTES, Table};
 
-use super::input::{no_record, record};
+use super::input::record;
 use crate::errors::{Exit, Problem};
-use crate::output::bytes;
+use crate::output::{bytes, plain};
 use crate::parse::Pair;
 use crate::produce::lines::{self, Source};
 use crate::produce::{BadLine, LineFormat, parse_field};
@@ -21,6 +21,21 @@ const MAX_TABLE_BYTES: usize = 1 << 30;
 pub(super) fn names(files: &[Pair]) -> Vec<String> {
     let names: BTreeSet<_> = files.iter().map(|file| file.name.clone()).collect();
     names.into_iter().collect()
+}
+
+/// What is said of tables that no file fills; nothing when there are none.
+pub(super) fn remark_on_empty(names: &[String], files: &[Pair]) -> Option<String> {
+    let is_empty = |name: &&String| files.iter().all(|file| file.name != **name);
+    let empty: Vec<_> = names.iter().filter(is_empty).map(|it| plain(it)).collect();
+    let first = empty.first()?;
+    let (tables, are) = match empty.as_slice() {
+        [_] => ("table", "is"),
+        _ => ("tables", "are"),
+    };
+    Some(format!(
+        "the {tables} {} {are} empty here: `--table {first}=FILE` gives one its entries",
+        empty.join(", ")
+    ))
 }
 
 /// The tables of these names, from the files that are given for them.
@@ -39,11 +54,16 @@ pub(super) fn read(names: &[String], files: &[Pair], keys: &[Pair]) -> anyhow::R
     let table = |name: &String| {
         let mut entries = BTreeMap::new();
         let key = keys.iter().rev().find(|key| key.name == *name);
-        let key = key.map(|key| parse_field(&key.value)).transpose();
-        let key = key.map_err(|why| Problem::usage(format!("--table-key {name}: {why}")))?;
-        let format = LineFormat::of_entries(key);
+        let field = key.map(|key| parse_field(&key.value)).transpose();
+        let field = field.map_err(|why| Problem::usage(format!("--table-key {name}: {why}")))?;
+        let format = LineFormat::of_entries(field);
         for file in files.iter().filter(|file| file.name == *name) {
-            read_file(Path::new(&file.value), &format, &mut entries)?;
+            let of = Entries {
+                table: name,
+                format: &format,
+                key: key.map(|key| key.value.as_str()),
+            };
+            of.read(Path::new(&file.value), &mut entries)?;
         }
         Ok(Table {
             name: name.clone(),
@@ -53,42 +73,66 @@ pub(super) fn read(names: &[String], files: &[Pair], keys: &[Pair]) -> anyhow::R
     names.iter().map(table).collect()
 }
 
-fn read_file(
-    path: &Path,
-    format: &LineFormat,
-    entries: &mut BTreeMap<Vec<u8>, Vec<u8>>,
-) -> anyhow::Result<()> {
-    let mut chunks = lines::read(vec![Source::of(path)]);
-    let mut all_bytes = 0;
-    while let Some(chunk) = chunks.blocking_recv() {
-        let chunk = chunk
-            .map_err(|(source, error)| anyhow!(error).context(format!("cannot read {source}")))?;
-        for (line, text) in chunk.lines() {
-            let entry = text.map_err(BadLine::from);
-            let entry = entry.and_then(|text| record(format, text, line, 0));
-            let Some(entry) = entry.map_err(|bad| no_record(&chunk.source, line, &bad))? else {
-                continue;
-            };
-            let key = entry.key.unwrap_or_default();
-            if key.len() > MAX_TABLE_KEY_BYTES {
-                // As in a broker, nobody finds it.
-                continue;
+/// How the lines of a table's files are read.
+struct Entries<'a> {
+    table: &'a str,
+    format: &'a LineFormat,
+    /// The field that is the key, as it was given.
+    key: Option<&'a str>,
+}
+
+impl Entries<'_> {
+    fn read(&self, path: &Path, entries: &mut BTreeMap<Vec<u8>, Vec<u8>>) -> anyhow::Result<()> {
+        let mut chunks = lines::read(vec![Source::of(path)]);
+        let mut all_bytes = 0;
+        while let Some(chunk) = chunks.blocking_recv() {
+            let chunk = chunk.map_err(|(source, error)| {
+                anyhow!(error).context(format!("cannot read {source}"))
+            })?;
+            for (line, text) in chunk.lines() {
+                let entry = text.map_err(BadLine::from);
+                let entry = entry.and_then(|text| record(self.format, text, line, 0));
+                let entry = entry.map_err(|bad| self.no_entry(&chunk.source, line, &bad))?;
+                let Some(entry) = entry else {
+                    continue;
+                };
+                let key = entry.key.unwrap_or_default();
+                if key.len() > MAX_TABLE_KEY_BYTES {
+                    // As in a broker, nobody finds it.
+                    continue;
+                }
+                all_bytes += key.len() + entry.value.as_ref().map_or(0, Vec::len);
+                if all_bytes > MAX_TABLE_BYTES {
+                    let limit = bytes(MAX_TABLE_BYTES as u64);
+                    let message = format!("{} has more than {limit} of entries", path.display());
+                    return Err(Problem::new(Exit::Refused, message)
+                        .advise("deploy it to a broker, which keeps tables on the disk")
+                        .into());
+                }
+                match entry.value {
+                    Some(value) => entries.insert(key, value),
+                    None => entries.remove(&key),
+                };
             }
-            all_bytes += key.len() + entry.value.as_ref().map_or(0, Vec::len);
-            if all_bytes > MAX_TABLE_BYTES {
-                let limit = bytes(MAX_TABLE_BYTES as u64);
-                let message = format!("{} has more than {limit} of entries", path.display());
-                return Err(Problem::new(Exit::Refused, message)
-                    .advise("deploy it to a broker, which keeps tables on the disk")
-                    .into());
-            }
-            match entry.value {
-                Some(value) => entries.insert(key, value),
-                None => entries.remove(&key),
-            };
         }
+        Ok(())
     }
-    Ok(())
+
+    /// That a line sets no key of the table.
+    fn no_entry(&self, source: &str, line: u64, bad: &BadLine) -> Problem {
+        let table = self.table;
+        let message = format!("line {line} of {source} is no entry of the table {table}: {bad}");
+        Problem::new(Exit::Failure, message).advise(match self.key {
+            None => format!(
+                "an entry is KEY, a tab and VALUE; where each line is JSON, name the field that is the key: \
+                 `--table-key {table}=FIELD`, for example `--table-key {table}=id`"
+            ),
+            Some(key) => format!(
+                "with `--table-key {table}={key}` each line is a JSON object with the field {key}; without it, \
+                 an entry is KEY, a tab and VALUE"
+            ),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -147,5 +191,30 @@ mod tests {
         let files = [pair("a", path.display().to_string())];
         let error = read(&named(&["a"]), &files, &[]).unwrap_err();
         assert!(error.to_string().contains("line 1 of"), "{error}");
+        let told = |line: &str, keys: &[Pair]| {
+            std::fs::write(&path, format!("{line}\n")).unwrap();
+            let error = read(&named(&["a"]), &files, keys).unwrap_err();
+            let problem: Problem = error.downcast().unwrap();
+            let told = format!("{problem}\n{}", problem.advice().unwrap_or_default());
+            told.replace(&path.display().to_string(), "FILE")
+        };
+        insta::assert_snapshot!(told("{\"id\":1}", &[]), @r"
+        line 1 of FILE is no entry of the table a: it has no tab between key and value
+        an entry is KEY, a tab and VALUE; where each line is JSON, name the field that is the key: `--table-key a=FIELD`, for example `--table-key a=id`
+        ");
+        insta::assert_snapshot!(told("{\"id\":1}", &[pair("a", "net")]), @r"
+        line 1 of FILE is no entry of the table a: it has no field net
+        with `--table-key a=net` each line is a JSON object with the field net; without it, an entry is KEY, a tab and VALUE
+        ");
+    }
+
+    #[test]
+    fn tables_that_nothing_fills_are_told() {
+        let files = [pair("b", "file")];
+        let remark = |names: &[&str]| remark_on_empty(&named(names), &files);
+        assert_eq!(remark(&[]), None);
+        assert_eq!(remark(&["b"]), None);
+        insta::assert_snapshot!(remark(&["a", "b"]).unwrap(), @"the table a is empty here: `--table a=FILE` gives one its entries");
+        insta::assert_snapshot!(remark(&["a", "b", "c"]).unwrap(), @"the tables a, c are empty here: `--table a=FILE` gives one its entries");
     }
 }
