@@ -1,4 +1,5 @@
-/* What the host offers: configuration, state, timers, log and metrics. */
+/* What the host offers: configuration, state, tables, secrets, timers, log and metrics. The linker drops what
+ * a plugin does not call, and with it what the component imports for that. */
 #include "internal.h"
 
 #include <stdio.h>
@@ -118,6 +119,65 @@ ms_result ms_state_scan(ms_bytes prefix, ms_bytes after, uint32_t limit, ms_stat
         ms_keep(found.entries.ptr);
     *page = (ms_state_page){entries, found.entries.len, found.more};
     return MS_OK;
+}
+
+/* --- Tables and secrets ------------------------------------------------------------------------- */
+
+/* Says which tables there are, at the end of why one is not. */
+static ms_result no_such_table(const char *name, const plugin_list_string_t *declared) {
+    size_t len = 0;
+    for (size_t i = 0; i < declared->len; i++)
+        len += declared->ptr[i].len + sizeof "`, `";
+    char *there = ms_scratch(len + 1), *end = there;
+    *end = 0;
+    for (size_t i = 0; i < declared->len; i++)
+        end += sprintf(end, "%s`%.*s`", i > 0 ? ", " : "", (int)declared->ptr[i].len,
+                       (const char *)declared->ptr[i].ptr);
+    return ms_abort("the deployment has no table `%s` (it has %s)", name,
+                    declared->len > 0 ? there : "none");
+}
+
+ms_result ms_find_table(const char *name, ms_table *table) {
+    plugin_list_string_t declared;
+    millstream_plugin_tables_names(&declared);
+    bool found = false;
+    for (size_t i = 0; i < declared.len && !found; i++) {
+        const plugin_string_t *other = &declared.ptr[i];
+        found = other->len == strlen(name) && memcmp(other->ptr, name, other->len) == 0;
+    }
+    ms_result result = MS_OK;
+    if (found)
+        *table = (ms_table){name};
+    else
+        result = no_such_table(name, &declared);
+    plugin_list_string_free(&declared);
+    return result;
+}
+
+ms_result ms_table_get(ms_table table, ms_bytes key, ms_bytes *value) {
+    plugin_string_t name = lent(table.name);
+    plugin_list_u8_t lent_key = lent_bytes(key);
+    plugin_option_list_u8_t found;
+    millstream_plugin_tables_error_t error;
+    if (!millstream_plugin_tables_get(&name, &lent_key, &found, &error)) {
+        /* Both cases have a text. */
+        const plugin_string_t *text = &error.val.too_large;
+        ms_result failed =
+            error.tag == MILLSTREAM_PLUGIN_TABLES_ERROR_TOO_LARGE
+                ? ms_reject("too large for a table: %.*s", (int)text->len, (const char *)text->ptr)
+                : ms_abort("%.*s", (int)text->len, (const char *)text->ptr);
+        millstream_plugin_tables_error_free(&error);
+        return failed;
+    }
+    *value = found.is_some ? kept_bytes(found.val) : (ms_bytes){0};
+    return MS_OK;
+}
+
+ms_bytes ms_secret_get(const char *name) {
+    plugin_string_t lent_name = lent(name), value;
+    if (!millstream_plugin_secrets_get(&lent_name, &value))
+        return (ms_bytes){0};
+    return kept_bytes((plugin_list_u8_t){value.ptr, value.len});
 }
 
 /* --- Timers ------------------------------------------------------------------------------------- */

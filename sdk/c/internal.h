@@ -31,6 +31,22 @@ typedef struct ms_failure {
 
 extern ms_failure ms_last_failure;
 
+/* An address, taken apart. */
+typedef struct ms_address {
+    bool https;
+    ms_bytes authority;
+    /* Path and query. */
+    ms_bytes path;
+    /* Scheme and authority. */
+    const char *place;
+} ms_address;
+
+/* It fails, which rejects the record, when it is none. */
+ms_result ms_read_address(const char *url, ms_address *address);
+
+/* A request that may come to something else another time. */
+ms_result ms_http_failed(const char *place, const char *how);
+
 /* A cursor over encoded bytes. It turns `broken` instead of reading behind the end. */
 typedef struct ms_reader {
     const uint8_t *at;

@@ -197,6 +197,82 @@ typedef struct ms_state_page {
  * further one the last key of the page before. */
 ms_result ms_state_scan(ms_bytes prefix, ms_bytes after, uint32_t limit, ms_state_page *page);
 
+/* --- Tables ------------------------------------------------------------------------------------- */
+
+/* What others keep, by key: compacted topics that the deployment names as its tables. A table has the latest
+ * value of each key of its topic, and moves on as the topic does: also within a call. A look-up sees it as it
+ * is at that moment, whatever the time of the record at hand. When the first record is handled, each table has
+ * all that its topic had when the worker began. A plugin that calls these functions is refused by deployments
+ * without any table. */
+
+/* A table of the deployment. */
+typedef struct ms_table {
+    const char *name;
+} ms_table;
+
+/* Finds the table of this name, which is not copied. It fails, which fails the call, when the deployment names
+ * none so. */
+ms_result ms_find_table(const char *name, ms_table *table);
+
+/* The value of a key as it is now; its `data` is NULL when there is none. A key of more than 1024 bytes
+ * rejects the record. */
+ms_result ms_table_get(ms_table table, ms_bytes key, ms_bytes *value);
+
+/* --- Secrets ------------------------------------------------------------------------------------ */
+
+/* The value of a secret as it is now, a password, key or token: ask when it is needed, the operator may set
+ * it anew at any time. Its `data` is NULL when the deployment is not granted one of this name, or the
+ * operator has taken it away. In what the plugin logs, and in its reasons, the host masks what it has told.
+ * A plugin that calls this is refused by deployments without any secret. */
+ms_bytes ms_secret_get(const char *name);
+
+/* --- Requests ----------------------------------------------------------------------------------- */
+
+/* Requests to the hosts that the deployment is granted, as `http=https://geo.example.com`. In `init` none is
+ * sent, and no redirect is followed. A plugin that calls `ms_http_send` is refused by deployments without
+ * any host.
+ *
+ * What a plugin emits counts once. A request does not: a call that fails, or that a crash interrupts, is
+ * made again and sends again. A host that changes something should bear it, or be told by something in the
+ * request, such as an `idempotency-key` made of topic, partition and offset. The records of a call wait for
+ * one another: one call of a plugin that is granted hosts has at most 100 records, each call may send 1,000
+ * requests, and lasts no longer than sixty times its deadline by the clock. */
+
+/* A request: `(ms_http_request){.url = "https://geo.example.com/v1"}`. */
+typedef struct ms_http_request {
+    /* NULL is "GET". */
+    const char *method;
+    const char *url;
+    /* `host`, `connection` and `transfer-encoding` are the broker's. */
+    const ms_header *headers;
+    size_t header_count;
+    /* 8 MiB at most. */
+    ms_bytes body;
+    /* How long to wait at most for the connection, the response, and each further part of it; 0 for as long as
+     * the broker does: 5 seconds for the connection, 10 for the response, 30 for all of it. */
+    uint32_t timeout_ms;
+} ms_http_request;
+
+/* What has come back. */
+typedef struct ms_http_response {
+    uint16_t status;
+    const ms_header *headers;
+    size_t header_count;
+    ms_bytes body;
+} ms_http_response;
+
+/* Sends a request and waits for the whole response: its body may have 8 MiB. It fails when there is none:
+ * where that would be the same another time, because the host is not granted or the request is none, it
+ * rejects the record, and otherwise has it tried again. A status that tells of a failure is none. */
+ms_result ms_http_send(const ms_http_request *request, ms_http_response *response);
+
+/* Fails unless the status is one of success, 200 to 299: from 300 to 499, but for 408, 425 and 429, it
+ * rejects the record, and otherwise has it tried again. */
+ms_result ms_http_successful(const ms_http_response *response);
+
+/* The value of the first header of this name, in upper or lower case; false when there is none. */
+bool ms_http_find_header(const ms_http_response *response, const char *name, ms_bytes *value);
+
 /* --- Timers ------------------------------------------------------------------------------------- */
 
 /* A plugin has itself called later, when records, or the clock on the wall, have reached a time. A timer is

@@ -5,6 +5,9 @@ import { encode } from "./text.js";
 const MAX_REASON_BYTES = 4096;
 const MAX_RETRY_MS = 86_400_000;
 
+// The deployment's own back-off goes before, if it is longer.
+const HTTP_RETRY_MS = 100;
+
 /** Why a record or a call could not be handled: the reason is for the operator. */
 export class Failure extends Error {
   constructor(reason) {
@@ -58,6 +61,40 @@ export class TimerReadOnly extends Abort {
 export class NoTimerHandler extends Abort {
   constructor() {
     super("timers need a method `onTimer` in the plugin's class");
+  }
+}
+
+/** The deployment has no table of this name. */
+export class UnknownTable extends Abort {
+  /** None has the name, but these are there. */
+  static among(name, declared) {
+    const there = declared.map((table) => `\`${table}\``).join(", ") || "none";
+    return new UnknownTable(`the deployment has no table \`${name}\` (it has ${there})`);
+  }
+}
+
+/** The key has too many bytes. That rejects the record unless it is caught: it always will be so. */
+export class TableKeyTooLarge extends Reject {
+  constructor(what) {
+    super(`too large for a table: ${what}`);
+  }
+}
+
+/** The same request would come to the same another time. That rejects the record unless it is caught. */
+export class FinalHttpError extends Reject {
+  constructor(reason, status = null) {
+    super(reason);
+    /** The status, if there is a response. */
+    this.status = status;
+  }
+}
+
+/** Another time the request may have a response. The record is tried again unless this is caught. */
+export class PassingHttpError extends Retry {
+  constructor(reason, status = null) {
+    super(HTTP_RETRY_MS, reason);
+    /** The status, if there is a response. */
+    this.status = status;
   }
 }
 

@@ -47,7 +47,7 @@ function called(call) {
   }
 }
 
-/** The host as a component sees it. */
+/** The host as a component sees it; `guest-….js` and `timer-component.js` add what not all have. */
 export const guest = {
   log: logging.log,
   counterAdd: hostMetrics.counterAdd,

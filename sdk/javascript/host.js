@@ -1,6 +1,14 @@
 // What the host offers. In a test, a host of its own in memory takes its place.
 
-import { NoTimerHandler, TimerQuotaExceeded, TimerReadOnly, TimerTooLarge } from "./failures.js";
+import {
+  NoTimerHandler,
+  PassingHttpError,
+  TableKeyTooLarge,
+  TimerQuotaExceeded,
+  TimerReadOnly,
+  TimerTooLarge,
+  UnknownTable,
+} from "./failures.js";
 import { encode } from "./text.js";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error", "critical"];
@@ -10,6 +18,7 @@ const MAX_VALUE_BYTES = 1 << 20;
 const CLOCKS = ["record-time", "wall-time"];
 const MAX_TIMER_KEY_BYTES = 1024;
 const MAX_TIMER_CHANGES = 10_000;
+const MAX_TABLE_KEY_BYTES = 1024;
 
 /**
  * The state could not be read or written: a key or value is too large, the changes of the call are, or it
@@ -33,6 +42,10 @@ export class Memory {
     // Those that the call under way has set or cancelled; null before the first.
     this.changedTimers = new Set();
     this._handlesTimers = handlesTimers;
+    // By their names: their entries, by the bytes of the key.
+    this.tables = new Map();
+    this.secrets = new Map();
+    this.answerHttp = null;
   }
 
   log(level, context, message) {
@@ -92,6 +105,33 @@ export class Memory {
     return name;
   }
 
+  tableNames() {
+    return [...this.tables.keys()];
+  }
+
+  tableGet(table, key) {
+    const entries = this.tables.get(table);
+    if (entries === undefined) throw UnknownTable.among(table, this.tableNames());
+    if (key.length > MAX_TABLE_KEY_BYTES)
+      throw new TableKeyTooLarge(`a key of ${key.length} bytes, more than ${MAX_TABLE_KEY_BYTES}`);
+    return entries.get(latin1(key)) ?? null;
+  }
+
+  setTable(name, entries) {
+    const named = Object.entries(entries).map(([key, value]) => [latin1(toBytes(key)), toBytes(value)]);
+    this.tables.set(name, new Map(named));
+  }
+
+  secretGet(name) {
+    return this.secrets.get(name) ?? null;
+  }
+
+  httpSend(request) {
+    if (this.answerHttp === null)
+      throw new PassingHttpError("the request failed: nothing answers it: give the `Worker` an `answerHttp`");
+    return this.answerHttp(request);
+  }
+
   /** Takes the timers that are due, those of an earlier time first. */
   takeDue(clock, nowMs) {
     const due = [...this.timers].filter(([, timer]) => timer.clock === clock && timer.atMs <= nowMs);
@@ -116,7 +156,17 @@ export function use(host) {
   current = host;
 }
 
-const toBytes = (content) => (typeof content === "string" ? encode(content) : content);
+/** The host in place. */
+export function host() {
+  return current;
+}
+
+/** Bytes of a text, or as they are. What is neither would trap in the component, and throws instead. */
+export function toBytes(content) {
+  if (typeof content === "string") return encode(content);
+  if (content instanceof Uint8Array) return content;
+  throw new TypeError(`a text or a Uint8Array is expected, not ${String(content)}`);
+}
 
 const line = (level) => (message) => current.log(level, "plugin.js", String(message));
 

@@ -35,9 +35,11 @@
 // - `outputs.js`: what goes out
 // - `failures.js`: a record, or a call, that fails
 // - `host.js`: what the host offers: state, timers, log, metrics
+// - `tables.js`, `secrets.js`, `http.js`: what it offers besides to plugins whose plugin.js imports them
 // - `text.js`: UTF-8
 // - `process.js`, `guest.js`: a plugin at work, in a component
 // - `component.js`, `timer-component.js`: what the component exports, without timers or with them
+// - `guest-tables.js`, `guest-secrets.js`, `guest-http.js`, `imported.js`: what it imports for such plugins
 // - `testing.js`: runs a plugin in a test, without a host
 
 export { Abort, Reject, Retry } from "./failures.js";

@@ -1,4 +1,5 @@
 import type { Clock, Context, NewRecord, Plugin } from "millstream-plugin";
+import type { Request, Response } from "millstream-plugin/http";
 
 export type Outcome =
   | {
@@ -18,6 +19,11 @@ export interface Options {
   deployment?: string;
   topic?: string;
   partition?: number;
+  /** What the tables have: values by keys. */
+  tables?: Record<string, Record<string, string | Uint8Array>>;
+  secrets?: Record<string, string>;
+  /** What answers the plugin's requests. */
+  answerHttp?: (request: Request) => Response;
 }
 
 /** A plugin at work, with a host of its own. */
@@ -29,6 +35,10 @@ export class Worker {
   state(): Record<string, string>;
   /** The timers that wait. */
   timers(): { clock: Clock; key: string; atMs: number }[];
+  /** Sets all that a table has. */
+  setTable(name: string, entries: Record<string, string | Uint8Array>): void;
+  /** Sets a secret; null takes it away. */
+  setSecret(name: string, value: string | null): void;
   readonly lines: { level: string; message: string }[];
   readonly metrics: Record<string, number>;
 }

@@ -11,6 +11,11 @@
 // `{ input, retry, afterMs }`; key, value and headers are texts. State, timers, log lines and metrics are
 // those of the worker: `worker.state()`, `worker.timers()`, `worker.lines`, `worker.metrics`. Timers fire
 // when the test says how late it is: `worker.fire("record-time", nowMs)`.
+//
+// What a plugin finds in tables and secrets is given with it, `new Worker(Plugin, { tables: { places: { pdx:
+// "Portland" } }, secrets: { "api-key": "hunter2" } })`, and may be set anew: `worker.setTable("places", {})`,
+// `worker.setSecret("api-key", null)`. Requests are answered by a function: `answerHttp: (request) => new
+// Response(200, request.body)`.
 
 import { Context } from "./context.js";
 import { Memory, use } from "./host.js";
@@ -24,9 +29,14 @@ const asBytes = (content) => (typeof content === "string" ? encode(content) : (c
 
 /** A plugin at work, with a host of its own. */
 export class Worker {
-  constructor(Plugin, { outputs = [], config = {}, deployment = "test", topic = "records", partition = 0 } = {}) {
+  constructor(Plugin, options = {}) {
+    const { outputs = [], config = {}, deployment = "test", topic = "records", partition = 0 } = options;
+    const { tables = {}, secrets = {}, answerHttp = null } = options;
     this._host = new Memory(typeof Plugin.prototype?.onTimer === "function");
     this._host.changedTimers = null;
+    for (const [name, entries] of Object.entries(tables)) this.setTable(name, entries);
+    for (const [name, value] of Object.entries(secrets)) this.setSecret(name, value);
+    this._host.answerHttp = answerHttp;
     use(this._host);
     this._context = new Context({ deployment, topic, partition, outputs, config });
     this._plugin = new Plugin(this._context);
@@ -74,6 +84,16 @@ export class Worker {
   /** The timers that wait: their clocks, keys (as texts) and times. */
   timers() {
     return [...this._host.timers.values()].map((timer) => ({ ...timer, key: decode(timer.key) }));
+  }
+
+  /** Sets all that a table has: values by keys, which are texts. */
+  setTable(name, entries) {
+    this._host.setTable(name, entries);
+  }
+
+  /** Sets a secret; null takes it away. */
+  setSecret(name, value) {
+    this._host.secrets.set(name, value);
   }
 
   get lines() {

@@ -36,8 +36,6 @@ function called(call) {
   }
 }
 
-use({
-  ...guest,
-  timerSet: (clock, key, atMs) => called(() => hostTimers.set(clock, key, atMs)),
-  timerCancel: (clock, key) => called(() => hostTimers.cancel(clock, key)),
-});
+guest.timerSet = (clock, key, atMs) => called(() => hostTimers.set(clock, key, atMs));
+guest.timerCancel = (clock, key) => called(() => hostTimers.cancel(clock, key));
+use(guest);

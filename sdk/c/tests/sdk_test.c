@@ -1,6 +1,6 @@
 /* The parts of the SDK that need no host, run natively:
  *
- *     cc -std=c11 -I.. sdk_test.c ../json.c ../memory.c ../outcomes.c ../records.c && ./a.out
+ *     cc -std=c11 -I.. sdk_test.c ../http.c ../json.c ../memory.c ../outcomes.c ../records.c && ./a.out
  */
 #include "../internal.h"
 
@@ -35,6 +35,15 @@ ms_result ms_reject(const char *format, ...) {
     va_start(arguments, format);
     ms_result failed = fail(MS_REJECT, format, arguments);
     va_end(arguments);
+    return failed;
+}
+
+ms_result ms_retry(uint32_t after_ms, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    ms_result failed = fail(MS_RETRY, format, arguments);
+    va_end(arguments);
+    ms_last_failure.after_ms = after_ms;
     return failed;
 }
 
@@ -221,6 +230,53 @@ static void test_outcomes(void) {
     CHECK(failed_with("an output has 4194305 bytes, more than 4194304"));
 }
 
+static void test_addresses(void) {
+    static const struct {
+        const char *url;
+        bool https;
+        const char *authority, *path, *place;
+    } addresses[] = {
+        {"https://a.test", true, "a.test", "/", "https://a.test"},
+        {"http://a.test:81/b/c?d=e/f#g", false, "a.test:81", "/b/c?d=e/f", "http://a.test:81"},
+        {"https://a.test?b/c", true, "a.test", "/?b/c", "https://a.test"},
+        {"https://a.test#b", true, "a.test", "/", "https://a.test"},
+    };
+    for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
+        ms_address address;
+        CHECK(ms_read_address(addresses[i].url, &address) == MS_OK);
+        CHECK(address.https == addresses[i].https);
+        CHECK(ms_equal(address.authority, ms_text(addresses[i].authority)));
+        CHECK(ms_equal(address.path, ms_text(addresses[i].path)));
+        CHECK(strcmp(address.place, addresses[i].place) == 0);
+    }
+    static const char *const wrong[] = {"a.test", "ftp://a.test", "https://", "https:///path", ""};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        ms_address address;
+        CHECK(ms_read_address(wrong[i], &address) == MS_FAILED && ms_last_failure.kind == MS_REJECT);
+    }
+    CHECK(failed_with("no request: the address \"\""));
+}
+
+static void test_responses(void) {
+    static const uint16_t passing[] = {100, 408, 425, 429, 500, 503}, final[] = {301, 400, 404, 499};
+    for (size_t i = 0; i < sizeof passing / sizeof *passing; i++) {
+        ms_http_response response = {.status = passing[i]};
+        CHECK(ms_http_successful(&response) == MS_FAILED);
+        CHECK(ms_last_failure.kind == MS_RETRY && ms_last_failure.after_ms == 100);
+    }
+    CHECK(failed_with("the response has the status 503"));
+    for (size_t i = 0; i < sizeof final / sizeof *final; i++) {
+        ms_http_response response = {.status = final[i]};
+        CHECK(ms_http_successful(&response) == MS_FAILED && ms_last_failure.kind == MS_REJECT);
+    }
+    ms_header header = {ms_text("Retry-After"), ms_text("7")};
+    ms_http_response response = {.status = 204, .headers = &header, .header_count = 1};
+    CHECK(ms_http_successful(&response) == MS_OK);
+    ms_bytes value;
+    CHECK(ms_http_find_header(&response, "retry-after", &value) && ms_equal(value, ms_text("7")));
+    CHECK(!ms_http_find_header(&response, "age", &value));
+}
+
 int main(void) {
     test_fields();
     test_values();
@@ -228,6 +284,8 @@ int main(void) {
     test_records();
     test_broken_batches();
     test_outcomes();
+    test_addresses();
+    test_responses();
     ms_release_all();
     printf("%d checks, %d failed\n", checks, failures);
     return failures > 0;

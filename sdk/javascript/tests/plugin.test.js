@@ -6,7 +6,11 @@ import { test } from "node:test";
 import {
   Abort, NoTimerHandler, Reject, Retry, TimerQuotaExceeded, TimerReadOnly, log, metrics, state, timers,
 } from "../index.js";
+import { FinalHttpError, Response, addressOf, http } from "../http.js";
+import { check } from "../imported.js";
 import { records } from "../records.js";
+import { secrets } from "../secrets.js";
+import { Table, UnknownTable } from "../tables.js";
 import { Worker, batch } from "../testing.js";
 import { decode, decodeSlowly, encode, encodeSlowly } from "../text.js";
 
@@ -54,6 +58,20 @@ class Plugin {
 
   retry() {
     throw new Retry(1500, "later");
+  }
+
+  lookUp(record, out, table, key) {
+    out.emit(this.out, { value: new Table(table).get(key) });
+  }
+
+  ask(record, out, method, url) {
+    const options = method === "POST" ? { body: "?", headers: { a: "b" }, timeoutMs: 7 } : {};
+    const response = http.request(method, url, options).successful();
+    out.emit(this.out, { value: response.body, key: response.header("ETag") });
+  }
+
+  tell(record, out, name) {
+    out.emit(this.out, { value: secrets.get(name) });
   }
 
   abort() {
@@ -273,6 +291,96 @@ test("no timer is set where it cannot be, or would call nothing", () => {
     }
   }
   assert.throws(() => new Worker(Deaf).call(""), new NoTimerHandler());
+});
+
+test("the value of a key in a table is found as it is now", () => {
+  const tables = { places: { pdx: "Portland", nul: "" }, empty: {} };
+  const plugin = new Worker(Plugin, { outputs: ["out", "other"], tables });
+  const lookUp = (what) => plugin.call(`lookUp ${what}`)[0];
+  assert.equal(lookUp("places pdx").value, "Portland");
+  assert.equal(lookUp("places nul").value, "");
+  assert.equal(lookUp("places xxx").value, null);
+  assert.equal(lookUp("empty pdx").value, null);
+  plugin.setTable("places", { pdx: encode("Portland, Oregon") });
+  assert.equal(lookUp("places pdx").value, "Portland, Oregon");
+  assert.equal(lookUp(`places ${"k".repeat(1024)}`).value, null);
+  const reason = "too large for a table: a key of 1025 bytes, more than 1024";
+  assert.equal(lookUp(`places ${"k".repeat(1025)}`).reject, reason);
+});
+
+test("a table that is not there is named with those that are", () => {
+  const refused = (tables, there) => {
+    const plugin = new Worker(Plugin, { outputs: ["out", "other"], tables });
+    const expect = new UnknownTable(`the deployment has no table \`places\` (it has ${there})`);
+    assert.throws(() => plugin.call("lookUp places pdx"), expect);
+  };
+  refused({ a: {}, b: {} }, "`a`, `b`");
+  refused({}, "none");
+  const plugin = new Worker(Plugin, { outputs: ["out", "other"], tables: { places: {} } });
+  const get = (key) => () => new Table("places").get(key);
+  plugin.call("drop");
+  assert.equal(get("pdx")(), null);
+  assert.throws(get(null), /a text or a Uint8Array is expected, not null/);
+});
+
+test("the value of a secret is found as it is now", () => {
+  const plugin = new Worker(Plugin, { outputs: ["out", "other"], secrets: { "api-key": "hunter2" } });
+  const tell = (name) => plugin.call(`tell ${name}`)[0].value;
+  assert.equal(tell("api-key"), "hunter2");
+  plugin.setSecret("api-key", "another");
+  assert.equal(tell("api-key"), "another");
+  plugin.setSecret("api-key", null);
+  assert.equal(tell("api-key"), null);
+});
+
+const ask = (what, answerHttp) =>
+  new Worker(Plugin, { outputs: ["out", "other"], answerHttp }).call(`ask ${what}`)[0];
+
+test("a request is answered", () => {
+  const asked = [];
+  const answer = (request) => {
+    asked.push(request);
+    return new Response(201, "grün", { etag: "7" });
+  };
+  const { key, value } = ask("POST https://a.test/b?c", answer);
+  assert.deepEqual([key, value], ["7", "grün"]);
+  ask("GET http://a.test", answer);
+  const headers = [{ name: "a", value: encode("b") }];
+  assert.deepEqual(asked, [
+    { method: "POST", url: "https://a.test/b?c", headers, body: encode("?"), timeoutMs: 7 },
+    { method: "GET", url: "http://a.test", headers: [], body: encode(""), timeoutMs: null },
+  ]);
+});
+
+test("a request that may be better later is retried", () => {
+  for (const status of [408, 425, 429, 500, 503, 100]) {
+    const { retry, afterMs } = ask("GET http://a.test", () => new Response(status));
+    assert.deepEqual([retry, afterMs], [`the response has the status ${status}`, 100]);
+  }
+  for (const status of [301, 400, 404, 499]) {
+    const { reject } = ask("GET http://a.test", () => new Response(status));
+    assert.equal(reject, `the response has the status ${status}`);
+  }
+  assert.match(ask("GET http://a.test").retry, /nothing answers it/);
+});
+
+test("an address is taken apart", () => {
+  for (const [url, scheme, authority, path] of [
+    ["https://a.test", "https", "a.test", "/"],
+    ["http://a.test:81/b/c?d=e/f#g", "http", "a.test:81", "/b/c?d=e/f"],
+    ["https://a.test?b/c", "https", "a.test", "/?b/c"],
+  ])
+    assert.deepEqual(addressOf(url), { scheme, authority, path });
+  for (const url of ["a.test", "ftp://a.test", "https://", "https:///path", ""])
+    assert.throws(() => http.get(url), new FinalHttpError(`no request: the address ${JSON.stringify(url)}`));
+  for (const timeoutMs of [-1, NaN, Infinity])
+    assert.throws(() => http.get("http://a.test", { timeoutMs }), /a timeout is 0 to 86400000 milliseconds/);
+});
+
+test("what plugin.js names has to be what is imported", () => {
+  check(["http", "secrets", "tables"]);
+  assert.throws(() => check(["http", "tables"]), /write `import "millstream-plugin\/secrets";` there/);
+  assert.throws(() => check(["http", "secrets", "tables", "x"]), /names "millstream-plugin\/x" and does not import it/);
 });
 
 test("records of batches are read in their order", () => {

@@ -34,6 +34,7 @@ Layout:
 - `Outputs`: what goes out
 - `Reject`, `Retry`, `Abort`: a record, or a call, that fails
 - `log`, `metrics`, `state`, `timers`: what the host offers
+- `tables`, `secrets`, `http`: what it offers besides to plugins whose `plugin.py` imports them
 - `testing`: runs a plugin in a test, without a host
 """
 

@@ -9,6 +9,7 @@ import encodings.latin_1  # noqa: F401
 import encodings.utf_16  # noqa: F401
 import encodings.utf_32  # noqa: F401
 import encodings.utf_8_sig  # noqa: F401
+import importlib
 import sys
 
 import plugin
@@ -18,14 +19,52 @@ from wit_world.imports import logging, metrics, state, store
 
 from . import host
 from .context import Context
-from .failures import Abort, NoTimerHandler, reason_of
+from .failures import (
+    Abort,
+    NotImported,
+    NoTimerHandler,
+    TableKeyTooLarge,
+    UnknownTable,
+    not_imported,
+    reason_of,
+)
 from .process import process
 
-# The world was picked by the words of `plugin.py`.
+# The world was picked by the words of `plugin.py`: what was made of them is looked at here.
 if hasattr(plugin.Plugin, "on_timer") and not hasattr(exports, "TimerHandler"):
     raise TypeError(
         "`Plugin` has an `on_timer` that plugin.py does not name: write `on_timer = …` into the class"
     )
+
+
+def _imported(interface):
+    """What the world imports of this name, if anything."""
+    try:
+        return importlib.import_module(f"wit_world.imports.{interface}")
+    except ModuleNotFoundError:
+        return None
+
+
+def _check(module, has):
+    """Whether what the world has for a module of the SDK is what has become of the words."""
+    used = f"millstream_plugin.{module}" in sys.modules
+    if used and not has:
+        raise ImportError(not_imported(module))
+    if has and not used:
+        raise ImportError(
+            f"plugin.py names `millstream_plugin.{module}` and does not import it: write "
+            f"`from millstream_plugin import {module}` at its top, or leave it out"
+        )
+    # A function that imports it later, when no file is there, finds it and is told what is missing.
+    importlib.import_module(f"millstream_plugin.{module}")
+
+
+tables, secrets = _imported("tables"), _imported("secrets")
+handler = _imported("outgoing_handler")
+_check("tables", tables)
+_check("secrets", secrets)
+_check("http", handler)
+requests = handler and importlib.import_module("millstream_plugin.guest_http")
 
 worker = None
 """The plugin, once `Lifecycle.init` has made it."""
@@ -85,6 +124,28 @@ class Guest:
 
     def timer_cancel(self, clock, key):
         raise NoTimerHandler()
+
+    def table_names(self):
+        return _there(tables, "tables").names()
+
+    def table_get(self, table, key):
+        try:
+            return _there(tables, "tables").get(table, key)
+        except Err as error:
+            too_large = isinstance(error.value, tables.Error_TooLarge)
+            raise (TableKeyTooLarge if too_large else UnknownTable)(error.value.value) from None
+
+    def secret_get(self, name):
+        return _there(secrets, "secrets").get(name)
+
+    def http_send(self, request):
+        return _there(requests, "http").send(request)
+
+
+def _there(imported, module):
+    if imported is None:
+        raise NotImported(module)
+    return imported
 
 
 def _state(function, *arguments):

@@ -1,9 +1,13 @@
 """A record, or a call, that could not be handled."""
 
 import traceback
+from typing import Optional, Sequence
 
 MAX_REASON_BYTES = 4096
 MAX_RETRY_MS = 86_400_000
+
+# The deployment's own back-off goes before, if it is longer.
+HTTP_RETRY_MS = 100
 
 
 class Failure(Exception):
@@ -62,6 +66,61 @@ class NoTimerHandler(TimerError, Abort):
 
     def __init__(self) -> None:
         super().__init__("timers need a method `on_timer` in `Plugin`")
+
+
+class UnknownTable(Abort):
+    """The deployment has no table of this name."""
+
+    @classmethod
+    def among(cls, name: str, declared: Sequence[str]) -> "UnknownTable":
+        """None has the name, but these are there."""
+        there = ", ".join(f"`{table}`" for table in declared) or "none"
+        return cls(f"the deployment has no table `{name}` (it has {there})")
+
+
+class TableKeyTooLarge(Reject):
+    """The key has too many bytes. That rejects the record unless it is caught: it always will be so."""
+
+    def __init__(self, what: object):
+        super().__init__(f"too large for a table: {what}")
+
+
+class HttpError(Failure):
+    """A request had no response, or one with a status that tells of a failure."""
+
+    status: Optional[int]
+    """The status, if there is a response."""
+
+
+class FinalHttpError(HttpError, Reject):
+    """The same request would come to the same another time. That rejects the record unless it is caught."""
+
+    def __init__(self, reason: object, status: Optional[int] = None):
+        super().__init__(reason)
+        self.status = status
+
+
+class PassingHttpError(HttpError, Retry):
+    """Another time the request may have a response. The record is tried again unless this is caught."""
+
+    def __init__(self, reason: object, status: Optional[int] = None):
+        Retry.__init__(self, HTTP_RETRY_MS, reason)
+        self.status = status
+
+
+class NotImported(Abort):
+    """A module was used that `plugin.py` does not import: the component lacks what it needs."""
+
+    def __init__(self, module: str):
+        super().__init__(not_imported(module))
+
+
+def not_imported(module: str) -> str:
+    """What to write for a module to be there."""
+    return (
+        f"`millstream_plugin.{module}` is used, but not imported by plugin.py: "
+        f"write `from millstream_plugin import {module}` at its top"
+    )
 
 
 def reason_of(error: BaseException) -> str:

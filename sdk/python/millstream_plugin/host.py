@@ -1,8 +1,16 @@
 """What the host offers. In a test, a host of its own in memory takes its place."""
 
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
-from .failures import NoTimerHandler, TimerQuotaExceeded, TimerReadOnly, TimerTooLarge
+from .failures import (
+    NoTimerHandler,
+    PassingHttpError,
+    TableKeyTooLarge,
+    TimerQuotaExceeded,
+    TimerReadOnly,
+    TimerTooLarge,
+    UnknownTable,
+)
 
 LEVELS = ("trace", "debug", "info", "warn", "error", "critical")
 
@@ -10,6 +18,7 @@ MAX_KEY_BYTES = 1024
 MAX_VALUE_BYTES = 1 << 20
 MAX_TIMER_KEY_BYTES = 1024
 MAX_TIMER_CHANGES = 10_000
+MAX_TABLE_KEY_BYTES = 1024
 
 
 class StateError(Exception):
@@ -29,6 +38,9 @@ class Memory:
         # Those that the call under way has set or cancelled; none before the first.
         self.changed_timers: Optional[Set[Tuple[Any, bytes]]] = set()
         self._handles_timers = handles_timers
+        self.tables: Dict[str, Dict[bytes, bytes]] = {}
+        self.secrets: Dict[str, str] = {}
+        self.answer_http: Optional[Callable[[Any], Any]] = None
 
     def log(self, level: int, context: str, message: str) -> None:
         self.lines.append((LEVELS[level], message))
@@ -92,6 +104,26 @@ class Memory:
         for _, key in due:
             del self.timers[clock, key]
         return [(key, at_ms) for at_ms, key in due]
+
+    def table_names(self) -> List[str]:
+        return list(self.tables)
+
+    def table_get(self, table: str, key: bytes) -> Optional[bytes]:
+        if table not in self.tables:
+            raise UnknownTable.among(table, self.table_names())
+        if len(key) > MAX_TABLE_KEY_BYTES:
+            raise TableKeyTooLarge(f"a key of {len(key)} bytes, more than {MAX_TABLE_KEY_BYTES}")
+        return self.tables[table].get(key)
+
+    def secret_get(self, name: str) -> Optional[str]:
+        return self.secrets.get(name)
+
+    def http_send(self, request: Any) -> Any:
+        if self.answer_http is None:
+            raise PassingHttpError(
+                "the request failed: nothing answers it: give `testing.Worker` an `answer_http`"
+            )
+        return self.answer_http(request)
 
 
 def _check(what: str, content: bytes, limit: int) -> None:

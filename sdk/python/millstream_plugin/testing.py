@@ -10,16 +10,28 @@ State, timers, log lines and metrics are those of the worker: `worker.state`, `w
 `worker.lines`, `worker.metrics`. Timers fire when the test says how late it is:
 
     worker.fire(Clock.RECORD_TIME, now_ms)
+
+What a plugin finds in tables and secrets is given with it, and may be changed:
+
+    worker = testing.Worker(Plugin, tables={"places": {"pdx": "Portland"}}, secrets={"api-key": "hunter2"})
+    worker.tables["places"][b"pdx"] = b"Portland, Oregon"
+
+Requests are answered by a function, which gets an `http.Request`:
+
+    testing.Worker(Plugin, answer_http=lambda request: http.Response(200, request.body.upper()))
 """
 
 from struct import pack
-from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import host
 from .context import Context
+from .http import Request, Response
 from .outputs import Outputs, _put, _put_bytes
 from .process import fire, process
 from .records import Header, _bytes, _varint
+from .state import Bytes
+from .state import _bytes as _as_bytes
 from .timers import Clock, Timer
 
 
@@ -74,9 +86,17 @@ class Worker:
         deployment: str = "test",
         topic: str = "records",
         partition: int = 0,
+        tables: Mapping[str, Mapping[Bytes, Bytes]] = {},
+        secrets: Mapping[str, str] = {},
+        answer_http: Optional[Callable[[Request], Response]] = None,
     ):
         self._host = host.Memory(handles_timers=hasattr(plugin, "on_timer"))
         self._host.changed_timers = None
+        for name, entries in tables.items():
+            contents = {_as_bytes(key): _as_bytes(value) for key, value in entries.items()}
+            self._host.tables[name] = contents
+        self._host.secrets = dict(secrets)
+        self._host.answer_http = answer_http
         host.current = self._host
         self._context = Context(deployment, topic, partition, list(outputs), config)
         self._plugin = plugin(self._context)
@@ -123,6 +143,16 @@ class Worker:
     def timers(self) -> Mapping[Tuple[Clock, bytes], int]:
         """The timers that wait: their times by their clocks and keys."""
         return self._host.timers
+
+    @property
+    def tables(self) -> Dict[str, Dict[bytes, bytes]]:
+        """The tables: their values by their names and keys."""
+        return self._host.tables
+
+    @property
+    def secrets(self) -> Dict[str, str]:
+        """The secrets: their values by their names."""
+        return self._host.secrets
 
     @property
     def lines(self) -> List[Tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 import unittest
 
-from millstream_plugin import Abort, Reject, Retry, log, metrics, state, testing, timers
+from millstream_plugin import Abort, Reject, Retry, http, log, metrics, secrets, state, tables, testing, timers
 from millstream_plugin.records import records
 from millstream_plugin.testing import Emitted, NewRecord, Rejected, Retried
 from millstream_plugin.timers import Clock
@@ -80,6 +80,22 @@ class Plugin:
         # The same again is no further one.
         timers.set(Clock.WALL_TIME, "0", 2)
         timers.cancel(Clock.WALL_TIME, "one more")
+
+    def look_up(self, record, out):
+        """`look_up table key`"""
+        _, table, key = record.text().split(" ")
+        out.emit(self.out, value=tables.Table(table).get(key))
+
+    def tell(self, record, out):
+        """`tell name`"""
+        out.emit(self.out, value=secrets.get(record.text().split(" ")[1]))
+
+    def ask(self, record, out):
+        """`ask method url`"""
+        _, method, url = record.text().split(" ")
+        asked = {"body": b"?", "headers": {"a": "b"}, "timeout_ms": 7} if method == "POST" else {}
+        response = http.request(method, url, **asked).successful()
+        out.emit(self.out, value=response.body, key=response.header("ETag"))
 
     def on_timer(self, timer, out):
         """Does what the timer's key says."""
@@ -236,6 +252,89 @@ class Timers(unittest.TestCase):
 
         with self.assertRaisesRegex(timers.NoTimerHandler, "need a method `on_timer`"):
             testing.Worker(Deaf).call(b"")
+
+
+class Tables(unittest.TestCase):
+    def setUp(self):
+        given = {"places": {"pdx": "Portland", b"nul": b""}, "empty": {}}
+        self.plugin = testing.Worker(Plugin, outputs=["out", "other"], tables=given)
+
+    def look_up(self, what):
+        [outcome] = self.plugin.call(b"look_up " + what)
+        return outcome
+
+    def test_the_value_of_a_key_is_found_as_it_is_now(self):
+        self.assertEqual(self.look_up(b"places pdx"), Emitted("out", b"Portland"))
+        self.assertEqual(self.look_up(b"places nul"), Emitted("out", b""))
+        self.assertEqual(self.look_up(b"places xxx"), Emitted("out", None))
+        self.assertEqual(self.look_up(b"empty pdx"), Emitted("out", None))
+        self.plugin.tables["places"][b"pdx"] = b"Portland, Oregon"
+        self.assertEqual(self.look_up(b"places pdx"), Emitted("out", b"Portland, Oregon"))
+
+    def test_a_table_that_is_not_there_is_named_with_those_that_are(self):
+        for given, there in ({"a": {}, "b": {}}, "`a`, `b`"), ({}, "none"):
+            why = rf"^the deployment has no table `places` \(it has {there}\)$"
+            with self.assertRaisesRegex(tables.UnknownTable, why):
+                testing.Worker(Plugin, outputs=["out", "other"], tables=given).call(b"look_up places pdx")
+
+    def test_a_key_that_is_too_large_rejects_the_record(self):
+        self.assertEqual(self.look_up(b"places " + b"k" * 1024), Emitted("out", None))
+        too_large = Rejected("too large for a table: a key of 1025 bytes, more than 1024")
+        self.assertEqual(self.look_up(b"places " + b"k" * 1025), too_large)
+
+
+class Secrets(unittest.TestCase):
+    def test_the_value_of_a_name_is_found_as_it_is_now(self):
+        plugin = testing.Worker(Plugin, outputs=["out", "other"], secrets={"api-key": "hunter2"})
+        self.assertEqual(plugin.call(b"tell api-key"), [Emitted("out", b"hunter2")])
+        plugin.secrets["api-key"] = "another"
+        self.assertEqual(plugin.call(b"tell api-key"), [Emitted("out", b"another")])
+        self.assertEqual(plugin.call(b"tell other"), [Emitted("out", None)])
+
+
+class Http(unittest.TestCase):
+    def ask(self, what, answer):
+        plugin = testing.Worker(Plugin, outputs=["out", "other"], answer_http=answer)
+        [outcome] = plugin.call(b"ask " + what)
+        return outcome
+
+    def test_a_request_is_answered(self):
+        asked = []
+
+        def answer(request):
+            asked.append(request)
+            return http.Response(201, "grün", {"etag": b"7"})
+
+        found = self.ask(b"POST https://a.test/b?c", answer)
+        self.assertEqual(found, Emitted("out", "grün".encode(), b"7"))
+        self.ask(b"GET http://a.test", answer)
+        expect = [
+            http.Request("POST", "https://a.test/b?c", (("a", b"b"),), b"?", 7),
+            http.Request("GET", "http://a.test"),
+        ]
+        self.assertEqual(asked, expect)
+
+    def test_what_may_be_better_later_is_retried(self):
+        for status in 408, 425, 429, 500, 503, 100:
+            retried = Retried(100, f"the response has the status {status}")
+            self.assertEqual(self.ask(b"GET http://a.test", lambda _: http.Response(status)), retried)
+        for status in 301, 400, 404, 499:
+            rejected = Rejected(f"the response has the status {status}")
+            self.assertEqual(self.ask(b"GET http://a.test", lambda _: http.Response(status)), rejected)
+        self.assertIsInstance(self.ask(b"GET http://a.test", None), Retried)
+
+    def test_an_address_is_taken_apart(self):
+        for url, expect in {
+            "https://a.test": ("https", "a.test", "/"),
+            "http://a.test:81/b/c?d=e/f#g": ("http", "a.test:81", "/b/c?d=e/f"),
+            "https://a.test?b/c": ("https", "a.test", "/?b/c"),
+        }.items():
+            self.assertEqual(http._address(url), expect)
+        for url in "a.test", "ftp://a.test", "https://", "https:///path", "":
+            with self.assertRaisesRegex(http.FinalHttpError, f'^no request: the address "{url}"$'):
+                http.get(url)
+        with self.assertRaisesRegex(ValueError, "a timeout is 0 to 86400000 milliseconds, not -1"):
+            http.get("http://a.test", timeout_ms=-1)
 
 
 class Batches(unittest.TestCase):

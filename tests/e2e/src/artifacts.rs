@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
+
+use tempfile::TempDir;
 
 use crate::command::{Finished, run};
 
@@ -103,6 +106,18 @@ pub fn if_tools_are_there(folder: &Path) -> Option<PathBuf> {
         return None;
     }
     Some(component_of(&finished.success()))
+}
+
+/// The component of a plugin that is this one file, and the folder that it is in: `None` as with
+/// [`if_tools_are_there`].
+pub fn plugin_of_one_file(name: &str, marker: &str, source: &str) -> Option<(PathBuf, TempDir)> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = folder
+        .path()
+        .join(format!("{name}-{marker}").replace('.', "-"));
+    fs::create_dir(&plugin).expect("a folder");
+    fs::write(plugin.join(marker), source).expect("a plugin");
+    Some((if_tools_are_there(&plugin)?, folder))
 }
 
 fn plugin_build(folder: &Path) -> Command {

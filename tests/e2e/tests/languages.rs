@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use millstream::Position;
-use millstream_e2e::artifacts::{if_tools_are_there, millstream, plugins_target_dir, workspace};
+use millstream_e2e::artifacts::{
+    if_tools_are_there, millstream, plugin_of_one_file, plugins_target_dir, workspace,
+};
 use millstream_e2e::broker::Broker;
 use millstream_e2e::command::run;
 use millstream_e2e::deployment::file_of;
@@ -196,13 +198,7 @@ ms_result on_timer(const ms_timer *timer) {
 /// records of a file are a millisecond apart, the first at 2020-01-01T00:00:00Z.
 fn timers_fire(marker: &str, source: &str) {
     const BEGIN_MS: i64 = 1_577_836_800_000;
-    let folder = tempfile::tempdir().expect("a folder");
-    let plugin = folder
-        .path()
-        .join(format!("timers-{marker}").replace('.', "-"));
-    fs::create_dir(&plugin).expect("a folder");
-    fs::write(plugin.join(marker), source).expect("a plugin");
-    let Some(component) = if_tools_are_there(&plugin) else {
+    let Some((component, folder)) = plugin_of_one_file("timers", marker, source) else {
         return;
     };
     let records = folder.path().join("records");
@@ -356,6 +352,45 @@ fn timers_fire_in_javascript() {
 #[test]
 fn timers_fire_in_c() {
     timers_fire("plugin.c", TIMERS_IN_C);
+}
+
+#[test]
+fn what_a_plugin_uses_has_to_be_imported_where_it_begins() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |marker: &str, source: &str, (file, elsewhere): (&str, &str), reason: &str| {
+        fs::write(folder.path().join(file), elsewhere).expect("a file");
+        if let Some(said) = refused(folder.path(), marker, source) {
+            assert!(said.contains(reason), "{reason}: {said}");
+        }
+        fs::remove_file(folder.path().join(marker)).expect("a plugin");
+    };
+    check(
+        "plugin.py",
+        "import elsewhere\n\nclass Plugin:\n    pass\n",
+        (
+            "elsewhere.py",
+            "from millstream_plugin.tables import Table\n",
+        ),
+        "`millstream_plugin.tables` is used, but not imported by plugin.py: write \
+            `from millstream_plugin import tables` at its top",
+    );
+    let elsewhere = (
+        "elsewhere.js",
+        "export { secrets } from \"millstream-plugin/secrets\";",
+    );
+    check(
+        "plugin.js",
+        "import \"./elsewhere.js\";\nexport default class Plugin {}",
+        elsewhere,
+        "\"millstream-plugin/secrets\" is imported, and not by plugin.js: write \
+            `import \"millstream-plugin/secrets\";` there",
+    );
+    check(
+        "plugin.js",
+        "// import \"millstream-plugin/tables\"\nexport default class Plugin {}",
+        elsewhere,
+        "plugin.js names \"millstream-plugin/tables\" and does not import it",
+    );
 }
 
 #[test]

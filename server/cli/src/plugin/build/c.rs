@@ -18,7 +18,7 @@ use super::kit;
 use super::language::Folder;
 use super::tool;
 use super::workshop::Workshop;
-use super::world::World;
+use super::world::{Part, World};
 use crate::errors::{Exit, Problem};
 
 /// Names a wasi-sdk, whose clang is then used.
@@ -35,14 +35,14 @@ const PROBE: &[u8] =
 pub(super) async fn build(
     folder: &Folder,
     workshop: &Workshop,
-    world: World,
+    world: &World,
     arguments: &[OsString],
 ) -> anyhow::Result<()> {
     probe()?;
     let sdk = workshop.laid_out("sdk", kit::C_SDK)?;
     let bindings = workshop.laid_out("bindings", &[])?;
-    let wit = workshop.laid_out("wit", kit::WIT)?;
-    generate(&wit, world, &bindings)?;
+    let wit = world.lay_out(workshop)?;
+    generate(&wit, &bindings)?;
 
     let module = workshop.part("module.wasm");
     let mut compile = clang();
@@ -52,7 +52,7 @@ pub(super) async fn build(
     here.push(&folder.path);
     here.push("/=");
     compile.arg(here);
-    if world == World::Plain {
+    if !world.has(Part::Timers) {
         compile.arg("-DMS_NO_TIMERS");
     }
     compile.arg("-I").arg(&folder.path);
@@ -111,14 +111,14 @@ fn probe() -> anyhow::Result<()> {
         .into())
 }
 
-/// Writes the bindings to the world, which have the same names whichever it is.
-fn generate(wit: &Path, world: World, folder: &Path) -> anyhow::Result<()> {
+/// Writes the bindings to the world, as `plugin.h` and `plugin.c`.
+fn generate(wit: &Path, folder: &Path) -> anyhow::Result<()> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_path(wit)?;
-    let world = resolve.select_world(&[package], Some(world.name()))?;
+    let world = resolve.select_world(&[package], Some(World::NAME))?;
     let mut files = Files::default();
     let options = wit_bindgen_c::Opts {
-        rename_world: Some(World::Plain.name().to_owned()),
+        rename_world: Some("plugin".to_owned()),
         ..Default::default()
     };
     let mut generator = options.build();

@@ -8,7 +8,7 @@
 //!
 //! - this file: what is asked for, and what comes of it
 //! - `language`: which language a folder is in
-//! - `world`: whether its plugin is called by timers
+//! - `world`: what its plugin has besides what all have: timers, tables and so on
 //! - `cargo`, `python`, `javascript`, `c`: how each is built
 //! - `kit`: what this program brings along
 //! - `workshop`: the folder below `target`
@@ -121,9 +121,11 @@ async fn built_here(
     let workshop = Workshop::open(folder, args.target_dir.as_deref())?;
     let world = World::of(folder)?;
     match language {
-        Language::Python => python::build(folder, &workshop, world).await?,
-        Language::JavaScript => javascript::build(folder, &workshop, world).await?,
-        Language::C | Language::Rust => c::build(folder, &workshop, world, &args.arguments).await?,
+        Language::Python => python::build(folder, &workshop, &world).await?,
+        Language::JavaScript => javascript::build(folder, &workshop, &world).await?,
+        Language::C | Language::Rust => {
+            c::build(folder, &workshop, &world, &args.arguments).await?
+        }
     }
     Ok((folder.name.clone(), workshop.component()))
 }

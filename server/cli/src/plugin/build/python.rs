@@ -10,17 +10,18 @@ use super::kit;
 use super::language::Folder;
 use super::tool;
 use super::workshop::Workshop;
-use super::world::World;
+use super::world::{Part, World};
 use crate::errors::{Exit, Problem};
 
 /// What a plugin's own packages are listed in.
 const REQUIREMENTS: &str = "requirements.txt";
 
 /// The module that exports what the world asks for, and imports the plugin.
-fn entry(world: World) -> &'static str {
-    match world {
-        World::Plain => "millstream_plugin.component",
-        World::Timers => "millstream_plugin.timer_component",
+fn entry(world: &World) -> &'static str {
+    if world.has(Part::Timers) {
+        "millstream_plugin.timer_component"
+    } else {
+        "millstream_plugin.component"
     }
 }
 
@@ -30,12 +31,12 @@ const NO_PYTHON: &str =
 pub(super) async fn build(
     folder: &Folder,
     workshop: &Workshop,
-    world: World,
+    world: &World,
 ) -> anyhow::Result<()> {
     let environment = workshop
         .toolchain(kit::PYTHON_REQUIREMENTS, make_environment)
         .await?;
-    let wit = workshop.laid_out("wit", kit::WIT)?;
+    let wit = world.lay_out(workshop)?;
     let sdk = workshop.laid_out("sdk", kit::PYTHON_SDK)?;
     let packages = packages(folder, workshop, &environment).await?;
 
@@ -46,7 +47,7 @@ pub(super) async fn build(
         .env_remove("PYTHONPATH")
         .current_dir(workshop.part(""));
     componentize
-        .args(["--quiet", "--world", world.name(), "--wit-path"])
+        .args(["--quiet", "--world", World::NAME, "--wit-path"])
         .arg(wit);
     componentize.args(["componentize", entry(world), "--output"]);
     componentize.arg(workshop.component());
