@@ -81,6 +81,8 @@ pub enum ErrorCode {
     /// The component is sound, but does not work with the deployment's settings: it needs a grant or a
     /// table that is not among them, or its `init` refused them.
     SettingsRefused,
+    /// What is to be changed is at work and does not come to a point where it can be. Nothing was changed.
+    NotAtRest,
 }
 
 /// What a client does about an [`ErrorCode`].
@@ -130,6 +132,7 @@ impl ErrorCode {
             | Self::ComponentRefused
             | Self::CompilationFailed
             | Self::SettingsRefused
+            | Self::NotAtRest
             | Self::Internal => Advice::GiveUp,
         }
     }

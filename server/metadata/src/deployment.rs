@@ -107,6 +107,7 @@ impl Image {
         self.check_outputs(spec)?;
         check_config(spec)?;
         check_failure_policy(&spec.on_failure)?;
+        self.check_dead_letters(spec)?;
         check_worker_limits(&spec.limits, &limits.worker)?;
         check_grants(spec)?;
         self.check_tables(spec)?;
@@ -144,6 +145,30 @@ impl Image {
                 })
             }
             _ => Ok(()),
+        }
+    }
+
+    fn check_dead_letters(&self, spec: &DeploymentSpec) -> Result<(), SpecError> {
+        let FailureAction::DeadLetter { topic } = &spec.on_failure.finally else {
+            return Ok(());
+        };
+        let takes = |it: &&Deployment| match &it.spec.on_failure.finally {
+            FailureAction::DeadLetter { topic: theirs } => theirs == topic,
+            FailureAction::Skip | FailureAction::Pause => false,
+        };
+        // A shadow has topics of its own, until it takes over those of its deployment.
+        let is_shadow = |it: &Deployment| {
+            let shadow = it.shadow.as_ref();
+            shadow.is_some_and(|shadow| shadow.replay.of == spec.name)
+        };
+        let others = self.deployments();
+        let mut others = others.filter(|it| it.spec.name != spec.name && !is_shadow(it));
+        match others.find(takes) {
+            Some(other) => Err(SpecError::SharedDeadLetters {
+                topic: topic.clone(),
+                deployment: other.spec.name.clone(),
+            }),
+            None => Ok(()),
         }
     }
 

@@ -218,6 +218,16 @@ pub enum SpecError {
         /// The input.
         topic: String,
     },
+    /// Whose letters are whose could not be told: they are handed back and deleted in their order.
+    #[error(
+        "topic {topic} takes the dead letters of the deployment {deployment}: each has a topic of its own"
+    )]
+    SharedDeadLetters {
+        /// The topic.
+        topic: String,
+        /// Whose it is.
+        deployment: String,
+    },
     /// What it is granted may be another when it is computed again after a crash.
     #[error("a deterministic deployment cannot be granted {grant}: its outputs could differ")]
     NotDeterministic {
@@ -350,6 +360,29 @@ pub enum AlterTopicError {
         /// The topic.
         topic: String,
         /// The first deployment of which it is a table.
+        deployment: String,
+    },
+    /// What is deterministic is handed the same batches again after a crash: compaction changes them.
+    #[error(
+        "topic {topic} is an input of the deterministic deployment {deployment}: it is not compacted; replace \
+         the deployment by one that is not deterministic first"
+    )]
+    DeterministicInput {
+        /// The topic.
+        topic: String,
+        /// The first deployment that reads it.
+        deployment: String,
+    },
+    /// What is deterministic sends the same outputs again after a crash: with more partitions they would go
+    /// elsewhere.
+    #[error(
+        "topic {topic} is an output of the deterministic deployment {deployment}: it keeps its partitions; \
+         replace the deployment by one that is not deterministic first, or by one with another topic"
+    )]
+    DeterministicOutput {
+        /// The topic.
+        topic: String,
+        /// The first deployment that writes it.
         deployment: String,
     },
     /// The number of partitions is out of range.

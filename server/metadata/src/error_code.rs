@@ -52,7 +52,9 @@ impl AlterTopicError {
         match self {
             Self::UnknownTopic(_) => ErrorCode::UnknownTopic,
             Self::NoLiveBroker(_) => ErrorCode::NotReady,
-            Self::IsTable { .. } => ErrorCode::TopicInUse,
+            Self::IsTable { .. }
+            | Self::DeterministicInput { .. }
+            | Self::DeterministicOutput { .. } => ErrorCode::TopicInUse,
             Self::Name(_)
             | Self::FewerPartitions { .. }
             | Self::Partitions(_)
@@ -98,6 +100,7 @@ impl SpecError {
             | Self::OverLimit(_)
             | Self::OutOfRange(_)
             | Self::CompactedInput { .. }
+            | Self::SharedDeadLetters { .. }
             | Self::NotDeterministic { .. }
             | Self::TableMoves { .. }
             | Self::TableNotCompacted { .. }

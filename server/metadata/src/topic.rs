@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use millstream_protocol::api::plugin::DeliveryGuarantee;
 use millstream_protocol::api::topic::{AlterTopic, Cleanup, CreateTopic, TopicConfig};
 use millstream_protocol::limits::{MAX_BATCH_BYTES, MAX_PARTITIONS_PER_TOPIC};
 use millstream_protocol::{LeaderEpoch, TopicId, TopicPartition};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::broker::{BrokerId, BrokerState};
 use crate::command::Actor;
+use crate::deployment::Deployment;
 use crate::error::{
     AlterTopicError, AppointError, ConfigError, CreateTopicError, DeleteTopicError, OutOfRange,
     OverLimit, TopicExists, UnknownBroker, UnknownPartition, UnknownTopic,
@@ -109,6 +111,14 @@ impl Image {
                 deployment: user.spec.name.clone(),
             });
         }
+        if config.cleanup == Cleanup::Compact
+            && let Some(reader) = self.deterministic(|it| it.spec.inputs.contains(&topic.name))
+        {
+            return Err(AlterTopicError::DeterministicInput {
+                topic: topic.name.clone(),
+                deployment: reader.spec.name.clone(),
+            });
+        }
         let now = topic.partitions.len();
         let wanted = change.partitions.map_or(now, |count| count as usize);
         let Some(added) = wanted.checked_sub(now) else {
@@ -119,6 +129,14 @@ impl Image {
             });
         };
         if added > 0 {
+            let writes =
+                |it: &Deployment| it.spec.outputs.iter().any(|out| out.topic == topic.name);
+            if let Some(writer) = self.deterministic(writes) {
+                return Err(AlterTopicError::DeterministicOutput {
+                    topic: topic.name.clone(),
+                    deployment: writer.spec.name.clone(),
+                });
+            }
             check_partitions(wanted.try_into().unwrap_or(u32::MAX))?;
             self.check_room_for(added, limits)?;
         } else if config == topic.config {
@@ -130,6 +148,12 @@ impl Image {
             config,
             added,
         }))
+    }
+
+    /// The first deterministic deployment of this kind.
+    fn deterministic(&self, is_meant: impl Fn(&Deployment) -> bool) -> Option<&Deployment> {
+        let mut deployments = self.deployments();
+        deployments.find(|it| it.spec.delivery == DeliveryGuarantee::Deterministic && is_meant(it))
     }
 
     pub(crate) fn validate_delete_topic(

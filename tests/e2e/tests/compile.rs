@@ -158,3 +158,40 @@ async fn what_is_damaged_or_open_to_others_is_compiled_again() {
     assert!(!planted.exists(), "what others could write is not kept");
     assert!(kept(&broker).exists());
 }
+
+#[tokio::test]
+async fn a_deployment_that_does_not_start_says_so_and_is_started_when_it_can() {
+    let mut broker = start().await;
+    let admin = admin(&broker).await;
+    admin.deploy_plugin(component(), spec()).await.unwrap();
+    broker.kill();
+    fs::remove_dir_all(compiled(&broker)).unwrap();
+    broker.restart_as_server(NOTHING_COMPILES);
+    for refused in [
+        admin.resume_plugin(NAME).await,
+        admin.replace_plugin(component(), spec()).await,
+    ] {
+        let refused = refused.unwrap_err();
+        assert_eq!(
+            refused.code(),
+            Some(ErrorCode::CompilationFailed),
+            "{refused}"
+        );
+    }
+    let described = admin.describe_plugin(NAME).await.unwrap();
+    assert!(described.workers.is_empty());
+    // Compiled by somebody else meanwhile, as far as the broker can see: it has tried again by itself.
+    let mut other = start().await;
+    let other_admin = other.quick_client().await.admin();
+    other_admin
+        .deploy_plugin(component(), spec())
+        .await
+        .unwrap();
+    other.kill();
+    let folder = compiled(&broker);
+    fs::create_dir_all(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    let from = kept(&other);
+    fs::copy(&from, folder.join(from.file_name().unwrap())).unwrap();
+    works(&admin).await;
+}

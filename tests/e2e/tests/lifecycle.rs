@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream::{
     Activity, Admin, Client, DeploymentDescription, DeploymentSpec, ErrorCode, FailurePolicy,
-    MetricValue, OutputSpec, ProduceRecord, WorkerState,
+    MetricValue, OutputSpec, Position, ProduceRecord, WorkerState,
 };
 use millstream_e2e::artifacts::drill;
 use millstream_e2e::broker::Broker;
@@ -362,4 +362,90 @@ async fn all_deployments_are_listed_in_order_however_many_they_are() {
     let listed = admin.list_plugins().await.unwrap();
     let listed: Vec<_> = listed.into_iter().map(|it| it.spec.name).collect();
     assert_eq!(listed, names);
+}
+
+#[tokio::test]
+async fn a_reset_of_a_paused_deployment_outlives_an_upgrade_and_a_restart() {
+    let (mut broker, client, admin) = start(1).await;
+    admin.deploy_plugin(component(), spec()).await.unwrap();
+    produce(&client, &[("a", "1"), ("a", "2")]).await;
+    described(&admin, "both to be handled", done).await;
+    for (times, restarted) in [(2, false), (3, true)] {
+        admin.pause_plugin(NAME).await.unwrap();
+        let reset = admin.reset_group(NAME, INPUT, [0], Position::Earliest);
+        reset.await.unwrap();
+        if restarted {
+            broker.kill();
+            broker.restart();
+        } else {
+            let other = DeploymentSpec {
+                config: vec![("new".to_owned(), "yes".to_owned())],
+                ..spec()
+            };
+            admin.upgrade_plugin(component(), other).await.unwrap();
+        }
+        admin.resume_plugin(NAME).await.unwrap();
+        until("everything to be handled again", async || {
+            (outputs(&client).await == 2 * times).then_some(())
+        })
+        .await;
+        described(&admin, "nothing to be left", done).await;
+    }
+    // Without a reset, nothing is.
+    admin.pause_plugin(NAME).await.unwrap();
+    broker.kill();
+    broker.restart();
+    admin.resume_plugin(NAME).await.unwrap();
+    produce(&client, &[("a", "3")]).await;
+    described(&admin, "the third to be handled", done).await;
+    assert_eq!(outputs(&client).await, 7);
+}
+
+#[tokio::test]
+async fn a_busy_worker_takes_letters_back_between_two_calls() {
+    const LONG: usize = 40;
+    let (_broker, client, admin) = start(1).await;
+    let mut busy = spec();
+    busy.limits.deadline_ms = 200;
+    busy.on_failure.attempts = 1;
+    admin.deploy_plugin(component(), busy).await.unwrap();
+    produce(&client, &[("a", "!reject x")]).await;
+    described(&admin, "a dead letter", |it| {
+        done(it) && it.workers[0].dead_letters == 1
+    })
+    .await;
+    produce(&client, &[("b", "!loop"); LONG]).await;
+    described(&admin, "the worker to be busy", |it| {
+        it.workers[0].failures > 1
+    })
+    .await;
+    assert_eq!(admin.retry_dead_letters(NAME).await.unwrap(), 1);
+    assert!(lag(&admin.describe_plugin(NAME).await.unwrap()) > 0);
+    admin.remove_plugin(NAME).await.unwrap();
+}
+
+#[tokio::test]
+async fn journals_go_with_the_input_that_they_are_of() {
+    let (mut broker, client, admin) = start(1).await;
+    admin.create_topic("other").await.unwrap();
+    admin.deploy_plugin(component(), spec()).await.unwrap();
+    produce(&client, &[("a", "1")]).await;
+    described(&admin, "the record to be handled", done).await;
+    let folders = std::fs::read_dir(broker.broker_dir().join("topics"));
+    let before = folders.unwrap().count();
+    let other = DeploymentSpec {
+        inputs: vec!["other".to_owned()],
+        ..spec()
+    };
+    admin.upgrade_plugin(component(), other).await.unwrap();
+    described(&admin, "the other worker", done).await;
+    admin.delete_topic(INPUT).await.unwrap();
+    broker.kill();
+    broker.restart();
+    until("the journal of the topic that is gone to go", async || {
+        let folders = std::fs::read_dir(broker.broker_dir().join("topics"));
+        // The input and its journal are gone, and there is one for the other input.
+        (folders.unwrap().count() == before - 2 + 1).then_some(())
+    })
+    .await;
 }

@@ -506,3 +506,68 @@ async fn cut_promotions_off(delivery: DeliveryGuarantee) {
         "the crashes came at other moments"
     );
 }
+
+#[tokio::test]
+async fn a_partition_that_is_added_after_a_replay_began_is_none_of_its() {
+    let (_broker, client, admin) = start(1).await;
+    admin
+        .deploy_plugin(component(drill()), spec("out", &[]))
+        .await
+        .unwrap();
+    produce_numbers(&client, 0..20).await;
+    worked_off(&admin, LIVE).await;
+    admin.replay_plugin(LIVE).await.unwrap();
+    replayed(&admin, SHADOW).await;
+    admin.alter_topic(INPUT).partitions(2).await.unwrap();
+    let producer = client.producer(INPUT).build().await.unwrap();
+    let record = ProduceRecord::new("k9/20").key("k9").partition(1);
+    producer.send(record).await.unwrap();
+    producer.close().await.unwrap();
+    until("the live one to have both partitions", async || {
+        let outputs = History::read(&client, OUTPUT).await;
+        (outputs.len() == 21).then_some(())
+    })
+    .await;
+    until("the shadow to have both partitions", async || {
+        let described = admin.describe_plugin(SHADOW).await.ok()?;
+        (described.workers.len() == 2).then_some(())
+    })
+    .await;
+    let diff = admin.diff_plugin(SHADOW, 10).await.unwrap();
+    assert_eq!(counts(&diff), [20, 0, 0, 0], "{diff:?}");
+    // Promoted, it has that one as well, and once.
+    admin.promote_plugin(LIVE, SHADOW).await.unwrap();
+    produce_numbers(&client, 21..30).await;
+    worked_off(&admin, LIVE).await;
+    assert_eq!(History::read(&client, OUTPUT).await.len(), 30);
+}
+
+#[tokio::test]
+async fn a_promotion_that_cannot_be_is_refused_and_the_live_one_goes_on() {
+    let (_broker, client, admin) = start(1).await;
+    let mut patient = spec("out", &[]);
+    patient.on_failure.attempts = 1_000;
+    patient.on_failure.first_back_off_ms = 100_000;
+    patient.on_failure.longest_back_off_ms = 100_000;
+    admin
+        .deploy_plugin(component(drill()), patient)
+        .await
+        .unwrap();
+    produce_numbers(&client, 0..20).await;
+    worked_off(&admin, LIVE).await;
+    admin.replay_plugin(LIVE).await.unwrap();
+    replayed(&admin, SHADOW).await;
+    let producer = client.producer(INPUT).build().await.unwrap();
+    let stuck = ProduceRecord::new("!retry 999").key("stuck");
+    producer.send(stuck).await.unwrap();
+    producer.close().await.unwrap();
+    let refused = admin.promote_plugin(LIVE, SHADOW).await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::NotAtRest), "{refused}");
+    let refused = refused.to_string();
+    assert!(refused.contains("does not come to rest"), "{refused}");
+    produce_numbers(&client, 20..30).await;
+    until("the live one to go on", async || {
+        (History::read(&client, OUTPUT).await.len() == 30).then_some(())
+    })
+    .await;
+}

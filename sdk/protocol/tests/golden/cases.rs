@@ -696,6 +696,7 @@ fn errors() -> Vec<Case> {
         case("error/topic-in-use", TopicInUse),
         case("error/unknown-secret", UnknownSecret),
         case("error/settings-refused", SettingsRefused),
+        case("error/not-at-rest", NotAtRest),
     ]
 }
 

@@ -53,6 +53,7 @@ impl Deployments {
         match (existing, on_existing) {
             (Some(_), OnExisting::Refuse) => return Err(errors::deployment_exists(&spec.name)),
             (Some(existing), OnExisting::Replace) if same(existing) => {
+                self.ensure_running(existing).await?;
                 return self.describe(&spec.name);
             }
             (Some(existing), OnExisting::Upgrade) if same(existing) => {

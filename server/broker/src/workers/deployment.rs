@@ -78,8 +78,26 @@ pub(crate) struct Shared {
     pub(crate) bounds: watch::Sender<Arc<Bounds>>,
 }
 
-/// Offsets of input partitions at which workers stop. Where none is named they go on for ever.
-pub(crate) type Bounds = HashMap<TopicPartition, Offset>;
+/// How far workers go.
+#[derive(Debug, Default)]
+pub(crate) enum Bounds {
+    /// On and on.
+    #[default]
+    None,
+    /// Up to these offsets of their input partitions. Where none is named, nothing is handled: the partition was
+    /// added after they were noted.
+    At(HashMap<TopicPartition, Offset>),
+}
+
+impl Bounds {
+    /// Where the worker at an input partition stops.
+    pub(crate) fn of(&self, input: TopicPartition) -> Option<Offset> {
+        match self {
+            Self::None => None,
+            Self::At(offsets) => Some(offsets.get(&input).copied().unwrap_or(0)),
+        }
+    }
+}
 
 impl Shared {
     /// Writes a line of the broker's own into the log of the worker at a partition.

@@ -14,6 +14,7 @@ use millstream_state::{StandsFor, States, Store};
 use millstream_worker::{Commit, CommitBuilder, CommitError, Journal, Sending};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::error::TryRecvError;
+use uuid::Uuid;
 
 use crate::controller::Controller;
 use crate::errors;
@@ -41,6 +42,12 @@ pub(crate) fn is_topic(topic: &str) -> bool {
 /// Whether a topic holds journals of this deployment.
 pub(crate) fn belongs_to(topic: &str, deployment_id: DeploymentId) -> bool {
     topic.starts_with(&format!("{JOURNAL_TOPICS}.{deployment_id}."))
+}
+
+/// Of which input topic it holds journals.
+pub(crate) fn input_of(topic: &str) -> Option<TopicId> {
+    let (_, input) = topic.rsplit_once('.')?;
+    Uuid::try_parse(input).ok().map(TopicId)
 }
 
 /// The settings of a topic with journals.

@@ -28,6 +28,9 @@ impl Deployments {
     pub(crate) async fn resume(&self, name: &str) -> Result<DeploymentDescription, WireError> {
         let _changing = self.change.lock().await;
         self.set_activity(name, Activity::Active).await?;
+        if let Some(deployment) = self.controller.image().deployment(name) {
+            self.ensure_running(deployment).await?;
+        }
         if let Some(running) = self.running.lock().get(name) {
             running.let_go();
             running.resume();

@@ -77,13 +77,20 @@ impl GroupMirror {
         }
     }
 
-    /// Tells the group the last of it, without delay.
-    pub(crate) async fn finish(&mut self, offset: Offset) {
+    /// Tells the group the last of it, without delay. Whether it has been told.
+    pub(crate) async fn finish(&mut self, offset: Offset) -> bool {
         if let Some(telling) = self.under_way.take() {
             telling.abort();
         }
-        if let Err(error) = commit(&self.shared, &self.input, offset).await {
-            self.not_told(&error.message);
+        match commit(&self.shared, &self.input, offset).await {
+            Ok(()) => {
+                self.told = offset;
+                true
+            }
+            Err(error) => {
+                self.not_told(&error.message);
+                false
+            }
         }
     }
 

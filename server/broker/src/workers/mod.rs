@@ -31,6 +31,7 @@ mod worker;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_metadata::{BrokerId, Deployment, DeploymentId};
@@ -41,6 +42,7 @@ use millstream_runtime::{EmptyState, OwnThread, Plugin, Runtime, RuntimeConfig, 
 use millstream_state::{StateConfig, States, Store};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 
 use crate::StartError;
 use crate::config::BrokerConfig;
@@ -60,6 +62,12 @@ use tables::Tables;
 use threads::GuestThreads;
 use turn::Output;
 
+/// How long deployments that did not start wait before they are tried again, at first; it doubles.
+const FIRST_START_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// The longest wait.
+const LONGEST_START_BACK_OFF: Duration = Duration::from_secs(60);
+
 /// Every deployment on this broker.
 pub(crate) struct Deployments {
     artefacts: Artefacts,
@@ -67,6 +75,8 @@ pub(crate) struct Deployments {
     /// Made with the first deployment: a broker without plugins does not pay for an engine.
     runtime: OnceLock<Arc<Runtime>>,
     running: Mutex<BTreeMap<String, RunningDeployment>>,
+    /// What starts them after a restart of the broker.
+    starting: Mutex<Option<JoinHandle<()>>>,
     threads: Arc<GuestThreads>,
     states: Arc<States>,
     tables: Tables,
@@ -121,6 +131,7 @@ impl Deployments {
             },
             runtime: OnceLock::new(),
             running: Mutex::default(),
+            starting: Mutex::default(),
             threads: Arc::new(GuestThreads::new(config.worker_threads)),
             states,
             tables,
@@ -135,18 +146,45 @@ impl Deployments {
         deployments.forget_lost_states();
         // Compiling takes its time: the broker is ready before its workers are.
         let starting = Arc::clone(&deployments);
-        tokio::spawn(async move {
-            let _changing = starting.change.lock().await;
-            let image = starting.controller.image();
-            for deployment in image.deployments() {
-                let name = &deployment.spec.name;
-                if let Err(error) = starting.restart(deployment.clone()).await {
-                    tracing::error!(deployment = name, %error, "deployment not started");
+        let starting = tokio::spawn(async move { starting.start_all().await });
+        *deployments.starting.lock() = Some(starting);
+        Ok(deployments)
+    }
+
+    /// Starts every deployment. What cannot be started now, as when compiling takes too long on a busy machine, is
+    /// tried again.
+    async fn start_all(&self) {
+        let mut back_off = FIRST_START_BACK_OFF;
+        let mut is_swept = false;
+        loop {
+            let changing = self.change.lock().await;
+            let mut all = true;
+            for deployment in self.controller.image().deployments() {
+                if let Err(error) = self.ensure_running(deployment).await {
+                    let name = &deployment.spec.name;
+                    tracing::error!(deployment = name, %error, "deployment not started: it is tried again");
+                    all = false;
                 }
             }
-            starting.sweep().await;
-        });
-        Ok(deployments)
+            if !is_swept {
+                self.sweep().await;
+                is_swept = true;
+            }
+            drop(changing);
+            if all {
+                return;
+            }
+            tokio::time::sleep(back_off).await;
+            back_off = (2 * back_off).min(LONGEST_START_BACK_OFF);
+        }
+    }
+
+    /// Starts a deployment that is not at work, as after its component could not be compiled.
+    async fn ensure_running(&self, deployment: &Deployment) -> Result<(), WireError> {
+        if self.running.lock().contains_key(&deployment.spec.name) {
+            return Ok(());
+        }
+        self.restart(deployment.clone()).await
     }
 
     pub(crate) fn exists(&self, name: &str) -> bool {
@@ -204,6 +242,12 @@ impl Deployments {
 
     /// Stops every worker after its turn.
     pub(crate) async fn stop(&self) {
+        let starting = self.starting.lock().take();
+        if let Some(starting) = starting {
+            starting.abort();
+            // It has ended, or was ended.
+            let _ = starting.await;
+        }
         let running = std::mem::take(&mut *self.running.lock());
         for (_, deployment) in running {
             deployment.stop().await;

@@ -30,7 +30,7 @@ const CATCH_UP_LIMIT: Duration = Duration::from_secs(30);
 const NEAR: u64 = 10_000;
 
 /// How long both may take from there to the same offsets.
-const MEETING_LIMIT: Duration = Duration::from_secs(30);
+const MEETING_LIMIT: Duration = Duration::from_secs(10);
 
 /// How often it is looked at how far they are.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -59,8 +59,8 @@ impl Deployments {
             deployment.ok_or_else(|| errors::unknown_deployment(name))
         };
         let (live, promoted) = (known(&name)?, known(&shadow)?);
-        self.come_near(live, promoted).await?;
         let met = async {
+            self.come_near(live, promoted).await?;
             let barrier = self.meet(live, promoted).await?;
             Ok((barrier, self.next_shared(live, promoted)?))
         };
@@ -113,7 +113,7 @@ impl Deployments {
             }
             if Instant::now() >= deadline {
                 return Err(WireError::new(
-                    ErrorCode::TimedOut,
+                    ErrorCode::NotAtRest,
                     format!(
                         "{} is {behind} records behind {}: try again when it has caught up",
                         shadow.spec.name, live.spec.name
@@ -164,10 +164,10 @@ impl Deployments {
                     live
                 };
                 return Err(WireError::new(
-                    ErrorCode::TimedOut,
+                    ErrorCode::NotAtRest,
                     format!(
                         "{} does not come to rest: records wait to be tried again, or it is slow; \
-                         nothing was changed",
+                         the live deployment goes on, and the shadow has gone on beyond its replay",
                         late.spec.name
                     ),
                 ));
@@ -202,7 +202,7 @@ impl Deployments {
             promoted_spec(&shadow.spec, name),
             plugin,
             live.activity,
-            Bounds::new(),
+            Bounds::None,
         )
     }
 
@@ -270,7 +270,7 @@ impl Deployments {
             };
             Some((id, *offset))
         };
-        barrier.iter().filter_map(bound).collect()
+        Bounds::At(barrier.iter().filter_map(bound).collect())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Replay: a shadow of a deployment is started over history.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use millstream_group::error::Coded;
 use millstream_metadata::{Actor, Command, Deployment, OnExisting};
@@ -96,9 +98,12 @@ impl Deployments {
 
     /// Where the workers of a deployment stop, if it replays something.
     pub(super) fn bounds(&self, replay: Option<&Replay>) -> Bounds {
+        let Some(replay) = replay else {
+            return Bounds::None;
+        };
         let image = self.controller.image();
-        let mut bounds = Bounds::new();
-        for input in replay.into_iter().flat_map(|replay| &replay.inputs) {
+        let mut bounds = HashMap::new();
+        for input in &replay.inputs {
             let Some(topic) = image.topic(&input.topic) else {
                 continue;
             };
@@ -111,7 +116,7 @@ impl Deployments {
                 bounds.insert(id, range.until);
             }
         }
-        bounds
+        Bounds::At(bounds)
     }
 
     /// Holds a live deployment between two turns and notes where it stands.

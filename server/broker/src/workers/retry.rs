@@ -1,6 +1,7 @@
 //! Hands dead letters back to the workers that they came from.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use millstream_protocol::api::plugin::{
     FailureAction, HoldBack, RetryDeadLetters, RetryDeadLettersResponse,
@@ -18,6 +19,9 @@ use crate::workers::worker::{Again, WorkerCommand};
 
 /// Dead letters that one request hands back, bytes, unless a single batch is larger.
 const MAX_RETRIED_BYTES: usize = 1 << 20;
+
+/// How long a worker may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// What each worker is to handle again, by its input.
 type ByWorker = BTreeMap<(String, PartitionIndex), Again>;
@@ -133,8 +137,18 @@ impl Deployments {
         let (done, outcome) = oneshot::channel();
         let command = WorkerCommand::TryAgain { again, done };
         let worker = worker.ok_or_else(gone)?;
-        worker.send(command).await.map_err(|_| gone())?;
-        outcome.await.unwrap_or_else(|_| Err(gone()))
+        let answered = async {
+            worker.send(command).await.map_err(|_| gone())?;
+            outcome.await.unwrap_or_else(|_| Err(gone()))
+        };
+        // Other changes wait meanwhile. Should it answer later, it knows which letters it has had.
+        let answer = tokio::time::timeout(ANSWER_LIMIT, answered).await;
+        answer.unwrap_or_else(|_| {
+            Err(WireError::new(
+                ErrorCode::NotAtRest,
+                format!("the worker of {name} at {topic}-{partition} is busy: try again"),
+            ))
+        })
     }
 }
 

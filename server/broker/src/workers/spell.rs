@@ -204,6 +204,7 @@ impl Spell {
         // Whatever is handled finds in the tables what was there before the worker.
         loop {
             tokio::select! {
+                biased;
                 ready = self.shared.tables.caught_up() => match ready {
                     Ok(()) => break,
                     Err(TableTrouble::TooLarge(reason)) => return Ok(Ended::Paused(reason)),
@@ -226,7 +227,7 @@ impl Spell {
             let visible = *changes.borrow_and_update();
             if *stopped.borrow() || visible.closed {
                 self.journal.settle_all().await?;
-                self.mirror.finish(self.journal.core().next_offset()).await;
+                self.tell_group().await?;
                 return Ok(Ended::Stopped);
             }
             if let Some(reason) = self.pause.take() {
@@ -236,10 +237,10 @@ impl Spell {
             if *held.borrow_and_update() {
                 self.journal.settle_all().await?;
                 self.publish();
-                self.mirror.finish(self.journal.core().next_offset()).await;
+                self.tell_group().await?;
                 return Ok(Ended::Held);
             }
-            let until = bounds.borrow_and_update().get(&self.input.id()).copied();
+            let until = bounds.borrow_and_update().of(self.input.id());
             self.progress.change(|progress| progress.until = until);
             self.journal.look()?;
             self.journal.make_room().await?;
@@ -248,9 +249,14 @@ impl Spell {
                 self.migrate(migration).await?;
                 continue;
             }
+            let doubtful = !self.in_doubt.is_empty();
+            // Whoever waits for an answer does not wait for all records that there are.
+            if !doubtful && let Ok(command) = commands.try_recv() {
+                self.obey(command).await?;
+                continue;
+            }
             let core = self.journal.core();
             let parked = core.parked();
-            let doubtful = !self.in_doubt.is_empty();
             if let Some(due) = parked.due(clock::now_ms()).filter(|_| !doubtful) {
                 let due = due.clone();
                 let range = visible.log_start_offset..visible.high_watermark;
@@ -307,6 +313,26 @@ impl Spell {
                 Some(command) = commands.recv() => self.obey(command).await?,
             }
         }
+    }
+
+    /// Tells the group all that is done, and notes that in the journal: what the group has from now on and this
+    /// worker has not told it, a person has set, and it counts though nobody is there to see it set.
+    async fn tell_group(&mut self) -> Result<(), Trouble> {
+        let offset = self.journal.core().next_offset();
+        let told = self.mirror.finish(offset).await;
+        // What is in doubt is handled again before anything else is.
+        let noted = self.journal.core().group_offset() == offset || !self.in_doubt.is_empty();
+        if !told || noted {
+            return Ok(());
+        }
+        self.journal.make_room().await?;
+        let mut commit = self.journal.commit(clock::now_ms());
+        commit.note_group_offset(offset);
+        let commit = commit.finish();
+        let commit = commit.map_err(|error| journal::refused(&error))?;
+        self.commit(commit, StateChanges::default(), Growth::AtMost)
+            .await?;
+        Ok(self.journal.settle_all().await?)
     }
 
     /// What was done, but that it was interrupted is no trouble: it is begun again, or never.

@@ -26,13 +26,15 @@ impl Deployments {
         self.tables.close_unnamed(&image).await;
     }
 
-    /// Deletes the journals of deployments that are gone.
+    /// Deletes the journals of deployments and of inputs that are gone.
     pub(crate) async fn forget_journals(&self) -> Result<(), WireError> {
         let image = self.controller.image();
         let of_nobody = image.topics().filter(|topic| {
             let mut deployments = image.deployments();
             journal::is_topic(&topic.name)
-                && !deployments.any(|it| journal::belongs_to(&topic.name, it.deployment_id))
+                && (!deployments.any(|it| journal::belongs_to(&topic.name, it.deployment_id))
+                    || journal::input_of(&topic.name)
+                        .is_some_and(|input| image.topic_by_id(input).is_none()))
         });
         for topic in of_nobody {
             let delete = Command::DeleteTopic {

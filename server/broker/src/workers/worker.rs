@@ -3,6 +3,7 @@
 //! It works in [spells](Spell). What goes wrong around it (a full disk, a group on the move) ends
 //! one; it is waited out, and the next one begins with the journal as it is on the disk.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -181,12 +182,25 @@ impl Worker {
                     reason: trouble.0,
                 });
             });
-            tokio::select! {
-                () = tokio::time::sleep(back_off) => {}
-                _ = self.held.wait_for(|held| *held) => {}
-                _ = self.stopped.wait_for(|stopped| *stopped) => return,
+            if self.wait(back_off).await {
+                return;
             }
             back_off = (2 * back_off).min(LONGEST_BACK_OFF);
+        }
+    }
+
+    /// Waits before the next spell, unless it is to stand still. Whether it is to stop.
+    async fn wait(&mut self, back_off: Duration) -> bool {
+        let mut waited = pin!(tokio::time::sleep(back_off));
+        loop {
+            tokio::select! {
+                () = &mut waited => return false,
+                _ = self.held.wait_for(|held| *held) => return false,
+                _ = self.stopped.wait_for(|stopped| *stopped) => return true,
+                Some(command) = self.commands.recv() => {
+                    refuse(command, "the worker waits after a failure: `describe` says which");
+                }
+            }
         }
     }
 

@@ -190,6 +190,7 @@ fn exit_of(code: ErrorCode) -> Exit {
         | ErrorCode::RecordTooLarge
         | ErrorCode::ComponentRefused
         | ErrorCode::SettingsRefused
+        | ErrorCode::NotAtRest
         | ErrorCode::CompilationFailed
         | ErrorCode::StorageFull
         | ErrorCode::Busy
@@ -247,6 +248,9 @@ fn advice_on(code: ErrorCode) -> Option<&'static str> {
         }
         ErrorCode::SettingsRefused => {
             "give it what it asks for by `--config`, `--output-topic`, `--table` or `--grant`, or in the deployment file; `millstream plugin run` tries that without a broker"
+        }
+        ErrorCode::NotAtRest => {
+            "`millstream plugin describe` shows what its workers are at; try again when nothing waits there"
         }
         ErrorCode::CompilationFailed => "build the component again, smaller if it is large",
         ErrorCode::StorageFull => {

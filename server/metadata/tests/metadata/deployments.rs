@@ -5,7 +5,8 @@ use millstream_metadata::{Actor, Command, DeploymentId, OnExisting, Plugin, Reco
 use millstream_protocol::api::grants::Grants;
 use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::plugin::{
-    DeliveryGuarantee, DeploymentSpec, OutputSpec, TableSpec, WorkerLimits,
+    DeliveryGuarantee, DeploymentSpec, FailureAction, FailurePolicy, OutputSpec, TableSpec,
+    WorkerLimits,
 };
 use millstream_protocol::api::topic::{AlterTopic, Cleanup, CreateTopic, TopicConfig};
 use millstream_protocol::{ErrorCode, TopicId};
@@ -254,6 +255,64 @@ fn what_is_deterministic_reads_no_compacted_topic() {
     assert_eq!(
         refused.to_string(),
         "a deterministic deployment cannot read in, which is compacted: its batches change"
+    );
+}
+
+#[test]
+fn what_a_deterministic_deployment_reads_and_writes_stays_as_it_is() {
+    let mut cluster = Cluster::with_topics(&["in", "out"]);
+    let deterministic = DeploymentSpec {
+        delivery: DeliveryGuarantee::Deterministic,
+        ..spec("alert", &["in"], &["out"])
+    };
+    cluster.deploy(deterministic);
+    let alter = |name: &str, change: AlterTopic| Command::AlterTopic {
+        change: AlterTopic {
+            name: name.to_owned(),
+            ..change
+        },
+        actor: Actor::User,
+    };
+    let compacted = AlterTopic {
+        cleanup: Some(Cleanup::Compact),
+        ..AlterTopic::default()
+    };
+    let larger = AlterTopic {
+        partitions: Some(7),
+        ..AlterTopic::default()
+    };
+    let refused = |command: Command, why: &str| {
+        let error = cluster.image.validate(&command, &cluster.limits);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    };
+    let what = "an input of the deterministic deployment alert";
+    refused(alter("in", compacted.clone()), what);
+    let what = "an output of the deterministic deployment alert";
+    refused(alter("out", larger.clone()), what);
+    cluster.run(alter("in", larger));
+    cluster.run(alter("out", compacted));
+}
+
+#[test]
+fn dead_letters_of_two_deployments_have_topics_of_their_own() {
+    let mut cluster = Cluster::with_topics(&["in", "out"]);
+    let with = |name: &str, topic: &str| DeploymentSpec {
+        on_failure: FailurePolicy {
+            finally: FailureAction::DeadLetter {
+                topic: topic.to_owned(),
+            },
+            ..FailurePolicy::default_for(name)
+        },
+        ..spec(name, &["in"], &["out"])
+    };
+    cluster.deploy(with("one", "letters"));
+    let check = |spec: &DeploymentSpec| cluster.image.check_spec(spec, &cluster.limits);
+    assert_eq!(check(&with("one", "letters")), Ok(()));
+    assert_eq!(check(&with("two", "others")), Ok(()));
+    assert_eq!(
+        check(&with("two", "letters")).unwrap_err().to_string(),
+        "topic letters takes the dead letters of the deployment one: each has a topic of its own"
     );
 }
 

@@ -37,7 +37,7 @@ fn connect(reason: CloseReason) -> anyhow::Error {
 }
 
 /// All codes that a broker can answer with today.
-const CODES: [ErrorCode; 35] = [
+const CODES: [ErrorCode; 36] = [
     ErrorCode::MalformedFrame,
     ErrorCode::FrameTooLarge,
     ErrorCode::UnsupportedVersion,
@@ -73,6 +73,7 @@ const CODES: [ErrorCode; 35] = [
     ErrorCode::GroupOwnedByDeployment,
     ErrorCode::UnknownSecret,
     ErrorCode::SettingsRefused,
+    ErrorCode::NotAtRest,
 ];
 
 #[test]
@@ -123,6 +124,7 @@ fn every_refusal_has_an_exit_code_and_advice() {
     GroupOwnedByDeployment: exit 5, name another group: `millstream plugin list` shows the plugins, each has a group of its name
     UnknownSecret: exit 4, `millstream plugin secret list` shows the secrets; `millstream plugin secret set` keeps one
     SettingsRefused: exit 5, give it what it asks for by `--config`, `--output-topic`, `--table` or `--grant`, or in the deployment file; `millstream plugin run` tries that without a broker
+    NotAtRest: exit 5, `millstream plugin describe` shows what its workers are at; try again when nothing waits there
     ");
 }
 
