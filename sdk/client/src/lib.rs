@@ -52,7 +52,7 @@ mod stream;
 
 pub use admin::{
     Admin, AlterTopicBuilder, CreateTopicBuilder, PluginLogs, PluginLogsBuilder, PluginMetrics,
-    PluginState, PluginStateBuilder, ReplayBuilder, ReplayProgress, StateItem,
+    PluginState, PluginStateBuilder, PromoteBuilder, ReplayBuilder, ReplayProgress, StateItem,
 };
 pub use client::{Client, ClientBuilder};
 pub use consumer::{ConsumedBatch, ConsumedRecord, Consumer, ConsumerBuilder, OutOfRange};

@@ -4,19 +4,49 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use aws_lc_rs::hmac;
 use quinn::congestion::CubicConfig;
 use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::{MAX_RECEIVED_DATAGRAM_BYTES, MTU_INITIAL, TransportConfig};
 
-/// Opens an endpoint on a local address. Needs a tokio runtime around it.
+/// What makes a listener that begins anew the same to those that were connected to the one before: it tells them
+/// that it knows nothing of their connections (RFC 9000, section 10.3), and they need not wait until these are idle.
+pub(crate) struct ResetSecret(hmac::Tag);
+
+impl ResetSecret {
+    /// That of the holder of a private key, DER.
+    pub(crate) fn of(private_key: &[u8]) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, private_key);
+        Self(hmac::sign(&key, b"millstream stateless reset"))
+    }
+
+    fn endpoint(&self) -> EndpointConfig {
+        let secret = self.0.as_ref();
+        let mut endpoint = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
+        // Only connection ids that it could have given out itself are answered so.
+        let mut ids = [0; 8];
+        ids.iter_mut()
+            .zip(secret)
+            .for_each(|(to, from)| *to = *from);
+        let ids = u64::from_le_bytes(ids);
+        endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+        endpoint
+    }
+}
+
+/// Opens an endpoint on a local address: of a listener with its secret. Needs a tokio runtime around it.
 pub(crate) fn open(
     address: SocketAddr,
-    server: Option<quinn::ServerConfig>,
+    server: Option<(quinn::ServerConfig, ResetSecret)>,
     config: &TransportConfig,
 ) -> io::Result<quinn::Endpoint> {
-    let mut endpoint = EndpointConfig::default();
+    let (server, mut endpoint) = match server {
+        Some((server, secret)) => (Some(server), secret.endpoint()),
+        None => (None, EndpointConfig::default()),
+    };
     endpoint
         .max_udp_payload_size(MAX_RECEIVED_DATAGRAM_BYTES)
         .map_err(io::Error::other)?;

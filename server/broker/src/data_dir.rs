@@ -13,6 +13,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use millstream_protocol::{TopicId, TopicPartition};
 use rustix::fs::{FlockOperation, flock};
@@ -24,6 +25,11 @@ pub const FORMAT_VERSION: u32 = 5;
 
 const IDENTITY_FILE: &str = "broker.toml";
 const LOCK_FILE: &str = "lock";
+
+/// How long another process may still have the lock.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+const LOCK_TRIED_EVERY: Duration = Duration::from_millis(10);
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +172,21 @@ fn sync_dir(path: &Path) -> Result<(), DataDirError> {
         .map_err(at(path))
 }
 
+/// Takes the lock, in a moment if need be: of a process that was killed, the system keeps it until all that it had
+/// is given back.
+fn locked(lock: &File) -> bool {
+    let began = Instant::now();
+    loop {
+        if flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return true;
+        }
+        if began.elapsed() >= LOCK_PATIENCE {
+            return false;
+        }
+        std::thread::sleep(LOCK_TRIED_EVERY);
+    }
+}
+
 fn take_lock(root: &Path) -> Result<File, DataDirError> {
     let path = root.join(LOCK_FILE);
     let mut options = OpenOptions::new();
@@ -176,7 +197,7 @@ fn take_lock(root: &Path) -> Result<File, DataDirError> {
         .truncate(false)
         .open(&path)
         .map_err(at(&path))?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if !locked(&lock) {
         let mut holder = String::new();
         // The holder is named when it can be; the refusal does not depend on it.
         let _ = (&mut lock).take(32).read_to_string(&mut holder);

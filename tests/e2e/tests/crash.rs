@@ -1,7 +1,7 @@
 //! What was acknowledged is there after `kill -9`, at whatever moment.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millstream::{
     Admin, Client, Durability, OffsetCommit, Position, TopicDescription, TopicSelection,
@@ -213,4 +213,21 @@ async fn topics_and_offsets_are_what_was_acknowledged_after_kills() {
         unknown.len() <= 1,
         "only the metadata's own log is in no listing: {unknown:?}"
     );
+}
+
+/// A client that hears nothing gives a connection up after this.
+const MAX_IDLE: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_client_of_a_broker_that_was_killed_goes_on_when_it_is_back() {
+    let mut broker = Broker::start();
+    let admin = broker.client().await.admin();
+    admin.create_topic("orders").await.unwrap();
+    for _ in 0..3 {
+        broker.kill();
+        broker.restart();
+        let began = Instant::now();
+        assert_eq!(admin.list_topics().await.unwrap().len(), 1);
+        assert!(began.elapsed() < MAX_IDLE / 2, "{:?}", began.elapsed());
+    }
 }

@@ -222,6 +222,37 @@ async fn a_replay_of_a_part_is_compared_with_what_came_of_that_part() {
 }
 
 #[tokio::test]
+async fn a_part_whose_times_are_those_of_others_too_differs_in_nothing() {
+    let (_broker, client, admin) = start(1).await;
+    admin
+        .deploy_plugin(component(quake_alert()), alerts("4.5"))
+        .await
+        .unwrap();
+    // Later ones first, and each time twice.
+    let mut numbers: Vec<i64> = (0..100).map(|number| number / 2).collect();
+    numbers.reverse();
+    numbers.rotate_left(30);
+    for number in numbers {
+        produce_quakes(&client, number..number + 1).await;
+    }
+    worked_off(&admin, LIVE).await;
+    for (name, from, until) in [
+        ("late", 41, None),
+        ("early", 0, Some(55)),
+        ("middle", 21, Some(77)),
+    ] {
+        let mut replay = admin.replay_plugin(LIVE).from(Position::Offset(from));
+        if let Some(until) = until {
+            replay = replay.until(Position::Offset(until));
+        }
+        replay.shadow(name).await.unwrap();
+        replayed(&admin, name).await;
+        let diff = admin.diff_plugin(name, 9).await.unwrap();
+        assert!(diff.is_same() && counts(&diff)[0] > 0, "{name}: {diff:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_replayed_is_refused_and_leaves_nothing() {
     let (_broker, _client, admin) = start(1).await;
     let code = |error: millstream::Error| error.code();
@@ -540,6 +571,35 @@ async fn a_partition_that_is_added_after_a_replay_began_is_none_of_its() {
     produce_numbers(&client, 21..30).await;
     worked_off(&admin, LIVE).await;
     assert_eq!(History::read(&client, OUTPUT).await.len(), 30);
+}
+
+#[tokio::test]
+async fn a_state_of_a_part_of_history_replaces_the_whole_only_when_it_is_told_to() {
+    let (broker, client, admin) = start(1).await;
+    admin
+        .deploy_plugin(component(drill()), spec("out", &[]))
+        .await
+        .unwrap();
+    produce_numbers(&client, 0..20).await;
+    worked_off(&admin, LIVE).await;
+    let part = admin.replay_plugin(LIVE).from(Position::Offset(10));
+    part.await.unwrap();
+    replayed(&admin, SHADOW).await;
+    let promote = ["plugin", "promote", LIVE];
+    let refused = run(&mut broker.command(promote));
+    assert!(
+        refused.stderr.contains("began at offset 10 of in-0"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(admin.describe_plugin(LIVE).await.unwrap().revision, 1);
+    run(broker.command(promote).arg("--partial-state")).success();
+    produce_numbers(&client, 20..21).await;
+    worked_off(&admin, LIVE).await;
+    let outputs = History::read(&client, OUTPUT).await;
+    let last = outputs.records().last().unwrap().value.clone().unwrap();
+    // k6 was counted at 6, 13 and now: the first of them is not remembered.
+    assert!(last.starts_with(b"k6/20 2 "), "{last:?}");
 }
 
 #[tokio::test]

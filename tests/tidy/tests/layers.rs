@@ -70,6 +70,7 @@ const ONE_IMPORTER: &[(&str, &str)] = &[
     ("quinn", "millstream-transport"),
     ("quinn-proto", "millstream-transport"),
     ("rustls", "millstream-transport"),
+    ("aws-lc-rs", "millstream-transport"),
     ("rcgen", "millstream-transport"),
     ("wasmtime", "millstream-runtime"),
     ("wasmtime-wasi", "millstream-runtime"),

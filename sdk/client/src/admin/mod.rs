@@ -10,7 +10,7 @@ mod topics;
 
 pub use lifecycle::PluginMetrics;
 pub use plugins::{PluginLogs, PluginLogsBuilder};
-pub use replay::{ReplayBuilder, ReplayProgress};
+pub use replay::{PromoteBuilder, ReplayBuilder, ReplayProgress};
 pub use state::{PluginState, PluginStateBuilder, StateItem};
 pub use topics::{AlterTopicBuilder, CreateTopicBuilder};
 

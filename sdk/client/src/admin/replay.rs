@@ -142,34 +142,70 @@ impl Admin {
 
     /// Puts a shadow in the place of its live deployment, once both have come to the same offsets:
     /// its component and settings, and its state, which it has built from history. Every record is
-    /// handled by one of them. The shadow is gone afterwards, with its topics and its group.
+    /// handled by one of them. The shadow is gone afterwards, with its topics and its group. Await the
+    /// builder to do it.
     ///
     /// # Errors
     ///
     /// [`ErrorCode::UnknownDeployment`], [`ErrorCode::InvalidRequest`] when it is no shadow of this
-    /// deployment, [`ErrorCode::TimedOut`] when the two do not meet. Nothing has changed then.
-    pub async fn promote_plugin(
+    /// deployment, or has replayed a part of history and remembers things, [`ErrorCode::NotAtRest`] when
+    /// the two do not meet. The live one goes on as before then.
+    pub fn promote_plugin(
         &self,
         name: impl Into<String>,
         shadow: impl Into<String>,
-    ) -> Result<DeploymentDescription> {
-        let (name, shadow) = (name.into(), shadow.into());
-        let request = PromoteDeployment {
-            name: name.clone(),
-            shadow: shadow.clone(),
-        };
-        let (outcome, earlier) = self.client.call_with(request, None, DEPLOY_TIMEOUT).await;
+    ) -> PromoteBuilder {
+        PromoteBuilder {
+            client: self.client.clone(),
+            request: PromoteDeployment {
+                name: name.into(),
+                shadow: shadow.into(),
+                partial_state: false,
+            },
+        }
+    }
+}
+
+/// What is promoted; made by [`Admin::promote_plugin`]. Await it.
+#[derive(Clone, Debug)]
+#[must_use = "the shadow is promoted when this is awaited"]
+pub struct PromoteBuilder {
+    client: Client,
+    request: PromoteDeployment,
+}
+
+impl PromoteBuilder {
+    /// Promotes it though it has replayed a part of history only: what its plugin remembers of that takes the
+    /// place of all that the live one remembers.
+    pub fn with_partial_state(mut self) -> Self {
+        self.request.partial_state = true;
+        self
+    }
+
+    async fn promote(self) -> Result<DeploymentDescription> {
+        let PromoteDeployment { name, shadow, .. } = self.request.clone();
+        let calling = self.client.call_with(self.request, None, DEPLOY_TIMEOUT);
+        let (outcome, earlier) = calling.await;
         match outcome {
             Err(error)
                 if earlier == EarlierAttempt::Lost
                     && error.code() == Some(ErrorCode::UnknownDeployment) =>
             {
-                let deployed = self.describe_plugin(name).await?;
+                let deployed = self.client.admin().describe_plugin(name).await?;
                 let ours = deployed.change == RevisionChange::Promoted { shadow };
                 if ours { Ok(deployed) } else { Err(error) }
             }
             outcome => outcome,
         }
+    }
+}
+
+impl std::future::IntoFuture for PromoteBuilder {
+    type Output = Result<DeploymentDescription>;
+    type IntoFuture = Request<DeploymentDescription>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.promote())
     }
 }
 

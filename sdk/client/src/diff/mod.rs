@@ -5,11 +5,14 @@
 //! that they are (`tally`), which leaves few; those are matched by what they share (`pairs`): key
 //! and timestamp, or value.
 //!
+//! Of a replay of a part of history, live outputs count that came of that part (`window`).
+//!
 //! Both sides are read twice (`reading`): once to count, once to fetch what is left.
 
 mod pairs;
 mod reading;
 mod tally;
+mod window;
 
 use millstream_protocol::api::replay::{ComparedOutput, Replay};
 
@@ -18,6 +21,7 @@ use crate::consumer::ConsumedRecord;
 use crate::error::Result;
 use reading::{Side, read_both};
 use tally::Tally;
+use window::Window;
 
 /// Records that are left on one side of an output and are looked at one by one. What is beyond is
 /// counted.
@@ -62,6 +66,9 @@ pub struct OutputDiff {
     pub only_live: u64,
     /// Records that only the shadow has written.
     pub only_shadow: u64,
+    /// Of a replay of a part of history: live records without a counterpart that may as well have come of other
+    /// parts, by their time. They are in no other figure.
+    pub left_out: u64,
 }
 
 /// One record that is not the same, or that one of the two has not written.
@@ -106,8 +113,9 @@ pub(crate) async fn compare(
         outputs: Vec::with_capacity(replay.outputs.len()),
         differences: Vec::new(),
     };
+    let window = Window::of(client, &replay).await?;
     for output in &replay.outputs {
-        let (counted, differences) = compare_output(client, &replay, output).await?;
+        let (counted, differences) = compare_output(client, window, output).await?;
         let room = limit - diff.differences.len();
         diff.outputs.push(counted);
         diff.differences.extend(differences.into_iter().take(room));
@@ -117,7 +125,7 @@ pub(crate) async fn compare(
 
 async fn compare_output(
     client: &Client,
-    replay: &Replay,
+    window: Window,
     output: &ComparedOutput,
 ) -> Result<(OutputDiff, Vec<Difference>)> {
     let mut diff = OutputDiff {
@@ -127,16 +135,19 @@ async fn compare_output(
         ..OutputDiff::default()
     };
     let mut tally = Tally::default();
-    read_both(client, replay, output, |side, record| {
+    read_both(client, window, output, |side, record| {
         tally.count(side, &record)
     })
     .await?;
     diff.equal = tally.equal();
     let (mut live, mut shadow) = (Vec::new(), Vec::new());
     if !tally.is_even() {
-        read_both(client, replay, output, |side, record| {
+        read_both(client, window, output, |side, record| {
             if tally.take_left(side, &record) {
                 let (left, beyond) = match side {
+                    Side::Live if !window.has(record.timestamp_ms) => {
+                        (&mut live, &mut diff.left_out)
+                    }
                     Side::Live => (&mut live, &mut diff.only_live),
                     Side::Shadow => (&mut shadow, &mut diff.only_shadow),
                 };
@@ -150,6 +161,14 @@ async fn compare_output(
         .await?;
     }
     let mut differences = pairs::pair(&output.output, live, shadow);
+    // What has no counterpart in the shadow's part may have come of another one.
+    differences.retain(|difference| match (&difference.live, &difference.shadow) {
+        (Some(live), None) if !window.has(live.timestamp_ms) => {
+            diff.left_out += 1;
+            false
+        }
+        _ => true,
+    });
     for difference in &differences {
         match (&difference.live, &difference.shadow) {
             (Some(_), Some(_)) => diff.changed += 1,

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use millstream_protocol::api::Request;
 use millstream_protocol::api::fetch::{FetchOpened, FetchPartition, Fetched, OpenFetch};
-use millstream_protocol::api::replay::{ComparedOutput, Replay};
+use millstream_protocol::api::replay::ComparedOutput;
 use millstream_protocol::batch::RecordBatch;
 use millstream_protocol::limits::{DEFAULT_FETCH_BYTES, MAX_FETCH_BYTES};
-use millstream_protocol::{Offset, PartitionIndex, TimestampMs};
+use millstream_protocol::{Offset, PartitionIndex};
 use millstream_transport::{FrameReceiver, FrameSender};
 
+use super::window::Window;
 use crate::client::Client;
 use crate::consumer::ConsumedRecord;
 use crate::error::{Error, Result, StreamError};
@@ -34,16 +35,13 @@ impl Side {
 /// Reads both sides, a piece of one and a piece of the other, so that what is the same meets soon.
 pub(super) async fn read_both(
     client: &Client,
-    replay: &Replay,
+    window: Window,
     output: &ComparedOutput,
     mut each: impl FnMut(Side, ConsumedRecord) -> Result<()>,
 ) -> Result<()> {
     let admin = client.admin();
     let live = admin.describe_topic(output.live.clone()).await?;
     let shadow = admin.describe_topic(output.shadow.clone()).await?;
-    let since = replay.since_ms.unwrap_or(TimestampMs::MIN);
-    let before = replay.before_ms.unwrap_or(TimestampMs::MAX);
-    let came_of_it = |record: &ConsumedRecord| (since..before).contains(&record.timestamp_ms);
     let partitions = live.partitions.len().max(shadow.partitions.len());
     for number in 0..partitions {
         let live = live.partitions.get(number).map(|at| {
@@ -60,7 +58,7 @@ pub(super) async fn read_both(
         let mut shadow = Reading::open(client, &output.shadow, shadow).await?;
         while live.is_some() || shadow.is_some() {
             for record in next(&mut live).await? {
-                if came_of_it(&record) {
+                if window.may_have(record.timestamp_ms) {
                     each(Side::Live, record)?;
                 }
             }
@@ -78,14 +76,14 @@ async fn next(reading: &mut Option<Reading>) -> Result<Vec<ConsumedRecord>> {
         return Ok(Vec::new());
     };
     let records = open.next().await?;
-    if open.offset >= open.end {
+    if open.is_done() {
         *reading = None;
     }
     Ok(records)
 }
 
 /// A partition that is read up to an offset.
-struct Reading {
+pub(super) struct Reading {
     topic: Arc<str>,
     partition: PartitionIndex,
     offset: Offset,
@@ -97,7 +95,7 @@ struct Reading {
 
 impl Reading {
     /// `None` where nothing is to be read.
-    async fn open(
+    pub(super) async fn open(
         client: &Client,
         topic: &str,
         range: Option<(PartitionIndex, Offset, Offset)>,
@@ -126,7 +124,12 @@ impl Reading {
         }))
     }
 
-    async fn next(&mut self) -> Result<Vec<ConsumedRecord>> {
+    /// Whether there is nothing more to be read.
+    pub(super) fn is_done(&self) -> bool {
+        self.offset >= self.end
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Vec<ConsumedRecord>> {
         let received = receive_with_payload::<Fetched>(&mut self.receiver, MAX_FETCH_BYTES).await?;
         let (fetched, mut payload) = received.ok_or(Error::ConnectionLost(StreamError::Ended))?;
         let corrupt = |source| Error::Corrupt {

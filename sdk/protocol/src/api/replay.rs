@@ -93,6 +93,8 @@ pub struct PromoteDeployment {
     pub name: String,
     /// The shadow.
     pub shadow: String,
+    /// Whether the shadow may have begun in the midst of history though its plugin remembers things.
+    pub partial_state: bool,
 }
 
 /// The name of a deployment's shadow, unless another is given.

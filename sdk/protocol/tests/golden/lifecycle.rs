@@ -63,6 +63,7 @@ pub(crate) fn requests() -> Vec<Case> {
             PromoteDeployment {
                 name: text("filter"),
                 shadow: text("filter.shadow"),
+                partial_state: true,
             },
         ),
     ]

@@ -35,6 +35,9 @@ const MEETING_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is looked at how far they are.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// What a plugin imports that remembers things from one call to the next.
+const REMEMBERED: [&str; 2] = ["millstream:plugin/state", "millstream:plugin/timers"];
+
 /// Where two deployments meet.
 type Barrier = BTreeMap<NamedPartition, Offset>;
 
@@ -46,7 +49,11 @@ impl Deployments {
         by: &str,
     ) -> Result<DeploymentDescription, WireError> {
         let _changing = self.change.lock().await;
-        let PromoteDeployment { name, shadow } = request;
+        let PromoteDeployment {
+            name,
+            shadow,
+            partial_state,
+        } = request;
         let command = Command::Promote {
             name: name.clone(),
             shadow: shadow.clone(),
@@ -59,6 +66,9 @@ impl Deployments {
             deployment.ok_or_else(|| errors::unknown_deployment(name))
         };
         let (live, promoted) = (known(&name)?, known(&shadow)?);
+        if !partial_state {
+            self.check_whole(live, promoted)?;
+        }
         let met = async {
             self.come_near(live, promoted).await?;
             let barrier = self.meet(live, promoted).await?;
@@ -94,6 +104,36 @@ impl Deployments {
         self.forget_tables().await;
         self.forget_shadow(&promoted.spec).await;
         self.describe(&name)
+    }
+
+    /// Refuses a shadow that remembers a part of history only, where the live one remembers all of it.
+    fn check_whole(&self, live: &Deployment, shadow: &Deployment) -> Result<(), WireError> {
+        let remembers = |it: &Deployment| {
+            let mut imports = it.plugin.imports.iter();
+            imports.any(|import| REMEMBERED.iter().any(|what| import.starts_with(what)))
+        };
+        let replay = shadow.shadow.as_ref().map(|shadow| &shadow.replay);
+        let inputs = replay.into_iter().flat_map(|replay| &replay.inputs);
+        if !(remembers(live) || remembers(shadow)) {
+            return Ok(());
+        }
+        for input in inputs {
+            let partitions = self.partitions_of(&input.topic)?;
+            for (partition, range) in partitions.iter().zip(&input.partitions) {
+                if range.from > partition.visible().log_start_offset {
+                    return Err(errors::invalid(format!(
+                        "{} began at offset {} of {}: what its plugin remembers is of that part of history, and \
+                         would replace all that {} remembers; replay from the beginning, or promote it with \
+                         `--partial-state`",
+                        shadow.spec.name,
+                        range.from,
+                        partition.name(),
+                        live.spec.name
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Lets the shadow run on, until it is near the live deployment.

@@ -88,6 +88,8 @@ struct OutputView {
     changed: u64,
     only_live: u64,
     only_shadow: u64,
+    /// Live records that may as well have come of records outside of the replayed part.
+    left_out: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -132,6 +134,7 @@ impl OutputView {
             changed: diff.changed,
             only_live: diff.only_live,
             only_shadow: diff.only_shadow,
+            left_out: diff.left_out,
         }
     }
 
@@ -221,6 +224,13 @@ impl View for DiffView {
             ]);
         }
         let mut text = table.text();
+        let left_out: u64 = self.outputs.iter().map(|output| output.left_out).sum();
+        if left_out > 0 {
+            text += &format!(
+                "left out: {}, which may as well have come of records outside of the replayed part, by their time\n",
+                counted(left_out, "live record")
+            );
+        }
         let all: u64 = self.outputs.iter().map(OutputView::differences).sum();
         if all == 0 {
             text += "no differences\n";
@@ -281,6 +291,7 @@ mod tests {
                 changed: 1,
                 only_live: 2,
                 only_shadow: 0,
+                left_out: 3,
             }],
             differences: vec![
                 difference(Some(record(3, "4.5")), Some(record(2, "4.50"))),
@@ -290,6 +301,7 @@ mod tests {
         insta::assert_snapshot!(both_forms(&DiffView::of(&diff)), @r#"
         OUTPUT  LIVE    SHADOW                     EQUAL  CHANGED  ONLY LIVE  ONLY SHADOW
         alerts  alerts  alerts.quake-alert.shadow  1,200        1          2            0
+        left out: 3 live records, which may as well have come of records outside of the replayed part, by their time
 
         alerts: 2018-01-30T00:00:00.000Z us: changed in value
           - 4.5
@@ -309,7 +321,8 @@ mod tests {
               "equal": 1200,
               "changed": 1,
               "only_live": 2,
-              "only_shadow": 0
+              "only_shadow": 0,
+              "left_out": 3
             }
           ],
           "differences": [

@@ -31,7 +31,7 @@ use history::{History, RollbackArgs};
 use logs::LogsArgs;
 use metrics::MetricsView;
 use new::NewArgs;
-use replay::{ReplayArgs, ShadowArgs};
+use replay::{PromoteArgs, ReplayArgs};
 use run::RunArgs;
 use secret::SecretCommand;
 use started::started;
@@ -79,7 +79,7 @@ pub(crate) enum PluginCommand {
     /// Compares what a shadow has written with what the live deployment wrote of the same records
     Diff(DiffArgs),
     /// Puts a shadow in the place of the live deployment, when both have come to the same offsets
-    Promote(ShadowArgs),
+    Promote(PromoteArgs),
     /// Has a deployment's workers stand still after their turns, until it is resumed
     Pause(NameArgs),
     /// Has a deployment that was paused go on, and workers that stand still in front of a record try
@@ -145,8 +145,12 @@ pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Re
         PluginCommand::Diff(args) => diff::run(args, context).await,
         PluginCommand::Promote(args) => {
             let admin = context.admin().await?;
-            let shadow = args.shadow(&admin).await?;
-            let promoted = admin.promote_plugin(args.name, shadow).await?;
+            let shadow = args.shadow.shadow(&admin).await?;
+            let mut promoting = admin.promote_plugin(args.shadow.name, shadow);
+            if args.partial_state {
+                promoting = promoting.with_partial_state();
+            }
+            let promoted = promoting.await?;
             output.print(&DeploymentView::of(&started(&admin, promoted).await))
         }
         PluginCommand::Pause(args) => output.print(&DeploymentView::of(
