@@ -50,6 +50,9 @@ pub const MAX_TABLE_BYTES: u64 = 16 << 30;
 /// Readers of workers' state at the same time; a further one waits.
 pub const MAX_STATE_READERS: usize = 4;
 
+/// How long it waits before it is told that there are too many.
+pub const STATE_READER_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long a reader of a worker's state may leave a frame unread.
 pub const STATE_READER_STALL_LIMIT: Duration = Duration::from_secs(60);
 

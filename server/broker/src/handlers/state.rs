@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millstream_protocol::WireError;
 use millstream_protocol::api::state::{
     OpenState, StateEntrySize, StateFrame, StateOrigin, StateQuery,
 };
+use millstream_protocol::{ErrorCode, WireError};
 use millstream_state::{Entry, Page, PageRequest, Snapshot};
 use millstream_transport::FrameSender;
 use tokio::time::timeout;
 
-use crate::config::STATE_READER_STALL_LIMIT;
+use crate::config::{MAX_STATE_READERS, STATE_READER_PATIENCE, STATE_READER_STALL_LIMIT};
 use crate::context::Context;
 use crate::errors;
 use crate::handlers::StreamEnd;
@@ -23,10 +23,14 @@ pub(crate) async fn open(
     request: OpenState,
     sender: &mut FrameSender,
 ) -> Result<(), StreamEnd> {
-    let _reading = context
-        .state_readers
-        .acquire()
-        .await
+    let reading = context.state_readers.acquire();
+    let reading = timeout(STATE_READER_PATIENCE, reading).await;
+    let _reading = reading
+        .map_err(|_| {
+            let busy =
+                format!("{MAX_STATE_READERS} readers are at the states of deployments already");
+            WireError::new(ErrorCode::Busy, busy)
+        })?
         .map_err(errors::stopping)?;
     let OpenState {
         name,
