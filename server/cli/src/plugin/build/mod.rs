@@ -12,6 +12,7 @@
 //! - `cargo`, `python`, `javascript`, `c`: how each is built
 //! - `kit`: what this program brings along
 //! - `workshop`: the folder below `target`
+//! - `unchanged`: whether what lies there is built already
 //! - `tool`: other programs, run
 
 mod c;
@@ -21,6 +22,7 @@ mod kit;
 mod language;
 mod python;
 mod tool;
+mod unchanged;
 mod workshop;
 mod world;
 
@@ -34,6 +36,7 @@ use serde::Serialize;
 pub(crate) use self::cargo::{TARGET, TargetState, target_missing, target_state};
 pub(crate) use self::language::is_source;
 use self::language::{Folder, Language};
+use self::unchanged::Inputs;
 use self::workshop::Workshop;
 use self::world::World;
 use crate::errors::Problem;
@@ -119,13 +122,35 @@ async fn built_here(
         );
     }
     let workshop = Workshop::open(folder, args.target_dir.as_deref())?;
+    let cannot_read = || format!("cannot read {}", folder.path.display());
     let world = World::of(folder)?;
+    let kit = match language {
+        Language::Python => Some((kit::PYTHON_SDK, kit::PYTHON_REQUIREMENTS)),
+        Language::JavaScript => Some((kit::JAVASCRIPT_SDK, kit::JAVASCRIPT_LOCK)),
+        // The same again is the same, and there at once.
+        Language::C | Language::Rust => None,
+    };
+    let inputs = kit.map(|(sdk, recipe)| Inputs::of(folder, &[kit::WIT, sdk], recipe));
+    let inputs = inputs.transpose().with_context(cannot_read)?;
+    if inputs.as_ref().is_some_and(|it| it.are_those_of(&workshop)) {
+        tracing::info!(
+            plugin = folder.name,
+            "nothing has changed since it was built"
+        );
+        return Ok((folder.name.clone(), workshop.component()));
+    }
     match language {
         Language::Python => python::build(folder, &workshop, &world).await?,
         Language::JavaScript => javascript::build(folder, &workshop, &world).await?,
         Language::C | Language::Rust => {
             c::build(folder, &workshop, &world, &args.arguments).await?
         }
+    }
+    if let Some(inputs) = inputs {
+        let component = workshop.component();
+        inputs
+            .keep(&workshop)
+            .with_context(|| format!("cannot write beside {}", component.display()))?;
     }
     Ok((folder.name.clone(), workshop.component()))
 }
