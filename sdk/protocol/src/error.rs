@@ -83,6 +83,8 @@ pub enum ErrorCode {
     SettingsRefused,
     /// What is to be changed is at work and does not come to a point where it can be. Nothing was changed.
     NotAtRest,
+    /// A deployment is granted the secret.
+    SecretInUse,
 }
 
 /// What a client does about an [`ErrorCode`].
@@ -128,6 +130,7 @@ impl ErrorCode {
             | Self::DeploymentExists
             | Self::GroupOwnedByDeployment
             | Self::TopicInUse
+            | Self::SecretInUse
             | Self::UnknownSecret
             | Self::ComponentRefused
             | Self::CompilationFailed

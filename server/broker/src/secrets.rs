@@ -93,13 +93,19 @@ impl Secrets {
         .await
     }
 
-    /// Forgets a secret, durably.
-    pub(crate) async fn remove(&self, name: &str) -> Result<(), WireError> {
+    /// Forgets a secret, durably, unless a deployment is granted it.
+    pub(crate) async fn remove(&self, name: &str, image: &Image) -> Result<(), WireError> {
         self.change(|secrets| {
-            let removed = secrets.remove(name);
-            removed
-                .map(drop)
-                .ok_or_else(|| errors::unknown_secret(name))
+            if secrets.remove(name).is_none() {
+                return Err(errors::unknown_secret(name));
+            }
+            match granted_to(name, image).next() {
+                Some(deployment) => Err(WireError::new(
+                    ErrorCode::SecretInUse,
+                    format!("the secret {name} is granted to deployment {deployment}"),
+                )),
+                None => Ok(()),
+            }
         })
         .await
     }
@@ -130,18 +136,11 @@ impl Secrets {
 
     /// What may be told: names, and which deployments are granted each.
     pub(crate) fn list(&self, image: &Image) -> Vec<SecretDescription> {
-        let granted_to = |name: &String| {
-            let deployments = image.deployments();
-            deployments
-                .filter(|deployment| deployment.spec.grants.secrets.contains(name))
-                .map(|deployment| deployment.spec.name.clone())
-                .collect()
-        };
         let secrets = self.secrets.read();
         let described = secrets.iter().map(|(name, secret)| SecretDescription {
             name: name.clone(),
             set_at_ms: secret.set_at_ms,
-            deployments: granted_to(name),
+            deployments: granted_to(name, image).map(str::to_owned).collect(),
         });
         described.collect()
     }
@@ -161,6 +160,14 @@ impl SecretReader for Secrets {
         let secrets = self.secrets.read();
         secrets.get(name).map(|secret| secret.value.clone())
     }
+}
+
+/// The deployments that are granted a secret.
+fn granted_to<'a>(name: &'a str, image: &'a Image) -> impl Iterator<Item = &'a str> {
+    let granted = image.deployments().map(|deployment| &deployment.spec);
+    granted
+        .filter(move |spec| spec.grants.secrets.iter().any(|granted| granted == name))
+        .map(|spec| spec.name.as_str())
 }
 
 fn read(file: File) -> io::Result<BTreeMap<String, Secret>> {
@@ -239,9 +246,9 @@ mod tests {
         assert_eq!(read("api-key").unwrap(), key);
         assert_eq!(read("token").unwrap(), "second");
         assert_eq!(read("another"), None);
-        again.remove("token").await.unwrap();
+        again.remove("token", &Image::default()).await.unwrap();
         assert_eq!(again.read("token"), None);
-        let error = again.remove("token").await.unwrap_err();
+        let error = again.remove("token", &Image::default()).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::UnknownSecret);
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();

@@ -1,5 +1,6 @@
 //! The command line as it is typed, and the way from it to what runs.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -14,7 +15,7 @@ use crate::connect::{ConnectArgs, GLOBAL};
 use crate::consume::ConsumeArgs;
 use crate::demo::DemoArgs;
 use crate::dev::DevArgs;
-use crate::errors::EXIT_CODES;
+use crate::errors::{EXIT_CODES, report_usage};
 use crate::group::GroupCommand;
 use crate::interrupt::Interrupts;
 use crate::logging::{LogArgs, LogLevel};
@@ -137,7 +138,7 @@ impl Context {
 impl Cli {
     /// What was typed; ends the program when it makes no sense, or asks for help.
     pub(crate) fn from_command_line() -> Self {
-        Self::try_parse().unwrap_or_else(|error| with_tip(error).exit())
+        Self::try_parse().unwrap_or_else(|error| refuse(with_tip(error), std::env::args_os()))
     }
 
     pub(crate) fn output(&self) -> OutputFormat {
@@ -178,6 +179,28 @@ impl Cli {
         context.close().await;
         outcome
     }
+}
+
+/// Ends the program: with help, or with what is wrong in the form that was asked for.
+fn refuse(error: clap::Error, args: impl Iterator<Item = OsString>) -> ! {
+    // Help and the version are no errors, and a command that is not whole shows help.
+    if error.use_stderr() && asks_for_json(args) {
+        report_usage(&error.render().to_string());
+        std::process::exit(error.exit_code());
+    }
+    error.exit()
+}
+
+/// Whether JSON is asked for, as far as what was typed can be understood.
+fn asks_for_json(args: impl Iterator<Item = OsString>) -> bool {
+    let args: Vec<_> = args.take_while(|arg| arg != "--").collect();
+    let joined = |arg: &OsString| {
+        ["-ojson", "-o=json", "--output=json"]
+            .iter()
+            .any(|it| arg == it)
+    };
+    let apart = |pair: &[OsString]| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json";
+    args.iter().any(joined) || args.windows(2).any(apart)
 }
 
 /// Adds what clap cannot know. A plugin's outputs and the format of results are both "output": one may

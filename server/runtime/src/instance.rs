@@ -532,6 +532,22 @@ fn failure(
     limits: &WorkerLimits,
     error: &wasmtime::Error,
 ) -> CallError {
+    /// What a Rust panic said, of the last words of a guest that ended by it: `panicked at src/lib.rs:5:9: no`,
+    /// and what was written before it. Which thread it was and how to have Rust's own backtrace say nothing
+    /// here, nor does the trap that ends every panic.
+    fn panic_message(last_words: &str) -> Option<String> {
+        const THREAD: &str = "thread '";
+        const PANICKED: &str = "panicked at ";
+        const NOTE: &str = " note: run with `RUST_BACKTRACE=1`";
+        let panicked = last_words.find(PANICKED)?;
+        let (before, panic) = last_words.split_at(panicked);
+        let before = before
+            .rfind(THREAD)
+            .map_or(before, |thread| &before[..thread]);
+        let panic = panic.find(NOTE).map_or(panic, |note| &panic[..note]);
+        Some(format!("{before}{panic}"))
+    }
+
     let mut logs = store.data().logs();
     logs.end_call(Instant::now());
     let last_words = logs.last_words();
@@ -569,10 +585,13 @@ fn failure(
             exceeded.unwrap_or_else(|| error.root_cause().to_string())
         }
     };
-    let reason = if last_words.is_empty() {
-        what
-    } else {
-        format!("{what}: {last_words}")
+    let panic = (trap == Some(&Trap::UnreachableCodeReached))
+        .then(|| panic_message(&last_words))
+        .flatten();
+    let reason = match panic {
+        Some(panic) => panic,
+        None if last_words.is_empty() => what,
+        None => format!("{what}: {last_words}"),
     };
     CallError::Trap {
         reason: logs.told(&reason, MAX_LOG_MESSAGE_BYTES),

@@ -229,10 +229,43 @@ fn every_error_has_its_exit_code_and_says_what_to_try() {
         ("plugin describe nobody", 4, "plugin list"),
         ("plugin remove nobody", 4, "plugin list"),
         ("plugin build /nonexistent", 4, "plugin build"),
+        // What is wrong is told before a component is looked for, and before topics are made.
+        (
+            "plugin deploy /nonexistent --name Bad! --input a --create-topics",
+            2,
+            "plugin deploy --help",
+        ),
+        (
+            "plugin run /nonexistent --records /nonexistent/records",
+            4,
+            "path",
+        ),
         ("topic", 2, ""),
         ("frobnicate", 2, ""),
         ("consume orders --from yesterday", 2, ""),
     ];
+    let made = millstream_at(&broker, "topic create short").success();
+    assert_eq!(
+        made.stdout,
+        "topic short: 1 partition, sync, keeps 7d, no bound on size\n"
+    );
+    let files = millstream_at(
+        &broker,
+        "plugin run /nonexistent --records /nonexistent/records",
+    );
+    assert!(files.stderr.contains("/nonexistent/records"), "{files:#?}");
+    // What was typed wrongly is told in the form that was asked for.
+    for words in [
+        "--output json frobnicate",
+        "topic create -o json",
+        "frobnicate --output=json",
+    ] {
+        let error = millstream_at(&broker, words).exited(2).json_error();
+        has_keys(&error, "message causes try exit_code code");
+        assert_eq!(error["exit_code"], 2, "{words}");
+        assert!(error["try"].as_str().unwrap().contains("--help"), "{error}");
+    }
+    millstream_at(&broker, "topic --help --output json").success();
     // What the broker's message says is not followed by less.
     let told = millstream_at(&broker, "topic create a/b").exited(2);
     assert!(!told.stderr.contains("\n  try: "), "{told:#?}");

@@ -697,6 +697,7 @@ fn errors() -> Vec<Case> {
         case("error/unknown-secret", UnknownSecret),
         case("error/settings-refused", SettingsRefused),
         case("error/not-at-rest", NotAtRest),
+        case("error/secret-in-use", SecretInUse),
     ]
 }
 

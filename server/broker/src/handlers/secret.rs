@@ -17,5 +17,6 @@ pub(crate) fn list(context: &Context) -> ListSecretsResponse {
 }
 
 pub(crate) async fn remove(context: &Context, request: RemoveSecret) -> Result<(), WireError> {
-    context.secrets.remove(&request.name).await
+    let image = context.controller.image();
+    context.secrets.remove(&request.name, &image).await
 }

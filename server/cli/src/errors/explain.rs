@@ -6,7 +6,7 @@ use std::io;
 
 use millstream_broker::data_dir::DataDirError;
 use millstream_broker::{StartError, StopError};
-use millstream_protocol::ErrorCode;
+use millstream_protocol::{ErrorCode, WireError};
 use millstream_transport::close::CloseReason;
 use millstream_transport::profile::ProfileError;
 use millstream_transport::{BindError, ConnectError};
@@ -27,6 +27,8 @@ type Advice = Option<Cow<'static, str>>;
 const NO_BROKER: &str = "is a broker running there? `millstream dev` starts one; `--address` or `--profile` name another";
 const NO_PROFILE: &str =
     "`millstream dev` starts a broker and writes a profile; `--profile` names one that you have";
+/// Of a plugin that fails as it starts.
+pub(crate) const LOOK_AT_INIT: &str = "the message is the plugin's own: correct what its `init` does there; `millstream plugin run` calls it without a broker, and shows what it logs";
 const AGAIN: &str = "try again in a moment";
 const RIGHT_RELEASE: &str = "use the release of millstream that the broker runs";
 
@@ -64,6 +66,7 @@ pub(super) fn find<T: StdError + Send + Sync + 'static>(error: &anyhow::Error) -
 fn of_client(error: &millstream::Error) -> (Exit, Advice) {
     use millstream::Error;
     match error {
+        Error::Broker(error) if does_not_begin(error) => (exit_of(error.code), Some(LOOK_AT_INIT.into())),
         Error::Broker(error) => of_code(error.code),
         Error::Profile(error) => of_profile(error),
         Error::Identity(_) | Error::Connector(_) => (
@@ -81,6 +84,14 @@ fn of_client(error: &millstream::Error) -> (Exit, Advice) {
         Error::MembershipLost { .. } => (Exit::Failure, Some("run the command again: it goes on from the last commit".into())),
         _ => (Exit::Failure, None),
     }
+}
+
+/// Whether a component is refused because its `init` has trapped or taken too long, and not for what it
+/// imports: the code is one for both, and the broker's words begin with [`StartError`]'s.
+///
+/// [`StartError`]: millstream_runtime::StartError
+fn does_not_begin(error: &WireError) -> bool {
+    error.code == ErrorCode::ComponentRefused && error.message.contains("init failed: ")
 }
 
 fn of_profile(error: &ProfileError) -> (Exit, Advice) {
@@ -187,6 +198,7 @@ fn exit_of(code: ErrorCode) -> Exit {
         | ErrorCode::GroupNotEmpty
         | ErrorCode::GroupOwnedByDeployment
         | ErrorCode::TopicInUse
+        | ErrorCode::SecretInUse
         | ErrorCode::RecordTooLarge
         | ErrorCode::ComponentRefused
         | ErrorCode::SettingsRefused
@@ -239,6 +251,9 @@ fn advice_on(code: ErrorCode) -> Option<&'static str> {
         }
         ErrorCode::TopicInUse => {
             "`millstream plugin remove` ends a deployment that is not wanted any more"
+        }
+        ErrorCode::SecretInUse => {
+            "`millstream plugin secret set` gives it another value; deployments that are not to have it any more are put in place without the grant, or end by `millstream plugin remove`"
         }
         ErrorCode::RecordTooLarge => {
             "send smaller records, or raise `--max-batch-bytes` with `millstream topic alter`"

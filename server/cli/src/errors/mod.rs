@@ -11,7 +11,8 @@ mod report;
 use std::borrow::Cow;
 
 pub(crate) use exit::{EXIT_CODES, Exit};
-pub(crate) use report::report;
+pub(crate) use explain::LOOK_AT_INIT;
+pub(crate) use report::{report, report_usage};
 
 /// An error of the program's own, with its exit code and what to try next.
 #[derive(Debug, thiserror::Error)]

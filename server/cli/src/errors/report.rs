@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal};
 
 use serde::Serialize;
 
-use super::Exit;
 use super::explain::{explain, find, wire_code};
+use super::{Exit, Problem};
 use crate::output::{OutputClosed, OutputFormat, plain, say};
 
 /// Prints an error to standard error and says how the program ends.
@@ -32,6 +32,18 @@ pub(crate) fn report(error: &anyhow::Error, format: OutputFormat) -> Exit {
         OutputFormat::Json => say(json(error)),
     }
     explanation.exit
+}
+
+/// Prints, as JSON, what the parser of the command line says: its first part is the message, the rest what
+/// to try.
+pub(crate) fn report_usage(rendered: &str) {
+    let (message, rest) = rendered.split_once("\n\n").unwrap_or((rendered, ""));
+    let mut problem = Problem::usage(message.trim_start_matches("error: ").trim_end());
+    let rest = rest.trim();
+    if !rest.is_empty() {
+        problem = problem.advise(rest.to_owned());
+    }
+    say(json(&problem.into()));
 }
 
 /// Has whoever reads standard output gone? They have what they wanted.

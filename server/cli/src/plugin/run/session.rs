@@ -15,7 +15,7 @@ use millstream_worker::{Timer, Timers};
 use super::cause::{Callable, Cause};
 use super::input::InputRecord;
 use super::log::{At, Place};
-use crate::errors::{Exit, Problem};
+use crate::errors::{Exit, LOOK_AT_INIT, Problem};
 
 /// Calls with timers that may follow each other, without one with records in between.
 const MAX_TIMER_CALLS: usize = 1_000;
@@ -396,7 +396,11 @@ fn take_retried<'c, C>(
 }
 
 fn does_not_start(error: &StartError) -> Problem {
-    Problem::new(Exit::Failure, format!("the plugin does not start: {error}")).advise(
-        "`--output-name` declares an output, `--config` sets a value, `--table` fills a table; a deployment file (`-f`) declares all three",
-    )
+    let advice = match error {
+        StartError::Refused(_) => {
+            "`--output-name` declares an output, `--config` sets a value, `--table` fills a table; a deployment file (`-f`) declares all three"
+        }
+        StartError::Failed(_) => LOOK_AT_INIT,
+    };
+    Problem::new(Exit::Failure, format!("the plugin does not start: {error}")).advise(advice)
 }
