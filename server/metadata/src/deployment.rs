@@ -26,7 +26,7 @@ use crate::limits::{
     MIN_WORKER_MEMORY_BYTES, WorkerBudget,
 };
 use crate::loops::find_loop;
-use crate::names::{check_name, check_name_for, check_not_reserved};
+use crate::names::{check_name, check_name_for};
 use crate::record::Record;
 use crate::shadow::Shadow;
 
@@ -98,39 +98,37 @@ impl Deployment {
     }
 }
 
+/// Refuses a deployment that could run nowhere: what is known without its topics.
+pub fn check_alone(spec: &DeploymentSpec, limits: &Limits) -> Result<(), SpecError> {
+    check_name_for(Actor::User, "deployment", &spec.name)?;
+    check_inputs(spec)?;
+    check_outputs(spec)?;
+    check_config(spec)?;
+    check_failure_policy(&spec.on_failure)?;
+    check_worker_limits(&spec.limits, &limits.worker)?;
+    check_grants(spec)?;
+    check_tables(spec)
+}
+
 impl Image {
     /// Refuses a deployment that could not run here: what is known before its component is
     /// compiled.
     pub fn check_spec(&self, spec: &DeploymentSpec, limits: &Limits) -> Result<(), SpecError> {
-        check_name_for(Actor::User, "deployment", &spec.name)?;
-        self.check_inputs(spec)?;
-        self.check_outputs(spec)?;
-        check_config(spec)?;
-        check_failure_policy(&spec.on_failure)?;
+        check_alone(spec, limits)?;
+        self.check_read(spec)?;
+        let outputs = spec.outputs.iter();
+        outputs
+            .map(|output| &output.topic)
+            .try_for_each(|topic| self.check_usable(topic))?;
         self.check_dead_letters(spec)?;
-        check_worker_limits(&spec.limits, &limits.worker)?;
-        check_grants(spec)?;
-        self.check_tables(spec)?;
+        self.check_looked_up(spec)?;
         match find_loop(self, spec) {
             Some(path) => Err(SpecError::Loop { path }),
             None => Ok(()),
         }
     }
 
-    fn check_inputs(&self, spec: &DeploymentSpec) -> Result<(), SpecError> {
-        if spec.inputs.is_empty() {
-            return Err(SpecError::NoInputs {
-                deployment: spec.name.clone(),
-            });
-        }
-        if spec.inputs.len() > MAX_INPUTS {
-            return Err(OverLimit {
-                what: "inputs of a deployment",
-                limit: MAX_INPUTS,
-            }
-            .into());
-        }
-        check_unique("input", spec.inputs.iter())?;
+    fn check_read(&self, spec: &DeploymentSpec) -> Result<(), SpecError> {
         spec.inputs
             .iter()
             .try_for_each(|topic| self.check_usable(topic))?;
@@ -172,45 +170,12 @@ impl Image {
         }
     }
 
-    fn check_outputs(&self, spec: &DeploymentSpec) -> Result<(), SpecError> {
-        if spec.outputs.len() > MAX_OUTPUTS {
-            return Err(OverLimit {
-                what: "outputs of a deployment",
-                limit: MAX_OUTPUTS,
-            }
-            .into());
-        }
-        check_unique("output", spec.outputs.iter().map(|output| &output.name))?;
-        for output in &spec.outputs {
-            check_name("output", &output.name)?;
-            self.check_usable(&output.topic)?;
-        }
-        Ok(())
-    }
-
-    fn check_tables(&self, spec: &DeploymentSpec) -> Result<(), SpecError> {
-        if spec.tables.len() > MAX_TABLES {
-            return Err(OverLimit {
-                what: "tables of a deployment",
-                limit: MAX_TABLES,
-            }
-            .into());
-        }
-        check_unique("table", spec.tables.iter().map(|table| &table.name))?;
+    fn check_looked_up(&self, spec: &DeploymentSpec) -> Result<(), SpecError> {
         for TableSpec { name, topic } in &spec.tables {
-            check_name("table", name)?;
             self.check_usable(topic)?;
-            let (table, topic) = (name.clone(), topic.clone());
-            let cleanup = self.topic(&topic).map(|topic| topic.config.cleanup);
-            if spec.delivery == DeliveryGuarantee::Deterministic {
-                return Err(SpecError::TableMoves { table });
-            } else if spec.inputs.contains(&topic) {
-                let what = "reads as an input";
-                return Err(SpecError::TableInUse { table, topic, what });
-            } else if spec.written_topics().any(|written| written == topic) {
-                let what = "writes";
-                return Err(SpecError::TableInUse { table, topic, what });
-            } else if cleanup != Some(Cleanup::Compact) {
+            let cleanup = self.topic(topic).map(|topic| topic.config.cleanup);
+            if cleanup != Some(Cleanup::Compact) {
+                let (table, topic) = (name.clone(), topic.clone());
                 return Err(SpecError::TableNotCompacted { table, topic });
             }
         }
@@ -218,7 +183,6 @@ impl Image {
     }
 
     fn check_usable(&self, topic: &str) -> Result<(), SpecError> {
-        check_not_reserved(Actor::User, "topic", topic)?;
         self.topic(topic).map(|_| ()).ok_or_else(|| {
             UnknownTopic {
                 topic: topic.to_owned(),
@@ -315,6 +279,66 @@ impl Image {
             deployment: name.to_owned(),
         })
     }
+}
+
+fn check_inputs(spec: &DeploymentSpec) -> Result<(), SpecError> {
+    if spec.inputs.is_empty() {
+        return Err(SpecError::NoInputs {
+            deployment: spec.name.clone(),
+        });
+    }
+    if spec.inputs.len() > MAX_INPUTS {
+        return Err(OverLimit {
+            what: "inputs of a deployment",
+            limit: MAX_INPUTS,
+        }
+        .into());
+    }
+    check_unique("input", spec.inputs.iter())?;
+    let mut topics = spec.inputs.iter();
+    Ok(topics.try_for_each(|topic| check_name_for(Actor::User, "topic", topic))?)
+}
+
+fn check_outputs(spec: &DeploymentSpec) -> Result<(), SpecError> {
+    if spec.outputs.len() > MAX_OUTPUTS {
+        return Err(OverLimit {
+            what: "outputs of a deployment",
+            limit: MAX_OUTPUTS,
+        }
+        .into());
+    }
+    check_unique("output", spec.outputs.iter().map(|output| &output.name))?;
+    for output in &spec.outputs {
+        check_name("output", &output.name)?;
+        check_name_for(Actor::User, "topic", &output.topic)?;
+    }
+    Ok(())
+}
+
+fn check_tables(spec: &DeploymentSpec) -> Result<(), SpecError> {
+    if spec.tables.len() > MAX_TABLES {
+        return Err(OverLimit {
+            what: "tables of a deployment",
+            limit: MAX_TABLES,
+        }
+        .into());
+    }
+    check_unique("table", spec.tables.iter().map(|table| &table.name))?;
+    for TableSpec { name, topic } in &spec.tables {
+        check_name("table", name)?;
+        check_name_for(Actor::User, "topic", topic)?;
+        let (table, topic) = (name.clone(), topic.clone());
+        if spec.delivery == DeliveryGuarantee::Deterministic {
+            return Err(SpecError::TableMoves { table });
+        } else if spec.inputs.contains(&topic) {
+            let what = "reads as an input";
+            return Err(SpecError::TableInUse { table, topic, what });
+        } else if spec.written_topics().any(|written| written == topic) {
+            let what = "writes";
+            return Err(SpecError::TableInUse { table, topic, what });
+        }
+    }
+    Ok(())
 }
 
 fn check_unique<'a>(

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use millstream_protocol::api::plugin::DeploymentSpec;
-
 use crate::deployment::Deployment;
+use crate::difference::{Difference, differences, of_component};
 use crate::image::Image;
 
 impl Image {
@@ -36,33 +35,19 @@ impl Image {
 impl Deployment {
     /// The names of the settings in which this revision is not as an earlier one.
     pub fn differs_in(&self, before: &Self) -> Vec<&'static str> {
-        let DeploymentSpec {
-            name: _,
-            inputs,
-            outputs,
-            config,
-            start,
-            limits,
-            delivery,
-            on_failure,
-            grants,
-            tables,
-        } = &before.spec;
-        let now = &self.spec;
-        [
-            ("component", self.plugin.digest == before.plugin.digest),
-            ("inputs", now.inputs == *inputs),
-            ("outputs", now.outputs == *outputs),
-            ("config", now.config == *config),
-            ("from", now.start == *start),
-            ("limits", now.limits == *limits),
-            ("delivery", now.delivery == *delivery),
-            ("on-failure", now.on_failure == *on_failure),
-            ("grants", now.grants == *grants),
-            ("tables", now.tables == *tables),
-        ]
-        .into_iter()
-        .filter_map(|(setting, same)| (!same).then_some(setting))
-        .collect()
+        let mut settings: Vec<_> = self
+            .differences(before)
+            .into_iter()
+            .map(|it| it.setting)
+            .collect();
+        settings.dedup();
+        settings
+    }
+
+    /// In what this revision differs from an earlier one.
+    pub fn differences(&self, before: &Self) -> Vec<Difference> {
+        let component = of_component(&before.plugin.digest, &self.plugin.digest);
+        let settings = differences(&before.spec, &self.spec);
+        component.into_iter().chain(settings).collect()
     }
 }

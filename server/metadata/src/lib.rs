@@ -64,6 +64,7 @@
 pub mod broker;
 pub mod command;
 pub mod deployment;
+pub mod difference;
 pub mod error;
 mod error_code;
 mod history;

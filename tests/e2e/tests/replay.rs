@@ -440,6 +440,15 @@ async fn the_command_line_names_shadows_that_are_not_there_and_the_log_has_no_wa
         advice.contains("`millstream plugin remove watch.shadow`"),
         "{advice}"
     );
+    // A live deployment is not taken away from beside its shadow.
+    for words in ["plugin remove watch", "plugin remove watch watch.shadow"] {
+        let (message, advice) = refused(words, 5);
+        assert_eq!(message, "deployment watch has the shadow watch.shadow");
+        assert!(
+            advice.contains("plugin remove watch.shadow watch"),
+            "{advice}"
+        );
+    }
     let (message, advice) = refused("plugin diff watch.shadow", 2);
     assert_eq!(message, "deployment watch.shadow is a shadow itself");
     assert!(advice.ends_with(": watch"), "{advice}");

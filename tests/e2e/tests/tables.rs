@@ -647,7 +647,9 @@ async fn the_command_line_names_tables_and_shows_them() {
     ));
     let differs = deploy(&[]);
     assert!(
-        differs.stderr.contains("it differs in tables"),
+        differs
+            .stderr
+            .contains("it differs in tables other: unset → other-places"),
         "{}",
         differs.stderr
     );

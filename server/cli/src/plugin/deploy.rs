@@ -10,6 +10,8 @@ use clap::Args;
 use millstream::{
     Admin, Cleanup, DeploymentDescription, DeploymentSpec, ErrorCode, OutputSpec, TableSpec,
 };
+use millstream_metadata::Limits;
+use millstream_metadata::deployment::check_alone;
 use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 
 use super::build::{BuildArgs, build, is_source};
@@ -34,6 +36,9 @@ pub(super) const DEFAULT_START: PositionArg = PositionArg::Earliest;
 
 /// How many partitions topics are made with, unless it is said.
 pub(super) const DEFAULT_PARTITIONS: u32 = 1;
+
+/// What stands for a name that is known once the component is built.
+pub(super) const NAME_TO_COME: &str = "plugin";
 
 #[derive(Args, Debug)]
 pub(crate) struct DeployArgs {
@@ -106,6 +111,8 @@ pub(super) struct SpecArgs {
 }
 
 impl SpecArgs {
+    /// What the broker is asked for. What it would refuse whatever topics there are is refused here: so
+    /// nothing is built or made for it.
     pub(super) fn spec(&self, default_name: &str) -> Result<DeploymentSpec, Problem> {
         let name = self.name.clone().unwrap_or_else(|| default_name.to_owned());
         let outputs = self.outputs.iter().map(|Pair { name, value }| OutputSpec {
@@ -117,7 +124,7 @@ impl SpecArgs {
             topic: value.clone(),
         });
         let on_failure = self.failure.policy(&name)?;
-        Ok(DeploymentSpec {
+        let spec = DeploymentSpec {
             name,
             inputs: self.inputs.clone(),
             outputs: outputs.collect(),
@@ -128,7 +135,12 @@ impl SpecArgs {
             on_failure,
             grants: self.grants.grants(),
             tables: tables.collect(),
-        })
+        };
+        check_alone(&spec, &Limits::default()).map_err(|error| {
+            Problem::usage(error.to_string())
+                .advise("`millstream plugin deploy --help` shows what a deployment may be")
+        })?;
+        Ok(spec)
     }
 
     /// The component's file or the plugin's folder.
@@ -145,7 +157,11 @@ pub(super) async fn run(
 ) -> anyhow::Result<DeploymentDescription> {
     let declared = match &args.file {
         Some(file) => manifest::read(file)?,
-        None => args.spec,
+        None => {
+            // Before anything is built, whatever name that may have.
+            args.spec.spec(NAME_TO_COME)?;
+            args.spec
+        }
     };
     let (name, component) = component(declared.path()?).await?;
     let spec = declared.spec(&name)?;
@@ -164,7 +180,7 @@ pub(super) async fn run(
             return Ok(deployed);
         }
         if !args.replace {
-            return Err(manifest::differs(file, &spec.name, &differences).into());
+            return Err(manifest::differs(file, &spec.name, differences).into());
         }
     }
     if declared.create_topics {

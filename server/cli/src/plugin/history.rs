@@ -5,10 +5,14 @@ use millstream::RevisionDescription;
 use serde::Serialize;
 
 use super::view::{change, change_text, rolled_back_to};
+use crate::errors::{Exit, Problem};
 use crate::output::{Table, View, bytes, plain, time_ms};
 
 /// Digits of a digest that tell one component from another.
 const DIGITS_SHOWN: usize = 12;
+
+/// Differences that are told in one line.
+const DIFFERENCES_SHOWN: usize = 4;
 
 #[derive(Args, Debug)]
 pub(crate) struct RollbackArgs {
@@ -63,6 +67,33 @@ impl History {
     }
 }
 
+/// Refuses a revision that a deployment does not have.
+pub(super) fn check_kept(
+    deployment: &str,
+    to: u32,
+    revisions: &[RevisionDescription],
+) -> Result<(), Problem> {
+    if revisions.iter().any(|it| it.revision == to) {
+        return Ok(());
+    }
+    let kept: Vec<_> = revisions.iter().map(|it| it.revision.to_string()).collect();
+    let kept = match kept.as_slice() {
+        [] => "it has none".to_owned(),
+        [at_work] => format!("its only revision is {at_work}, which is at work"),
+        [earlier @ .., at_work] => {
+            format!(
+                "earlier revisions are {}, and {at_work} is at work",
+                earlier.join(", ")
+            )
+        }
+    };
+    Err(Problem::new(
+        Exit::NotFound,
+        format!("deployment {deployment} has no revision {to}: {kept}"),
+    )
+    .advise("`millstream plugin history` shows what was in each"))
+}
+
 impl View for History {
     fn text(&self) -> String {
         const COLUMNS: &[&str] = &[
@@ -91,6 +122,19 @@ impl View for History {
     }
 }
 
+/// The first differences, and the settings in which there are more.
+pub(super) fn in_one_line(differences: &[String]) -> String {
+    let (shown, more) = differences.split_at(differences.len().min(DIFFERENCES_SHOWN));
+    let mut text = shown.join(", ");
+    let setting = |text: &String| text.split([' ', ':']).next().map(str::to_owned);
+    let mut settings: Vec<String> = more.iter().filter_map(setting).collect();
+    settings.dedup();
+    if !settings.is_empty() {
+        text += &format!(", and {} more in {}", more.len(), settings.join(", "));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use millstream::RevisionChange;
@@ -98,9 +142,8 @@ mod tests {
     use super::*;
     use crate::output::both_forms;
 
-    #[test]
-    fn revisions_a_line_each() {
-        let revision = |number, change, differs_in: &[&str]| RevisionDescription {
+    fn revision(number: u32, change: RevisionChange, differs_in: &[&str]) -> RevisionDescription {
+        RevisionDescription {
             revision: number,
             digest: format!("{number:064}"),
             component_bytes: 70_000,
@@ -108,7 +151,32 @@ mod tests {
             by: "operator".to_owned(),
             change,
             differs_in: differs_in.iter().map(|&it| it.to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_revision_that_is_not_kept_is_refused_with_those_that_are() {
+        let [one, two] = [1, 2].map(|number| revision(number, RevisionChange::Deployed, &[]));
+        let refused = |revisions: &[RevisionDescription]| {
+            let problem = check_kept("a", 99, revisions).unwrap_err();
+            assert_eq!(problem.exit(), Exit::NotFound);
+            problem.to_string()
         };
+        insta::assert_snapshot!(refused(&[one.clone()]), @"deployment a has no revision 99: its only revision is 1, which is at work");
+        insta::assert_snapshot!(refused(&[one.clone(), two.clone()]), @"deployment a has no revision 99: earlier revisions are 1, and 2 is at work");
+        check_kept("a", 1, &[one, two]).unwrap();
+    }
+
+    #[test]
+    fn differences_in_one_line() {
+        let six: Vec<_> = (1..=6).map(|it| format!("config {it}: a → b")).collect();
+        assert_eq!(in_one_line(&six[..1]), "config 1: a → b");
+        let [four, six] = [4, 6].map(|number| in_one_line(&six[..number]));
+        assert_eq!(six, format!("{four}, and 2 more in config"));
+    }
+
+    #[test]
+    fn revisions_a_line_each() {
         let revisions = [
             revision(1, RevisionChange::Deployed, &[]),
             revision(2, RevisionChange::Upgraded, &["component", "config"]),

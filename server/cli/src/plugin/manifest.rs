@@ -8,12 +8,14 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use millstream::{DeploymentDescription, DeploymentSpec, OutputSpec, Position, TableSpec};
+use millstream::{DeploymentDescription, DeploymentSpec, Position};
+use millstream_metadata::difference::{self, Difference, of_component};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
-use super::deploy::{DEFAULT_PARTITIONS, DEFAULT_START, SpecArgs};
+use super::deploy::{DEFAULT_PARTITIONS, DEFAULT_START, NAME_TO_COME, SpecArgs};
 use super::grants::{GrantsSection, section};
+use super::history::in_one_line;
 use super::limits::LimitArgs;
 use super::policy::{DeliveryArg, FailureArgs};
 use crate::errors::{Exit, Problem};
@@ -191,7 +193,7 @@ impl Manifest {
             partitions: self.partitions.map_or(DEFAULT_PARTITIONS, NonZeroU32::get),
         };
         // What makes no sense is told before anything is built.
-        declared.spec("")?;
+        declared.spec(NAME_TO_COME)?;
         Ok(declared)
     }
 }
@@ -206,84 +208,32 @@ fn seen_from(folder: &Path, path: &Path) -> PathBuf {
     }
 }
 
-/// The fields in which a deployment is not as it is declared.
+/// In what a deployment is not as it is declared.
 pub(super) fn differences(
     declared: &SpecArgs,
     wanted: &DeploymentSpec,
     digest: &str,
     deployed: &DeploymentDescription,
-) -> Vec<&'static str> {
-    let DeploymentSpec {
-        name: _,
-        inputs,
-        outputs,
-        config,
-        start,
-        limits,
-        delivery,
-        on_failure,
-        grants,
-        tables,
-    } = &deployed.spec;
+) -> Vec<Difference> {
+    let mut wanted = wanted.clone();
     // A time back from now was another when it was deployed.
-    let same_start = match (declared.from, start) {
-        (PositionArg::Ago(_), Position::Time(_)) => true,
-        _ => wanted.start == *start,
-    };
-    let outputs_of = |outputs: &[OutputSpec]| {
-        sorted(
-            outputs
-                .iter()
-                .map(|output| (output.name.clone(), output.topic.clone())),
-        )
-    };
-    let tables_of = |tables: &[TableSpec]| {
-        let tables = tables.iter();
-        sorted(tables.map(|table| (table.name.clone(), table.topic.clone())))
-    };
-    let sorted_config = |config: &[(String, String)]| sorted(config.iter().cloned());
-    let sorted_inputs = |inputs: &[String]| sorted(inputs.iter().cloned());
-    [
-        ("component", digest == deployed.digest),
-        (
-            "inputs",
-            sorted_inputs(&wanted.inputs) == sorted_inputs(inputs),
-        ),
-        ("from", same_start),
-        ("delivery", wanted.delivery == *delivery),
-        (
-            "outputs",
-            outputs_of(&wanted.outputs) == outputs_of(outputs),
-        ),
-        (
-            "config",
-            sorted_config(&wanted.config) == sorted_config(config),
-        ),
-        ("limits", wanted.limits == *limits),
-        ("on-failure", wanted.on_failure == *on_failure),
-        ("grants", wanted.grants == *grants),
-        ("tables", tables_of(&wanted.tables) == tables_of(tables)),
-    ]
-    .into_iter()
-    .filter_map(|(field, same)| (!same).then_some(field))
-    .collect()
-}
-
-/// In an order of their own: that of the file or the options says nothing.
-fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
-    let mut items: Vec<T> = items.collect();
-    items.sort_unstable();
-    items
+    if let (PositionArg::Ago(_), Position::Time(_)) = (declared.from, deployed.spec.start) {
+        wanted.start = deployed.spec.start;
+    }
+    let component = of_component(&deployed.digest, digest);
+    let settings = difference::differences(&deployed.spec, &wanted);
+    component.into_iter().chain(settings).collect()
 }
 
 /// That a deployment is not as it is declared, and nothing was done.
-pub(super) fn differs(file: &Path, deployment: &str, differences: &[&str]) -> Problem {
+pub(super) fn differs(file: &Path, deployment: &str, differences: Vec<Difference>) -> Problem {
     let file = file.display();
+    let differences: Vec<_> = differences.into_iter().map(|it| it.text).collect();
     Problem::new(
         Exit::Refused,
         format!(
             "deployment {deployment} is not as {file} says: it differs in {}",
-            differences.join(", ")
+            in_one_line(&differences)
         ),
     )
     .advise(format!(

@@ -21,8 +21,10 @@ mod upgrade;
 mod view;
 
 use clap::{Args, Subcommand};
+use millstream::Admin;
 
 use crate::cli::Context;
+use crate::errors::{Exit, Problem};
 use build::BuildArgs;
 use dead_letters::DlqCommand;
 use deploy::DeployArgs;
@@ -105,6 +107,26 @@ pub(crate) struct NamesArgs {
     names: Vec<String>,
 }
 
+/// Refuses to remove a live deployment from beside its shadow, unless that goes before it.
+async fn keeps_its_shadow(admin: &Admin, names: &[String]) -> anyhow::Result<()> {
+    for deployed in admin.list_plugins().await? {
+        let shadow = deployed.spec.name;
+        let Some(live) = deployed.shadow_of else {
+            continue;
+        };
+        let place = |name: &String| names.iter().position(|removed| removed == name);
+        let Some(at) = place(&live) else { continue };
+        if place(&shadow).is_none_or(|before| before > at) {
+            let message = format!("deployment {live} has the shadow {shadow}");
+            let advice = format!(
+                "`millstream plugin remove {shadow} {live}` removes both; `millstream plugin promote {live}` puts the shadow in its place"
+            );
+            return Err(Problem::new(Exit::Refused, message).advise(advice).into());
+        }
+    }
+    Ok(())
+}
+
 /// Runs one of them.
 pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Result<()> {
     let output = context.output;
@@ -136,6 +158,9 @@ pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Re
         }
         PluginCommand::Rollback(args) => {
             let admin = context.admin().await?;
+            if let Some(to) = args.to {
+                history::check_kept(&args.name, to, &admin.plugin_history(&args.name).await?)?;
+            }
             let deployed = admin.roll_back_plugin(args.name, args.to).await?;
             output.print(&DeploymentView::of(&started(&admin, deployed).await))
         }
@@ -162,6 +187,7 @@ pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Re
         )),
         PluginCommand::Remove(args) => {
             let admin = context.admin().await?;
+            keeps_its_shadow(&admin, &args.names).await?;
             for name in &args.names {
                 admin.remove_plugin(name).await?;
             }

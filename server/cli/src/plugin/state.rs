@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::consume::format::text_or_hex;
-use crate::errors::Problem;
+use crate::errors::{Exit, Problem};
 use crate::output::{Table, View, plain};
 use export::ExportArgs;
 use key::StateKey;
@@ -81,7 +81,7 @@ pub(super) async fn run(command: StateCommand, context: &Context) -> anyhow::Res
             if found.entries.is_empty() {
                 let problem = format!("no worker of {} remembers that key", args.name);
                 let advice = "`millstream plugin state scan` lists keys";
-                return Err(Problem::usage(problem).advise(advice).into());
+                return Err(Problem::new(Exit::NotFound, problem).advise(advice).into());
             }
             context.output.print(&found)
         }

@@ -39,10 +39,15 @@ pub(super) async fn run(
         (None, None) => return Err(Problem::usage("no component is named").into()),
     };
     let admin = context.admin().await?;
-    let spec = match spec {
-        Some(spec) => spec,
-        None => admin.describe_plugin(&args.name).await?.spec,
-    };
+    let deployed = admin.describe_plugin(&args.name).await?;
+    let spec = spec.unwrap_or_else(|| deployed.spec.clone());
+    if spec == deployed.spec && millstream_runtime::digest(&component) == deployed.digest {
+        context.output.say(format_args!(
+            "deployment {} is at work with this component and these settings: nothing changed",
+            args.name
+        ));
+        return Ok(deployed);
+    }
     context.output.say(format_args!(
         "upgrading {} ({})",
         args.name,

@@ -1,6 +1,6 @@
 use millstream::{
-    Activity, DeliveryGuarantee, FailureAction, FailurePolicy, Grants, HoldBack, RevisionChange,
-    WorkerLimits,
+    Activity, DeliveryGuarantee, FailureAction, FailurePolicy, Grants, HoldBack, OutputSpec,
+    RevisionChange, TableSpec, WorkerLimits,
 };
 
 use super::*;
@@ -57,7 +57,7 @@ fn parse(text: &str) -> Result<SpecArgs, String> {
 
 fn deployed(declared: &SpecArgs) -> DeploymentDescription {
     DeploymentDescription {
-        spec: declared.spec("").unwrap(),
+        spec: declared.spec("a").unwrap(),
         revision: 1,
         digest: "d1".to_owned(),
         component_bytes: 1,
@@ -120,14 +120,14 @@ fn every_field_counts() {
             topic: "seismic-networks".to_owned(),
         }],
     };
-    assert_eq!(declared.spec("").unwrap(), expected);
+    assert_eq!(declared.spec("a").unwrap(), expected);
     assert_eq!((declared.create_topics, declared.partitions), (true, 4));
 }
 
 #[test]
 fn what_is_left_out_is_usual() {
     let declared = parse(LEAST).unwrap();
-    let spec = declared.spec("").unwrap();
+    let spec = declared.spec("a").unwrap();
     assert_eq!(spec.start, Position::Earliest);
     assert_eq!(spec.limits, WorkerLimits::default());
     assert_eq!(spec.delivery, DeliveryGuarantee::ExactlyOnce);
@@ -139,9 +139,9 @@ fn what_is_left_out_is_usual() {
 fn the_help_shows_a_file_that_works() {
     let (_, file) = HELP.split_once('\n').unwrap();
     let declared = parse(file).unwrap();
-    assert_eq!(declared.spec("").unwrap().limits, WorkerLimits::default());
+    assert_eq!(declared.spec("a").unwrap().limits, WorkerLimits::default());
     assert_eq!(
-        declared.spec("").unwrap().on_failure,
+        declared.spec("a").unwrap().on_failure,
         FailurePolicy::default_for("quake-alert")
     );
 }
@@ -258,7 +258,7 @@ fn grants_that_are_not_written_so_are_told_what_there_is() {
 fn the_same_again_is_the_same() {
     let declared = parse(EVERYTHING).unwrap();
     let mut deployed = deployed(&declared);
-    let wanted = declared.spec("").unwrap();
+    let wanted = declared.spec("a").unwrap();
     deployed.spec.config.reverse();
     assert!(differences(&declared, &wanted, "d1", &deployed).is_empty());
 }
@@ -268,17 +268,18 @@ fn a_start_back_from_now_is_that_of_the_first_deployment() {
     let declared = parse(&format!("{LEAST}from = \"15m\"\n")).unwrap();
     let mut deployed = deployed(&declared);
     deployed.spec.start = Position::Time(7);
-    let wanted = declared.spec("").unwrap();
+    let wanted = declared.spec("a").unwrap();
     assert!(differences(&declared, &wanted, "d1", &deployed).is_empty());
     deployed.spec.start = Position::Earliest;
-    assert_eq!(differences(&declared, &wanted, "d1", &deployed), ["from"]);
+    let found = differences(&declared, &wanted, "d1", &deployed);
+    assert_eq!((found.len(), found[0].setting), (1, "from"));
 }
 
 #[test]
 fn what_differs_is_named() {
     let declared = parse(LEAST).unwrap();
     let deployed = deployed(&parse(EVERYTHING).unwrap());
-    let wanted = declared.spec("").unwrap();
+    let wanted = declared.spec("a").unwrap();
     let differences = differences(&declared, &wanted, "d2", &deployed);
-    insta::assert_snapshot!(differs(Path::new("deployment.toml"), "a", &differences), @"deployment a is not as deployment.toml says: it differs in component, inputs, from, delivery, outputs, config, limits, on-failure, grants, tables");
+    insta::assert_snapshot!(differs(Path::new("deployment.toml"), "a", differences), @"deployment a is not as deployment.toml says: it differs in component: d1 → d2, inputs: earthquakes → in, outputs alerts: quake-alerts → unset, config depth: 10 → unset, and 18 more in config, from, limits, delivery, on-failure, grants, tables");
 }

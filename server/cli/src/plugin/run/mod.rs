@@ -10,7 +10,7 @@ mod secrets;
 mod session;
 mod tables;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
@@ -174,6 +174,7 @@ struct Subject {
 
 /// Builds the component if need be, and runs it over the records.
 pub(super) async fn run(args: RunArgs, context: &Context) -> anyhow::Result<()> {
+    args.check_files()?;
     let job = args.job().await?;
     let output = context.output;
     // The guest blocks, for as long as it computes.
@@ -183,6 +184,25 @@ pub(super) async fn run(args: RunArgs, context: &Context) -> anyhow::Result<()> 
 }
 
 impl RunArgs {
+    /// Refuses what names a file that is not there, before anything is built.
+    fn check_files(&self) -> anyhow::Result<()> {
+        let records = Some(self.records.as_path()).filter(|path| *path != Path::new("-"));
+        let tables = self
+            .tables
+            .iter()
+            .map(|Pair { value, .. }| Path::new(value));
+        let others = [&self.secrets, &self.expect].into_iter().flatten();
+        for path in records
+            .into_iter()
+            .chain(tables)
+            .chain(others.map(PathBuf::as_path))
+        {
+            // It is not opened: a pipe could be read but once.
+            std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+        }
+        Ok(())
+    }
+
     async fn job(self) -> anyhow::Result<Job> {
         let declared = self.file.as_deref().map(manifest::read).transpose()?;
         let path = match &declared {

@@ -5,13 +5,14 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 use millstream_runtime::{CallError, Metric};
+use rustc_demangle::demangle;
 
 use super::emitted;
 use super::expect::Expectation;
 use super::log::At;
 use super::session::{Failure, Session, Tally, Told};
 use crate::errors::{Exit, Problem};
-use crate::output::{Output, Stdout, count, counted, duration_ms, elapsed, plain};
+use crate::output::{Output, Stdout, count, counted, duration_ms, elapsed, micros, plain};
 
 /// Says what becomes of the records.
 pub(super) struct Report {
@@ -98,7 +99,11 @@ fn words(failure: &Failure) -> String {
     if let Failure::Call(CallError::Trap { backtrace, .. }) = failure {
         for function in backtrace {
             // Writing to a string does not fail.
-            let _ = write!(words, "\n  in {}", plain(function));
+            let _ = write!(
+                words,
+                "\n  in {}",
+                plain(&format!("{:#}", demangle(function)))
+            );
         }
     }
     words
@@ -135,7 +140,7 @@ pub(super) fn summary(deployment: &str, session: &Session) -> String {
     let per_record = tally.time.as_secs_f64() * 1e6 / tally.records.max(1) as f64;
     let mut text = format!(
         "ran {deployment} over {}: {} emitted, {} rejected, {} to be retried, {} failed\n\
-         state: {}; in the plugin: {}, {}, {per_record:.1} µs a record",
+         state: {}; in the plugin: {}, {}, {} a record",
         counted(tally.records, "record"),
         count(tally.emitted),
         count(tally.rejected),
@@ -144,6 +149,7 @@ pub(super) fn summary(deployment: &str, session: &Session) -> String {
         keys(session.state_entries()),
         counted(tally.calls, "call"),
         elapsed(tally.time),
+        a_record(per_record),
     );
     if let Some(timers) = timers(session) {
         // Writing to a string does not fail.
@@ -167,6 +173,15 @@ pub(super) fn summary(deployment: &str, session: &Session) -> String {
     text
 }
 
+/// How long a record took: `12.3 µs`, `325.2 ms`.
+fn a_record(us: f64) -> String {
+    if us < 1e3 {
+        format!("{us:.1} µs")
+    } else {
+        micros(us as u64)
+    }
+}
+
 /// What became of timers, if there were any.
 fn timers(session: &Session) -> Option<String> {
     let (fired, waiting) = (session.tally().timers, session.timers_waiting());
@@ -185,5 +200,33 @@ fn keys(entries: usize) -> String {
     match entries {
         1 => "1 entry".to_owned(),
         entries => format!("{} entries", count(entries as u64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_time_a_record_is_told_in_a_larger_unit() {
+        assert_eq!(a_record(0.04), "0.0 µs");
+        assert_eq!(a_record(999.4), "999.4 µs");
+        assert_eq!(a_record(325_241.7), "325.2 ms");
+    }
+
+    #[test]
+    fn functions_are_told_as_they_are_written() {
+        let failure = Failure::Call(CallError::Trap {
+            reason: "panicked at src/lib.rs:5:9: no".to_owned(),
+            backtrace: vec![
+                "_ZN10heat_watch6handle17h1234567890abcdefE".to_owned(),
+                "memcpy".to_owned(),
+            ],
+        });
+        insta::assert_snapshot!(words(&failure), @r"
+        trapped: panicked at src/lib.rs:5:9: no
+          in heat_watch::handle
+          in memcpy
+        ");
     }
 }
