@@ -291,13 +291,14 @@ fn a_new_plugin_works_at_once() {
 
     let found = run(program(&["plugin", "new", "other", "--sdk"]).arg(workspace())).success();
     assert!(!found.stderr.contains("--sdk"), "{found:#?}");
-    let lone = run(&mut program(&["plugin", "new", "lone"])).success();
+    // No registry has the SDK.
+    let lone = run(&mut program(&["plugin", "new", "lone"])).exited(4);
     assert!(
         lone.stderr
             .contains("millstream plugin new lone --sdk PATH"),
         "{lone:#?}"
     );
-    run(&mut program(&["plugin", "new", "heat-watch"])).exited(5);
+    run(program(&["plugin", "new", "heat-watch", "--sdk"]).arg(workspace())).exited(5);
     run(&mut program(&["plugin", "new", "heat watch"])).exited(2);
     let other = run(&mut program(&["plugin", "new", "x", "--language", "cobol"])).exited(2);
     assert!(other.stderr.contains("possible values: rust"), "{other:#?}");
@@ -334,7 +335,7 @@ fn a_declared_deployment_changes_only_when_its_file_does() {
     assert!(
         differs["message"]
             .as_str()
-            .is_some_and(|message| message.ends_with("it differs in config")),
+            .is_some_and(|message| message.ends_with("it differs in config min-mag: 4.5 → 5.5")),
         "{differs}"
     );
     assert!(

@@ -38,7 +38,7 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, value_enum)]
     format: Option<RecordFormat>,
 
-    /// What stands between key and value
+    /// What stands between key and value [default: a tab]
     #[arg(
         long,
         default_value = "\t",

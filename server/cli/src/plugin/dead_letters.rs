@@ -11,12 +11,16 @@ use crate::output::{Table, View, count, counted, plain, time_ms};
 /// What the names of a dead letter's own headers begin with.
 const PREFIX: &str = "millstream.dead-letter.";
 
+/// Characters of a value that are listed.
+const SHOWN_CHARS: usize = 80;
+
 /// Letters that are listed unless told otherwise.
 const DEFAULT_LISTED: u64 = 100;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum DlqCommand {
-    /// Lists dead letters: where they came from, and why they are here
+    /// Lists dead letters: where they came from, why they are here, and how their values begin; the time
+    /// is the record's own
     List(ListArgs),
     /// Hands all dead letters back to the workers, which handle them as if for the first time
     Retry(DeploymentArgs),
@@ -134,6 +138,8 @@ struct DeadLetter {
     /// As text, escaped where it is none.
     key: Option<String>,
     value_bytes: usize,
+    /// The value's beginning, as text, escaped where it is none.
+    value: Option<String>,
     from_topic: Option<String>,
     from_partition: Option<u32>,
     from_offset: Option<u64>,
@@ -161,6 +167,7 @@ impl DeadLetter {
                 .as_deref()
                 .map(|key| key.escape_ascii().to_string()),
             value_bytes: record.value.as_ref().map_or(0, |value| value.len()),
+            value: record.value.as_deref().map(beginning),
             from_topic: says("topic"),
             from_partition: says("partition").and_then(|it| it.parse().ok()),
             from_offset: says("offset").and_then(|it| it.parse().ok()),
@@ -180,6 +187,37 @@ impl DeadLetter {
     }
 }
 
+/// The beginning of a value, and whether there is more. Whole characters of UTF-8 stay as they are.
+fn beginning(value: &[u8]) -> String {
+    // No character has more bytes.
+    let looked_at = &value[..value.len().min(4 * SHOWN_CHARS)];
+    let mut shown = String::new();
+    let mut chars = 0;
+    for chunk in looked_at.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if chars == SHOWN_CHARS {
+                return shown + "...";
+            }
+            chars += 1;
+            match c {
+                c if c.is_control() => shown.extend(c.escape_default()),
+                c => shown.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            if chars == SHOWN_CHARS {
+                return shown + "...";
+            }
+            chars += 1;
+            shown.extend(std::ascii::escape_default(*byte).map(char::from));
+        }
+    }
+    if looked_at.len() < value.len() {
+        shown.push_str("...");
+    }
+    shown
+}
+
 impl View for DeadLetters {
     fn text(&self) -> String {
         let mut table = Table::new(
@@ -191,6 +229,7 @@ impl View for DeadLetters {
                 "KEY",
                 "#ATTEMPTS",
                 "REASON",
+                "VALUE",
             ],
             "no dead letters",
         );
@@ -206,6 +245,7 @@ impl View for DeadLetters {
                     .map(|it| count(it.into()))
                     .unwrap_or_default(),
                 plain(letter.reason.as_deref().unwrap_or_default()),
+                plain(letter.value.as_deref().unwrap_or_default()),
             ]);
         }
         let mut text = table.text();
@@ -249,6 +289,9 @@ mod tests {
             timestamp_ms: 1_517_270_400_000,
             key: Some("us".to_owned()),
             value_bytes: 20,
+            value: Some(beginning(
+                format!("{{\"id\":\"ü\n{}", "x".repeat(90)).as_bytes(),
+            )),
             from_topic: Some("earthquakes".to_owned()),
             from_partition: Some(3),
             from_offset: Some(1_234),
@@ -261,10 +304,10 @@ mod tests {
             there: 2,
             letters: vec![letter],
         };
-        insta::assert_snapshot!(letters.text(), @r"
-        PARTITION  OFFSET  TIME                      FROM                       KEY  ATTEMPTS  REASON
-                0      12  2018-01-30T00:00:00.000Z  earthquakes-3 offset 1234  us          5  trapped: no JSON
+        insta::assert_snapshot!(letters.text(), @r#"
+        PARTITION  OFFSET  TIME                      FROM                       KEY  ATTEMPTS  REASON            VALUE
+                0      12  2018-01-30T00:00:00.000Z  earthquakes-3 offset 1234  us          5  trapped: no JSON  {"id":"ü\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...
         1 of 2 (see --limit); `millstream consume quake-alert.dead-letters` shows all of them
-        ");
+        "#);
     }
 }

@@ -1,5 +1,7 @@
 //! Deployments, as they are shown.
 
+use std::collections::BTreeMap;
+
 use millstream::{
     Activity, CallLatency, DeliveryGuarantee, DeploymentDescription, FailureAction, FailurePolicy,
     HoldBack, Position, RevisionChange, TableDescription, TableSpec, TableState, WorkerDescription,
@@ -367,6 +369,21 @@ fn position(position: Position) -> String {
     }
 }
 
+/// The packages of interfaces, each once, and how many of it: `wasi:cli (9)`. JSON has them all.
+fn packages(imports: &[String]) -> String {
+    let mut packages: BTreeMap<&str, usize> = BTreeMap::new();
+    for import in imports {
+        let package = import
+            .split_once('/')
+            .map_or(import.as_str(), |(package, _)| package);
+        *packages.entry(package).or_default() += 1;
+    }
+    joined(packages.into_iter().map(|(package, number)| match number {
+        1 => package.to_owned(),
+        number => format!("{package} ({number})"),
+    }))
+}
+
 fn joined(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
@@ -461,7 +478,7 @@ impl View for DeploymentView {
                 format!("{}, sha256 {}", bytes(self.component_bytes), self.digest),
             )
             .fact("deployed at", time_ms(self.deployed_at_ms))
-            .fact("imports", nothing_if_empty(self.imports.join(" ")))
+            .fact("imports", nothing_if_empty(packages(&self.imports)))
             .fact("lag", count(self.lag))
             .fact("calls", self.calls());
         let mut table = Table::new(

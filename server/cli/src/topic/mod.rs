@@ -11,7 +11,7 @@ use crate::cli::Context;
 use crate::errors::Problem;
 use records::DeleteRecordsArgs;
 use settings::SettingArgs;
-use view::{Deleted, TopicView, TopicViews, Topics};
+use view::{Created, Deleted, TopicView, TopicViews, Topics};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum TopicCommand {
@@ -81,7 +81,7 @@ pub(crate) async fn run(command: TopicCommand, context: &Context) -> anyhow::Res
         TopicCommand::Create(args) => {
             let admin = context.admin().await?;
             let topic = create(&admin, args).await?;
-            output.print(&TopicView::of(&topic))
+            output.print(&Created(TopicView::of(&topic)))
         }
         TopicCommand::List(args) => {
             let selection = if args.internal {

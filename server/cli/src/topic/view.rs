@@ -3,7 +3,7 @@
 use millstream::{Cleanup, Durability, PartitionDescription, TopicDescription};
 use serde::Serialize;
 
-use crate::output::{Facts, Table, View, bytes, count, duration_ms};
+use crate::output::{Facts, Table, View, bytes, count, counted, duration_ms};
 
 /// Of a topic that keeps the latest record of each key.
 const COMPACT: &str = "compact";
@@ -120,6 +120,24 @@ impl PartitionView {
     /// Offsets that can be read: in a compacted topic there are fewer records.
     fn records(&self) -> u64 {
         self.high_watermark.saturating_sub(self.log_start_offset)
+    }
+}
+
+/// A topic that is there now: in one line.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(super) struct Created(pub(super) TopicView);
+
+impl View for Created {
+    fn text(&self) -> String {
+        let Self(topic) = self;
+        format!(
+            "topic {}: {}, {}, keeps {}\n",
+            topic.name,
+            counted(topic.partitions.len() as u64, "partition"),
+            topic.durability,
+            topic.retention_in_full(),
+        )
     }
 }
 

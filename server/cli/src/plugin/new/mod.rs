@@ -97,8 +97,7 @@ pub(crate) struct NewArgs {
     language: Language,
 
     /// In Rust, the folder of the crate `millstream-plugin`, or of Millstream's sources [default: the
-    /// sources that the working directory is in, or else a release of the crate]. The other languages
-    /// have their SDK from this program
+    /// sources that the working directory is in]. The other languages have their SDK from this program
     #[arg(long, value_name = "PATH")]
     sdk: Option<PathBuf>,
 }
@@ -162,7 +161,7 @@ impl View for Made {
 /// Makes the plugin below the working directory, and says what to do with it.
 pub(super) fn run(args: &NewArgs, context: &Context) -> anyhow::Result<Made> {
     let here = std::env::current_dir().context("the working directory is gone")?;
-    let (made, sdk) = make(args, &here)?;
+    let made = make(args, &here)?;
     let test = args.language.test(&made.name);
     context.output.say(format_args!(
         "made the plugin {name}; next:\n  \
@@ -176,17 +175,14 @@ pub(super) fn run(args: &NewArgs, context: &Context) -> anyhow::Result<Made> {
         expected = template::EXPECTED,
         test = test.map_or_else(String::new, |test| format!("  {test}\n")),
     ));
-    if sdk == Some(Sdk::Release) {
-        context.output.say(sdk::remark_on_release(&made.name));
-    }
     Ok(made)
 }
 
-/// Makes the plugin below `here`; a crate's SDK is told.
-fn make(args: &NewArgs, here: &Path) -> anyhow::Result<(Made, Option<Sdk>)> {
+/// Makes the plugin below `here`.
+fn make(args: &NewArgs, here: &Path) -> anyhow::Result<Made> {
     check_name(&args.name)?;
     let sdk = match args.language {
-        Language::Rust => Some(Sdk::find(args.sdk.as_deref(), here)?),
+        Language::Rust => Some(Sdk::find(&args.name, args.sdk.as_deref(), here)?),
         _ if args.sdk.is_some() => {
             return Err(Problem::usage("--sdk is for plugins in Rust")
                 .advise("leave it out: the other languages have their SDK from this program")
@@ -200,12 +196,11 @@ fn make(args: &NewArgs, here: &Path) -> anyhow::Result<(Made, Option<Sdk>)> {
     // A path that was typed is shown as it was.
     let folder = PathBuf::from(&args.name);
     write(&here.join(&folder), &args.name, &dependency, &files)?;
-    let made = Made {
+    Ok(Made {
         name: args.name.clone(),
         folder,
         files: files.iter().map(|file| file.path).collect(),
-    };
-    Ok((made, sdk))
+    })
 }
 
 fn check_name(name: &str) -> Result<(), Problem> {
@@ -269,11 +264,14 @@ fn occupied(folder: &Path, why: &str) -> Problem {
 mod tests {
     use super::*;
 
+    /// The crate's folder.
+    const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/plugin");
+
     fn args(name: &str) -> NewArgs {
         NewArgs {
             name: name.to_owned(),
             language: Language::Rust,
-            sdk: None,
+            sdk: Some(SDK.into()),
         }
     }
 
@@ -283,9 +281,10 @@ mod tests {
             let here = tempfile::tempdir().unwrap();
             let args = NewArgs {
                 language: *language,
+                sdk: (*language == Language::Rust).then(|| SDK.into()),
                 ..args("my-plugin")
             };
-            let (made, _) = make(&args, here.path()).unwrap();
+            let made = make(&args, here.path()).unwrap();
             let folder = here.path().join("my-plugin");
             for file in &made.files {
                 let text = fs::read_to_string(folder.join(file)).unwrap();
@@ -296,7 +295,7 @@ mod tests {
             assert!(crate::plugin::build::is_source(&folder));
             let deployment = folder.join("deployment.toml");
             let declared = crate::plugin::manifest::read(&deployment).unwrap();
-            assert_eq!(declared.spec("").unwrap().name, "my-plugin");
+            assert_eq!(declared.spec("x").unwrap().name, "my-plugin");
             assert_eq!(declared.path().unwrap(), folder);
         }
     }
@@ -319,16 +318,15 @@ mod tests {
         let here = tempfile::tempdir().unwrap();
         // An empty folder is as good as none.
         fs::create_dir(here.path().join("my-plugin")).unwrap();
-        let (made, sdk) = make(&args("my-plugin"), here.path()).unwrap();
-        assert_eq!(sdk, Some(Sdk::Release));
+        let made = make(&args("my-plugin"), here.path()).unwrap();
         assert_eq!(made.text(), "my-plugin\n");
         let folder = here.path().join("my-plugin");
         let cargo = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
         let cargo: toml::Table = toml::from_str(&cargo).unwrap();
         assert_eq!(cargo["package"]["name"].as_str(), Some("my-plugin"));
         assert_eq!(
-            cargo["dependencies"]["millstream-plugin"].as_str(),
-            Some(env!("CARGO_PKG_VERSION"))
+            cargo["dependencies"]["millstream-plugin"]["path"].as_str(),
+            Some(SDK)
         );
     }
 

@@ -78,6 +78,20 @@ fn deployment() -> DeploymentDescription {
 }
 
 #[test]
+fn imports_are_told_by_their_packages() {
+    let imports = [
+        "wasi:cli/exit@0.2.6",
+        "wasi:cli/stderr@0.2.6",
+        "wasi:io/poll@0.2.6",
+    ];
+    assert_eq!(
+        packages(&imports.map(str::to_owned)),
+        "wasi:cli (2) wasi:io"
+    );
+    assert_eq!(packages(&[]), "");
+}
+
+#[test]
 fn a_deployment_in_full() {
     insta::assert_snapshot!(both_forms(&DeploymentView::of(&deployment())), @r#"
     deployment:  quake-alert
@@ -94,7 +108,7 @@ fn a_deployment_in_full() {
     revision:    3, rolled back to 1 by operator
     component:   120.6 KiB, sha256 3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a
     deployed at: 2018-01-30T00:00:00.000Z
-    imports:     wasi:logging/logging@0.1.0-draft
+    imports:     wasi:logging
     lag:         6
     calls:       6, p50 180 µs, p99 2.2 ms
 
