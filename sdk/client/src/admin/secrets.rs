@@ -30,11 +30,11 @@ impl Admin {
         Ok(self.client.call(ListSecrets {}).await?.secrets)
     }
 
-    /// Forgets a secret. Deployments that are granted it no longer find it.
+    /// Forgets a secret.
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::UnknownSecret`].
+    /// [`ErrorCode::UnknownSecret`]; [`ErrorCode::SecretInUse`] while a deployment is granted it.
     pub async fn remove_secret(&self, name: impl Into<String>) -> Result<()> {
         let request = RemoveSecret { name: name.into() };
         let timeout = self.client.request_timeout();

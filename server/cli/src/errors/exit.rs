@@ -11,7 +11,7 @@ pub(crate) enum Exit {
     Usage = 2,
     /// No broker could be reached, or the connection was lost.
     Unreachable = 3,
-    /// A topic, partition, group, deployment, offset or file does not exist.
+    /// A topic, partition, group, deployment, revision, key, secret, offset or file does not exist.
     NotFound = 4,
     /// It exists already, is in use, is at a limit, or refuses what was asked for.
     Refused = 5,
@@ -34,7 +34,7 @@ Exit codes:
   1    failed, for a reason without a code of its own
   2    what was typed, or a file it names, makes no sense
   3    no broker could be reached, or the connection was lost
-  4    a topic, partition, group, deployment, offset or file does not exist
+  4    a topic, partition, group, deployment, revision, key, secret, offset or file does not exist
   5    it exists already, is in use, is at a limit, or was refused
   6    the certificate is refused, or the principal may not do this
   7    data is damaged, storage failed, or a verification found a difference

@@ -21,7 +21,7 @@ pub(crate) enum SecretCommand {
     Set(SetArgs),
     /// Lists the secrets' names, and the deployments that are granted each
     List,
-    /// Forgets secrets; deployments that are granted them no longer find them
+    /// Forgets secrets that no deployment is granted
     Remove(RemoveArgs),
 }
 
