@@ -156,15 +156,15 @@ mod tests {
 
     #[test]
     fn a_revision_that_is_not_kept_is_refused_with_those_that_are() {
-        let [one, two] = [1, 2].map(|number| revision(number, RevisionChange::Deployed, &[]));
+        let both = [1, 2].map(|number| revision(number, RevisionChange::Deployed, &[]));
         let refused = |revisions: &[RevisionDescription]| {
             let problem = check_kept("a", 99, revisions).unwrap_err();
             assert_eq!(problem.exit(), Exit::NotFound);
             problem.to_string()
         };
-        insta::assert_snapshot!(refused(&[one.clone()]), @"deployment a has no revision 99: its only revision is 1, which is at work");
-        insta::assert_snapshot!(refused(&[one.clone(), two.clone()]), @"deployment a has no revision 99: earlier revisions are 1, and 2 is at work");
-        check_kept("a", 1, &[one, two]).unwrap();
+        insta::assert_snapshot!(refused(&both[..1]), @"deployment a has no revision 99: its only revision is 1, which is at work");
+        insta::assert_snapshot!(refused(&both), @"deployment a has no revision 99: earlier revisions are 1, and 2 is at work");
+        check_kept("a", 1, &both).unwrap();
     }
 
     #[test]
