@@ -49,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "millstream",
             "millstream-broker",
+            "millstream-metadata",
             "millstream-plugin",
             "millstream-protocol",
             "millstream-runtime",
