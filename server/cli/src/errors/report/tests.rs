@@ -11,7 +11,7 @@ use millstream_transport::profile::ProfileError;
 use millstream_transport::{BindError, ConnectError};
 
 use super::*;
-use crate::errors::Problem;
+use crate::errors::LOOK_AT_INIT;
 use crate::interrupt::Interrupted;
 
 /// What a person sees, and the exit code.
@@ -37,7 +37,7 @@ fn connect(reason: CloseReason) -> anyhow::Error {
 }
 
 /// All codes that a broker can answer with today.
-const CODES: [ErrorCode; 36] = [
+const CODES: [ErrorCode; 37] = [
     ErrorCode::MalformedFrame,
     ErrorCode::FrameTooLarge,
     ErrorCode::UnsupportedVersion,
@@ -74,6 +74,7 @@ const CODES: [ErrorCode; 36] = [
     ErrorCode::UnknownSecret,
     ErrorCode::SettingsRefused,
     ErrorCode::NotAtRest,
+    ErrorCode::SecretInUse,
 ];
 
 #[test]
@@ -125,7 +126,17 @@ fn every_refusal_has_an_exit_code_and_advice() {
     UnknownSecret: exit 4, `millstream plugin secret list` shows the secrets; `millstream plugin secret set` keeps one
     SettingsRefused: exit 5, give it what it asks for by `--config`, `--output-topic`, `--table` or `--grant`, or in the deployment file; `millstream plugin run` tries that without a broker
     NotAtRest: exit 5, `millstream plugin describe` shows what its workers are at; try again when nothing waits there
+    SecretInUse: exit 5, `millstream plugin secret set` gives it another value; deployments that are not to have it any more are put in place without the grant, or end by `millstream plugin remove`
     ");
+}
+
+#[test]
+fn a_plugin_that_traps_as_it_starts_is_not_told_to_be_built_for_its_world() {
+    let message =
+        "the component does not start: init failed: trapped: panicked at src/lib.rs:5:9: no";
+    let explanation = explain(&broker(ErrorCode::ComponentRefused, message));
+    assert_eq!(explanation.exit, Exit::Refused);
+    assert_eq!(explanation.advice.as_deref(), Some(LOOK_AT_INIT));
 }
 
 #[test]
