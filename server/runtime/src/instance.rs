@@ -526,28 +526,28 @@ fn returned<T>(
     }
 }
 
+/// What a Rust panic said, of the last words of a guest that ended by it: `panicked at src/lib.rs:5:9: no`,
+/// and what was written before it. Which thread it was and how to have Rust's own backtrace say nothing
+/// here, nor does the trap that ends every panic.
+fn panic_message(last_words: &str) -> Option<String> {
+    const THREAD: &str = "thread '";
+    const PANICKED: &str = "panicked at ";
+    const NOTE: &str = " note: run with `RUST_BACKTRACE=1`";
+    let panicked = last_words.find(PANICKED)?;
+    let (before, panic) = last_words.split_at(panicked);
+    let before = before
+        .rfind(THREAD)
+        .map_or(before, |thread| &before[..thread]);
+    let panic = panic.find(NOTE).map_or(panic, |note| &panic[..note]);
+    Some(format!("{before}{panic}"))
+}
+
 /// Says what a failed call failed at.
 fn failure(
     store: &mut Store<HostState>,
     limits: &WorkerLimits,
     error: &wasmtime::Error,
 ) -> CallError {
-    /// What a Rust panic said, of the last words of a guest that ended by it: `panicked at src/lib.rs:5:9: no`,
-    /// and what was written before it. Which thread it was and how to have Rust's own backtrace say nothing
-    /// here, nor does the trap that ends every panic.
-    fn panic_message(last_words: &str) -> Option<String> {
-        const THREAD: &str = "thread '";
-        const PANICKED: &str = "panicked at ";
-        const NOTE: &str = " note: run with `RUST_BACKTRACE=1`";
-        let panicked = last_words.find(PANICKED)?;
-        let (before, panic) = last_words.split_at(panicked);
-        let before = before
-            .rfind(THREAD)
-            .map_or(before, |thread| &before[..thread]);
-        let panic = panic.find(NOTE).map_or(panic, |note| &panic[..note]);
-        Some(format!("{before}{panic}"))
-    }
-
     let mut logs = store.data().logs();
     logs.end_call(Instant::now());
     let last_words = logs.last_words();
