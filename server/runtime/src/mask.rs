@@ -1,13 +1,13 @@
 //! Secrets in texts: what a guest was told is masked in what it says.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 /// Shorter secrets, and shorter lines of secrets, are not looked for: they would turn up everywhere.
 pub const MIN_SECRET_BYTES: usize = 4;
 
-/// What stands in the place of a secret.
+/// What stands in the place of a secret, whatever the secret's length.
 const MASK: &str = "***";
+const _: () = assert!(MASK.len() <= MIN_SECRET_BYTES);
 
 /// What is looked for.
 #[derive(Clone, Debug, Default)]
@@ -55,13 +55,10 @@ impl Masks {
         }
     }
 
-    /// Where secrets stand in a text.
-    pub(crate) fn find(&self, text: &str) -> Vec<Range<usize>> {
-        let find = |secret: &'_ String| {
-            let found = text.match_indices(secret.as_str());
-            found.map(|(at, it)| at..at + it.len()).collect::<Vec<_>>()
-        };
-        self.secrets.iter().flat_map(find).collect()
+    /// Whether a secret stands in a text.
+    pub(crate) fn finds(&self, text: &str) -> bool {
+        let mut secrets = self.secrets.iter();
+        secrets.any(|secret| text.contains(secret.as_str()))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -96,7 +93,7 @@ mod tests {
             masks.text("hunter2, hunter2000, añejo, hunter"),
             "***, ***, ***, hunter"
         );
-        assert_eq!(masks.find("x hunter2"), std::slice::from_ref(&(2..9)));
+        assert!(masks.finds("x hunter2") && !masks.finds("x hunter"));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! The format is that of `wit/batch-handler.wit`. A guest is not trusted: every length is compared
 //! with what is there, every count with a named limit, before the broker sees any of it.
 
-use std::ops::Range;
 use std::{fmt, str};
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use millstream_protocol::limits::{
 };
 
 use crate::mask::Masks;
+use crate::records::Encoder;
 
 /// Everything that one call may return, bytes.
 pub const MAX_OUTPUT_BYTES: usize = 32 * 1024 * 1024;
@@ -228,27 +228,38 @@ impl Outcomes {
 
     /// The same with secrets masked in every reason. What is emitted is left as it is.
     pub(crate) fn masked(mut self, masks: &Masks) -> Self {
-        if masks.is_empty() || self.rejected + self.retried == 0 {
+        let told = |outcome| match outcome {
+            Outcome::Reject { reason, .. } | Outcome::Retry { reason, .. } => Some(reason),
+            Outcome::Emit(_) => None,
+        };
+        if masks.is_empty()
+            || self.rejected + self.retried == 0
+            || !self.iter().filter_map(told).any(|it| masks.finds(it))
+        {
             return self;
         }
-        let begin = self.bytes.as_ptr() as usize;
-        let mut found: Vec<Range<usize>> = Vec::new();
-        for outcome in &self {
-            let (Outcome::Reject { reason, .. } | Outcome::Retry { reason, .. }) = outcome else {
-                continue;
+        // A mask is shorter than what it stands for: every limit still holds.
+        let mut encoder = Encoder::default();
+        let mut walk = Walk::new(&self.bytes);
+        while walk.cursor.at < self.bytes.len() {
+            // They have been read once when the call returned: this does not fail.
+            let Ok(outcome) = walk.next_outcome() else {
+                break;
             };
-            // A reason lies within what the guest returned.
-            let at = reason.as_ptr() as usize - begin;
-            let within = masks.find(reason).into_iter();
-            found.extend(within.map(|range| at + range.start..at + range.end));
-        }
-        if !found.is_empty() {
-            let mut bytes = self.bytes.to_vec();
-            for range in found {
-                bytes[range].fill(b'*');
+            match outcome {
+                Outcome::Emit(emit) => {
+                    let fields = &self.bytes[walk.fields_at..walk.cursor.at];
+                    encoder.emit_encoded(emit.input, fields);
+                }
+                Outcome::Reject { input, reason } => encoder.reject(input, &masks.text(reason)),
+                Outcome::Retry {
+                    input,
+                    after_ms,
+                    reason,
+                } => encoder.retry(input, after_ms, &masks.text(reason)),
             }
-            self.bytes = bytes.into();
         }
+        self.bytes = encoder.bytes.into();
         self
     }
 
@@ -355,6 +366,8 @@ fn check_emit(emit: &Emit<'_>, emits: u32, expected: Expected) -> Result<(), Str
 struct Walk<'a> {
     cursor: Cursor<'a>,
     input: u32,
+    /// Where what lies behind the last entry's kind begins.
+    fields_at: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -362,6 +375,7 @@ impl<'a> Walk<'a> {
         Self {
             cursor: Cursor { bytes, at: 0 },
             input: 0,
+            fields_at: 0,
         }
     }
 
@@ -372,7 +386,9 @@ impl<'a> Walk<'a> {
             .checked_add(delta)
             .ok_or("input index is out of range")?;
         self.input = input;
-        let outcome = match self.cursor.byte()? {
+        let kind = self.cursor.byte()?;
+        self.fields_at = self.cursor.at;
+        let outcome = match kind {
             EMIT => Outcome::Emit(self.emit(input)?),
             REJECT => Outcome::Reject {
                 input,

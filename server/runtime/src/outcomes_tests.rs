@@ -414,3 +414,48 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_masked_reason_does_not_tell_how_long_the_secret_is() {
+    let entry = |kinds: &[u8], reason: &str| {
+        let after_ms = if kinds == [RETRY] {
+            varint(5)
+        } else {
+            Vec::new()
+        };
+        let length = varint(reason.len() as i64);
+        [
+            varint(1),
+            kinds.to_vec(),
+            after_ms,
+            length,
+            reason.as_bytes().to_vec(),
+        ]
+        .concat()
+    };
+    let returned = [
+        emit(0, "hunter2"),
+        entry(&[REJECT], "no hunter2, añejo"),
+        entry(&[RETRY], "hunter2"),
+        entry(&[REJECT], "fine"),
+        emit(1, "behind"),
+    ]
+    .concat();
+    let mut masks = Masks::default();
+    let plain = check_ok(&returned).masked(&masks);
+    assert_eq!(plain, check_ok(&returned));
+    masks.add("hunter2");
+    masks.add("añejo");
+    let masked = check_ok(&returned).masked(&masks);
+    let expected = [
+        emit(0, "hunter2"),
+        entry(&[REJECT], "no ***, ***"),
+        entry(&[RETRY], "***"),
+        entry(&[REJECT], "fine"),
+        emit(1, "behind"),
+    ]
+    .concat();
+    assert_eq!(masked, check_ok(&expected));
+    masks.add("nowhere");
+    assert_eq!(masked.clone().masked(&masks), masked);
+}

@@ -117,8 +117,8 @@ pub(crate) fn check(
 
 /// Writes entries as `wit/batch-handler.wit` has them.
 #[derive(Default)]
-struct Encoder {
-    bytes: Vec<u8>,
+pub(crate) struct Encoder {
+    pub(crate) bytes: Vec<u8>,
     /// The input of the last entry.
     last_input: u32,
     /// The record being written; kept for its memory.
@@ -135,22 +135,33 @@ impl Encoder {
                 }
             }
             Outcome::Drop => {}
-            Outcome::Reject(reason) => {
-                self.entry(input, REJECT);
-                write_bytes(&mut self.bytes, Some(reason.as_bytes()));
-            }
-            Outcome::Retry(Retry { after_ms, reason }) => {
-                self.entry(input, RETRY);
-                write_varint(&mut self.bytes, (*after_ms).into());
-                write_bytes(&mut self.bytes, Some(reason.as_bytes()));
-            }
+            Outcome::Reject(reason) => self.reject(input, reason),
+            Outcome::Retry(Retry { after_ms, reason }) => self.retry(input, *after_ms, reason),
         }
     }
 
+    pub(crate) fn reject(&mut self, input: u32, reason: &str) {
+        self.entry(input, REJECT);
+        write_bytes(&mut self.bytes, Some(reason.as_bytes()));
+    }
+
+    pub(crate) fn retry(&mut self, input: u32, after_ms: u32, reason: &str) {
+        self.entry(input, RETRY);
+        write_varint(&mut self.bytes, after_ms.into());
+        write_bytes(&mut self.bytes, Some(reason.as_bytes()));
+    }
+
+    /// Begins an entry.
     fn entry(&mut self, input: u32, kind: u8) {
         write_varint(&mut self.bytes, (input - self.last_input).into());
         self.bytes.push(kind);
         self.last_input = input;
+    }
+
+    /// Writes an emit as it was encoded: what lies behind its kind.
+    pub(crate) fn emit_encoded(&mut self, input: u32, fields: &[u8]) {
+        self.entry(input, EMIT);
+        self.bytes.extend_from_slice(fields);
     }
 
     fn emit(&mut self, timestamp_ms: i64, emitted: &OutputRecord) {

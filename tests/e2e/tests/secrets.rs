@@ -116,6 +116,7 @@ async fn a_secret_reaches_its_plugin_and_nothing_else() {
         "{told}"
     );
     assert!(!told.contains(SECRET), "{told}");
+    assert!(!told.contains("****"), "as long as the secret: {told}");
     assert!(!broker.log().contains(SECRET));
     // Of all that was stored, one file has it, and that is the broker's alone.
     assert_eq!(
