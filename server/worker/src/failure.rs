@@ -37,6 +37,11 @@ impl Bite {
         records <= 1
     }
 
+    /// So many records can be settled together: the next call has no more.
+    pub fn limit(&mut self, records: u32) {
+        self.records = self.records.min(records.max(1));
+    }
+
     /// A call has succeeded.
     pub fn succeeded(&mut self) {
         self.records = self.records.saturating_mul(2);
@@ -130,6 +135,11 @@ mod tests {
             bite.succeeded();
         }
         assert_eq!(bite, Bite::default());
+        bite.limit(0);
+        assert_eq!(bite.records(), 1, "there is always a next call");
+        bite.succeeded();
+        bite.limit(7);
+        assert_eq!(bite.records(), 2, "it does not grow by a limit");
     }
 
     #[test]

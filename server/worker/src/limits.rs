@@ -20,6 +20,14 @@ pub const MAX_PARKED_BYTES: usize = 16 << 20;
 /// A record that takes more than this, bytes, is not parked: it holds up its partition.
 pub const MAX_PARKED_RECORD_BYTES: usize = 1 << 20;
 
+/// Records that fail, or wait behind others, and so are put into one commit, bytes: half of it, so that
+/// it has room for what comes of the others. A single one may take more.
+pub const MAX_SET_ASIDE_BYTES: usize = MAX_COMMIT_BYTES / 2;
+
+/// What each of these counts beside the record, its key and its reason, bytes: the headers of a dead
+/// letter, with the longest names.
+pub const SET_ASIDE_OVERHEAD_BYTES: usize = 1 << 10;
+
 /// Timers of one worker that may wait.
 pub const MAX_TIMERS: usize = 100_000;
 

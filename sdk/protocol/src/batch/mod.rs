@@ -42,7 +42,7 @@
 //! - `builder`: [`BatchBuilder`]
 //! - `validate`: [`validate_produced`], what a broker checks before it appends
 //! - `reader`: [`RecordBatch`], [`Records`] and their iterators
-//! - `rewrite`: [`retain`] and [`RecordBatch::uncompressed`]
+//! - `rewrite`: [`retain`], [`split`] and [`RecordBatch::uncompressed`]
 //! - `compression`: the codecs, bounded while they inflate
 //! - `error`: [`BatchError`], [`AppendError`]
 
@@ -65,5 +65,5 @@ pub use header::{
 };
 pub use reader::{OwnedRecordIter, RecordBatch, RecordIter, Records};
 pub use record::{Header, HeaderIter, HeaderView, Record, RecordView};
-pub use rewrite::retain;
+pub use rewrite::{retain, split};
 pub use validate::validate_produced;

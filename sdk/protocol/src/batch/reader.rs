@@ -142,8 +142,8 @@ pub struct RecordIter<'a> {
 }
 
 impl RecordIter<'_> {
-    /// Bytes of the section not yet read.
-    pub(super) fn rest_bytes(&self) -> usize {
+    /// Bytes of the records that are not yet read: what it falls by with a record is its size.
+    pub fn rest_bytes(&self) -> usize {
         self.rest.len()
     }
 }

@@ -1,4 +1,4 @@
-//! The same batch with fewer records, or without compression.
+//! The same batch with fewer records, in single records, or without compression.
 
 use bytes::Bytes;
 
@@ -8,6 +8,7 @@ use super::error::BatchError;
 use super::header::{self, BATCH_HEADER_BYTES, BatchHeader};
 use super::reader::RecordBatch;
 use super::record::RecordView;
+use crate::ids::Offset;
 use crate::limits::MAX_BATCH_BYTES;
 
 /// The batch without the records that `keep` does not want, for log compaction; `None` when it
@@ -60,7 +61,40 @@ pub fn retain(
         });
     }
     complete(&mut kept, compression, kept_count)?;
+    // What is kept may be little, and may be kept for long.
+    kept.shrink_to_fit();
     Ok(Some(kept.into()))
+}
+
+/// Each of the records that `wanted` wants, alone in a batch that is not compressed, with its offset.
+///
+/// As with [`retain`], offsets and headers stay as they are. Each result has memory of its own, of its
+/// own size; the batch is walked through once.
+///
+/// # Errors
+///
+/// The records cannot be read.
+pub fn split(
+    batch: &RecordBatch,
+    mut wanted: impl FnMut(&RecordView<'_>) -> bool,
+) -> Result<Vec<(Offset, Bytes)>, BatchError> {
+    let records = batch.records()?;
+    let section = records.section();
+    let header = &batch.bytes()[..BATCH_HEADER_BYTES];
+    let mut alone = Vec::new();
+    let mut iter = records.iter();
+    let mut start = 0;
+    while let Some(record) = iter.next() {
+        let record = record?;
+        let end = section.len() - iter.rest_bytes();
+        if wanted(&record) {
+            let mut single = [header, &section[start..end]].concat();
+            complete(&mut single, Compression::None, 1)?;
+            alone.push((record.offset, single.into()));
+        }
+        start = end;
+    }
+    Ok(alone)
 }
 
 impl RecordBatch {

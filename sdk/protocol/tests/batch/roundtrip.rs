@@ -150,6 +150,9 @@ proptest! {
             prop_assert!(expected.is_empty());
             return Ok(());
         };
+        if expected.len() < batch.header().record_count as usize {
+            prop_assert_eq!(Vec::from(retained.clone()).capacity(), retained.len());
+        }
         let retained = RecordBatch::parse(retained).unwrap();
         prop_assert_eq!(read(&retained), &expected[..]);
         let header = BatchHeader {
@@ -166,6 +169,32 @@ proptest! {
         let again = batch::retain(&retained, |_| true).unwrap();
         prop_assert_eq!(again.as_ref(), Some(retained.bytes()));
         prop_assert_eq!(batch::retain(&retained, |_| false), Ok(None));
+    }
+
+    #[test]
+    fn a_record_that_is_split_off_is_as_it_was_and_takes_no_more(
+        records in records(),
+        compression in written_codec(),
+        base_offset in 0..1_u64 << 40,
+        keep: u64,
+    ) {
+        let mut batch = BytesMut::from(&build(compression, &records)[..]);
+        batch::assign(&mut batch, base_offset, 7).unwrap();
+        let batch = RecordBatch::parse(batch.freeze()).unwrap();
+        let wanted = |offset: u64| keep >> (offset - base_offset) & 1 == 1;
+        let mut split = batch::split(&batch, |record| wanted(record.offset)).unwrap().into_iter();
+        for (offset, record) in (base_offset..).zip(records).filter(|(offset, _)| wanted(*offset)) {
+            let (at, bytes) = split.next().unwrap();
+            let alone = RecordBatch::parse(bytes.clone()).unwrap();
+            prop_assert_eq!((at, read(&alone)), (offset, vec![(offset, record)]));
+            let plain = batch.uncompressed().unwrap();
+            let retained = batch::retain(&plain, |record| record.offset == offset).unwrap();
+            prop_assert_eq!(Some(&bytes), retained.as_ref());
+            drop((alone, plain, retained));
+            let len = bytes.len();
+            prop_assert_eq!(Vec::from(bytes).capacity(), len);
+        }
+        prop_assert_eq!(split.next(), None);
     }
 
     #[test]

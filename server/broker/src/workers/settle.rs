@@ -61,6 +61,16 @@ pub(crate) struct Prepared {
     pub(crate) tally: Tally,
 }
 
+/// A call that does not count.
+pub(crate) struct Unsettled {
+    /// What it was made with.
+    pub(crate) input: Input,
+    /// What has failed of it by itself, and is not in the input any more.
+    pub(crate) failed: Vec<FailedRecord>,
+    /// Why it does not count.
+    pub(crate) reason: String,
+}
+
 /// What is told of a turn once it counts.
 #[derive(Default)]
 pub(crate) struct Tally {
@@ -79,7 +89,7 @@ impl Books<'_> {
     /// # Errors
     ///
     /// It does not fit into one. The input is handed back, to be called in smaller parts.
-    pub(crate) fn prepare(&self, turn: Turn, work: Work) -> Result<Prepared, (Input, CommitError)> {
+    pub(crate) fn prepare(&self, turn: Turn, work: Work) -> Result<Prepared, Unsettled> {
         let Turn {
             mut input,
             fired,
@@ -142,7 +152,7 @@ impl Books<'_> {
                     Ok::<_, BatchError>((partition, batch.finish(None)?))
                 };
                 let direct = outputs.map(unstamped).collect::<Result<_, _>>()?;
-                return Ok((commit.finish()?, direct));
+                return Ok::<_, CommitError>((commit.finish()?, direct));
             }
             for (partition, batch) in outputs {
                 commit.emit(partition.id(), batch)?;
@@ -165,7 +175,11 @@ impl Books<'_> {
             }),
             Err(error) => {
                 input.held = held;
-                Err((input, error))
+                Err(Unsettled {
+                    input,
+                    failed,
+                    reason: error.to_string(),
+                })
             }
         }
     }
@@ -193,6 +207,11 @@ impl Books<'_> {
         let verdict = match failed.failure {
             Failure::Rejected => last_resort(policy),
             Failure::Retry(after_ms) => verdict(policy, attempts, after_ms, now_ms),
+            // Nothing is there to stand still in front of.
+            Failure::Gone => match last_resort(policy) {
+                Verdict::Pause => Verdict::Skip,
+                verdict => verdict,
+            },
         };
         let place = format!(
             "offset {}, attempt {attempts}: {}",
@@ -256,7 +275,7 @@ impl Books<'_> {
             ..timer.clone()
         };
         let verdict = match failure {
-            Failure::Rejected => last_resort(policy),
+            Failure::Rejected | Failure::Gone => last_resort(policy),
             Failure::Retry(after_ms) => verdict(policy, attempts, *after_ms, now_ms),
         };
         let place = format!("{}, attempt {attempts}: {reason}", timer_name(timer));

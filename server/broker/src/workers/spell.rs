@@ -27,7 +27,9 @@ use crate::workers::journal::{self, WorkerJournal};
 use crate::workers::logs::WorkerLog;
 use crate::workers::mirror::GroupMirror;
 use crate::workers::progress::SharedProgress;
-use crate::workers::settle::{Books, Prepared, Tried, Work, append_directly, timer_name};
+use crate::workers::settle::{
+    Books, Prepared, Tried, Unsettled, Work, append_directly, timer_name,
+};
 use crate::workers::state::{GuestState, SharedStore, close};
 use crate::workers::tables::TableTrouble;
 use crate::workers::turn::{Setting, SpotCheck, Turn, TurnError};
@@ -64,8 +66,8 @@ pub(crate) enum Ended {
 /// Whether what came of a call counts.
 enum Settled {
     Yes,
-    /// It does not fit into one commit, and why.
-    TooLarge(Input, String),
+    /// It does not fit into one commit.
+    TooLarge(Unsettled),
 }
 
 /// The time from the opening of the journal to the next trouble.
@@ -87,8 +89,9 @@ pub(crate) struct Spell {
     mirror: GroupMirror,
     progress: SharedProgress,
     waits: Arc<dyn Waits>,
-    /// The last call ended because the worker is to stop, or to stand still.
-    interrupted: bool,
+    /// The last call ended because the worker is to stop, or to stand still, or with more records that
+    /// fail than can be settled together.
+    begin_again: bool,
     commits: u64,
     pause: Option<String>,
 }
@@ -173,7 +176,7 @@ impl Spell {
             after_timers: false,
             progress,
             waits,
-            interrupted: false,
+            begin_again: false,
             commits,
             pause: None,
         })
@@ -264,7 +267,7 @@ impl Spell {
                     self.give_up(due).await?;
                 } else {
                     let tried = self.try_again(due).await;
-                    self.unless_interrupted(tried)?;
+                    self.unless_begun_again(tried)?;
                 }
                 continue;
             }
@@ -281,12 +284,12 @@ impl Spell {
             self.after_timers = fired.is_some();
             if let Some(fired) = fired {
                 let fired = self.fire(fired).await;
-                self.unless_interrupted(fired)?;
+                self.unless_begun_again(fired)?;
                 continue;
             }
             if more_records {
                 let went_on = self.go_on(offset, until).await;
-                self.unless_interrupted(went_on)?;
+                self.unless_begun_again(went_on)?;
                 continue;
             }
             let timers = core.timers().next_due_ms();
@@ -335,9 +338,10 @@ impl Spell {
         Ok(self.journal.settle_all().await?)
     }
 
-    /// What was done, but that it was interrupted is no trouble: it is begun again, or never.
-    fn unless_interrupted(&mut self, done: Result<(), Trouble>) -> Result<(), Trouble> {
-        if std::mem::take(&mut self.interrupted) {
+    /// What was done, but that it was interrupted, or too much, is no trouble: it is begun again, or
+    /// never.
+    fn unless_begun_again(&mut self, done: Result<(), Trouble>) -> Result<(), Trouble> {
+        if std::mem::take(&mut self.begin_again) {
             return Ok(());
         }
         done
@@ -426,24 +430,21 @@ impl Spell {
             records: self.at_most(self.bite.records()),
             held_keys: self.journal.core().parked().keys().cloned().collect(),
         };
-        let read = move |reader: &PartitionReader| Input::read(reader, &wanted);
-        let (input, reason) = match self.call(records(read)).await? {
+        let call = move |reader: &PartitionReader, caller: &mut Caller<'_>| {
+            let input = Input::read(reader, &wanted)?;
+            caller.setting.run(caller.instance, caller.start, input)
+        };
+        let unsettled = match self.call(call).await? {
             Ok(turn) => match self.settle(turn, Work::Next).await? {
                 Settled::Yes => {
                     self.bite.succeeded();
                     return Ok(());
                 }
-                Settled::TooLarge(input, reason) => (input, reason),
+                Settled::TooLarge(unsettled) => unsettled,
             },
             Err(failed) => failed,
         };
-        self.tell_failure(&place(&input), &reason);
-        // Of several records that were taken, some may have been set aside already: that is forgotten
-        // with the call, and comes again with fewer of them.
-        if self.bite.failed(input.taken) {
-            self.settle_failed(input, reason, Work::Next).await?;
-        }
-        Ok(())
+        self.narrow_down(unsettled).await
     }
 
     /// Handles the next batches of a deterministic guest. While there are outputs in doubt, nothing but
@@ -476,9 +477,9 @@ impl Spell {
                 Stored::Part(input) => setting.run(instance, *start, input),
             }
         };
-        let (input, reason) = match self.call(call).await? {
+        let unsettled = match self.call(call).await? {
             Ok(turn) if doubtful && !turn.failed.is_empty() => {
-                (turn.input, "records fail that did not before".to_owned())
+                failed_whole(turn.input, "records fail that did not before".to_owned())
             }
             Ok(turn) => match self.settle(turn, Work::Next).await? {
                 Settled::Yes => {
@@ -486,7 +487,7 @@ impl Spell {
                     self.journal.settle_doubts(&mut self.in_doubt);
                     return Ok(());
                 }
-                Settled::TooLarge(input, reason) => (input, reason),
+                Settled::TooLarge(unsettled) => unsettled,
             },
             Err(failed) => failed,
         };
@@ -495,14 +496,24 @@ impl Spell {
         }
         if doubtful {
             let from = self.journal.core().next_offset();
+            let reason = unsettled.reason;
             return Err(Trouble(format!(
                 "offset {from} on: what came of it is in the outputs already, and now it fails: {reason}; \
                  reset the group to go on without it"
             )));
         }
-        self.tell_failure(&place(&input), &reason);
-        if self.bite.failed(input.taken) {
-            self.settle_failed(input, reason, Work::Next).await?;
+        self.narrow_down(unsettled).await
+    }
+
+    /// Goes on after a call that failed: with fewer records, or without the only one.
+    async fn narrow_down(&mut self, unsettled: Unsettled) -> Result<(), Trouble> {
+        // Of several records that were taken, some may have been set aside already: that is forgotten
+        // with the call, and comes again with fewer of them.
+        let single = self.bite.failed(unsettled.input.taken);
+        let place = place(&unsettled, single.then_some(1))?;
+        self.tell_failure(&place, &unsettled.reason);
+        if single {
+            self.settle_failed(unsettled, Work::Next).await?;
         }
         Ok(())
     }
@@ -529,16 +540,22 @@ impl Spell {
         // What waited behind another record has not been tried before.
         let retries = u64::from(tried.attempts > 0);
         self.progress.change(|progress| progress.retries += retries);
-        let read = move |reader: &PartitionReader| Input::parked(reader, &parked);
-        let (input, reason) = match self.call(records(read)).await? {
+        let call = move |reader: &PartitionReader, caller: &mut Caller<'_>| match Input::parked(
+            reader, &parked,
+        )? {
+            Some(input) => caller.setting.run(caller.instance, caller.start, input),
+            None => Ok(Turn::gone(parked)),
+        };
+        let unsettled = match self.call(call).await? {
             Ok(turn) => match self.settle(turn, work).await? {
                 Settled::Yes => return Ok(()),
-                Settled::TooLarge(input, reason) => (input, reason),
+                Settled::TooLarge(unsettled) => unsettled,
             },
             Err(failed) => failed,
         };
-        self.tell_failure(&place(&input), &reason);
-        self.settle_failed(input, reason, work).await
+        let place = place(&unsettled, Some(tried.attempts + 1))?;
+        self.tell_failure(&place, &unsettled.reason);
+        self.settle_failed(unsettled, work).await
     }
 
     /// Timers that fire now, as many as one call may have; none where the guest takes none.
@@ -568,9 +585,9 @@ impl Spell {
                     self.timer_bite.succeeded();
                     return Ok(());
                 }
-                Settled::TooLarge(_, reason) => reason,
+                Settled::TooLarge(unsettled) => unsettled.reason,
             },
-            Err((_, reason)) => reason,
+            Err(unsettled) => unsettled.reason,
         };
         let place = match fired.as_slice() {
             [timer] => timer_name(timer),
@@ -584,7 +601,7 @@ impl Spell {
         let turn = Turn::failed_timer(timer, reason);
         match self.settle(turn, Work::Timers).await? {
             Settled::Yes => Ok(()),
-            Settled::TooLarge(_, reason) => Err(Trouble(reason)),
+            Settled::TooLarge(it) => Err(Trouble(it.reason)),
         }
     }
 
@@ -594,25 +611,24 @@ impl Spell {
             offset: parked.offset,
             attempts: parked.attempts,
         };
-        let reason = "the record is gone from its topic".to_owned();
-        let turn = Turn::rejected(ParkedRecord { reason, ..parked });
-        match self.settle(turn, Work::Parked(tried)).await? {
+        match self.settle(Turn::gone(parked), Work::Parked(tried)).await? {
             Settled::Yes => Ok(()),
-            Settled::TooLarge(_, reason) => Err(Trouble(reason)),
+            Settled::TooLarge(it) => Err(Trouble(it.reason)),
         }
     }
 
     /// Makes it count that a call with a single record has failed.
-    async fn settle_failed(
-        &mut self,
-        input: Input,
-        reason: String,
-        work: Work,
-    ) -> Result<(), Trouble> {
-        let turn = Turn::failed(input, reason, self.shared.spec.on_failure.holds_back)?;
+    async fn settle_failed(&mut self, unsettled: Unsettled, work: Work) -> Result<(), Trouble> {
+        let Unsettled {
+            input,
+            failed,
+            reason,
+        } = unsettled;
+        let holds_back = self.shared.spec.on_failure.holds_back;
+        let turn = Turn::failed(input, failed, reason, holds_back)?;
         match self.settle(turn, work).await? {
             Settled::Yes => Ok(()),
-            Settled::TooLarge(_, reason) => Err(Trouble(reason)),
+            Settled::TooLarge(it) => Err(Trouble(it.reason)),
         }
     }
 
@@ -675,7 +691,7 @@ impl Spell {
     async fn call(
         &mut self,
         call: impl FnOnce(&PartitionReader, &mut Caller<'_>) -> Result<Turn, TurnError> + Send + 'static,
-    ) -> Result<Result<Turn, (Input, String)>, Trouble> {
+    ) -> Result<Result<Turn, Unsettled>, Trouble> {
         match self.on_a_thread(call).await? {
             Ok(turn) => Ok(Ok(turn)),
             Err(TurnError::Start(reason)) => Err(Trouble(reason)),
@@ -688,17 +704,26 @@ impl Spell {
                 error: error @ CallError::Interrupted,
                 ..
             }) => {
-                self.interrupted = true;
+                self.begin_again = true;
                 Err(Trouble(error.to_string()))
             }
-            Err(TurnError::Call { input, error }) => Ok(Err((input, error.to_string()))),
+            Err(TurnError::TooManyFail(first)) => {
+                self.bite.limit(first);
+                self.begin_again = true;
+                let what =
+                    format!("of more records than the first {first}, too many fail together");
+                Err(Trouble(what))
+            }
+            Err(TurnError::Call { input, error }) => {
+                Ok(Err(failed_whole(input, error.to_string())))
+            }
             Err(TurnError::NotDeterministic(offset)) => {
                 let what = format!(
                     "offset {offset}: the plugin is not deterministic: handled twice, the same records \
                      came to something else; deploy it without `deterministic`"
                 );
                 self.pause = Some(what.clone());
-                Ok(Err((Input::default(), what)))
+                Ok(Err(failed_whole(Input::default(), what)))
             }
         }
     }
@@ -718,7 +743,11 @@ impl Spell {
             Ok(growth) => growth,
             Err(full) => {
                 self.instance = None;
-                return Ok(Settled::TooLarge(turn.input, full.to_string()));
+                return Ok(Settled::TooLarge(Unsettled {
+                    input: turn.input,
+                    failed: turn.failed,
+                    reason: full.to_string(),
+                }));
             }
         };
         let books = Books {
@@ -729,10 +758,10 @@ impl Spell {
         };
         let prepared = match books.prepare(turn, work) {
             Ok(prepared) => prepared,
-            Err((input, error)) => {
+            Err(unsettled) => {
                 // What it remembers of the call is not to be.
                 self.instance = None;
-                return Ok(Settled::TooLarge(input, error.to_string()));
+                return Ok(Settled::TooLarge(unsettled));
             }
         };
         let Prepared {
@@ -781,16 +810,6 @@ struct Caller<'a> {
     start: &'a dyn Fn() -> Result<Instance, String>,
 }
 
-/// A call with the records that are read so.
-fn records(
-    read: impl FnOnce(&PartitionReader) -> Result<Input, WireError>,
-) -> impl FnOnce(&PartitionReader, &mut Caller<'_>) -> Result<Turn, TurnError> {
-    |reader, caller| {
-        let input = read(reader)?;
-        caller.setting.run(caller.instance, caller.start, input)
-    }
-}
-
 /// What came of a batch is in the outputs already, and the batch cannot be handled as it was then.
 fn in_parts(offset: Offset) -> WireError {
     let what = format!(
@@ -800,14 +819,31 @@ fn in_parts(offset: Offset) -> WireError {
     WireError::new(ErrorCode::NotReady, what)
 }
 
-/// Where a call failed.
-fn place(input: &Input) -> String {
-    let (first, last) = input.range();
-    if first == last {
-        format!("offset {first}")
-    } else {
-        format!("offsets {first} to {last}")
+/// A call that failed before anything was known of its records.
+fn failed_whole(input: Input, reason: String) -> Unsettled {
+    Unsettled {
+        input,
+        failed: Vec::new(),
+        reason,
     }
+}
+
+/// Where a call failed, and at which attempt if that counts: the offsets that it was made with.
+fn place(unsettled: &Unsettled, attempt: Option<u32>) -> Result<String, WireError> {
+    let failed = unsettled.failed.iter().map(|it| it.record.offset);
+    let range = unsettled.input.range()?.into_iter();
+    let offsets = range.flat_map(|(first, last)| [first, last]).chain(failed);
+    let (first, last) = (offsets.clone().min(), offsets.max());
+    let mut place = match (first, last) {
+        (Some(first), Some(last)) if first < last => format!("offsets {first} to {last}"),
+        (Some(only), _) => format!("offset {only}"),
+        // All of them wait behind others.
+        _ => format!("offsets below {}", unsettled.input.next_offset),
+    };
+    if let Some(attempt) = attempt {
+        place.push_str(&format!(", attempt {attempt}"));
+    }
+    Ok(place)
 }
 
 /// How long from now until a time.

@@ -15,7 +15,7 @@ use millstream_runtime::{
 use millstream_worker::{ParkedRecord, Timer};
 
 use crate::partition::Partition;
-use crate::workers::input::{Input, parked};
+use crate::workers::input::{Entry, Input, first_too_many, parked, set_aside_bytes};
 use crate::workers::progress::SharedProgress;
 
 /// A declared output and the partitions of its topic.
@@ -48,21 +48,25 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// The turn of a call with a single record that failed as a whole.
+    /// The turn of a call with a single record that failed as a whole. `failed` has it already if it had
+    /// failed by itself, and then what became of the call did not count.
     pub(crate) fn failed(
         mut input: Input,
+        mut failed: Vec<FailedRecord>,
         reason: String,
         holds_back: HoldBack,
     ) -> Result<Self, WireError> {
-        let mut failed = Vec::new();
-        for (offset, key) in input.keys()? {
+        let entries = input.entries()?;
+        let offsets = entries.iter().map(|it| it.offset).collect();
+        let mut alone = input.split(&offsets)?;
+        for Entry { offset, key, .. } in entries {
             let key = key.filter(|_| holds_back == HoldBack::Key);
-            let mut record = parked(offset, key, input.alone(offset)?);
+            let mut record = parked(offset, key, alone.remove(&offset).unwrap_or_default());
             record.reason.clone_from(&reason);
             let failure = Failure::Retry(0);
             failed.push(FailedRecord { record, failure });
         }
-        let records_in = u64::from(input.records());
+        let records_in = failed.len() as u64;
         input.clear();
         Ok(Self {
             input,
@@ -85,9 +89,11 @@ impl Turn {
         }
     }
 
-    /// The turn of a record that need not be tried.
-    pub(crate) fn rejected(record: ParkedRecord) -> Self {
-        let failure = Failure::Rejected;
+    /// The turn of a parked record of which only the offset was kept, and that is not there any more.
+    pub(crate) fn gone(record: ParkedRecord) -> Self {
+        let reason = "the record is gone from its topic".to_owned();
+        let failure = Failure::Gone;
+        let record = ParkedRecord { reason, ..record };
         Self {
             failed: vec![FailedRecord { record, failure }],
             ..Self::default()
@@ -118,6 +124,8 @@ pub(crate) enum Failure {
     Rejected,
     /// It is to be tried again, not before this has passed, milliseconds.
     Retry(u32),
+    /// It was to be tried again, and is not there any more.
+    Gone,
 }
 
 /// Why a turn failed. Nothing of it counts, and the instance is gone.
@@ -128,6 +136,9 @@ pub(crate) enum TurnError {
     Input(WireError),
     /// The guest failed somewhere within these records, or within timers.
     Call { input: Input, error: CallError },
+    /// More of the records fail, or wait behind those, than one commit takes: of the first so many, no
+    /// more do than it takes.
+    TooManyFail(u32),
     /// The same batch, from this offset on, came to something else the second time.
     NotDeterministic(Offset),
 }
@@ -247,7 +258,8 @@ impl Setting<'_> {
                 let mut fresh = start().map_err(TurnError::Start)?;
                 // That the second call fails is as much of a difference.
                 if fresh.handle(&input.bytes()).ok().as_ref() != Some(&handled) {
-                    return Err(TurnError::NotDeterministic(input.range().0));
+                    let first = input.range()?.map_or(input.next_offset, |range| range.0);
+                    return Err(TurnError::NotDeterministic(first));
                 }
             }
             let (gathered, failures) = self.gather_without(&handled.outcomes, &BTreeSet::new());
@@ -338,56 +350,74 @@ impl Setting<'_> {
         &self,
         input: &mut Input,
         failed: &mut Vec<FailedRecord>,
-        failures: Failures,
-    ) -> Result<BTreeSet<u32>, WireError> {
-        let keys = input.keys()?;
+        mut failures: Failures,
+    ) -> Result<BTreeSet<u32>, TurnError> {
+        let entries = input.entries()?;
         let retried = failures
             .iter()
             .filter(|(_, (failure, _))| matches!(failure, Failure::Retry(_)));
         let first_retried = retried.clone().map(|(index, _)| *index).next();
         let retried_keys: BTreeMap<&Bytes, u32> = retried
             .rev()
-            .filter_map(|(index, _)| Some((keys.get(*index as usize)?.1.as_ref()?, *index)))
+            .filter_map(|(index, _)| Some((entries.get(*index as usize)?.key.as_ref()?, *index)))
             .collect();
+        let is_behind = |index: u32, key: Option<&Bytes>| match self.holds_back {
+            HoldBack::Key => key
+                .and_then(|key| retried_keys.get(key))
+                .is_some_and(|first| *first < index),
+            HoldBack::Nothing => false,
+            HoldBack::Partition => first_retried.is_some_and(|first| first < index),
+        };
         let mut excluded = BTreeSet::new();
-        let mut offsets = HashSet::new();
-        let mut held = Vec::new();
-        for (index, (offset, key)) in (0..).zip(&keys) {
-            let behind = match self.holds_back {
-                HoldBack::Key => key
-                    .as_ref()
-                    .and_then(|key| retried_keys.get(key))
-                    .is_some_and(|first| *first < index),
-                HoldBack::Nothing => false,
-                HoldBack::Partition => first_retried.is_some_and(|first| first < index),
-            };
-            let failure = failures.get(&index);
+        // What comes again with what is read next is not kept.
+        let (mut kept, mut offsets) = (Vec::new(), HashSet::new());
+        let earlier = failed.iter().map(|it| &it.record).chain(&input.held);
+        let earlier: Vec<_> = earlier.map(|it| (it.offset, set_aside_bytes(it))).collect();
+        let mut aside = earlier.clone();
+        for (index, entry) in (0..).zip(&entries) {
+            let behind = is_behind(index, entry.key.as_ref());
+            let failure = failures.remove(&index).filter(|_| !behind);
             if !behind && failure.is_none() {
                 continue;
             }
             excluded.insert(index);
-            offsets.insert(*offset);
-            let alone = || input.alone(*offset);
-            match (behind, failure) {
-                // It comes again with what is read next.
-                (true, _) if self.holds_back == HoldBack::Partition => {}
-                (true, _) => held.push(parked(*offset, key.clone(), alone()?)),
-                (false, Some((failure, reason))) => {
-                    let key = key.clone().filter(|_| self.holds_back == HoldBack::Key);
-                    let mut record = parked(*offset, key, alone()?);
-                    record.reason.clone_from(reason);
-                    let failure = *failure;
-                    failed.push(FailedRecord { record, failure });
-                }
-                (false, None) => {}
+            offsets.insert(entry.offset);
+            if behind && self.holds_back == HoldBack::Partition {
+                continue;
             }
+            let reason_bytes = failure.as_ref().map_or(0, |(_, reason)| reason.len());
+            aside.push((entry.offset, entry.set_aside_bytes(reason_bytes)));
+            kept.push((entry, failure));
+        }
+        aside.sort_unstable();
+        if let Some(too_many) = first_too_many(aside.into_iter()) {
+            let offsets = entries.iter().map(|entry| entry.offset);
+            let offsets = offsets.chain(earlier.into_iter().map(|it| it.0));
+            let before = offsets.filter(|offset| *offset < too_many).count();
+            return Err(TurnError::TooManyFail(before as u32));
+        }
+        let kept_offsets = kept.iter().map(|(entry, _)| entry.offset).collect();
+        let mut alone = input.split(&kept_offsets)?;
+        for (entry, failure) in kept {
+            let batch = alone.remove(&entry.offset).unwrap_or_default();
+            let Some((failure, reason)) = failure else {
+                let held = parked(entry.offset, entry.key.clone(), batch);
+                input.held.push(held);
+                continue;
+            };
+            let key = entry.key.clone();
+            let key = key.filter(|_| self.holds_back == HoldBack::Key);
+            let record = ParkedRecord {
+                reason,
+                ..parked(entry.offset, key, batch)
+            };
+            failed.push(FailedRecord { record, failure });
         }
         if let (HoldBack::Partition, Some(first)) = (self.holds_back, first_retried) {
-            let behind = keys.get(first as usize + 1).map(|(offset, _)| *offset);
+            let behind = entries.get(first as usize + 1).map(|entry| entry.offset);
             input.next_offset = behind.unwrap_or(input.next_offset);
         }
         input.remove(&offsets)?;
-        input.held.extend(held);
         Ok(excluded)
     }
 
