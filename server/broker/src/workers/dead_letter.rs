@@ -9,7 +9,7 @@ use millstream_protocol::{Offset, PartitionIndex, TimestampMs};
 use millstream_worker::{CommitError, ParkedRecord, Timer};
 
 use crate::partition::Partition;
-use crate::workers::input::{only_record, parked};
+use crate::workers::input::{only_record, parked, set_aside_bytes};
 
 /// What the names of a dead letter's own headers begin with.
 const PREFIX: &str = "millstream.dead-letter.";
@@ -176,6 +176,14 @@ pub(crate) enum Was {
 }
 
 impl Returned {
+    /// What it takes to hand it back, bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.was {
+            Was::Record(record) => set_aside_bytes(record),
+            Was::Timer(timer) => timer.key.len(),
+        }
+    }
+
     /// Reads a dead letter of a deployment; `None` when it is none.
     pub(crate) fn read(deployment: &str, letter: &Record) -> Option<Self> {
         let says = |name: &str| {
@@ -249,7 +257,8 @@ fn alone(offset: Offset, record: &Record, headers: &[Header]) -> Option<Bytes> {
         .ok()?;
     let mut batch = BytesMut::from(builder.finish(None).ok()?);
     batch::assign(&mut batch, offset, 0).ok()?;
-    Some(batch.freeze())
+    // It may wait for long: without what the builder has reserved.
+    Some(Bytes::copy_from_slice(&batch))
 }
 
 fn omitted(what: &'static str) -> Header {

@@ -17,7 +17,11 @@ use crate::partition::Partition;
 use crate::workers::dead_letter::{Returned, Was};
 use crate::workers::worker::{Again, WorkerCommand};
 
-/// Dead letters that one request hands back, bytes, unless a single batch is larger.
+/// Dead letters that one request hands back, whatever batches they lie in: what comes after them is
+/// the next request's. So they have room among the parked records of a worker, and in one commit.
+const MAX_RETRIED_LETTERS: u32 = 1_000;
+
+/// The same, bytes, unless a single letter is larger.
 const MAX_RETRIED_BYTES: usize = 1 << 20;
 
 /// How long a worker may take to answer.
@@ -39,13 +43,13 @@ impl Deployments {
         let start = letters.visible().log_start_offset;
         let read = letters.reader().read(start, MAX_RETRIED_BYTES).await?;
         let mut by_worker = ByWorker::new();
-        let (mut retried, mut next_offset) = (0, start);
+        let (mut retried, mut retried_bytes, mut next_offset) = (0, 0, start);
         'batches: for bytes in read.batches {
             let batch = RecordBatch::parse(bytes).map_err(errors::from_batch)?;
             let records = batch.records().map_err(errors::from_batch)?;
             for record in records.into_owned() {
                 let (offset, record) = record.map_err(errors::from_batch)?;
-                if offset >= request.before {
+                if offset >= request.before || retried >= MAX_RETRIED_LETTERS.into() {
                     break 'batches;
                 }
                 if offset < start {
@@ -57,6 +61,10 @@ impl Deployments {
                     }
                     return Err(no_letter(&letters, offset, name));
                 };
+                retried_bytes += returned.bytes();
+                if retried > 0 && retried_bytes > MAX_RETRIED_BYTES {
+                    break 'batches;
+                }
                 let worker = (returned.topic, returned.partition);
                 let again = by_worker.entry(worker).or_insert_with(|| Again {
                     letters: letters.id(),
