@@ -475,6 +475,9 @@ mod tests {
             }
             running.await.unwrap();
         }
-        assert_eq!(threads.resumed_turns.free(), RESUMED_TURNS);
+        // Each gives its place back when what it came to is known already.
+        while threads.resumed_turns.free() < RESUMED_TURNS {
+            tokio::task::yield_now().await;
+        }
     }
 }
