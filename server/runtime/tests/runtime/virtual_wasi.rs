@@ -140,10 +140,10 @@ fn a_panic_is_told_with_its_message() {
     let CallError::Trap { reason, backtrace } = error else {
         panic!("{error}")
     };
-    assert!(
-        reason.contains("`unreachable`") && reason.contains("as told"),
-        "{reason}"
-    );
+    // Without the trap that ends every panic, its thread, and how to have Rust's own backtrace.
+    let place = reason.strip_prefix("panicked at src/lib.rs:");
+    let place = place.and_then(|rest| rest.strip_suffix(": as told"));
+    assert!(place.is_some_and(|place| place.len() < 10), "{reason}");
     assert!(!backtrace.is_empty());
     assert!(
         kept.lines()
