@@ -51,17 +51,20 @@ pub fn fields<'a, const N: usize>(
     json: &'a [u8],
     names: [&str; N],
 ) -> Result<[Option<&'a str>; N], InvalidJson> {
-    let text = str::from_utf8(json).map_err(|error| InvalidJson {
-        at: error.valid_up_to(),
-        what: "not UTF-8",
-    })?;
+    if !is_ascii(json) {
+        str::from_utf8(json).map_err(|error| InvalidJson {
+            at: error.valid_up_to(),
+            what: "not UTF-8",
+        })?;
+    }
     let mut scanner = Scanner { bytes: json, at: 0 };
     let mut found = [None; N];
     scanner.space();
     scanner.expect(b'{', "expected an object")?;
     scanner.members(0, |name, value| {
         if let Some(index) = names.iter().position(|wanted| wanted.as_bytes() == name) {
-            found[index] = text.get(value.0..value.1);
+            // A value begins and ends with ASCII: it is text, as the whole is.
+            found[index] = str::from_utf8(&json[value.0..value.1]).ok();
         }
     })?;
     scanner.space();
@@ -69,6 +72,19 @@ pub fn fields<'a, const N: usize>(
         true => Ok(found),
         false => Err(scanner.invalid("expected the end")),
     }
+}
+
+/// Whether all bytes are ASCII, eight at a time: the standard library looks at as many as a pointer has, which
+/// are four in a guest.
+fn is_ascii(bytes: &[u8]) -> bool {
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let (blocks, words) = words.as_chunks::<4>();
+    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+    let all = |words: &[[u8; 8]]| words.iter().fold(0, |all, it| all | word(it));
+    blocks.iter().all(|block| all(block) & HIGH_BITS == 0)
+        && all(words) & HIGH_BITS == 0
+        && rest.is_ascii()
 }
 
 struct Scanner<'a> {
