@@ -459,24 +459,3 @@ async fn journals_go_with_the_input_that_they_are_of() {
     })
     .await;
 }
-
-#[tokio::test]
-async fn a_letter_of_an_input_that_is_not_read_any_more_is_told() {
-    let (_broker, client, admin) = start(1).await;
-    admin.create_topic("other").await.unwrap();
-    admin.deploy_plugin(component(), spec()).await.unwrap();
-    produce(&client, &[("a", "!reject x")]).await;
-    described(&admin, "a dead letter", |it| {
-        done(it) && it.workers[0].dead_letters == 1
-    })
-    .await;
-    let other = DeploymentSpec {
-        inputs: vec!["other".to_owned()],
-        ..spec()
-    };
-    admin.upgrade_plugin(component(), other).await.unwrap();
-    let refused = admin.retry_dead_letters(NAME).await.unwrap_err();
-    assert_eq!(refused.code(), Some(ErrorCode::InvalidRequest), "{refused}");
-    let says = "came from in, which drill does not read any more";
-    assert!(refused.to_string().contains(says), "{refused}");
-}

@@ -61,12 +61,6 @@ impl Deployments {
                     }
                     return Err(no_letter(&letters, offset, name));
                 };
-                if !self.reads(name, &returned.topic) {
-                    if retried > 0 {
-                        break 'batches;
-                    }
-                    return Err(not_read(&letters, offset, name, &returned.topic));
-                }
                 retried_bytes += returned.bytes();
                 if retried > 0 && retried_bytes > MAX_RETRIED_BYTES {
                     break 'batches;
@@ -103,13 +97,6 @@ impl Deployments {
             retried,
             next_offset,
         })
-    }
-
-    /// Whether a topic is one of a deployment's inputs.
-    fn reads(&self, name: &str, topic: &str) -> bool {
-        let image = self.controller.image();
-        let deployment = image.deployment(name);
-        deployment.is_some_and(|it| it.spec.inputs.iter().any(|input| input == topic))
     }
 
     fn letters(
@@ -171,17 +158,6 @@ impl Deployments {
             ))
         })
     }
-}
-
-fn not_read(letters: &Partition, offset: u64, deployment: &str, topic: &str) -> WireError {
-    WireError::new(
-        ErrorCode::InvalidRequest,
-        format!(
-            "offset {offset} of {} came from {topic}, which {deployment} does not read any more: nobody takes \
-             it back; delete it, or have the deployment read that topic",
-            letters.name()
-        ),
-    )
 }
 
 fn no_letter(letters: &Partition, offset: u64, deployment: &str) -> WireError {
