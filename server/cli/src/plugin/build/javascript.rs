@@ -55,6 +55,11 @@ const HTTP_MODULE: &str = "guest-http.js";
 const NO_NODE: &str =
     "`apt-get install nodejs npm` (Debian), or see https://nodejs.org: version 18 or later";
 
+/// Whether the plugin's folder has the SDK, which its tests import as well.
+pub(super) fn has_sdk(folder: &Folder) -> bool {
+    folder.path.join(SDK).is_dir()
+}
+
 pub(super) async fn build(
     folder: &Folder,
     workshop: &Workshop,

@@ -132,7 +132,8 @@ async fn built_here(
     };
     let inputs = kit.map(|(sdk, recipe)| Inputs::of(folder, &[kit::WIT, sdk], recipe));
     let inputs = inputs.transpose().with_context(cannot_read)?;
-    if inputs.as_ref().is_some_and(|it| it.are_those_of(&workshop)) {
+    let is_whole = language != Language::JavaScript || javascript::has_sdk(folder);
+    if is_whole && inputs.as_ref().is_some_and(|it| it.are_those_of(&workshop)) {
         tracing::info!(
             plugin = folder.name,
             "nothing has changed since it was built"
