@@ -547,15 +547,18 @@ async fn cut_promotions_off(delivery: DeliveryGuarantee) {
     );
 }
 
+/// Deploys `drill`, and has it count the numbers below 20.
+async fn counts_to_twenty(client: &Client, admin: &Admin, spec: DeploymentSpec) {
+    let deployed = admin.deploy_plugin(component(drill()), spec);
+    deployed.await.unwrap();
+    produce_numbers(client, 0..20).await;
+    worked_off(admin, LIVE).await;
+}
+
 #[tokio::test]
 async fn a_partition_that_is_added_after_a_replay_began_is_none_of_its() {
     let (_broker, client, admin) = start(1).await;
-    admin
-        .deploy_plugin(component(drill()), spec("out", &[]))
-        .await
-        .unwrap();
-    produce_numbers(&client, 0..20).await;
-    worked_off(&admin, LIVE).await;
+    counts_to_twenty(&client, &admin, spec("out", &[])).await;
     admin.replay_plugin(LIVE).await.unwrap();
     replayed(&admin, SHADOW).await;
     admin.alter_topic(INPUT).partitions(2).await.unwrap();
@@ -585,12 +588,7 @@ async fn a_partition_that_is_added_after_a_replay_began_is_none_of_its() {
 #[tokio::test]
 async fn a_state_of_a_part_of_history_replaces_the_whole_only_when_it_is_told_to() {
     let (broker, client, admin) = start(1).await;
-    admin
-        .deploy_plugin(component(drill()), spec("out", &[]))
-        .await
-        .unwrap();
-    produce_numbers(&client, 0..20).await;
-    worked_off(&admin, LIVE).await;
+    counts_to_twenty(&client, &admin, spec("out", &[])).await;
     let part = admin.replay_plugin(LIVE).from(Position::Offset(10));
     part.await.unwrap();
     replayed(&admin, SHADOW).await;
@@ -618,12 +616,7 @@ async fn a_promotion_that_cannot_be_is_refused_and_the_live_one_goes_on() {
     patient.on_failure.attempts = 1_000;
     patient.on_failure.first_back_off_ms = 100_000;
     patient.on_failure.longest_back_off_ms = 100_000;
-    admin
-        .deploy_plugin(component(drill()), patient)
-        .await
-        .unwrap();
-    produce_numbers(&client, 0..20).await;
-    worked_off(&admin, LIVE).await;
+    counts_to_twenty(&client, &admin, patient).await;
     admin.replay_plugin(LIVE).await.unwrap();
     replayed(&admin, SHADOW).await;
     let producer = client.producer(INPUT).build().await.unwrap();
