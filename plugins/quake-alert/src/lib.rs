@@ -4,12 +4,9 @@
 //! `min-mag`, some of its fields. What is weaker, or has no magnitude, is dropped; what is not such
 //! an object is rejected.
 
-use std::borrow::Cow;
 use std::error::Error;
 
 use millstream_plugin::{Context, Failure, NewRecord, Output, Outputs, Record, json, log};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 /// The threshold of a deployment that sets none.
 const DEFAULT_MIN_MAG: f64 = 4.5;
@@ -22,27 +19,13 @@ pub struct QuakeAlert {
     json: Vec<u8>,
 }
 
-/// What is told of a strong earthquake: fields of the event, as they were written there.
-#[derive(Serialize, Deserialize)]
-struct Alert<'a> {
-    #[serde(borrow)]
-    id: &'a RawValue,
-    #[serde(borrow)]
-    time: &'a RawValue,
-    #[serde(borrow)]
-    mag: &'a RawValue,
-    #[serde(borrow)]
-    place: Option<&'a RawValue>,
-    /// The seismic network that reported it: the record's key.
-    #[serde(borrow)]
-    net: Cow<'a, str>,
-    #[serde(borrow)]
-    lon: &'a RawValue,
-    #[serde(borrow)]
-    lat: &'a RawValue,
-    #[serde(borrow)]
-    depth_km: Option<&'a RawValue>,
-}
+/// What is told of a strong earthquake: these fields of the event, as they were written there.
+const TOLD: [&str; 8] = [
+    "id", "time", "mag", "place", "net", "lon", "lat", "depth_km",
+];
+
+/// Those of them that an event may lack.
+const OPTIONAL: [&str; 2] = ["place", "depth_km"];
 
 /// Reads the configuration: `min-mag`, and the output `alerts`.
 pub fn init(context: &Context) -> Result<QuakeAlert, Box<dyn Error>> {
@@ -79,11 +62,31 @@ pub fn handle(
     if mag.is_none_or(|mag| mag < worker.min_mag) {
         return Ok(());
     }
-    let alert: Alert<'_> = serde_json::from_slice(value)?;
+    alert(worker, value, out)
+}
+
+/// Not a part of what most records go through: they are spared its preparations.
+#[inline(never)]
+fn alert(worker: &mut QuakeAlert, event: &[u8], out: &mut Outputs<'_>) -> Result<(), Failure> {
+    let values = json::fields(event, TOLD)?;
     worker.json.clear();
-    serde_json::to_writer(&mut worker.json, &alert)?;
+    for (name, value) in TOLD.into_iter().zip(values) {
+        let value = match value {
+            Some(value) => value,
+            None if OPTIONAL.contains(&name) => "null",
+            None => return Err(Failure::reject(format!("missing field `{name}`"))),
+        };
+        let before = if worker.json.is_empty() { "{" } else { "," };
+        for part in [before, "\"", name, "\":", value] {
+            worker.json.extend_from_slice(part.as_bytes());
+        }
+    }
+    worker.json.push(b'}');
+    // The seismic network that reported it is the record's key.
+    let [_, _, _, _, net, ..] = values;
+    let net: String = serde_json::from_str(net.unwrap_or_default())?;
     out.emit(
         worker.alerts,
-        &NewRecord::new(&worker.json).with_key(alert.net.as_bytes()),
+        &NewRecord::new(&worker.json).with_key(net.as_bytes()),
     )
 }

@@ -111,7 +111,11 @@ fn what_is_no_earthquake_is_rejected() {
         r#"{"mag":"strong"}"#,
         r#"invalid type: string "strong", expected f64 at line 1 column 8"#,
     );
-    check(r#"{"mag":5.0}"#, "missing field `id` at line 1 column 11");
+    check(r#"{"mag":5.0}"#, "missing field `id`");
+    check(
+        r#"{"id":1,"time":2,"mag":5.0,"net":7,"lon":3,"lat":4}"#,
+        "invalid type: integer `7`, expected a string at line 1 column 1",
+    );
 }
 
 #[test]

@@ -51,264 +51,333 @@ pub fn fields<'a, const N: usize>(
     json: &'a [u8],
     names: [&str; N],
 ) -> Result<[Option<&'a str>; N], InvalidJson> {
-    if !is_ascii(json) {
-        str::from_utf8(json).map_err(|error| InvalidJson {
-            at: error.valid_up_to(),
-            what: "not UTF-8",
-        })?;
-    }
-    let mut scanner = Scanner { bytes: json, at: 0 };
     let mut found = [None; N];
-    scanner.space();
-    scanner.expect(b'{', "expected an object")?;
-    scanner.members(0, |name, value| {
-        if let Some(index) = names.iter().position(|wanted| wanted.as_bytes() == name) {
-            // A value begins and ends with ASCII: it is text, as the whole is.
-            found[index] = str::from_utf8(&json[value.0..value.1]).ok();
+    find(json, &names, &mut found).map_err(|error| InvalidJson {
+        at: json.len() - error.left,
+        what: error.what,
+    })?;
+    Ok(found)
+}
+
+/// What is wrong, with so many bytes left.
+struct Wrong {
+    left: usize,
+    what: &'static str,
+}
+
+#[cold]
+fn wrong(rest: &[u8], what: &'static str) -> Wrong {
+    Wrong {
+        left: rest.len(),
+        what,
+    }
+}
+
+/// What is left of the text behind what was skipped.
+type Rest<'a> = Result<&'a [u8], Wrong>;
+
+/// What [`fields`] does, once for all numbers of names: a guest's compiler makes the better code the less of it
+/// there is.
+#[inline(never)]
+fn find<'a>(json: &'a [u8], names: &[&str], found: &mut [Option<&'a str>]) -> Result<(), Wrong> {
+    let rest = skip_space(json);
+    let Some((b'{', rest)) = rest.split_first() else {
+        return Err(wrong(rest, "expected an object"));
+    };
+    let rest = skip_members(rest, 0, |name, value| {
+        // Most names differ in length or at the first letter already.
+        let is_it = |wanted: &&str| {
+            let wanted = wanted.as_bytes();
+            wanted.len() == name.len() && wanted.first() == name.first() && wanted == name
+        };
+        if let Some(index) = names.iter().position(is_it) {
+            // What is not ASCII has been looked at.
+            found[index] = checked(value);
         }
     })?;
-    scanner.space();
-    match scanner.at == json.len() {
-        true => Ok(found),
-        false => Err(scanner.invalid("expected the end")),
+    let rest = skip_space(rest);
+    match rest.is_empty() {
+        true => Ok(()),
+        false => Err(wrong(rest, "expected the end")),
     }
 }
 
-/// Whether all bytes are ASCII, eight at a time: the standard library looks at as many as a pointer has, which
-/// are four in a guest.
-fn is_ascii(bytes: &[u8]) -> bool {
-    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-    let (words, rest) = bytes.as_chunks::<8>();
-    let (blocks, words) = words.as_chunks::<4>();
-    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-    let all = |words: &[[u8; 8]]| words.iter().fold(0, |all, it| all | word(it));
-    blocks.iter().all(|block| all(block) & HIGH_BITS == 0)
-        && all(words) & HIGH_BITS == 0
-        && rest.is_ascii()
+/// What has been checked, as text. Most values are so short that a look at each of their bytes is quicker
+/// than what is made for long ones.
+fn checked(value: &[u8]) -> Option<&str> {
+    match value.len() {
+        ..16 => value.utf8_chunks().next().map(|chunk| chunk.valid()),
+        _ => str::from_utf8(value).ok(),
+    }
 }
 
-struct Scanner<'a> {
-    bytes: &'a [u8],
-    at: usize,
+#[inline(always)]
+fn skip_space(rest: &[u8]) -> &[u8] {
+    match rest.first() {
+        Some(0..=b' ') => skip_blanks(rest),
+        // As in what programs write for programs.
+        _ => rest,
+    }
 }
 
-impl<'a> Scanner<'a> {
-    fn invalid(&self, what: &'static str) -> InvalidJson {
-        InvalidJson { at: self.at, what }
+#[inline(never)]
+fn skip_blanks(mut rest: &[u8]) -> &[u8] {
+    while let Some((b' ' | b'\t' | b'\n' | b'\r', behind)) = rest.split_first() {
+        rest = behind;
     }
+    rest
+}
 
-    /// The next byte; 0, which begins nothing, at the end.
-    #[inline]
-    fn peek(&self) -> u8 {
-        self.bytes.get(self.at).copied().unwrap_or(0)
+/// The members of an object, and its end. Tells each name, and its value as it is written.
+#[inline(always)]
+fn skip_members<'a>(
+    rest: &'a [u8],
+    depth: u32,
+    mut tell: impl FnMut(&'a [u8], &'a [u8]),
+) -> Rest<'a> {
+    let mut rest = skip_space(rest);
+    if let Some((b'}', rest)) = rest.split_first() {
+        return Ok(rest);
     }
-
-    #[inline]
-    fn space(&mut self) {
-        while matches!(self.peek(), b' ' | b'\t' | b'\n' | b'\r') {
-            self.at += 1;
-        }
-    }
-
-    #[inline]
-    fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), InvalidJson> {
-        if self.peek() != byte {
-            return Err(self.invalid(what));
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    /// The members of an object, and its end. Tells each name, and where its value begins and ends.
-    #[inline]
-    fn members(
-        &mut self,
-        depth: u32,
-        mut tell: impl FnMut(&'a [u8], (usize, usize)),
-    ) -> Result<(), InvalidJson> {
-        self.space();
-        if self.peek() == b'}' {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            let name = self.string()?;
-            self.space();
-            self.expect(b':', "expected `:`")?;
-            self.space();
-            let begin = self.at;
-            self.value(depth)?;
-            tell(name, (begin, self.at));
-            self.space();
-            match self.peek() {
-                b',' => self.at += 1,
-                b'}' => break,
-                _ => return Err(self.invalid("expected `,` or `}`")),
-            }
-            self.space();
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    /// The elements of an array, and its end.
-    fn elements(&mut self, depth: u32) -> Result<(), InvalidJson> {
-        self.space();
-        if self.peek() == b']' {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            self.value(depth)?;
-            self.space();
-            match self.peek() {
-                b',' => self.at += 1,
-                b']' => break,
-                _ => return Err(self.invalid("expected `,` or `]`")),
-            }
-            self.space();
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    #[inline]
-    fn value(&mut self, depth: u32) -> Result<(), InvalidJson> {
-        match self.peek() {
-            b'"' => self.string().map(|_| ()),
-            b'-' | b'0'..=b'9' => self.number(),
-            b't' => self.literal(b"true"),
-            b'f' => self.literal(b"false"),
-            b'n' => self.literal(b"null"),
-            b'{' | b'[' => self.nested(depth + 1),
-            _ => Err(self.invalid("expected a value")),
+    loop {
+        let Some((b'"', name)) = rest.split_first() else {
+            return Err(wrong(rest, "expected a string"));
+        };
+        rest = skip_string(name)?;
+        let name = &name[..name.len() - rest.len() - 1];
+        rest = skip_space(rest);
+        let Some((b':', value)) = rest.split_first() else {
+            return Err(wrong(rest, "expected `:`"));
+        };
+        let value = skip_space(value);
+        rest = skip_value(value, depth)?;
+        tell(name, &value[..value.len() - rest.len()]);
+        rest = skip_space(rest);
+        match rest.split_first() {
+            Some((b',', behind)) => rest = skip_space(behind),
+            Some((b'}', behind)) => return Ok(behind),
+            _ => return Err(wrong(rest, "expected `,` or `}`")),
         }
     }
+}
 
-    fn nested(&mut self, depth: u32) -> Result<(), InvalidJson> {
-        if depth >= MAX_DEPTH {
-            return Err(self.invalid("nested too deep"));
-        }
-        let opening = self.peek();
-        self.at += 1;
-        if opening == b'{' {
-            self.members(depth, |_, _| ())
-        } else {
-            self.elements(depth)
+/// The elements of an array, and its end.
+fn skip_elements(rest: &[u8], depth: u32) -> Rest<'_> {
+    let mut rest = skip_space(rest);
+    if let Some((b']', rest)) = rest.split_first() {
+        return Ok(rest);
+    }
+    loop {
+        rest = skip_value(rest, depth)?;
+        rest = skip_space(rest);
+        match rest.split_first() {
+            Some((b',', behind)) => rest = skip_space(behind),
+            Some((b']', behind)) => return Ok(behind),
+            _ => return Err(wrong(rest, "expected `,` or `]`")),
         }
     }
+}
 
-    #[inline]
-    fn literal(&mut self, literal: &[u8]) -> Result<(), InvalidJson> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        if !rest.starts_with(literal) {
-            return Err(self.invalid("expected a value"));
-        }
-        self.at += literal.len();
-        Ok(())
+#[inline(always)]
+fn skip_value(rest: &[u8], depth: u32) -> Rest<'_> {
+    if let Some((b'"', string)) = rest.split_first() {
+        skip_string(string)
+    } else if let Some(b'-'..=b'9') = rest.first() {
+        // No number begins with the `.` and `/` among them, and none is found.
+        skip_number(rest)
+    } else {
+        skip_rarer(rest, depth)
     }
+}
 
-    /// A string with its quotes. Returns what is between them, as it is written.
-    #[inline]
-    fn string(&mut self) -> Result<&'a [u8], InvalidJson> {
-        self.expect(b'"', "expected a string")?;
-        let begin = self.at;
-        loop {
-            self.skip_plain();
-            match self.bytes.get(self.at) {
-                Some(b'"') => break,
-                Some(b'\\') => self.escape()?,
-                Some(0..0x20) => return Err(self.invalid("a control character in a string")),
-                Some(_) => self.at += 1,
-                None => return Err(self.invalid("expected the end of a string")),
-            }
-        }
-        let string = &self.bytes[begin..self.at];
-        self.at += 1;
-        Ok(string)
-    }
-
-    /// Skips what is nothing special in a string, eight bytes at a time.
-    #[inline]
-    fn skip_plain(&mut self) {
-        const ONES: u64 = u64::MAX / 0xff;
-        /// The high bit of each byte that is 0; perhaps of bytes behind it.
-        fn zeroes(word: u64) -> u64 {
-            word.wrapping_sub(ONES) & !word
-        }
-        while let Some(chunk) = self
-            .bytes
-            .get(self.at..)
-            .and_then(|rest| rest.first_chunk::<8>())
-        {
-            let word = u64::from_le_bytes(*chunk);
-            let quotes = zeroes(word ^ (ONES * u64::from(b'"')));
-            let backslashes = zeroes(word ^ (ONES * u64::from(b'\\')));
-            let controls = word.wrapping_sub(ONES * 0x20) & !word;
-            let special = (quotes | backslashes | controls) & (ONES * 0x80);
-            if special != 0 {
-                self.at += special.trailing_zeros() as usize / 8;
-                return;
-            }
-            self.at += 8;
+/// A value that is no string and no number.
+#[inline(never)]
+fn skip_rarer(rest: &[u8], depth: u32) -> Rest<'_> {
+    match rest.split_first() {
+        Some((b'{' | b'[', _)) if depth + 1 >= MAX_DEPTH => Err(wrong(rest, "nested too deep")),
+        Some((b'{', rest)) => skip_members(rest, depth + 1, |_, _| ()),
+        Some((b'[', rest)) => skip_elements(rest, depth + 1),
+        _ => {
+            let literals: [&[u8]; 3] = [b"true", b"false", b"null"];
+            let behind = literals.iter().find_map(|it| rest.strip_prefix(*it));
+            behind.ok_or_else(|| wrong(rest, "expected a value"))
         }
     }
+}
 
-    #[cold]
-    fn escape(&mut self) -> Result<(), InvalidJson> {
-        self.at += 1;
-        match self.peek() {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 1,
-            b'u' => {
-                self.at += 1;
-                for _ in 0..4 {
-                    if !self.peek().is_ascii_hexdigit() {
-                        return Err(self.invalid("expected a hexadecimal digit"));
-                    }
-                    self.at += 1;
+/// A string behind its first quote, and its last one.
+#[inline(always)]
+fn skip_string(rest: &[u8]) -> Rest<'_> {
+    // Most strings end within two words. A loop would cost as much again: whoever runs a guest
+    // interrupts it there, if it has to.
+    if let Some(words) = rest.first_chunk() {
+        let words = u128::from_le_bytes(*words);
+        match StringWord::of(words as u64) {
+            StringWord::Ends(at) => return Ok(&rest[at + 1..]),
+            StringWord::Special(_) => {}
+            StringWord::Plain => {
+                if let StringWord::Ends(at) = StringWord::of((words >> 64) as u64) {
+                    return Ok(&rest[at + 9..]);
                 }
             }
-            _ => return Err(self.invalid("unknown escape")),
         }
-        Ok(())
     }
+    skip_any_string(rest)
+}
 
-    #[inline]
-    fn number(&mut self) -> Result<(), InvalidJson> {
-        if self.peek() == b'-' {
-            self.at += 1;
+#[inline(never)]
+fn skip_any_string(mut rest: &[u8]) -> Rest<'_> {
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        match StringWord::of(u64::from_le_bytes(*word)) {
+            StringWord::Ends(at) => return Ok(&rest[at + 1..]),
+            StringWord::Special(at) => rest = skip_special(&rest[at..])?,
+            StringWord::Plain => rest = behind,
         }
-        match self.peek() {
-            b'0' => self.at += 1,
-            _ => self.digits()?,
+    }
+    loop {
+        match rest.split_first() {
+            Some((b'"', rest)) => return Ok(rest),
+            Some((b' '..=b'[' | b']'..=0x7f, behind)) => rest = behind,
+            _ => rest = skip_special(rest)?,
         }
-        if self.peek() == b'.' {
-            self.at += 1;
-            self.digits()?;
+    }
+}
+
+/// What eight bytes are in a string.
+enum StringWord {
+    /// Plain ASCII up to here, and a quote.
+    Ends(usize),
+    /// Plain ASCII up to here, and something else.
+    Special(usize),
+    /// Plain ASCII.
+    Plain,
+}
+
+impl StringWord {
+    #[inline(always)]
+    fn of(word: u64) -> Self {
+        // A byte becomes negative if it is a quote, a backslash, a control character or not ASCII;
+        // perhaps one behind such a byte, too.
+        let quotes = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
+        let backslashes = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+        let controls = word.wrapping_sub(ONES * 0x20);
+        match first_negative(quotes | backslashes | controls | word) {
+            None => Self::Plain,
+            Some(at) if (word >> (at * 8)) as u8 == b'"' => Self::Ends(at),
+            Some(at) => Self::Special(at),
         }
-        if let b'e' | b'E' = self.peek() {
-            self.at += 1;
-            if let b'+' | b'-' = self.peek() {
-                self.at += 1;
+    }
+}
+
+/// What is not plain ASCII in a string.
+#[cold]
+fn skip_special(rest: &[u8]) -> Rest<'_> {
+    match rest.split_first() {
+        None => Err(wrong(rest, "expected the end of a string")),
+        Some((b'\\', escape)) => skip_escape(escape),
+        Some((0x80.., _)) => skip_beyond_ascii(rest),
+        Some(_) => Err(wrong(rest, "a control character in a string")),
+    }
+}
+
+/// Characters that are not ASCII, up to one that is.
+fn skip_beyond_ascii(rest: &[u8]) -> Rest<'_> {
+    let end = rest.iter().position(u8::is_ascii).unwrap_or(rest.len());
+    let (characters, behind) = rest.split_at(end);
+    match str::from_utf8(characters) {
+        Ok(_) => Ok(behind),
+        Err(error) => Err(wrong(&rest[error.valid_up_to()..], "not UTF-8")),
+    }
+}
+
+/// An escape behind its backslash.
+fn skip_escape(rest: &[u8]) -> Rest<'_> {
+    match rest.split_first() {
+        Some((b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind)) => Ok(behind),
+        Some((b'u', mut digits)) => {
+            for _ in 0..4 {
+                let Some((b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F', behind)) = digits.split_first()
+                else {
+                    return Err(wrong(digits, "expected a hexadecimal digit"));
+                };
+                digits = behind;
             }
-            self.digits()?;
+            Ok(digits)
         }
-        Ok(())
+        _ => Err(wrong(rest, "unknown escape")),
     }
+}
 
-    /// At least one digit.
-    #[inline]
-    fn digits(&mut self) -> Result<(), InvalidJson> {
-        let begin = self.at;
-        while self.peek().is_ascii_digit() {
-            self.at += 1;
-        }
-        if begin == self.at {
-            Err(self.invalid("expected a digit"))
-        } else {
-            Ok(())
-        }
+#[inline(always)]
+fn skip_number(rest: &[u8]) -> Rest<'_> {
+    let number = rest.strip_prefix(b"-").unwrap_or(rest);
+    let mut rest = match number.split_first() {
+        Some((b'0', rest)) => rest,
+        _ => skip_digits(number)?,
+    };
+    if let Some((b'.', fraction)) = rest.split_first() {
+        rest = skip_digits(fraction)?;
     }
+    if let Some((b'e' | b'E', exponent)) = rest.split_first() {
+        rest = skip_exponent(exponent)?;
+    }
+    Ok(rest)
+}
+
+#[cold]
+fn skip_exponent(rest: &[u8]) -> Rest<'_> {
+    match rest.split_first() {
+        Some((b'+' | b'-', digits)) => skip_digits(digits),
+        _ => skip_digits(rest),
+    }
+}
+
+/// At least one digit.
+#[inline(always)]
+fn skip_digits(digits: &[u8]) -> Rest<'_> {
+    // Most numbers end within two words: as with strings.
+    let rest = if let Some((word, behind)) = digits.split_first_chunk() {
+        if let Some(end) = first_no_digit(*word) {
+            &digits[end..]
+        } else if let Some(word) = behind.first_chunk()
+            && let Some(end) = first_no_digit(*word)
+        {
+            &behind[end..]
+        } else {
+            skip_any_digits(digits)
+        }
+    } else {
+        skip_any_digits(digits)
+    };
+    match rest.len() < digits.len() {
+        true => Ok(rest),
+        false => Err(wrong(rest, "expected a digit")),
+    }
+}
+
+#[inline(never)]
+fn skip_any_digits(mut rest: &[u8]) -> &[u8] {
+    while let Some((b'0'..=b'9', behind)) = rest.split_first() {
+        rest = behind;
+    }
+    rest
+}
+
+/// Which of eight bytes is the first that is no digit.
+#[inline(always)]
+fn first_no_digit(bytes: [u8; 8]) -> Option<usize> {
+    // A digit becomes 0 to 9, and is not negative yet with this added.
+    let digits = u64::from_le_bytes(bytes) ^ (ONES * u64::from(b'0'));
+    first_negative(digits.wrapping_add(ONES * (0x80 - 10)) | digits)
+}
+
+const ONES: u64 = u64::MAX / 0xff;
+
+/// Which of eight bytes is the first that has its high bit set.
+#[inline(always)]
+fn first_negative(word: u64) -> Option<usize> {
+    let negative = word & (ONES * 0x80);
+    (negative != 0).then(|| negative.trailing_zeros() as usize / 8)
 }
 
 #[cfg(test)]

@@ -109,6 +109,35 @@ fn what_is_wrong_is_told_with_its_place() {
 }
 
 #[test]
+fn strings_and_digits_of_any_length_end_anywhere() {
+    for len in 1..40 {
+        for blanks in 0..20 {
+            let (string, digits) = ("s".repeat(len), "7".repeat(len));
+            let blanks = " ".repeat(blanks);
+            let json = format!(r#"{{"{string}":"{string}","n":{digits},"f":-0.{digits}{blanks}}}"#);
+            let found = fields(json.as_bytes(), [&string, "n", "f"]).unwrap();
+            let (quoted, fraction) = (format!("\"{string}\""), format!("-0.{digits}"));
+            assert_eq!(
+                found,
+                [Some(&*quoted), Some(&*digits), Some(&*fraction)],
+                "{json}"
+            );
+        }
+        for special in ["\u{1}", "\\x", "\u{7f}\u{1f}"] {
+            for before in 0..len {
+                let string = format!(
+                    "{}{special}{}",
+                    "s".repeat(before),
+                    "s".repeat(len - before)
+                );
+                let json = format!(r#"{{"a":"{string}"}}"#);
+                assert!(fields(json.as_bytes(), ["a"]).is_err(), "{json:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_last_of_the_same_name_counts() {
     assert_eq!(
         fields(br#"{"a":1,"b":[{"a":2}],"a" : "3" }"#, ["a"]),
