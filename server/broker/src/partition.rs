@@ -152,6 +152,11 @@ pub(crate) struct PartitionReader {
 }
 
 impl PartitionReader {
+    /// Whether there is anything visible from an offset on.
+    pub(crate) fn has_visible(&self, offset: Offset) -> bool {
+        offset < self.partition.visible().high_watermark
+    }
+
     /// Whole batches from the one that contains `offset`, visible ones only. It may block on the
     /// disk.
     pub(crate) fn read_blocking(

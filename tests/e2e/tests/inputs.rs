@@ -9,11 +9,12 @@ use millstream::{
     Admin, Cleanup, Client, Compression, ConsumedRecord, DeploymentSpec, FailureAction,
     FailurePolicy, OutputSpec, ProduceRecord, TopicConfig, WorkerDescription, WorkerState,
 };
-use millstream_e2e::artifacts::drill;
+use millstream_e2e::artifacts::{drill, quake_alert};
 use millstream_e2e::broker::Broker;
 use millstream_e2e::command::run;
 use millstream_e2e::history::History;
 use millstream_e2e::patience::until;
+use millstream_e2e::quakes::{self, Quake};
 
 const INPUT: &str = "in";
 const OUTPUT: &str = "out";
@@ -148,6 +149,52 @@ async fn what_is_small_only_when_it_is_compressed_is_handled_in_parts() {
     let grown = broker.peak_memory_bytes() - before;
     println!("{} MiB more", grown / MIB);
     assert!(grown < MAX_INFLATED_BYTES, "{} MiB more", grown / MIB);
+}
+
+#[tokio::test]
+async fn a_backlog_comes_out_once_and_in_order_through_bad_records_and_a_kill() {
+    const ROUNDS: usize = 16;
+    const BAD: [usize; 2] = [5, 11];
+    let (mut broker, client, admin) = start(TopicConfig::default()).await;
+    let events = quakes::events();
+    let mut lines = Vec::new();
+    let mut expected = Vec::new();
+    for round in 0..ROUNDS {
+        for event in &events {
+            let id = format!("{round}-{}", event.id);
+            lines.push(event.line.replacen(&event.id, &id, 1));
+            expected.extend(event.is_strong().then_some(id));
+        }
+        if BAD.contains(&round) {
+            lines.push("no earthquake".to_owned());
+        }
+    }
+    let all = lines.iter().map(ProduceRecord::new);
+    produce(&client, (INPUT, Compression::None), all).await;
+    let alerts = DeploymentSpec {
+        outputs: vec![OutputSpec {
+            name: "alerts".to_owned(),
+            topic: OUTPUT.to_owned(),
+        }],
+        ..spec()
+    };
+    let component = std::fs::read(quake_alert()).expect("the component");
+    admin.deploy_plugin(component, alerts).await.unwrap();
+    has_records(&admin, OUTPUT, 1).await;
+    broker.kill();
+    broker.restart();
+    let client = broker.quick_client().await;
+    let admin = client.admin();
+    worked_off(&admin).await;
+    has_records(&admin, OUTPUT, expected.len() as u64).await;
+    let history = History::read(&client, OUTPUT).await;
+    let id = |record: &ConsumedRecord| -> String {
+        let alert: Quake = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
+        alert.id
+    };
+    let ids: Vec<String> = history.records().map(id).collect();
+    assert!(ids == expected, "{} ids, not {}", ids.len(), expected.len());
+    assert_eq!(records(&admin, DEAD_LETTERS).await, BAD.len() as u64);
 }
 
 #[tokio::test]

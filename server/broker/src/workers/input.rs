@@ -18,6 +18,7 @@ use crate::partition::PartitionReader;
 pub(crate) const TURN_BYTES: usize = 1 << 20;
 
 /// What a call may have.
+#[derive(Clone)]
 pub(crate) struct Wanted {
     /// The first offset.
     pub(crate) offset: Offset,
@@ -159,6 +160,15 @@ impl Input {
             }));
         }
         Ok(Stored::Whole(whole))
+    }
+
+    /// Takes in what follows it. Only where it ends is known then, and how much it was: all of it is handled.
+    pub(crate) fn append(&mut self, next: Self) {
+        self.clear();
+        self.held.extend(next.held);
+        self.next_offset = next.next_offset;
+        self.taken += next.taken;
+        self.max_timestamp_ms = self.max_timestamp_ms.max(next.max_timestamp_ms);
     }
 
     /// A whole batch.

@@ -4,6 +4,7 @@
 //! one commit of its [journal](WorkerJournal): outputs, failed records, changes of state and the
 //! next input offset count together or not at all.
 
+mod long_turn;
 mod migrate;
 
 use std::collections::BTreeMap;
@@ -16,8 +17,10 @@ use millstream_runtime::{CallError, Instance, StateChanges, Waits};
 use millstream_state::Growth;
 use millstream_worker::limits::{MAX_FIRED_TIMERS, MAX_PARKED_RECORDS};
 use millstream_worker::{Bite, Commit, ParkedRecord, Timer};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
+use self::long_turn::LongTurn;
 use crate::clock;
 use crate::errors;
 use crate::partition::{Partition, PartitionReader};
@@ -430,10 +433,14 @@ impl Spell {
             records: self.at_most(self.bite.records()),
             held_keys: self.journal.core().parked().keys().cloned().collect(),
         };
-        let call = move |reader: &PartitionReader, caller: &mut Caller<'_>| {
-            let input = Input::read(reader, &wanted)?;
-            caller.setting.run(caller.instance, caller.start, input)
+        let turn = LongTurn {
+            shared: Arc::clone(&self.shared),
+            reader: self.reader.clone(),
+            wanted,
+            runtime: Handle::current(),
+            goes_on: self.may_go_on(),
         };
+        let call = move |_: &PartitionReader, caller: &mut Caller<'_>| turn.run(caller);
         let unsettled = match self.call(call).await? {
             Ok(turn) => match self.settle(turn, Work::Next).await? {
                 Settled::Yes => {
@@ -445,6 +452,16 @@ impl Spell {
             Err(failed) => failed,
         };
         self.narrow_down(unsettled).await
+    }
+
+    /// Whether a turn may have several calls: none has failed of late, each takes as much as there is, and
+    /// nothing is due in between.
+    fn may_go_on(&self) -> bool {
+        let core = self.journal.core();
+        self.bite.is_whole()
+            && self.shared.spec.grants.http.is_empty()
+            && core.parked().is_empty()
+            && core.timers().is_empty()
     }
 
     /// Handles the next batches of a deterministic guest. While there are outputs in doubt, nothing but

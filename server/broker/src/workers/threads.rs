@@ -140,6 +140,11 @@ impl GuestThreads {
         Ok(ran.outcome)
     }
 
+    /// Whether another turn begins when one of the background ends.
+    pub(crate) fn any_waits(&self) -> bool {
+        self.background_turns.queued() > 0
+    }
+
     fn running(&self, share: &Share) -> Running {
         Running {
             state: Mutex::default(),

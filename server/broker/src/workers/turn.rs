@@ -12,11 +12,16 @@ use millstream_protocol::{Offset, PartitionIndex, WireError};
 use millstream_runtime::{
     CallError, Emit, FiredTimer, Handled, Instance, Outcome, Outcomes, StateChanges, TimerChanges,
 };
+use millstream_worker::limits::MAX_COMMIT_BYTES;
 use millstream_worker::{ParkedRecord, Timer};
 
 use crate::partition::Partition;
 use crate::workers::input::{Entry, Input, first_too_many, parked, set_aside_bytes};
 use crate::workers::progress::SharedProgress;
+
+/// A turn with outputs of so many bytes is settled: with those of one more call, one commit may not take
+/// them.
+const MAX_OPEN_OUTPUT_BYTES: usize = MAX_COMMIT_BYTES / 2;
 
 /// A declared output and the partitions of its topic.
 pub(crate) struct Output {
@@ -74,6 +79,27 @@ impl Turn {
             failed,
             ..Self::default()
         })
+    }
+
+    /// Whether nothing of it is needed by the call that follows, so that one more may be a part of it.
+    pub(crate) fn is_open(&self) -> bool {
+        let output_bytes = self.outputs.iter().map(|(_, batch)| batch.encoded_bytes());
+        self.failed.is_empty()
+            && self.input.held.is_empty()
+            && self.state.is_empty()
+            && self.timers.is_empty()
+            && output_bytes.sum::<usize>() < MAX_OPEN_OUTPUT_BYTES
+    }
+
+    /// Takes in a turn that came after it.
+    pub(crate) fn append(&mut self, next: Self) {
+        self.input.append(next.input);
+        self.outputs.extend(next.outputs);
+        self.state = next.state;
+        self.timers = next.timers;
+        self.records_in += next.records_in;
+        self.records_out += next.records_out;
+        self.failed = next.failed;
     }
 
     /// The turn of a call with a single timer that failed as a whole.
@@ -171,7 +197,19 @@ impl Setting<'_> {
         &self,
         instance: &mut Option<Instance>,
         start: impl Fn() -> Result<Instance, String>,
+        input: Input,
+    ) -> Result<Turn, TurnError> {
+        let bytes = input.bytes();
+        self.run_joined(instance, start, input, bytes)
+    }
+
+    /// The same, with the input's [bytes](Input::bytes).
+    pub(crate) fn run_joined(
+        &self,
+        instance: &mut Option<Instance>,
+        start: impl Fn() -> Result<Instance, String>,
         mut input: Input,
+        mut bytes: Bytes,
     ) -> Result<Turn, TurnError> {
         let mut failed = Vec::new();
         let records_in = u64::from(input.records());
@@ -190,7 +228,7 @@ impl Setting<'_> {
                 None => start().map_err(TurnError::Start)?,
             };
             let began = Instant::now();
-            let handled = called.handle(&input.bytes());
+            let handled = called.handle(&bytes);
             self.progress.called(began.elapsed());
             let handled = match handled {
                 Ok(handled) => handled,
@@ -210,6 +248,7 @@ impl Setting<'_> {
                     // A record that is tried again leaves no trace in state and timers, and what the
                     // call has changed is not known record by record: the others are handled again
                     // without it, by an instance that has not seen it.
+                    bytes = input.bytes();
                     continue;
                 }
                 // What is left has been gathered before without a failure.

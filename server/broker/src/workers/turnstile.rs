@@ -68,7 +68,7 @@ impl Turnstile {
         self.0.lock().free
     }
 
-    #[cfg(test)]
+    /// How many wait for a place, or have waited and left.
     pub(super) fn queued(&self) -> usize {
         self.0.lock().queue.len()
     }
