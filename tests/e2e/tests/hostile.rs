@@ -3,7 +3,11 @@
 use std::net::{Ipv4Addr, UdpSocket};
 
 use bytes::Bytes;
-use millstream::{Client, Error, ErrorCode, Position, ProduceRecord, TopicSelection};
+use millstream::{
+    Client, DeploymentSpec, Error, ErrorCode, OutputSpec, Position, ProduceRecord, TopicSelection,
+    WorkerDescription,
+};
+use millstream_e2e::artifacts::drill;
 use millstream_e2e::broker::Broker;
 use millstream_e2e::history::History;
 use millstream_e2e::load::Load;
@@ -13,9 +17,20 @@ use millstream_e2e::wire::{StreamEnd, Wire, WireStream, frame_claiming, frame_of
 use millstream_protocol::api::fetch::{Fetch, FetchOpened, FetchPartition, OpenFetch};
 use millstream_protocol::api::group::{CoordinatorMessage, MemberMessage, OffsetCommit, OpenGroup};
 use millstream_protocol::api::hello::DescribeBroker;
+use millstream_protocol::api::lifecycle::{
+    ListRevisions, PauseDeployment, ResumeDeployment, RollBackDeployment,
+};
+use millstream_protocol::api::metrics::DescribePluginMetrics;
+use millstream_protocol::api::plugin::{
+    DeployPlugin, DescribeDeployment, Follow, ListDeployments, OnExisting, OpenPluginLogs,
+    RetryDeadLetters,
+};
 use millstream_protocol::api::produce::{
     InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened,
 };
+use millstream_protocol::api::replay::{DescribeReplay, PromoteDeployment, ReplayDeployment};
+use millstream_protocol::api::secret::{ListSecrets, RemoveSecret, SecretValue, SetSecret};
+use millstream_protocol::api::state::{OpenState, StateQuery};
 use millstream_protocol::api::topic::{CreateTopic, DescribeTopics, TopicConfig};
 use millstream_protocol::api::{MAX_HOPS, Request, RequestFrame};
 use millstream_protocol::batch::{BatchBuilder, Compression, ProducerStamp};
@@ -31,6 +46,9 @@ const HEALTHY: &str = "healthy";
 
 /// The topic that is aimed at.
 const TARGET: &str = "target";
+
+/// Where plugins emit to.
+const OUTPUT: &str = "output";
 
 /// What hostile bytes may make the broker keep, bytes: far less than they claim.
 const MEMORY_ALLOWANCE_BYTES: u64 = 192 << 20;
@@ -655,11 +673,28 @@ async fn thousands_of_streams_cost_one_connection_its_own() {
     siege.end().await;
 }
 
+/// Sends a thousand of these requests, each with a byte that is another one.
+async fn throw_damaged(wire: &Wire, requests: &[Request], random: &mut Random) {
+    for _ in 0..1_000 {
+        let request = &requests[random.between(0..requests.len() as u64) as usize];
+        let mut bytes = frame_of(&RequestFrame::from_client(request.clone()), &[]).to_vec();
+        // The lengths stay: what is damaged is what they frame.
+        let at = random.between(8..bytes.len() as u64) as usize;
+        bytes[at] = random.number() as u8;
+        let (mut sender, mut receiver) = wire.0.open_raw().await.unwrap();
+        // Whatever the broker makes of it, it answers or ends the stream.
+        let _ = sender.write(bytes.into()).await;
+        let _ = sender.finish();
+        let _ = within("an answer or an end", receiver.read())
+            .await
+            .expect("a connection");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_requests_never_reach_beyond_their_stream() {
     let siege = Siege::begin().await;
     let wire = siege.wire().await;
-    let mut random = Random::seeded(7);
     let requests: Vec<Request> = vec![
         hello().into(),
         DescribeTopics {
@@ -684,20 +719,116 @@ async fn damaged_requests_never_reach_beyond_their_stream() {
         }
         .into(),
     ];
-    for _ in 0..1_000 {
-        let request = &requests[random.between(0..requests.len() as u64) as usize];
-        let mut bytes = frame_of(&RequestFrame::from_client(request.clone()), &[]).to_vec();
-        // The lengths stay: what is damaged is what they frame.
-        let at = random.between(8..bytes.len() as u64) as usize;
-        bytes[at] = random.number() as u8;
-        let (mut sender, mut receiver) = wire.0.open_raw().await.unwrap();
-        // Whatever the broker makes of it, it answers or ends the stream.
-        let _ = sender.write(bytes.into()).await;
-        let _ = sender.finish();
-        let _ = within("an answer or an end", receiver.read())
-            .await
-            .expect("a connection");
-    }
+    throw_damaged(&wire, &requests, &mut Random::seeded(7)).await;
+    siege.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_requests_about_plugins_leave_the_broker_able_to_run_them() {
+    let siege = Siege::begin().await;
+    let admin = siege.client.admin();
+    admin.create_topic(OUTPUT).await.unwrap();
+    let component = Bytes::from(std::fs::read(drill()).expect("the component"));
+    let spec = |name: &str| DeploymentSpec {
+        inputs: vec![TARGET.to_owned()],
+        outputs: vec![OutputSpec {
+            name: "out".to_owned(),
+            topic: OUTPUT.to_owned(),
+        }],
+        ..DeploymentSpec::new(name)
+    };
+    let victim = || "victim".to_owned();
+    let deployed = admin.deploy_plugin(component.clone(), spec(&victim()));
+    deployed.await.unwrap();
+    let state = |query| {
+        Request::OpenState(OpenState {
+            name: victim(),
+            topic: None,
+            partition: None,
+            query,
+        })
+    };
+    let requests: Vec<Request> = vec![
+        DeployPlugin {
+            spec: spec(&victim()),
+            on_existing: OnExisting::Replace,
+        }
+        .into(),
+        ListDeployments { after: None }.into(),
+        DescribeDeployment { name: victim() }.into(),
+        DescribePluginMetrics {
+            name: victim(),
+            after: None,
+        }
+        .into(),
+        PauseDeployment { name: victim() }.into(),
+        ResumeDeployment { name: victim() }.into(),
+        ListRevisions { name: victim() }.into(),
+        RollBackDeployment {
+            name: victim(),
+            to: 1,
+            from: 1,
+        }
+        .into(),
+        ReplayDeployment {
+            name: victim(),
+            shadow: "victim.shadow".to_owned(),
+            spec: None,
+            from: Position::Earliest,
+            until: None,
+        }
+        .into(),
+        DescribeReplay {
+            shadow: "victim.shadow".to_owned(),
+        }
+        .into(),
+        PromoteDeployment {
+            name: victim(),
+            shadow: "victim.shadow".to_owned(),
+            partial_state: false,
+        }
+        .into(),
+        RetryDeadLetters {
+            name: victim(),
+            partition: 0,
+            before: 1,
+        }
+        .into(),
+        Request::OpenPluginLogs(OpenPluginLogs {
+            name: victim(),
+            tail: 1,
+            follow: Follow::No,
+        }),
+        state(StateQuery::Key(b"key".to_vec())),
+        state(StateQuery::Prefix {
+            prefix: b"key".to_vec(),
+            limit: 1,
+        }),
+        SetSecret {
+            name: "secret".to_owned(),
+            value: SecretValue("value".to_owned()),
+        }
+        .into(),
+        ListSecrets {}.into(),
+        RemoveSecret {
+            name: "secret".to_owned(),
+        }
+        .into(),
+    ];
+    let wire = siege.wire().await;
+    throw_damaged(&wire, &requests, &mut Random::seeded(11)).await;
+    // Whatever became of that one, another is deployed and works.
+    let after = admin.deploy_plugin(component, spec("after")).await;
+    after.expect("a deployment");
+    let producer = siege.client.producer(TARGET).build().await.unwrap();
+    producer.send(ProduceRecord::new("hello")).await.unwrap();
+    producer.close().await.unwrap();
+    until("its record", async || {
+        let described = admin.describe_plugin("after").await.ok()?;
+        let done = |worker: &WorkerDescription| worker.lag == 0 && worker.records_in > 0;
+        described.workers.iter().any(done).then_some(())
+    })
+    .await;
     siege.end().await;
 }
 
