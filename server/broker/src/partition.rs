@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::BytesMut;
-use millstream_log::{LogReader, ReadBatches};
+use millstream_log::LogReader;
+pub(crate) use millstream_log::ReadBatches;
 use millstream_protocol::api::offsets::Position;
 use millstream_protocol::api::topic::TopicConfig;
 use millstream_protocol::batch::{self, BatchHeader};

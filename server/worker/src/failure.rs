@@ -1,5 +1,7 @@
 //! How a failure is narrowed down to its record, and what becomes of that.
 
+use std::time::Duration;
+
 use millstream_protocol::TimestampMs;
 use millstream_protocol::api::plugin::{FailureAction, FailurePolicy};
 
@@ -9,26 +11,51 @@ use millstream_protocol::api::plugin::{FailureAction, FailurePolicy};
 /// as many, until one with a single record fails: that is the one. After every success it is twice
 /// as many again. So the record is found in as many calls as its batch has binary digits, and the
 /// others of its batch are handled on the way.
+///
+/// A call that takes longer than its deadline fails as well, and then no record is the cause. So a call has no
+/// more records than are expected to take a quarter of it, by the calls before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bite {
     records: u32,
+    timely: u32,
 }
+
+/// Records of a first call, of which it is not known how long they take.
+const FIRST_RECORDS: u32 = 1_000;
+
+/// A call is to take so much of its deadline.
+const PART_OF_DEADLINE: u32 = 4;
 
 impl Default for Bite {
     fn default() -> Self {
-        Self { records: u32::MAX }
+        Self {
+            records: u32::MAX,
+            timely: FIRST_RECORDS,
+        }
     }
 }
 
 impl Bite {
-    /// Records that the next call may have, at least one.
+    /// Records that the next call may have by the failures before it, at least one.
     pub fn records(&self) -> u32 {
         self.records
     }
 
-    /// Whether calls may have as many as there are: none has failed of late.
+    /// Records that the next call may have, so that it ends in time as well; at least one.
+    pub fn timely_records(&self) -> u32 {
+        self.records.min(self.timely)
+    }
+
+    /// Whether no call has failed of late.
     pub fn is_whole(&self) -> bool {
-        *self == Self::default()
+        self.records == u32::MAX
+    }
+
+    /// Calls with so many records have taken so long, processor time, and one may take `deadline`.
+    pub fn took(&mut self, records: u32, time: Duration, deadline: Duration) {
+        let part = (deadline / PART_OF_DEADLINE).as_nanos();
+        let fitting = u128::from(records) * part / time.as_nanos().max(1);
+        self.timely = u32::try_from(fitting).unwrap_or(u32::MAX).max(1);
     }
 
     /// A call with so many records has failed. True: it was a single one, which is the cause.
@@ -96,6 +123,23 @@ pub fn last_resort(policy: &FailurePolicy) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_has_no_more_records_than_take_a_part_of_its_deadline() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let mut bite = Bite::default();
+        assert_eq!(bite.timely_records(), FIRST_RECORDS);
+        bite.took(1_000, Duration::from_millis(500), SECOND);
+        assert_eq!(bite.timely_records(), 500);
+        // A record that takes longer than that has a call of its own.
+        bite.took(1, SECOND, SECOND);
+        assert_eq!(bite.timely_records(), 1);
+        bite.took(1, Duration::ZERO, SECOND);
+        assert_eq!(bite.timely_records(), 250_000_000);
+        assert!(bite.is_whole(), "none has failed");
+        bite.failed(9);
+        assert_eq!((bite.records(), bite.timely_records()), (4, 4));
+    }
 
     /// Calls until the bad one of `records` is found, in halves of what is left.
     fn calls_to_find(bad: u32, records: u32) -> u32 {

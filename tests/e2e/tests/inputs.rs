@@ -198,6 +198,23 @@ async fn a_backlog_comes_out_once_and_in_order_through_bad_records_and_a_kill() 
 }
 
 #[tokio::test]
+async fn a_slow_plugin_with_a_backlog_keeps_its_deadline() {
+    // Together they take longer than that; a first call of some does not.
+    const RECORDS: u32 = 10_000;
+    let (_broker, client, admin) = start(TopicConfig::default()).await;
+    let all = (0..RECORDS).map(|_| ProduceRecord::new("!work 800000"));
+    produce(&client, (INPUT, Compression::None), all).await;
+    admin.deploy_plugin(component(), spec()).await.unwrap();
+    worked_off(&admin).await;
+    let described = admin.describe_plugin(NAME).await.unwrap();
+    let worker = &described.workers[0];
+    assert_eq!(
+        (worker.failures, worker.records_in),
+        (0, u64::from(RECORDS))
+    );
+}
+
+#[tokio::test]
 async fn many_records_that_fail_together_cost_what_they_are() {
     const RECORDS: u64 = 15_000;
     let (broker, client, admin) = start(TopicConfig::default()).await;

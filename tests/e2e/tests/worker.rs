@@ -619,6 +619,12 @@ async fn dead_letters_are_handed_back() {
     stranger.close().await.unwrap();
     let error = admin.retry_dead_letters(NAME).await.unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::InvalidRequest), "{error}");
+
+    // While nobody is there to take it, it stays, and that is told at once.
+    admin.pause_plugin(NAME).await.unwrap();
+    let error = admin.retry_dead_letters(NAME).await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::InvalidRequest), "{error}");
+    assert!(error.to_string().contains("plugin resume drill"), "{error}");
 }
 
 /// Letters of a worker that is there, beside those of one that is not: some are handed back, none is

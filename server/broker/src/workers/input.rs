@@ -11,14 +11,13 @@ use millstream_worker::limits::{
 };
 
 use crate::errors;
-use crate::partition::PartitionReader;
+use crate::partition::{PartitionReader, ReadBatches};
 
 /// Bytes of input that one call of a guest works on, after decompression. A turn ends with the batch
 /// that reaches it; a batch that is larger by itself is a turn of its own.
 pub(crate) const TURN_BYTES: usize = 1 << 20;
 
 /// What a call may have.
-#[derive(Clone)]
 pub(crate) struct Wanted {
     /// The first offset.
     pub(crate) offset: Offset,
@@ -56,7 +55,11 @@ pub(crate) struct Input {
 impl Input {
     /// Reads what is visible. It may block on the disk.
     pub(crate) fn read(reader: &PartitionReader, wanted: &Wanted) -> Result<Self, WireError> {
-        let read = reader.read_blocking(wanted.offset, TURN_BYTES)?;
+        Self::of(reader.read_blocking(wanted.offset, TURN_BYTES)?, wanted)
+    }
+
+    /// Takes what may be had of what was read.
+    pub(crate) fn of(read: ReadBatches, wanted: &Wanted) -> Result<Self, WireError> {
         let mut input = Self {
             batches: Vec::with_capacity(read.batches.len()),
             held: Vec::new(),

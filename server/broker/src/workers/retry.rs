@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use millstream_protocol::api::lifecycle::Activity;
 use millstream_protocol::api::plugin::{
     FailureAction, HoldBack, RetryDeadLetters, RetryDeadLettersResponse,
 };
@@ -108,6 +109,12 @@ impl Deployments {
         let deployment = image
             .deployment(name)
             .ok_or_else(|| errors::unknown_deployment(name))?;
+        if deployment.activity == Activity::Paused {
+            let why = format!("deployment {name} is paused: nothing is handed back to it");
+            return Err(errors::invalid(format!(
+                "{why} until `plugin resume {name}`"
+            )));
+        }
         let policy = &deployment.spec.on_failure;
         let FailureAction::DeadLetter { topic } = &policy.finally else {
             return Err(WireError::new(

@@ -97,6 +97,7 @@ impl Books<'_> {
             direct,
             state,
             timers,
+            calls: _,
             records_in,
             records_out,
             failed,

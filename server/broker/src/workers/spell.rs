@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use millstream_protocol::api::plugin::{DeliveryGuarantee, HoldBack, LogLevel};
 use millstream_protocol::{ErrorCode, Offset, TimestampMs, TopicPartition, WireError};
-use millstream_runtime::{CallError, Instance, StateChanges, Waits};
+use millstream_runtime::{CallError, Instance, StateChanges, Waits, thread_cpu_time};
 use millstream_state::Growth;
 use millstream_worker::limits::{MAX_FIRED_TIMERS, MAX_PARKED_RECORDS};
 use millstream_worker::{Bite, Commit, ParkedRecord, Timer};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-use self::long_turn::LongTurn;
+use self::long_turn::{LongTurn, Pace};
 use crate::clock;
 use crate::errors;
 use crate::partition::{Partition, PartitionReader};
@@ -82,6 +82,7 @@ pub(crate) struct Spell {
     state: GuestState,
     instance: Option<Instance>,
     bite: Bite,
+    pace: Pace,
     timer_bite: Bite,
     /// Outputs that a deterministic guest's last calls have left behind, and that no commit knows.
     in_doubt: BTreeMap<TopicPartition, u32>,
@@ -173,6 +174,7 @@ impl Spell {
             state,
             instance: None,
             bite: Bite::default(),
+            pace: Pace::default(),
             timer_bite: Bite::default(),
             in_doubt,
             stored_turns: 0,
@@ -430,7 +432,7 @@ impl Spell {
         let wanted = Wanted {
             offset,
             until,
-            records: self.at_most(self.bite.records()),
+            records: self.at_most(self.bite.timely_records()),
             held_keys: self.journal.core().parked().keys().cloned().collect(),
         };
         let turn = LongTurn {
@@ -440,15 +442,34 @@ impl Spell {
             runtime: Handle::current(),
             goes_on: self.may_go_on(),
         };
-        let call = move |_: &PartitionReader, caller: &mut Caller<'_>| turn.run(caller);
+        let call = move |_: &PartitionReader, caller: &mut Caller<'_>| {
+            let (began, before) = (Instant::now(), thread_cpu_time());
+            let turn = turn.run(caller)?;
+            let computed = thread_cpu_time().saturating_sub(before);
+            Ok((turn, began.elapsed(), computed))
+        };
         let unsettled = match self.call(call).await? {
-            Ok(turn) => match self.settle(turn, Work::Next).await? {
-                Settled::Yes => {
-                    self.bite.succeeded();
-                    return Ok(());
+            Ok((turn, took, computed)) => {
+                self.pace.note(&turn, took);
+                let (calls, records) = (turn.calls, turn.input.taken);
+                if calls > 0 {
+                    let deadline_ms = self.shared.spec.limits.deadline_ms.into();
+                    let deadline = Duration::from_millis(deadline_ms);
+                    self.bite.took(records, computed, deadline);
                 }
-                Settled::TooLarge(unsettled) => unsettled,
-            },
+                match self.settle(turn, Work::Next).await? {
+                    Settled::Yes => {
+                        self.bite.succeeded();
+                        return Ok(());
+                    }
+                    // Each of them may fit by itself, and the one that does not is to be named.
+                    Settled::TooLarge(_) if calls > 1 => {
+                        self.pace.shorten();
+                        return Ok(());
+                    }
+                    Settled::TooLarge(unsettled) => unsettled,
+                }
+            }
             Err(failed) => failed,
         };
         self.narrow_down(unsettled).await
@@ -458,7 +479,8 @@ impl Spell {
     /// nothing is due in between.
     fn may_go_on(&self) -> bool {
         let core = self.journal.core();
-        self.bite.is_whole()
+        self.pace.goes_on()
+            && self.bite.is_whole()
             && self.shared.spec.grants.http.is_empty()
             && core.parked().is_empty()
             && core.timers().is_empty()
@@ -705,10 +727,10 @@ impl Spell {
     }
 
     /// Calls the guest. The inner error: the guest failed.
-    async fn call(
+    async fn call<T: Send + 'static>(
         &mut self,
-        call: impl FnOnce(&PartitionReader, &mut Caller<'_>) -> Result<Turn, TurnError> + Send + 'static,
-    ) -> Result<Result<Turn, Unsettled>, Trouble> {
+        call: impl FnOnce(&PartitionReader, &mut Caller<'_>) -> Result<T, TurnError> + Send + 'static,
+    ) -> Result<Result<T, Unsettled>, Trouble> {
         match self.on_a_thread(call).await? {
             Ok(turn) => Ok(Ok(turn)),
             Err(TurnError::Start(reason)) => Err(Trouble(reason)),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use millstream_protocol::api::plugin::HoldBack;
 use millstream_protocol::batch::{AppendError, BatchBuilder, Compression, RecordBatch};
 use millstream_protocol::partitioner::Partitioner;
-use millstream_protocol::{Offset, PartitionIndex, WireError};
+use millstream_protocol::{ErrorCode, Offset, PartitionIndex, WireError};
 use millstream_runtime::{
     CallError, Emit, FiredTimer, Handled, Instance, Outcome, Outcomes, StateChanges, TimerChanges,
 };
@@ -44,6 +44,8 @@ pub(crate) struct Turn {
     pub(crate) state: StateChanges,
     /// What it has set and cancelled.
     pub(crate) timers: TimerChanges,
+    /// How many calls of records it is of; none where there was nothing to be called with.
+    pub(crate) calls: u32,
     pub(crate) records_in: u64,
     pub(crate) records_out: u64,
     /// Records that failed.
@@ -71,6 +73,11 @@ impl Turn {
             let failure = Failure::Retry(0);
             failed.push(FailedRecord { record, failure });
         }
+        if failed.is_empty() {
+            // What it was is not known, and must not be passed over.
+            let what = "a call failed, and its records are not known";
+            return Err(WireError::new(ErrorCode::Internal, what));
+        }
         let records_in = failed.len() as u64;
         input.clear();
         Ok(Self {
@@ -97,6 +104,7 @@ impl Turn {
         self.outputs.extend(next.outputs);
         self.state = next.state;
         self.timers = next.timers;
+        self.calls += next.calls;
         self.records_in += next.records_in;
         self.records_out += next.records_out;
         self.failed = next.failed;
@@ -197,19 +205,7 @@ impl Setting<'_> {
         &self,
         instance: &mut Option<Instance>,
         start: impl Fn() -> Result<Instance, String>,
-        input: Input,
-    ) -> Result<Turn, TurnError> {
-        let bytes = input.bytes();
-        self.run_joined(instance, start, input, bytes)
-    }
-
-    /// The same, with the input's [bytes](Input::bytes).
-    pub(crate) fn run_joined(
-        &self,
-        instance: &mut Option<Instance>,
-        start: impl Fn() -> Result<Instance, String>,
         mut input: Input,
-        mut bytes: Bytes,
     ) -> Result<Turn, TurnError> {
         let mut failed = Vec::new();
         let records_in = u64::from(input.records());
@@ -228,7 +224,7 @@ impl Setting<'_> {
                 None => start().map_err(TurnError::Start)?,
             };
             let began = Instant::now();
-            let handled = called.handle(&bytes);
+            let handled = called.handle(&input.bytes());
             self.progress.called(began.elapsed());
             let handled = match handled {
                 Ok(handled) => handled,
@@ -248,7 +244,6 @@ impl Setting<'_> {
                     // A record that is tried again leaves no trace in state and timers, and what the
                     // call has changed is not known record by record: the others are handled again
                     // without it, by an instance that has not seen it.
-                    bytes = input.bytes();
                     continue;
                 }
                 // What is left has been gathered before without a failure.
@@ -261,6 +256,7 @@ impl Setting<'_> {
                 outputs: gathered.finish(),
                 state,
                 timers,
+                calls: 1,
                 records_in,
                 failed,
                 ..Turn::default()
