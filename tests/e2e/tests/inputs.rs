@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream::{
-    Admin, Cleanup, Client, Compression, ConsumedRecord, DeploymentSpec, FailureAction,
-    FailurePolicy, OutputSpec, ProduceRecord, TopicConfig, WorkerDescription, WorkerState,
+    Admin, Cleanup, Client, Compression, ConsumedRecord, DeliveryGuarantee, DeploymentSpec,
+    FailureAction, FailurePolicy, OutputSpec, ProduceRecord, TopicConfig, WorkerDescription,
+    WorkerState,
 };
 use millstream_e2e::artifacts::{drill, quake_alert};
 use millstream_e2e::broker::Broker;
@@ -377,6 +378,25 @@ async fn the_log_names_the_records_of_the_call_that_failed() {
         "offset 3, attempt 2",
     ];
     assert_eq!(places, expected, "{told:#?}");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_the_state_of_a_deterministic_plugin_is_not_lost() {
+    let (_broker, client, admin) = start(TopicConfig::default()).await;
+    let mut little = DeploymentSpec {
+        delivery: DeliveryGuarantee::Deterministic,
+        config: vec![("steady".to_owned(), "yes".to_owned())],
+        ..spec()
+    };
+    little.limits.state_bytes = 1_500;
+    let values = ["x", "y", "z"].map(|letter| letter.repeat(1_000));
+    let all = values.iter().map(ProduceRecord::new);
+    produce(&client, (INPUT, Compression::None), all).await;
+    admin.deploy_plugin(component(), little).await.unwrap();
+    worked_off(&admin).await;
+    has_records(&admin, OUTPUT, 1).await;
+    has_records(&admin, DEAD_LETTERS, 2).await;
+    assert_eq!(records(&admin, OUTPUT).await, 1);
 }
 
 #[tokio::test]

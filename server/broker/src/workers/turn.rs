@@ -309,8 +309,12 @@ impl Setting<'_> {
             turn.records_in += u64::from(input.records());
             turn.records_out += gathered.emitted;
             turn.direct.extend(gathered.finish());
-            turn.input.next_offset = input.next_offset;
-            turn.input.max_timestamp_ms = turn.input.max_timestamp_ms.max(input.max_timestamp_ms);
+            // A single batch is kept: if it does not count, it is handled in parts.
+            match turn.calls {
+                0 => turn.input = input,
+                _ => turn.input.append(input),
+            }
+            turn.calls += 1;
             if has_changed(&handled) {
                 // The next call must see it, and sees what counts.
                 (turn.state, turn.timers) = (handled.state, handled.timers);
