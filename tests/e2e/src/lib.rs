@@ -49,4 +49,5 @@ pub mod port;
 pub mod process;
 pub mod quakes;
 pub mod random;
+pub mod siege;
 pub mod wire;

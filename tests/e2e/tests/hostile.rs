@@ -3,34 +3,17 @@
 use std::net::{Ipv4Addr, UdpSocket};
 
 use bytes::Bytes;
-use millstream::{
-    Client, DeploymentSpec, Error, ErrorCode, OutputSpec, Position, ProduceRecord, TopicSelection,
-    WorkerDescription,
-};
-use millstream_e2e::artifacts::drill;
-use millstream_e2e::broker::Broker;
-use millstream_e2e::history::History;
-use millstream_e2e::load::Load;
+use millstream::{Error, ErrorCode, Position, ProduceRecord, TopicSelection};
 use millstream_e2e::patience::{until, within};
 use millstream_e2e::random::Random;
+use millstream_e2e::siege::{Siege, TARGET, throw_damaged};
 use millstream_e2e::wire::{StreamEnd, Wire, WireStream, frame_claiming, frame_of, hello};
 use millstream_protocol::api::fetch::{Fetch, FetchOpened, FetchPartition, OpenFetch};
 use millstream_protocol::api::group::{CoordinatorMessage, MemberMessage, OffsetCommit, OpenGroup};
 use millstream_protocol::api::hello::DescribeBroker;
-use millstream_protocol::api::lifecycle::{
-    ListRevisions, PauseDeployment, ResumeDeployment, RollBackDeployment,
-};
-use millstream_protocol::api::metrics::DescribePluginMetrics;
-use millstream_protocol::api::plugin::{
-    DeployPlugin, DescribeDeployment, Follow, ListDeployments, OnExisting, OpenPluginLogs,
-    RetryDeadLetters,
-};
 use millstream_protocol::api::produce::{
     InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened,
 };
-use millstream_protocol::api::replay::{DescribeReplay, PromoteDeployment, ReplayDeployment};
-use millstream_protocol::api::secret::{ListSecrets, RemoveSecret, SecretValue, SetSecret};
-use millstream_protocol::api::state::{OpenState, StateQuery};
 use millstream_protocol::api::topic::{CreateTopic, DescribeTopics, TopicConfig};
 use millstream_protocol::api::{MAX_HOPS, Request, RequestFrame};
 use millstream_protocol::batch::{BatchBuilder, Compression, ProducerStamp};
@@ -40,92 +23,6 @@ use millstream_protocol::limits::{
 };
 use millstream_protocol::{FIRST_WORKER_PRODUCER_ID, WireError};
 use millstream_transport::{RawReceiver, RawSender};
-
-/// The topic of those who behave.
-const HEALTHY: &str = "healthy";
-
-/// The topic that is aimed at.
-const TARGET: &str = "target";
-
-/// Where plugins emit to.
-const OUTPUT: &str = "output";
-
-/// What hostile bytes may make the broker keep, bytes: far less than they claim.
-const MEMORY_ALLOWANCE_BYTES: u64 = 192 << 20;
-
-/// A broker under attack, with clients at work that must not notice.
-struct Siege {
-    broker: Broker,
-    client: Client,
-    load: Load,
-    process_id: u32,
-    resident_bytes: u64,
-}
-
-impl Siege {
-    async fn begin() -> Self {
-        let mut broker = Broker::start();
-        let client = broker.client().await;
-        let admin = client.admin();
-        admin.create_topic(HEALTHY).partitions(2).await.unwrap();
-        admin.create_topic(TARGET).await.unwrap();
-        let mut load = Load::start(&broker, HEALTHY, 2).await;
-        load.advance(100).await;
-        let resident_bytes = admin.describe_broker().await.unwrap().resident_bytes;
-        let process_id = broker.process_id();
-        Self {
-            broker,
-            client,
-            load,
-            process_id,
-            resident_bytes,
-        }
-    }
-
-    async fn wire(&self) -> Wire {
-        Wire::greeted(&self.broker).await
-    }
-
-    /// The end of what is visible of the target.
-    async fn high_watermark(&self) -> u64 {
-        let latest = self
-            .client
-            .admin()
-            .offset(TARGET, 0, Position::Latest)
-            .await;
-        latest.expect("an offset").offset
-    }
-
-    /// The healthy clients went on all the while, and go on.
-    async fn end(mut self) {
-        self.load.advance(100).await;
-        let acked = self.load.finish().await;
-        let history = History::read(&self.client, HEALTHY).await;
-        let verdict = history.judge(&acked);
-        assert!(
-            verdict.is_clean() && history.len() == acked.len(),
-            "{verdict:?}"
-        );
-        assert!(self.broker.is_running() && self.broker.process_id() == self.process_id);
-        let resident_bytes = self
-            .client
-            .admin()
-            .describe_broker()
-            .await
-            .unwrap()
-            .resident_bytes;
-        let grown = resident_bytes.saturating_sub(self.resident_bytes);
-        assert!(
-            grown < MEMORY_ALLOWANCE_BYTES,
-            "the broker has grown by {grown} bytes"
-        );
-        assert!(
-            !self.broker.log().contains("panicked"),
-            "{}",
-            self.broker.log()
-        );
-    }
-}
 
 /// A valid batch of three records.
 fn good_batch(stamp: Option<ProducerStamp>) -> Vec<u8> {
@@ -673,24 +570,6 @@ async fn thousands_of_streams_cost_one_connection_its_own() {
     siege.end().await;
 }
 
-/// Sends a thousand of these requests, each with a byte that is another one.
-async fn throw_damaged(wire: &Wire, requests: &[Request], random: &mut Random) {
-    for _ in 0..1_000 {
-        let request = &requests[random.between(0..requests.len() as u64) as usize];
-        let mut bytes = frame_of(&RequestFrame::from_client(request.clone()), &[]).to_vec();
-        // The lengths stay: what is damaged is what they frame.
-        let at = random.between(8..bytes.len() as u64) as usize;
-        bytes[at] = random.number() as u8;
-        let (mut sender, mut receiver) = wire.0.open_raw().await.unwrap();
-        // Whatever the broker makes of it, it answers or ends the stream.
-        let _ = sender.write(bytes.into()).await;
-        let _ = sender.finish();
-        let _ = within("an answer or an end", receiver.read())
-            .await
-            .expect("a connection");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_requests_never_reach_beyond_their_stream() {
     let siege = Siege::begin().await;
@@ -720,115 +599,6 @@ async fn damaged_requests_never_reach_beyond_their_stream() {
         .into(),
     ];
     throw_damaged(&wire, &requests, &mut Random::seeded(7)).await;
-    siege.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn damaged_requests_about_plugins_leave_the_broker_able_to_run_them() {
-    let siege = Siege::begin().await;
-    let admin = siege.client.admin();
-    admin.create_topic(OUTPUT).await.unwrap();
-    let component = Bytes::from(std::fs::read(drill()).expect("the component"));
-    let spec = |name: &str| DeploymentSpec {
-        inputs: vec![TARGET.to_owned()],
-        outputs: vec![OutputSpec {
-            name: "out".to_owned(),
-            topic: OUTPUT.to_owned(),
-        }],
-        ..DeploymentSpec::new(name)
-    };
-    let victim = || "victim".to_owned();
-    let deployed = admin.deploy_plugin(component.clone(), spec(&victim()));
-    deployed.await.unwrap();
-    let state = |query| {
-        Request::OpenState(OpenState {
-            name: victim(),
-            topic: None,
-            partition: None,
-            query,
-        })
-    };
-    let requests: Vec<Request> = vec![
-        DeployPlugin {
-            spec: spec(&victim()),
-            on_existing: OnExisting::Replace,
-        }
-        .into(),
-        ListDeployments { after: None }.into(),
-        DescribeDeployment { name: victim() }.into(),
-        DescribePluginMetrics {
-            name: victim(),
-            after: None,
-        }
-        .into(),
-        PauseDeployment { name: victim() }.into(),
-        ResumeDeployment { name: victim() }.into(),
-        ListRevisions { name: victim() }.into(),
-        RollBackDeployment {
-            name: victim(),
-            to: 1,
-            from: 1,
-        }
-        .into(),
-        ReplayDeployment {
-            name: victim(),
-            shadow: "victim.shadow".to_owned(),
-            spec: None,
-            from: Position::Earliest,
-            until: None,
-        }
-        .into(),
-        DescribeReplay {
-            shadow: "victim.shadow".to_owned(),
-        }
-        .into(),
-        PromoteDeployment {
-            name: victim(),
-            shadow: "victim.shadow".to_owned(),
-            partial_state: false,
-        }
-        .into(),
-        RetryDeadLetters {
-            name: victim(),
-            partition: 0,
-            before: 1,
-        }
-        .into(),
-        Request::OpenPluginLogs(OpenPluginLogs {
-            name: victim(),
-            tail: 1,
-            follow: Follow::No,
-        }),
-        state(StateQuery::Key(b"key".to_vec())),
-        state(StateQuery::Prefix {
-            prefix: b"key".to_vec(),
-            limit: 1,
-        }),
-        SetSecret {
-            name: "secret".to_owned(),
-            value: SecretValue("value".to_owned()),
-        }
-        .into(),
-        ListSecrets {}.into(),
-        RemoveSecret {
-            name: "secret".to_owned(),
-        }
-        .into(),
-    ];
-    let wire = siege.wire().await;
-    throw_damaged(&wire, &requests, &mut Random::seeded(11)).await;
-    // Whatever became of that one, another is deployed and works.
-    let after = admin.deploy_plugin(component, spec("after")).await;
-    after.expect("a deployment");
-    let producer = siege.client.producer(TARGET).build().await.unwrap();
-    producer.send(ProduceRecord::new("hello")).await.unwrap();
-    producer.close().await.unwrap();
-    until("its record", async || {
-        let described = admin.describe_plugin("after").await.ok()?;
-        let done = |worker: &WorkerDescription| worker.lag == 0 && worker.records_in > 0;
-        described.workers.iter().any(done).then_some(())
-    })
-    .await;
     siege.end().await;
 }
 
