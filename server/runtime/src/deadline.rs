@@ -12,6 +12,10 @@ use crate::engine::EPOCH_TICK;
 /// How many times its deadline a call may last by the clock.
 pub(crate) const LONGEST_STRETCH: u32 = 60;
 
+/// Epochs until the owner of a guest's thread is told that it computes on, more than a turn of the broker's
+/// guests takes at its own priority.
+pub(crate) const SLICE: u64 = 3;
+
 /// The processor time that the calling thread has taken since it began.
 pub fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);

@@ -16,7 +16,7 @@ use crate::bindings::messaging::wasi::messaging::types::Error;
 use crate::bindings::typed::exports::millstream::plugin::record_handler::{
     InputRecord, Outcome, Retry,
 };
-use crate::deadline::{Deadline, LONGEST_STRETCH, epochs};
+use crate::deadline::{Deadline, LONGEST_STRETCH, SLICE, epochs};
 use crate::engine::Shared;
 use crate::grants::WorkerGrants;
 use crate::guest::{Guest, GuestPre, Handler, TimerHandler, fired, typed_fired};
@@ -58,7 +58,7 @@ pub struct WorkerSetup {
     pub metrics: Arc<GuestMetrics>,
     /// What it may look up in.
     pub tables: Vec<Table>,
-    /// Is told when it waits for a server; [`OwnThread`](crate::OwnThread) where nobody needs to know.
+    /// Is told when it waits for a server or computes for long; [`OwnThread`](crate::OwnThread) where nobody needs to know.
     pub waits: Arc<dyn Waits>,
 }
 
@@ -189,9 +189,13 @@ impl Instance {
         let memory_bytes = usize::try_from(setup.limits.memory_bytes).unwrap_or(usize::MAX);
         let mut store = Store::new(&shared.engine, HostState::new(&setup, memory_bytes));
         store.limiter(|state| &mut state.limiter);
-        store.epoch_deadline_callback(|store| match store.data().deadline.left() {
-            Some(left) => Ok(UpdateDeadline::Continue(epochs(left))),
-            None => Err(Trap::Interrupt.into()),
+        store.epoch_deadline_callback(|store| {
+            let state = store.data();
+            let Some(left) = state.deadline.left() else {
+                return Err(Trap::Interrupt.into());
+            };
+            state.waits.computed();
+            Ok(UpdateDeadline::Continue(epochs(left).min(SLICE)))
         });
         // No single list or string that the guest hands over can be larger than its memory.
         store.set_hostcall_fuel(memory_bytes);
@@ -468,7 +472,8 @@ fn begin_call(
 ) {
     store.data_mut().begin_call(position, time_ms, access);
     store.data_mut().deadline = Deadline::from_now(limits.deadline_ms);
-    store.set_epoch_deadline(epochs(Duration::from_millis(limits.deadline_ms.into())));
+    let deadline = Duration::from_millis(limits.deadline_ms.into());
+    store.set_epoch_deadline(epochs(deadline).min(SLICE));
 }
 
 /// Hands over records as messages, one after the other.

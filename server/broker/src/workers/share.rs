@@ -4,9 +4,12 @@
 //! rate. While it is not full, what it belongs to is within its share. It is kept as the one moment at
 //! which it will be dry (the generic cell rate algorithm, ITU-T I.371).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
+use crate::workers::turnstile::Account;
 
 /// What is remembered at most: who has taken minutes has not lost the hour.
 const LONGEST_DEBT: Duration = Duration::from_secs(60);
@@ -19,6 +22,8 @@ pub(crate) struct Share {
     burst: Duration,
     /// When everything that was taken will have been earned.
     earned_at: Mutex<Option<Instant>>,
+    /// What it takes beyond its share, where those queue up that do.
+    pub(super) account: Arc<Account>,
 }
 
 impl Share {
@@ -27,6 +32,7 @@ impl Share {
             percent: percent.max(1),
             burst,
             earned_at: Mutex::new(None),
+            account: Arc::default(),
         }
     }
 
@@ -44,13 +50,8 @@ impl Share {
 
     /// Whether a bit more is within the share.
     pub(crate) fn has_left(&self, now: Instant) -> bool {
-        self.earned_at()
-            .is_none_or(|at| at <= now + self.to_earn(self.burst))
-    }
-
-    /// When everything that was taken will have been earned. The sooner, the less was taken.
-    pub(crate) fn earned_at(&self) -> Option<Instant> {
-        *self.earned_at.lock()
+        let earned_at = *self.earned_at.lock();
+        earned_at.is_none_or(|at| at <= now + self.to_earn(self.burst))
     }
 }
 
@@ -90,15 +91,5 @@ mod tests {
         share.take(Duration::from_secs(3_600), start);
         assert!(!share.has_left(start + LONGEST_DEBT / 2));
         assert!(share.has_left(start + LONGEST_DEBT));
-    }
-
-    #[test]
-    fn who_has_taken_less_is_clear_sooner() {
-        let (modest, greedy) = (Share::new(25, 20 * MS), Share::new(25, 20 * MS));
-        let now = Instant::now();
-        assert!(modest.earned_at() < Some(now));
-        modest.take(MS, now);
-        greedy.take(100 * MS, now);
-        assert!(modest.earned_at() < greedy.earned_at());
     }
 }

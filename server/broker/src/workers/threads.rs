@@ -3,9 +3,11 @@
 //! A guest that is within its deployment's [`Share`] gets a *prompt* turn, at the priority of the
 //! broker's own threads. One that computes longer than a turn should is lowered while it runs, and
 //! its deployment's next turns are *background* turns, below everything else the broker does, until it
-//! has earned what it took. Of the background turns that wait, that of the deployment which has taken
-//! least goes first. So a busy guest gets what nobody else wants, and a modest one is as quick beside
-//! it as without it.
+//! has earned what it took. What is left of the processors there is divided evenly between the deployments that
+//! want it, by a [`Turnstile`]: of the turns that wait, that of the deployment which has taken least goes
+//! first, and a guest that [computes on](computed) stands back for it in the middle of its call. So a busy
+//! guest gets what nobody else wants, a modest one is as quick beside it as without it, and busy ones
+//! are as quick as each other.
 //!
 //! A turn that [waits](waiting) for what is outside of this machine gives its place away, to whoever is
 //! next, and goes on below everything else when there is a place among [those that have
@@ -21,11 +23,11 @@ use std::time::{Duration, Instant};
 
 use millstream_runtime::thread_cpu_time;
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::workers::priority::{self, ThreadId};
 use crate::workers::share::Share;
-use crate::workers::turnstile::{Place, Turnstile};
+use crate::workers::turnstile::{Account, Place, Turnstile};
 
 /// What one deployment may take at the broker's own priority, of one processor.
 const DEPLOYMENT_PERCENT: u32 = 25;
@@ -51,9 +53,15 @@ const KEEP_THREAD: Duration = Duration::from_secs(10);
 pub(crate) struct GuestThreads {
     prompt: Pool,
     background: Pool,
-    prompt_turns: Arc<Semaphore>,
-    background_turns: Arc<Turnstile>,
-    resumed_turns: Arc<Turnstile>,
+    places: Arc<Places>,
+}
+
+/// Where turns wait until they may run.
+struct Places {
+    prompt: Arc<Semaphore>,
+    background: Arc<Turnstile>,
+    /// Those that come first go first.
+    resumed: Arc<Turnstile>,
     /// What all guests take at the broker's own priority.
     all: Share,
 }
@@ -61,26 +69,29 @@ pub(crate) struct GuestThreads {
 thread_local! {
     /// The turn that runs on this thread.
     static CURRENT: RefCell<Option<Arc<Running>>> = const { RefCell::new(None) };
+}
 
-    /// Its place among those that have waited.
-    static RESUMED: RefCell<Option<Place>> = const { RefCell::new(None) };
+fn with_current(tell: impl FnOnce(&Running)) {
+    // Not borrowed while it blocks.
+    let running = CURRENT.with_borrow(Clone::clone);
+    if let Some(running) = running {
+        tell(&running);
+    }
 }
 
 /// Says that the turn on the calling thread, if there is one, has to wait.
 pub(crate) fn waiting() {
-    RESUMED.set(None);
-    CURRENT.with_borrow(|running| {
-        if let Some(running) = running {
-            running.waits.notify_one();
-        }
-    });
+    with_current(Running::waiting);
 }
 
 /// Says that it has waited, and blocks until it may go on.
 pub(crate) fn waited() {
-    let running = CURRENT.with_borrow(Clone::clone);
-    let place = running.map(|running| running.resumed_turns.wait_blocking(running.due));
-    RESUMED.set(place);
+    with_current(Running::waited);
+}
+
+/// Says that it has computed for a while, and blocks until it may go on.
+pub(crate) fn computed() {
+    with_current(Running::computed);
 }
 
 /// A turn was not run to its end: its thread panicked, or there was none to be had.
@@ -99,13 +110,16 @@ impl GuestThreads {
     pub(crate) fn new(processors: usize) -> Self {
         let percent = u32::try_from(processors).unwrap_or(u32::MAX);
         let percent = percent.saturating_mul(ALL_PERCENT);
+        let places = Places {
+            prompt: Arc::new(Semaphore::new(PROMPT_TURNS * processors)),
+            background: Arc::new(Turnstile::new(processors.saturating_sub(1))),
+            resumed: Arc::new(Turnstile::new(RESUMED_TURNS * processors)),
+            all: Share::new(percent, LONGEST_PROMPT_TURN * PROMPT_TURNS as u32),
+        };
         Self {
             prompt: Pool::new("guest", Priority::Usual),
             background: Pool::new("guest-bg", Priority::Background),
-            prompt_turns: Arc::new(Semaphore::new(PROMPT_TURNS * processors)),
-            background_turns: Arc::new(Turnstile::new(processors.saturating_sub(1))),
-            resumed_turns: Arc::new(Turnstile::new(RESUMED_TURNS * processors)),
-            all: Share::new(percent, LONGEST_PROMPT_TURN * PROMPT_TURNS as u32),
+            places: Arc::new(places),
         }
     }
 
@@ -121,67 +135,40 @@ impl GuestThreads {
         turn: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, TurnLost> {
         let now = Instant::now();
-        let ran = if share.has_left(now) && self.all.has_left(now) {
-            self.run_promptly(share, turn).await?
-        } else {
-            let place = self.background_turns.wait(share.earned_at()).await;
-            let (running, mut outcome) = self.background.start(self.running(share), turn)?;
-            let outcome = tokio::select! {
+        let ran = if share.has_left(now) && self.places.all.has_left(now) {
+            let place = Arc::clone(&self.places.prompt).acquire_owned().await;
+            let place = Held::Prompt(place.map_err(|_| TurnLost::Stopping)?);
+            let (running, mut outcome) = self.prompt.start(self.running(share, place), turn)?;
+            tokio::select! {
                 biased;
                 outcome = &mut outcome => outcome,
-                () = running.waits.notified() => {
-                    drop(place);
+                () = tokio::time::sleep(LONGEST_PROMPT_TURN) => {
+                    running.lower(LONGEST_PROMPT_TURN);
                     outcome.await
                 }
-            };
-            outcome.map_err(|_| TurnLost::Failed)?
+            }
+        } else {
+            let place = self.places.background.wait(&share.account).await;
+            let running = self.running(share, Held::Background(place));
+            let (_, outcome) = self.background.start(running, turn)?;
+            outcome.await
         };
+        let ran = ran.map_err(|_| TurnLost::Failed)?;
         share.take(ran.took, Instant::now());
         Ok(ran.outcome)
     }
 
-    /// Whether another turn begins when one of the background ends.
-    pub(crate) fn any_waits(&self) -> bool {
-        self.background_turns.queued() > 0
-    }
-
-    fn running(&self, share: &Share) -> Running {
+    fn running(&self, share: &Share, held: Held) -> Running {
         Running {
-            state: Mutex::default(),
-            waits: Notify::new(),
-            resumed_turns: Arc::clone(&self.resumed_turns),
-            due: share.earned_at(),
+            state: Mutex::new(RunningState {
+                thread: None,
+                lowered: false,
+                held: Some(held),
+                counted: Duration::ZERO,
+            }),
+            places: Arc::clone(&self.places),
+            account: Arc::clone(&share.account),
         }
-    }
-
-    async fn run_promptly<T: Send + 'static>(
-        &self,
-        share: &Share,
-        turn: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<Ran<T>, TurnLost> {
-        let place = Arc::clone(&self.prompt_turns).acquire_owned().await;
-        let place: OwnedSemaphorePermit = place.map_err(|_| TurnLost::Stopping)?;
-        let (running, mut outcome) = self.prompt.start(self.running(share), turn)?;
-        let outcome = tokio::select! {
-            biased;
-            outcome = &mut outcome => outcome,
-            () = running.waits.notified() => {
-                running.lower();
-                drop(place);
-                outcome.await
-            }
-            () = tokio::time::sleep(LONGEST_PROMPT_TURN) => {
-                running.lower();
-                drop(place);
-                self.all.take(LONGEST_PROMPT_TURN, Instant::now());
-                return outcome.await.map_err(|_| TurnLost::Failed);
-            }
-        };
-        let ran = outcome.map_err(|_| TurnLost::Failed)?;
-        // What it took beyond that, it took below the others.
-        self.all
-            .take(ran.took.min(LONGEST_PROMPT_TURN), Instant::now());
-        Ok(ran)
     }
 }
 
@@ -223,24 +210,47 @@ struct Job {
 /// A turn that is under way, or about to be.
 struct Running {
     state: Mutex<RunningState>,
-    /// It has to wait.
-    waits: Notify,
-    /// Where it waits for a place after that, and how soon it is due there.
-    resumed_turns: Arc<Turnstile>,
-    due: Option<Instant>,
+    places: Arc<Places>,
+    account: Arc<Account>,
 }
 
-#[derive(Default)]
 struct RunningState {
     thread: Option<ThreadId>,
     lowered: bool,
+    /// Where it runs. None while it waits, and from when it was lowered until it computes on.
+    held: Option<Held>,
+    /// What its thread had taken in all when its time was last looked at.
+    counted: Duration,
+}
+
+/// A place that a turn holds.
+enum Held {
+    Prompt(#[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit),
+    Background(Place),
+    Resumed(#[expect(dead_code, reason = "held until it is dropped")] Place),
+}
+
+impl RunningState {
+    /// What the thread that runs it, which is the calling one, has taken since it was looked at.
+    fn count(&mut self) -> Duration {
+        let counted = thread_cpu_time();
+        let took = counted.saturating_sub(self.counted);
+        self.counted = counted;
+        took
+    }
 }
 
 impl Running {
-    /// Lets every other thread go before it.
-    fn lower(&self) {
+    /// Lets every other thread go before it: it has computed for such a time as if it were one of the
+    /// broker's own.
+    fn lower(&self, took: Duration) {
         let mut state = self.state.lock();
+        if !matches!(state.held, Some(Held::Prompt(_))) {
+            return;
+        }
+        state.held = None;
         state.lowered = true;
+        self.places.all.take(took, Instant::now());
         if let Some(thread) = state.thread {
             priority::lower(thread);
         }
@@ -249,16 +259,61 @@ impl Running {
     fn begin(&self, thread: Option<ThreadId>) {
         let mut state = self.state.lock();
         state.thread = thread;
+        state.counted = thread_cpu_time();
         if let (Some(thread), true) = (thread, state.lowered) {
             priority::lower(thread);
         }
     }
 
-    /// Whether the thread was lowered meanwhile. It will not be from now on.
-    fn end(&self) -> bool {
+    /// Takes note of what it took, and gives up its place if it is a prompt one.
+    fn stand_back(&self) {
+        let took = self.state.lock().count();
+        self.lower(took);
+        self.places.background.charge(&self.account, took);
+    }
+
+    fn waiting(&self) {
+        self.stand_back();
+        self.state.lock().held = None;
+    }
+
+    fn waited(&self) {
+        let nobodys = Arc::default();
+        let place = self.places.resumed.wait_blocking(&nobodys);
+        self.state.lock().held = Some(Held::Resumed(place));
+    }
+
+    fn computed(&self) {
+        self.stand_back();
+        let background = &self.places.background;
+        let held = self.state.lock().held.take();
+        let place = match held {
+            Some(Held::Background(place)) => background.wait_again(place, &self.account),
+            other => {
+                drop(other);
+                background.wait_blocking(&self.account)
+            }
+        };
+        self.state.lock().held = Some(Held::Background(place));
+    }
+
+    /// It has ended: its place is free, and its thread will not be lowered any more.
+    fn end(&self) {
         let mut state = self.state.lock();
         state.thread = None;
-        state.lowered
+        let took = state.count();
+        let held = state.held.take();
+        drop(state);
+        if matches!(held, Some(Held::Prompt(_))) {
+            self.places.all.take(took, Instant::now());
+        } else {
+            self.places.background.charge(&self.account, took);
+        }
+    }
+
+    /// Whether its thread was lowered.
+    fn was_lowered(&self) -> bool {
+        self.state.lock().lowered
     }
 }
 
@@ -280,12 +335,16 @@ impl Pool {
     ) -> io::Result<(Arc<Running>, oneshot::Receiver<Ran<T>>)> {
         let (done, outcome) = oneshot::channel();
         let running = Arc::new(running);
-        let turn = move || {
-            let before = thread_cpu_time();
-            let outcome = turn();
-            let took = thread_cpu_time().saturating_sub(before);
-            // Who waited may have gone.
-            let _ = done.send(Ran { outcome, took });
+        let turn = {
+            let running = Arc::clone(&running);
+            move || {
+                let before = thread_cpu_time();
+                let outcome = turn();
+                let took = thread_cpu_time().saturating_sub(before);
+                running.end();
+                // Who waited may have gone.
+                let _ = done.send(Ran { outcome, took });
+            }
         };
         let job = Job {
             running: Arc::clone(&running),
@@ -318,9 +377,8 @@ impl PoolShared {
             CURRENT.set(Some(Arc::clone(&job.running)));
             (job.turn)();
             CURRENT.set(None);
-            RESUMED.set(None);
             // There is no way back to the priority it had.
-            if job.running.end() {
+            if job.running.was_lowered() {
                 return;
             }
             match self.next() {
@@ -348,6 +406,7 @@ impl PoolShared {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
 
     use super::*;
@@ -439,7 +498,7 @@ mod tests {
             }
             answer.send("late").unwrap();
             assert_eq!(waits.await.unwrap(), "late");
-            assert_eq!(threads.background_turns.free(), 1);
+            assert_eq!(threads.places.background.free(), 1);
         }
     }
 
@@ -463,7 +522,7 @@ mod tests {
             });
             held.push((let_end, running));
         }
-        while threads.resumed_turns.queued() == 0 {
+        while threads.places.resumed.queued() == 0 {
             tokio::task::yield_now().await;
         }
         let first: Vec<_> = (0..RESUMED_TURNS)
@@ -481,8 +540,60 @@ mod tests {
             running.await.unwrap();
         }
         // Each gives its place back when what it came to is known already.
-        while threads.resumed_turns.free() < RESUMED_TURNS {
+        while threads.places.resumed.free() < RESUMED_TURNS {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn guests_that_compute_without_end_let_each_other_and_others_have_their_turn() {
+        let threads = Arc::new(GuestThreads::new(1));
+        let ends = Arc::new(AtomicBool::new(false));
+        let endless: Vec<_> = (0..3)
+            .map(|_| {
+                let (threads, ends) = (Arc::clone(&threads), Arc::clone(&ends));
+                let (begun, begins) = oneshot::channel();
+                let turn = move || {
+                    begun.send(()).unwrap();
+                    let mut rounds = 0;
+                    while !ends.load(Ordering::Relaxed) {
+                        spin(Duration::from_millis(1));
+                        computed();
+                        rounds += 1;
+                    }
+                    rounds
+                };
+                let running = tokio::spawn(async move {
+                    let share = GuestThreads::share_of_deployment();
+                    threads.run(&share, turn).await.unwrap()
+                });
+                (begins, running)
+            })
+            .collect();
+        let mut running = Vec::new();
+        for (begins, endless) in endless {
+            begins.await.unwrap();
+            running.push(endless);
+        }
+        let busy = GuestThreads::share_of_deployment();
+        busy.take(Duration::from_secs(3_600), Instant::now());
+        for turn in 0..10 {
+            let came = threads.run(&busy, move || {
+                spin(Duration::from_millis(1));
+                turn
+            });
+            assert_eq!(came.await.unwrap(), turn);
+        }
+        ends.store(true, Ordering::Relaxed);
+        for endless in running {
+            let rounds = endless.await.unwrap();
+            assert!(rounds > 1, "{rounds}");
+        }
+        assert_eq!(threads.places.background.free(), 1);
+        assert_eq!(
+            threads.places.prompt.available_permits(),
+            PROMPT_TURNS,
+            "those that compute on are no prompt turns"
+        );
     }
 }

@@ -1,20 +1,47 @@
-//! A bound on what goes on at once, where those come first that are due first.
+//! A bound on what goes on at once, where those come first that have had least of it.
+//!
+//! It is start-time fair queuing (Goyal, Vin and Cheng, "Start-time Fair Queuing", SIGCOMM 1996). Whoever
+//! comes again and again has an [`Account`] of the time that it took. The turnstile has a time of its own,
+//! which stands where the account of the last one stood that it let through, and an account that is behind
+//! it is put forward to it by whoever comes. So one that comes for the first time, or after a while,
+//! shares from then on with the others: it has saved up nothing, and one that computed for an hour while nobody
+//! else wanted to owes nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot::{self, error::RecvError};
 
-/// Lets a few through at a time, and first those that are due soonest.
+/// Lets a few through at a time, and first those that have taken least.
 pub(super) struct Turnstile(Mutex<Waiting>);
 
 struct Waiting {
+    places: usize,
     free: usize,
-    /// By when they are due, and by when they came.
-    queue: BTreeMap<(Option<Instant>, u64), oneshot::Sender<Place>>,
+    /// By what their accounts were when they were put here, and by when they came.
+    queue: BTreeMap<(Duration, u64), Waiter>,
     came: u64,
+    /// Its own time.
+    now: Duration,
+    /// The account that is ahead of all others.
+    most: Duration,
+}
+
+struct Waiter {
+    account: Arc<Account>,
+    let_through: oneshot::Sender<Place>,
+}
+
+/// What one has taken, in the time of its turnstile. It is changed under the turnstile's lock alone.
+#[derive(Default)]
+pub(super) struct Account(Mutex<Duration>);
+
+impl Account {
+    fn stands_at(&self) -> Duration {
+        *self.0.lock()
+    }
 }
 
 /// One is through. Dropping it lets the next one through.
@@ -22,40 +49,64 @@ pub(super) struct Place(Arc<Turnstile>);
 
 impl Turnstile {
     pub(super) fn new(places: usize) -> Self {
+        let places = places.max(1);
         Self(Mutex::new(Waiting {
-            free: places.max(1),
+            places,
+            free: places,
             queue: BTreeMap::new(),
             came: 0,
+            now: Duration::ZERO,
+            most: Duration::ZERO,
         }))
     }
 
     /// Waits for a place.
-    pub(super) async fn wait(self: &Arc<Self>, due: Option<Instant>) -> Place {
-        match self.enter(due) {
+    pub(super) async fn wait(self: &Arc<Self>, account: &Arc<Account>) -> Place {
+        match self.enter(account) {
             Entered::Now(place) => place,
             Entered::Later(place) => self.taken(place.await),
         }
     }
 
     /// The same, on a thread that may block.
-    pub(super) fn wait_blocking(self: &Arc<Self>, due: Option<Instant>) -> Place {
-        match self.enter(due) {
+    pub(super) fn wait_blocking(self: &Arc<Self>, account: &Arc<Account>) -> Place {
+        match self.enter(account) {
             Entered::Now(place) => place,
             Entered::Later(place) => self.taken(place.blocking_recv()),
         }
     }
 
-    fn enter(self: &Arc<Self>, due: Option<Instant>) -> Entered {
+    /// Lets others go first that have taken less, on a thread that may block.
+    pub(super) fn wait_again(self: &Arc<Self>, place: Place, account: &Arc<Account>) -> Place {
+        let again = {
+            let mut waiting = self.0.lock();
+            if waiting.queue.is_empty() {
+                return place;
+            }
+            waiting.put_forward(account);
+            waiting.queue_up(Arc::clone(account))
+        };
+        drop(place);
+        self.taken(again.blocking_recv())
+    }
+
+    /// Adds a time that was used to an account.
+    pub(super) fn charge(&self, account: &Account, took: Duration) {
         let mut waiting = self.0.lock();
+        let mut stands_at = account.0.lock();
+        *stands_at += took;
+        waiting.most = waiting.most.max(*stands_at);
+    }
+
+    fn enter(self: &Arc<Self>, account: &Arc<Account>) -> Entered {
+        let mut waiting = self.0.lock();
+        waiting.put_forward(account);
         if waiting.free > 0 {
             waiting.free -= 1;
+            waiting.now = account.stands_at();
             return Entered::Now(Place(Arc::clone(self)));
         }
-        waiting.came += 1;
-        let (let_through, through) = oneshot::channel();
-        let key = (due, waiting.came);
-        waiting.queue.insert(key, let_through);
-        Entered::Later(through)
+        Entered::Later(waiting.queue_up(Arc::clone(account)))
     }
 
     /// Nobody drops the other end without a word: it is in the queue of this very turnstile.
@@ -69,8 +120,47 @@ impl Turnstile {
     }
 
     /// How many wait for a place, or have waited and left.
+    #[cfg(test)]
     pub(super) fn queued(&self) -> usize {
         self.0.lock().queue.len()
+    }
+}
+
+impl Waiting {
+    /// Who comes after a while has saved up nothing.
+    fn put_forward(&self, account: &Account) {
+        let mut stands_at = account.0.lock();
+        *stands_at = self.now.max(*stands_at);
+    }
+
+    fn queue_up(&mut self, account: Arc<Account>) -> oneshot::Receiver<Place> {
+        self.came += 1;
+        let (let_through, through) = oneshot::channel();
+        let key = (account.stands_at(), self.came);
+        let waiter = Waiter {
+            account,
+            let_through,
+        };
+        self.queue.insert(key, waiter);
+        through
+    }
+
+    /// Whose turn it is.
+    fn next(&mut self) -> Option<oneshot::Sender<Place>> {
+        while let Some(((stood_at, came), waiter)) = self.queue.pop_first() {
+            let stands_at = waiter.account.stands_at();
+            if waiter.let_through.is_closed() {
+                continue;
+            }
+            if stands_at > stood_at {
+                // Others with the same account were let through meanwhile.
+                self.queue.insert((stands_at, came), waiter);
+                continue;
+            }
+            self.now = self.now.max(stands_at);
+            return Some(waiter.let_through);
+        }
+        None
     }
 }
 
@@ -83,11 +173,17 @@ impl Drop for Place {
     fn drop(&mut self) {
         let next = {
             let mut waiting = self.0.0.lock();
-            let next = waiting.queue.pop_first();
-            waiting.free += usize::from(next.is_none());
+            let next = waiting.next();
+            if next.is_none() {
+                waiting.free += 1;
+                if waiting.free == waiting.places {
+                    // Nobody has waited for what was taken: it is forgotten.
+                    waiting.now = waiting.most;
+                }
+            }
             next
         };
-        if let Some((_, next)) = next {
+        if let Some(next) = next {
             // To one that waits no more it does not go: it is dropped here, and goes to the next.
             let _ = next.send(Self(Arc::clone(&self.0)));
         }
@@ -97,35 +193,146 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Duration;
 
     use super::*;
 
-    #[tokio::test]
-    async fn those_that_are_due_first_go_first_and_who_left_holds_nobody_up() {
-        let turnstile = Arc::new(Turnstile::new(1));
-        let now = Instant::now();
-        let first = turnstile.wait(Some(now)).await;
-        let (told, order) = mpsc::channel();
-        let queue = |due: Option<Instant>, name: &'static str| {
-            let (turnstile, told) = (Arc::clone(&turnstile), told.clone());
-            tokio::spawn(async move {
-                let _place = turnstile.wait(due).await;
-                told.send(name).unwrap();
-            })
-        };
-        let late = queue(Some(now + Duration::from_secs(2)), "late");
-        let gone = queue(None, "gone");
-        let soon = queue(Some(now + Duration::from_secs(1)), "soon");
-        while turnstile.queued() < 3 {
-            tokio::task::yield_now().await;
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A turnstile with one place, those that come to it, and the order in which they were let through.
+    struct Queue {
+        turnstile: Arc<Turnstile>,
+        told: mpsc::Sender<&'static str>,
+        order: mpsc::Receiver<&'static str>,
+    }
+
+    impl Queue {
+        fn new() -> Self {
+            let (told, order) = mpsc::channel();
+            Self {
+                turnstile: Arc::new(Turnstile::new(1)),
+                told,
+                order,
+            }
         }
-        gone.abort();
-        assert!(gone.await.unwrap_err().is_cancelled());
-        drop(first);
-        soon.await.unwrap();
-        late.await.unwrap();
-        assert_eq!(order.try_iter().collect::<Vec<_>>(), ["soon", "late"]);
-        assert_eq!(turnstile.free(), 1);
+
+        /// One comes, and takes a time when it is through.
+        async fn comes(
+            &self,
+            name: &'static str,
+            account: &Arc<Account>,
+            takes: Duration,
+        ) -> tokio::task::JoinHandle<()> {
+            let (turnstile, account) = (Arc::clone(&self.turnstile), Arc::clone(account));
+            let (told, queued) = (self.told.clone(), self.turnstile.queued());
+            let comes = tokio::spawn(async move {
+                let _place = turnstile.wait(&account).await;
+                turnstile.charge(&account, takes);
+                told.send(name).unwrap();
+            });
+            while self.turnstile.queued() == queued {
+                tokio::task::yield_now().await;
+            }
+            comes
+        }
+
+        /// Those that were let through, when so many of them have been.
+        async fn order(&self, count: usize) -> Vec<&'static str> {
+            let mut order = Vec::new();
+            while order.len() < count {
+                order.extend(self.order.try_iter());
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(self.turnstile.free(), 1);
+            order
+        }
+    }
+
+    fn accounts<const N: usize>() -> [Arc<Account>; N] {
+        [(); N].map(|()| Arc::default())
+    }
+
+    #[tokio::test]
+    async fn those_that_have_taken_least_go_first_and_who_left_holds_nobody_up() {
+        let queue = Queue::new();
+        let [first, much, gone, little] = accounts();
+        let place = queue.turnstile.wait(&first).await;
+        queue.turnstile.charge(&much, 2 * MS);
+        queue.turnstile.charge(&little, MS);
+        queue.comes("much", &much, MS).await;
+        let left = queue.comes("gone", &gone, MS).await;
+        queue.comes("little", &little, MS).await;
+        left.abort();
+        assert!(left.await.unwrap_err().is_cancelled());
+        drop(place);
+        assert_eq!(queue.order(2).await, ["little", "much"]);
+    }
+
+    #[tokio::test]
+    async fn each_has_the_same_time_whatever_a_turn_takes() {
+        let queue = Queue::new();
+        let [long, short, other] = accounts();
+        let place = queue.turnstile.wait(&other).await;
+        for _ in 0..3 {
+            queue.comes("long", &long, 4 * MS).await;
+        }
+        for _ in 0..9 {
+            queue.comes("short", &short, MS).await;
+        }
+        drop(place);
+        let order = queue.order(12).await;
+        let expected = [
+            "long", "short", "short", "short", "short", "long", "short", "short", "short", "short",
+            "long", "short",
+        ];
+        assert_eq!(order, expected);
+    }
+
+    #[tokio::test]
+    async fn who_comes_later_has_saved_up_nothing_and_who_was_alone_owes_nothing() {
+        let queue = Queue::new();
+        let [old, new, other] = accounts();
+        for _ in 0..100 {
+            let _place = queue.turnstile.wait(&old).await;
+            queue.turnstile.charge(&old, 60_000 * MS);
+        }
+        let place = queue.turnstile.wait(&other).await;
+        queue.turnstile.charge(&other, MS);
+        for _ in 0..3 {
+            queue.comes("old", &old, MS).await;
+            queue.comes("new", &new, MS).await;
+        }
+        drop(place);
+        let order = queue.order(6).await;
+        assert_eq!(order, ["old", "new", "old", "new", "old", "new"]);
+        // One that has not come for a while goes next, and only once.
+        let place = queue.turnstile.wait(&old).await;
+        queue.turnstile.charge(&old, 60_000 * MS);
+        for _ in 0..2 {
+            queue.comes("other", &other, MS).await;
+            queue.comes("old", &old, MS).await;
+        }
+        drop(place);
+        assert_eq!(queue.order(4).await, ["other", "other", "old", "old"]);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_through_lets_those_go_first_that_have_taken_less() {
+        let queue = Queue::new();
+        let [old, new] = accounts();
+        let place = queue.turnstile.wait(&old).await;
+        let turnstile = Arc::clone(&queue.turnstile);
+        let place = turnstile.wait_again(place, &old);
+        turnstile.charge(&old, 3 * MS);
+        for _ in 0..5 {
+            queue.comes("new", &new, MS).await;
+        }
+        let told = queue.told.clone();
+        let again = tokio::task::spawn_blocking(move || {
+            let _place = turnstile.wait_again(place, &old);
+            told.send("old").unwrap();
+        });
+        again.await.unwrap();
+        let order = queue.order(6).await;
+        assert_eq!(order, ["new", "new", "new", "new", "old", "new"]);
     }
 }

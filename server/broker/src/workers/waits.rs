@@ -1,4 +1,4 @@
-//! What a worker's turns do when their guest waits for a server.
+//! What a worker's turns do when their guest waits for a server, or computes for long.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,6 +21,10 @@ impl Waits for TurnWaits {
 
     fn ended(&self) {
         threads::waited();
+    }
+
+    fn computed(&self) {
+        threads::computed();
     }
 
     fn given_up(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -101,7 +101,7 @@ pub(crate) struct HostState {
     metrics: Arc<GuestMetrics>,
     messages: Messages,
     http: Http,
-    waits: Arc<dyn Waits>,
+    pub(crate) waits: Arc<dyn Waits>,
     time_ms: TimestampMs,
     /// Where a real monotonic clock begins.
     started: Instant,

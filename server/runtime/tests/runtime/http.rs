@@ -39,6 +39,8 @@ impl Waits for Told {
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
+    fn computed(&self) {}
+
     fn given_up(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
             while !self.is_given_up.load(Ordering::Acquire) {

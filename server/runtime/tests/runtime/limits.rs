@@ -1,8 +1,15 @@
 //! Guests that go too far: each is stopped, says why, and is spent.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
 use millstream_protocol::api::plugin::{LogLevel, WorkerLimits};
 use millstream_runtime::{
-    BadOutput, BadOutputPlace, CallError, Instance, MAX_HOST_CALLS, StartError, WorkerSetup,
+    BadOutput, BadOutputPlace, CallError, Instance, MAX_HOST_CALLS, StartError, Waits, WorkerSetup,
 };
 
 use crate::handwritten::{EMPTY, Guest};
@@ -42,6 +49,46 @@ fn an_endless_call_is_stopped() {
     let error = fail(ENDLESS, "", limits);
     assert_eq!(error, CallError::DeadlineExceeded { deadline_ms: 30 });
     assert_eq!(error.to_string(), "deadline of 30 ms exceeded");
+}
+
+/// Has a guest stand back, for a time that is no time of a processor, whenever it computes on.
+#[derive(Default)]
+struct StandsBack(AtomicU32);
+
+impl StandsBack {
+    const FOR: Duration = Duration::from_millis(60);
+}
+
+impl Waits for StandsBack {
+    fn began(&self) {}
+
+    fn ended(&self) {}
+
+    fn computed(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(Self::FOR);
+    }
+
+    fn given_up(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[test]
+fn one_that_computes_on_lets_others_go_first_and_its_deadline_is_not_nearer_for_it() {
+    let (mut setup, _) = setup();
+    setup.limits.deadline_ms = 100;
+    let stands_back = Arc::new(StandsBack::default());
+    setup.waits = Arc::clone(&stands_back) as Arc<dyn Waits>;
+    let guest = Guest {
+        handle: ENDLESS,
+        ..Guest::default()
+    };
+    let mut worker = start(&guest, setup).unwrap();
+    let error = worker.handle(&batch(0, &[b"a"])).unwrap_err();
+    assert_eq!(error, CallError::DeadlineExceeded { deadline_ms: 100 });
+    let told = stands_back.0.load(Ordering::Relaxed);
+    assert!(told >= 3, "each time, thirty milliseconds or less: {told}");
 }
 
 #[test]

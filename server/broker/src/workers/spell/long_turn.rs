@@ -17,8 +17,8 @@ use crate::workers::deployment::Shared;
 use crate::workers::input::{Input, TURN_BYTES, Wanted};
 use crate::workers::turn::{Turn, TurnError};
 
-/// A turn makes further calls while it is expected to end within this. One that takes longer than 20 ms is
-/// lowered.
+/// A turn makes further calls while it is expected to end within this, whoever waits: that is what those
+/// who take turns with a long call get for it. One that takes longer than 20 ms is lowered.
 const LONG_TURN: Duration = Duration::from_millis(15);
 
 /// How many turns have one call alone after one of several did not fit into a commit.
@@ -84,7 +84,7 @@ impl LongTurn {
         while let Some(reading) = ahead.take() {
             // One more takes as long as one of these, on average.
             let expected = |more| began.elapsed() * (turn.calls + more) / turn.calls.max(1);
-            if !turn.is_open() || expected(1) > LONG_TURN || self.shared.threads.any_waits() {
+            if !turn.is_open() || expected(1) > LONG_TURN {
                 break;
             }
             let two_more = expected(2) < LONG_TURN;
