@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use millstream::{
     Admin, Cleanup, Client, Compression, ConsumedRecord, DeliveryGuarantee, DeploymentSpec,
-    FailureAction, FailurePolicy, OutputSpec, ProduceRecord, TopicConfig, WorkerDescription,
-    WorkerState,
+    FailureAction, FailurePolicy, OutputSpec, Position, ProduceRecord, TopicConfig,
+    WorkerDescription, WorkerState,
 };
 use millstream_e2e::artifacts::{drill, quake_alert};
 use millstream_e2e::broker::Broker;
 use millstream_e2e::command::run;
 use millstream_e2e::history::History;
-use millstream_e2e::patience::until;
+use millstream_e2e::patience::{until, within};
 use millstream_e2e::quakes::{self, Quake};
 
 const INPUT: &str = "in";
@@ -109,6 +109,20 @@ async fn records(admin: &Admin, topic: &str) -> u64 {
     partitions
         .map(|it| it.high_watermark - it.log_start_offset)
         .sum()
+}
+
+/// The offsets of a topic of one partition that are left.
+async fn offsets(client: &Client, topic: &str) -> Vec<u64> {
+    let described = client.admin().describe_topic(topic).await.unwrap();
+    let end = described.partitions[0].high_watermark;
+    let consumer = client.consumer().topics([topic]).start(Position::Earliest);
+    let mut consumer = consumer.build().await.unwrap();
+    let mut offsets = Vec::new();
+    while offsets.last().is_none_or(|last| last + 1 < end) {
+        let record = within("a record", consumer.next()).await.unwrap();
+        offsets.push(record.offset);
+    }
+    offsets
 }
 
 async fn has_records(admin: &Admin, topic: &str, number: u64) {
@@ -397,6 +411,61 @@ async fn what_does_not_fit_into_the_state_of_a_deterministic_plugin_is_not_lost(
     has_records(&admin, OUTPUT, 1).await;
     has_records(&admin, DEAD_LETTERS, 2).await;
     assert_eq!(records(&admin, OUTPUT).await, 1);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_the_state_behind_a_gap_is_not_lost() {
+    let segments = TopicConfig {
+        cleanup: Cleanup::Compact,
+        segment_bytes: 1 << 20,
+        max_batch_bytes: 1 << 20,
+        ..TopicConfig::default()
+    };
+    let (mut broker, client, _) = start(segments).await;
+    let padded = |name: &str, bytes: usize| format!("{name}/{}", "p".repeat(bytes));
+    let send = async |records: &[(&str, String)]| {
+        let records = records
+            .iter()
+            .map(|(key, value)| ProduceRecord::new(value).key(*key));
+        produce(&client, (INPUT, Compression::None), records).await;
+    };
+    // The second of a batch gives way to the one behind it, whose count is under a name that is too long.
+    let first = ("a", padded("first", 400_000));
+    send(&[first, ("b", padded("gone", 1))]).await;
+    send(&[("b", padded(&"n".repeat(1_000), 900_000))]).await;
+    let fillers = ["c", "d", "e", "f", "g", "h"];
+    for key in fillers {
+        send(&[(key, padded("more", 700_000))]).await;
+    }
+    // The segments are closed, and what is compacted away is not read from memory either.
+    broker.kill();
+    broker.restart();
+    let client = broker.quick_client().await;
+    let admin = client.admin();
+    let offsets = until("compaction", async || {
+        let offsets = offsets(&client, INPUT).await;
+        (!offsets.contains(&1)).then_some(offsets)
+    })
+    .await;
+    assert!(offsets.starts_with(&[0, 2]), "{offsets:?}");
+    for (behind_the_gap, from) in [(0, Position::Earliest), (1, Position::Offset(1))] {
+        let mut little = DeploymentSpec {
+            start: from,
+            ..spec()
+        };
+        little.limits.state_bytes = 500;
+        let (outputs, letters) = (records(&admin, OUTPUT).await, behind_the_gap);
+        admin.deploy_plugin(component(), little).await.unwrap();
+        worked_off(&admin).await;
+        // All but the one, which becomes a dead letter.
+        let handled = offsets.len() as u64 - 1 - behind_the_gap;
+        has_records(&admin, OUTPUT, outputs + handled).await;
+        has_records(&admin, DEAD_LETTERS, letters + 1).await;
+        assert_eq!(records(&admin, OUTPUT).await, outputs + handled);
+        admin.remove_plugin(NAME).await.unwrap();
+        // Another one of the name would go on where this one was.
+        admin.delete_group(NAME).await.unwrap();
+    }
 }
 
 #[tokio::test]
