@@ -4,6 +4,8 @@
 //! one commit of its [journal](WorkerJournal): outputs, failed records, changes of state and the
 //! next input offset count together or not at all.
 
+mod guest;
+mod handling;
 mod long_turn;
 mod migrate;
 
@@ -13,38 +15,26 @@ use std::time::{Duration, Instant};
 
 use millstream_protocol::api::plugin::{DeliveryGuarantee, HoldBack, LogLevel};
 use millstream_protocol::{ErrorCode, Offset, TimestampMs, TopicPartition, WireError};
-use millstream_runtime::{CallError, Instance, StateChanges, Waits, thread_cpu_time};
+use millstream_runtime::{Instance, StateChanges, Waits};
 use millstream_state::Growth;
-use millstream_worker::limits::{MAX_FIRED_TIMERS, MAX_PARKED_RECORDS};
-use millstream_worker::{Bite, Commit, ParkedRecord, Timer};
-use tokio::runtime::Handle;
+use millstream_worker::limits::MAX_PARKED_RECORDS;
+use millstream_worker::{Bite, Commit};
 use tokio::sync::{mpsc, watch};
 
-use self::long_turn::{LongTurn, Pace};
+use self::long_turn::Pace;
 use crate::clock;
 use crate::errors;
 use crate::partition::{Partition, PartitionReader};
-use crate::workers::deployment::{Shared, Surroundings, setup};
-use crate::workers::input::{Input, Stored, Wanted, for_journal};
+use crate::workers::deployment::Shared;
+use crate::workers::input::for_journal;
 use crate::workers::journal::{self, WorkerJournal};
-use crate::workers::logs::WorkerLog;
 use crate::workers::mirror::GroupMirror;
 use crate::workers::progress::SharedProgress;
-use crate::workers::settle::{
-    Books, Prepared, Tried, Unsettled, Work, append_directly, timer_name,
-};
+use crate::workers::settle::{Books, Prepared, Unsettled, Work, append_directly};
 use crate::workers::state::{GuestState, SharedStore, close};
 use crate::workers::tables::TableTrouble;
-use crate::workers::turn::{Setting, SpotCheck, Turn, TurnError};
+use crate::workers::turn::Turn;
 use crate::workers::worker::{Again, Start, WorkerCommand};
-
-/// Of a deterministic guest's turns, the first two of so many begin with a call that is made twice and
-/// compared: at a start with an instance that is as new as the one it is compared with, then with one
-/// that has something to remember.
-const SPOT_CHECK_EVERY: u64 = 64;
-
-/// Records, or timers, of one call of a plugin that is granted requests to other hosts.
-const MAX_RECORDS_OF_ASKING_CALL: u32 = 100;
 
 /// Something around the worker that went wrong. It is waited out.
 pub(crate) struct Trouble(pub(crate) String);
@@ -352,16 +342,6 @@ impl Spell {
         done
     }
 
-    /// Records, or timers, that a call may have: few where each may have to wait for a server, because
-    /// everything is asked again when a call fails, or takes too long.
-    fn at_most(&self, bite: u32) -> u32 {
-        if self.shared.spec.grants.http.is_empty() {
-            bite
-        } else {
-            bite.min(MAX_RECORDS_OF_ASKING_CALL)
-        }
-    }
-
     async fn obey(&mut self, command: WorkerCommand) -> Result<(), Trouble> {
         // It works: there is nothing to resume.
         let WorkerCommand::TryAgain { again, done } = command else {
@@ -422,354 +402,6 @@ impl Spell {
         self.commits += 1;
         self.state.apply(changes, growth, &self.journal);
         self.state.look_after(&self.journal).await
-    }
-
-    /// Handles the next records.
-    async fn go_on(&mut self, offset: Offset, until: Offset) -> Result<(), Trouble> {
-        if self.shared.spec.delivery == DeliveryGuarantee::Deterministic {
-            return self.go_on_stored(offset, until).await;
-        }
-        let wanted = Wanted {
-            offset,
-            until,
-            records: self.at_most(self.bite.timely_records()),
-            held_keys: self.journal.core().parked().keys().cloned().collect(),
-        };
-        let turn = LongTurn {
-            shared: Arc::clone(&self.shared),
-            reader: self.reader.clone(),
-            wanted,
-            runtime: Handle::current(),
-            goes_on: self.may_go_on(),
-        };
-        let call = move |_: &PartitionReader, caller: &mut Caller<'_>| {
-            let (began, before) = (Instant::now(), thread_cpu_time());
-            let turn = turn.run(caller)?;
-            let computed = thread_cpu_time().saturating_sub(before);
-            Ok((turn, began.elapsed(), computed))
-        };
-        let unsettled = match self.call(call).await? {
-            Ok((turn, took, computed)) => {
-                self.pace.note(&turn, took);
-                let (calls, records) = (turn.calls, turn.input.taken);
-                if calls > 0 {
-                    let deadline_ms = self.shared.spec.limits.deadline_ms.into();
-                    let deadline = Duration::from_millis(deadline_ms);
-                    self.bite.took(records, computed, deadline);
-                }
-                match self.settle(turn, Work::Next).await? {
-                    Settled::Yes => {
-                        self.bite.succeeded();
-                        return Ok(());
-                    }
-                    // Each of them may fit by itself, and the one that does not is to be named.
-                    Settled::TooLarge(_) if calls > 1 => {
-                        self.pace.shorten();
-                        return Ok(());
-                    }
-                    Settled::TooLarge(unsettled) => unsettled,
-                }
-            }
-            Err(failed) => failed,
-        };
-        self.narrow_down(unsettled).await
-    }
-
-    /// Whether a turn may have several calls: none has failed of late, each takes as much as there is, and
-    /// nothing is due in between.
-    fn may_go_on(&self) -> bool {
-        let core = self.journal.core();
-        self.pace.goes_on()
-            && self.bite.is_whole()
-            && self.shared.spec.grants.http.is_empty()
-            && core.parked().is_empty()
-            && core.timers().is_empty()
-    }
-
-    /// Handles the next batches of a deterministic guest. While there are outputs in doubt, nothing but
-    /// the calls that they came of may be made.
-    async fn go_on_stored(&mut self, offset: Offset, until: Offset) -> Result<(), Trouble> {
-        let doubtful = !self.in_doubt.is_empty();
-        if doubtful && offset > self.journal.core().next_offset() {
-            return self.leave_doubts().await;
-        }
-        let wanted = Wanted {
-            offset,
-            until,
-            records: self.bite.records(),
-            held_keys: self.journal.core().parked().keys().cloned().collect(),
-        };
-        let check = match self.stored_turns % SPOT_CHECK_EVERY {
-            0 | 1 => SpotCheck::Yes,
-            _ => SpotCheck::No,
-        };
-        self.stored_turns += 1;
-        let call = move |reader: &PartitionReader, caller: &mut Caller<'_>| {
-            let Caller {
-                setting,
-                instance,
-                start,
-            } = caller;
-            match Input::read_stored(reader, &wanted)? {
-                Stored::Whole(batches) => setting.run_stored(instance, start, batches, check),
-                Stored::Part(_) if doubtful => Err(in_parts(wanted.offset).into()),
-                Stored::Part(input) => setting.run(instance, *start, input),
-            }
-        };
-        let unsettled = match self.call(call).await? {
-            Ok(turn) if doubtful && !turn.failed.is_empty() => {
-                failed_whole(turn.input, "records fail that did not before".to_owned())
-            }
-            Ok(turn) => match self.settle(turn, Work::Next).await? {
-                Settled::Yes => {
-                    self.bite.succeeded();
-                    self.journal.settle_doubts(&mut self.in_doubt);
-                    return Ok(());
-                }
-                Settled::TooLarge(unsettled) => unsettled,
-            },
-            Err(failed) => failed,
-        };
-        if self.pause.is_some() {
-            return Ok(());
-        }
-        if doubtful {
-            let from = self.journal.core().next_offset();
-            let reason = unsettled.reason;
-            return Err(Trouble(format!(
-                "offset {from} on: what came of it is in the outputs already, and now it fails: {reason}; \
-                 reset the group to go on without it"
-            )));
-        }
-        self.narrow_down(unsettled).await
-    }
-
-    /// Goes on after a call that failed: with fewer records, or without the only one.
-    async fn narrow_down(&mut self, unsettled: Unsettled) -> Result<(), Trouble> {
-        // Of several records that were taken, some may have been set aside already: that is forgotten
-        // with the call, and comes again with fewer of them.
-        let single = self.bite.failed(unsettled.input.taken);
-        let place = place(&unsettled, single.then_some(1))?;
-        self.tell_failure(&place, &unsettled.reason);
-        if single {
-            self.settle_failed(unsettled, Work::Next).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes outputs in doubt for what they are: the records that they came of are gone from the topic.
-    async fn leave_doubts(&mut self) -> Result<(), Trouble> {
-        let mut commit = self.journal.commit(clock::now_ms());
-        for (target, next) in std::mem::take(&mut self.in_doubt) {
-            commit.skip_direct_to(target, next);
-        }
-        let commit = commit.finish().map_err(|error| journal::refused(&error))?;
-        self.commit(commit, StateChanges::default(), Growth::AtMost)
-            .await?;
-        Ok(())
-    }
-
-    /// Handles a parked record once more.
-    async fn try_again(&mut self, parked: ParkedRecord) -> Result<(), Trouble> {
-        let tried = Tried {
-            offset: parked.offset,
-            attempts: parked.attempts,
-        };
-        let work = Work::Parked(tried);
-        // What waited behind another record has not been tried before.
-        let retries = u64::from(tried.attempts > 0);
-        self.progress.change(|progress| progress.retries += retries);
-        let call = move |reader: &PartitionReader, caller: &mut Caller<'_>| match Input::parked(
-            reader, &parked,
-        )? {
-            Some(input) => caller.setting.run(caller.instance, caller.start, input),
-            None => Ok(Turn::gone(parked)),
-        };
-        let unsettled = match self.call(call).await? {
-            Ok(turn) => match self.settle(turn, work).await? {
-                Settled::Yes => return Ok(()),
-                Settled::TooLarge(unsettled) => unsettled,
-            },
-            Err(failed) => failed,
-        };
-        let place = place(&unsettled, Some(tried.attempts + 1))?;
-        self.tell_failure(&place, &unsettled.reason);
-        self.settle_failed(unsettled, work).await
-    }
-
-    /// Timers that fire now, as many as one call may have; none where the guest takes none.
-    fn due_timers(&self) -> Option<Vec<Timer>> {
-        let core = self.journal.core();
-        if core.timers().is_empty() || !self.shared.plugin.handles_timers() {
-            return None;
-        }
-        let most = MAX_FIRED_TIMERS.min(self.at_most(self.timer_bite.records()) as usize);
-        let due = core
-            .timers()
-            .due(core.record_time_ms(), clock::now_ms(), most);
-        (!due.is_empty()).then_some(due)
-    }
-
-    /// Has the guest handle timers.
-    async fn fire(&mut self, timers: Vec<Timer>) -> Result<(), Trouble> {
-        let (fired, position) = (timers.clone(), self.journal.core().next_offset());
-        let call = move |_: &PartitionReader, caller: &mut Caller<'_>| {
-            caller
-                .setting
-                .fire(caller.instance, caller.start, timers, position)
-        };
-        let reason = match self.call(call).await? {
-            Ok(turn) => match self.settle(turn, Work::Timers).await? {
-                Settled::Yes => {
-                    self.timer_bite.succeeded();
-                    return Ok(());
-                }
-                Settled::TooLarge(unsettled) => unsettled.reason,
-            },
-            Err(unsettled) => unsettled.reason,
-        };
-        let place = match fired.as_slice() {
-            [timer] => timer_name(timer),
-            timers => format!("{} timers", timers.len()),
-        };
-        self.tell_failure(&place, &reason);
-        let single = self.timer_bite.failed(fired.len() as u32);
-        let Some(timer) = fired.into_iter().next().filter(|_| single) else {
-            return Ok(());
-        };
-        let turn = Turn::failed_timer(timer, reason);
-        match self.settle(turn, Work::Timers).await? {
-            Settled::Yes => Ok(()),
-            Settled::TooLarge(it) => Err(Trouble(it.reason)),
-        }
-    }
-
-    /// Makes it count that a parked record of which only the offset was kept is not there any more.
-    async fn give_up(&mut self, parked: ParkedRecord) -> Result<(), Trouble> {
-        let tried = Tried {
-            offset: parked.offset,
-            attempts: parked.attempts,
-        };
-        match self.settle(Turn::gone(parked), Work::Parked(tried)).await? {
-            Settled::Yes => Ok(()),
-            Settled::TooLarge(it) => Err(Trouble(it.reason)),
-        }
-    }
-
-    /// Makes it count that a call with a single record has failed.
-    async fn settle_failed(&mut self, unsettled: Unsettled, work: Work) -> Result<(), Trouble> {
-        let Unsettled {
-            input,
-            failed,
-            reason,
-        } = unsettled;
-        let holds_back = self.shared.spec.on_failure.holds_back;
-        let turn = Turn::failed(input, failed, reason, holds_back)?;
-        match self.settle(turn, work).await? {
-            Settled::Yes => Ok(()),
-            Settled::TooLarge(it) => Err(Trouble(it.reason)),
-        }
-    }
-
-    /// Does something with the guest, on a thread of the broker's guests.
-    async fn on_a_thread<T: Send + 'static>(
-        &mut self,
-        call: impl FnOnce(&PartitionReader, &mut Caller<'_>) -> T + Send + 'static,
-    ) -> Result<T, Trouble> {
-        let (shared, input) = (Arc::clone(&self.shared), self.input.clone());
-        let (reader, state) = (self.reader.clone(), self.state.reader());
-        let mut instance = self.instance.take();
-        let (progress, waits) = (self.progress.clone(), Arc::clone(&self.waits));
-        let run = move || {
-            let setting = Setting {
-                outputs: &shared.outputs,
-                input_partition: input.id().partition,
-                holds_back: shared.spec.on_failure.holds_back,
-                progress: &progress,
-            };
-            let start = || {
-                let log = WorkerLog {
-                    logs: Arc::clone(&shared.logs),
-                    topic: input.topic().to_string(),
-                    partition: input.id().partition,
-                };
-                let surroundings = Surroundings {
-                    log,
-                    state: Arc::clone(&state),
-                    metrics: Arc::clone(progress.guest()),
-                    tables: shared.tables.readers(),
-                    secrets: Arc::clone(&shared.secrets),
-                    waits: Arc::clone(&waits),
-                };
-                let setup = setup(&shared.spec, surroundings);
-                shared
-                    .plugin
-                    .start(setup)
-                    .map_err(|error| error.to_string())
-            };
-            let mut caller = Caller {
-                setting: &setting,
-                instance: &mut instance,
-                start: &start,
-            };
-            let came = call(&reader, &mut caller);
-            (came, instance)
-        };
-        let ran = self.shared.threads.run(&self.shared.share, run).await;
-        let (came, instance) = ran.map_err(|lost| Trouble(lost.to_string()))?;
-        if let Some(instance) = &instance {
-            let memory_bytes = instance.memory_bytes();
-            self.progress
-                .change(|progress| progress.memory_bytes = memory_bytes);
-        }
-        self.instance = instance;
-        Ok(came)
-    }
-
-    /// Calls the guest. The inner error: the guest failed.
-    async fn call<T: Send + 'static>(
-        &mut self,
-        call: impl FnOnce(&PartitionReader, &mut Caller<'_>) -> Result<T, TurnError> + Send + 'static,
-    ) -> Result<Result<T, Unsettled>, Trouble> {
-        match self.on_a_thread(call).await? {
-            Ok(turn) => Ok(Ok(turn)),
-            Err(TurnError::Start(reason)) => Err(Trouble(reason)),
-            Err(TurnError::Input(error)) => Err(error.into()),
-            Err(TurnError::Call {
-                error: error @ (CallError::StateUnavailable(_) | CallError::TableUnavailable(_)),
-                ..
-            }) => Err(Trouble(error.to_string())),
-            Err(TurnError::Call {
-                error: error @ CallError::Interrupted,
-                ..
-            }) => {
-                self.begin_again = true;
-                Err(Trouble(error.to_string()))
-            }
-            Err(TurnError::TooManyFail(first)) => {
-                self.bite.limit(first);
-                self.begin_again = true;
-                let what =
-                    format!("of more records than the first {first}, too many fail together");
-                Err(Trouble(what))
-            }
-            Err(TurnError::Call { input, error }) => {
-                Ok(Err(failed_whole(input, error.to_string())))
-            }
-            Err(TurnError::NotDeterministic(offset)) => {
-                let what = format!(
-                    "offset {offset}: the plugin is not deterministic: handled twice, the same records \
-                     came to something else; deploy it without `deterministic`"
-                );
-                self.pause = Some(what.clone());
-                Ok(Err(failed_whole(Input::default(), what)))
-            }
-        }
-    }
-
-    fn tell_failure(&self, place: &str, reason: &str) {
-        self.log(LogLevel::Error, format!("{place}: {reason}"));
-        self.progress.change(|progress| progress.failures += 1);
     }
 
     fn log(&self, level: LogLevel, message: String) {
@@ -840,49 +472,6 @@ impl Spell {
         });
         self.mirror.tell(offset);
     }
-}
-
-/// A guest, ready to be called on a thread that may block.
-struct Caller<'a> {
-    setting: &'a Setting<'a>,
-    instance: &'a mut Option<Instance>,
-    start: &'a dyn Fn() -> Result<Instance, String>,
-}
-
-/// What came of a batch is in the outputs already, and the batch cannot be handled as it was then.
-fn in_parts(offset: Offset) -> WireError {
-    let what = format!(
-        "offset {offset} on: what came of it is in the outputs already, and now only a part of its batch \
-         may be handled; reset the group to go on without it"
-    );
-    WireError::new(ErrorCode::NotReady, what)
-}
-
-/// A call that failed before anything was known of its records.
-fn failed_whole(input: Input, reason: String) -> Unsettled {
-    Unsettled {
-        input,
-        failed: Vec::new(),
-        reason,
-    }
-}
-
-/// Where a call failed, and at which attempt if that counts: the offsets that it was made with.
-fn place(unsettled: &Unsettled, attempt: Option<u32>) -> Result<String, WireError> {
-    let failed = unsettled.failed.iter().map(|it| it.record.offset);
-    let range = unsettled.input.range()?.into_iter();
-    let offsets = range.flat_map(|(first, last)| [first, last]).chain(failed);
-    let (first, last) = (offsets.clone().min(), offsets.max());
-    let mut place = match (first, last) {
-        (Some(first), Some(last)) if first < last => format!("offsets {first} to {last}"),
-        (Some(only), _) => format!("offset {only}"),
-        // All of them wait behind others.
-        _ => format!("offsets below {}", unsettled.input.next_offset),
-    };
-    if let Some(attempt) = attempt {
-        place.push_str(&format!(", attempt {attempt}"));
-    }
-    Ok(place)
 }
 
 /// How long from now until a time.

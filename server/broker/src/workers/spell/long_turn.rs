@@ -11,7 +11,7 @@ use millstream_runtime::thread_cpu_time;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::Caller;
+use super::guest::Caller;
 use crate::partition::{PartitionReader, ReadBatches};
 use crate::workers::deployment::Shared;
 use crate::workers::input::{Input, TURN_BYTES, Wanted};
@@ -67,9 +67,12 @@ pub(super) struct LongTurn {
 type Ahead = JoinHandle<Result<ReadBatches, WireError>>;
 
 impl LongTurn {
-    /// Makes the calls. What goes wrong with one that is not the first counts for nothing: it is met again by
-    /// the next turn's first.
-    pub(super) fn run(mut self, caller: &mut Caller<'_>) -> Result<Turn, TurnError> {
+    /// Makes the calls, until one fails that is not the first: the turn counts without it, and what it failed
+    /// with comes beside it.
+    pub(super) fn run(
+        mut self,
+        caller: &mut Caller<'_>,
+    ) -> Result<(Turn, Option<TurnError>), TurnError> {
         let began = Instant::now();
         let Caller {
             setting,
@@ -88,6 +91,7 @@ impl LongTurn {
                 break;
             }
             let two_more = expected(2) < LONG_TURN;
+            // Where it cannot be read, the next turn says so.
             let Ok(Ok(read)) = self.runtime.block_on(reading) else {
                 break;
             };
@@ -101,12 +105,12 @@ impl LongTurn {
             if two_more {
                 ahead = self.read_ahead(input.next_offset);
             }
-            let Ok(next) = setting.run(instance, *start, input) else {
-                break;
-            };
-            turn.append(next);
+            match setting.run(instance, *start, input) {
+                Ok(next) => turn.append(next),
+                Err(failed) => return Ok((turn, Some(failed))),
+            }
         }
-        Ok(turn)
+        Ok((turn, None))
     }
 
     /// Begins to read what follows, if there is something and it may be handled in this turn.

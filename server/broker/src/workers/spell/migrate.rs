@@ -4,11 +4,12 @@ use millstream_protocol::api::plugin::LogLevel;
 use millstream_runtime::Migrated;
 use millstream_worker::{Heir, StateWriter};
 
+use super::guest::Caller;
+use super::{Spell, Trouble};
 use crate::clock;
 use crate::partition::PartitionReader;
 use crate::workers::journal;
 use crate::workers::settle::put_changes;
-use crate::workers::spell::{Caller, Spell, Trouble};
 
 /// A part of the state that is to be taken over next.
 pub(super) struct Migration {
