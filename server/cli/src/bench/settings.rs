@@ -93,7 +93,7 @@ impl Settings {
                 repetitions: 2,
                 transfer: Duration::from_millis(150),
                 latency: latency(200, 1_000),
-                quakes: 500_000,
+                quakes: 1_500_000,
             },
         };
         Self {
