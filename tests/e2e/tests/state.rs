@@ -260,10 +260,10 @@ async fn a_person_looks_at_a_state() {
     let found = run(&mut get).success().json();
     let entry = &found["entries"][0];
     assert_eq!(
-        (&entry["key"], &entry["value_hex"]),
+        (&entry["key"], &entry["value"]),
         (&"k7".into(), &Value::Null)
     );
-    assert_eq!(entry["value"], "\0\0\0\0\0\0\0\u{1}");
+    assert_eq!(entry["value_hex"], "0000000000000001");
     let mut hex = broker.command(["plugin", "state", "get", NAME, "hex:6b37"]);
     assert!(run(&mut hex).success().stdout.contains("k7"));
     let mut missing = broker.command(["plugin", "state", "get", NAME, "k7000"]);

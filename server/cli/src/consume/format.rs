@@ -120,7 +120,8 @@ pub(crate) fn text_or_hex(bytes: Option<&[u8]>) -> (Option<&str>, Option<String>
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
         .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {

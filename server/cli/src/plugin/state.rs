@@ -8,7 +8,7 @@ use millstream::{Admin, PluginState, StateItem, StateOrigin};
 use serde::Serialize;
 
 use crate::cli::Context;
-use crate::consume::format::text_or_hex;
+use crate::consume::format::hex;
 use crate::errors::{Exit, Problem};
 use crate::output::{Table, View, plain};
 use export::ExportArgs;
@@ -20,11 +20,20 @@ const DEFAULT_LISTED: u64 = 100;
 /// Characters of a value that a table shows.
 const SHOWN_CHARS: usize = 100;
 
+/// How keys and values look, for `--help`.
+const KEYS_HELP: &str = "\
+A key stands in the table as a shell takes it, in single quotes where that needs them: what `scan` prints is what
+`get` takes. A key whose text has quotes of its own, as one of JSON, has them within: '\"attic\"'.
+Keys and values that are no text that can be printed are `hex:` and hexadecimal digits, as hex:0000000000000002 of a
+counter in eight bytes, the highest first. Values are cut after 100 characters; `--output json` has all of them.";
+
 #[derive(Subcommand, Debug)]
 pub(crate) enum StateCommand {
     /// Shows what workers remember under a key
+    #[command(after_help = KEYS_HELP)]
     Get(GetArgs),
     /// Lists what workers remember, in the order of the keys' bytes
+    #[command(after_help = KEYS_HELP)]
     Scan(ScanArgs),
     /// Writes all that workers remember, one JSON object a line
     #[command(after_help = export::HELP)]
@@ -122,7 +131,7 @@ struct EntryView {
     entry: EntryJson,
 }
 
-/// A key and its value. Bytes that are no text come as `key_hex` and `value_hex`.
+/// A key and its value. Bytes that are no text, or text that cannot be printed, come as `key_hex` and `value_hex`.
 #[derive(Debug, Serialize)]
 struct EntryJson {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,14 +146,33 @@ struct EntryJson {
 
 impl EntryJson {
     fn new(key: &[u8], value: &[u8]) -> Self {
-        let (key, key_hex) = text_or_hex(Some(key));
-        let (value, value_hex) = text_or_hex(Some(value));
+        let (key, key_hex) = text_or_digits(key);
+        let (value, value_hex) = text_or_digits(value);
         Self {
-            key: key.map(str::to_owned),
+            key,
             key_hex,
-            value: value.map(str::to_owned),
+            value,
             value_hex,
         }
+    }
+
+    /// The key as it is typed.
+    fn typed_key(&self) -> String {
+        match (&self.key, &self.key_hex) {
+            (Some(text), _) => key::typed(text),
+            (None, Some(digits)) => key::typed_digits(digits),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// Text that can be printed as it is, and everything else as hexadecimal digits: of a counter, whose bytes may
+/// be UTF-8 or not, each value looks the same.
+fn text_or_digits(bytes: &[u8]) -> (Option<String>, Option<String>) {
+    let is_printed = |it: char| !it.is_control() || it == '\n' || it == '\t';
+    match str::from_utf8(bytes) {
+        Ok(text) if text.chars().all(is_printed) => (Some(text.to_owned()), None),
+        _ => (None, Some(hex(bytes))),
     }
 }
 
@@ -185,7 +213,7 @@ impl View for Entries {
                 plain(topic),
                 partition.to_string(),
                 offset.to_string(),
-                shown(entry.key.as_deref(), entry.key_hex.as_deref()),
+                entry.typed_key(),
                 shown(entry.value.as_deref(), entry.value_hex.as_deref()),
             ]);
         }
@@ -211,6 +239,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_counter_looks_the_same_whatever_it_has_counted() {
+        let digits = |count: u64| text_or_digits(&count.to_be_bytes());
+        assert_eq!(digits(2), (None, Some("0000000000000002".to_owned())));
+        assert_eq!(digits(200), (None, Some("00000000000000c8".to_owned())));
+    }
+
+    #[test]
     fn entries_in_both_forms() {
         let view = |partition, key: &[u8], value: &[u8]| EntryView {
             topic: "orders".to_owned(),
@@ -226,7 +261,7 @@ mod tests {
         };
         let text = entries.text();
         let lines: Vec<_> = text.lines().collect();
-        assert!(lines[1].contains(r"a\n") && lines[2].contains("hex:ff00"));
+        assert!(lines[1].contains("hex:610a") && lines[2].contains("hex:ff00"));
         assert!(lines[2].ends_with(&format!("{}...", "ä".repeat(100))));
         insta::assert_snapshot!(serde_json::to_string(&entries.entries[0]).unwrap(), @r#"{"topic":"orders","partition":0,"offset":7,"key":"a\n","value":"1"}"#);
         let hex = serde_json::to_value(&entries.entries[1]).unwrap();

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use crate::consume::format::hex;
+
 /// What stands before hexadecimal digits.
 const HEX: &str = "hex:";
 
@@ -36,6 +38,26 @@ impl FromStr for StateKey {
     }
 }
 
+/// A key that is text, as a shell and then [`StateKey`] take it.
+pub(super) fn typed(text: &str) -> String {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "_./:@%+=,".contains(it);
+    let is_taken_otherwise = text.starts_with(HEX) || text.starts_with('-');
+    if is_taken_otherwise || text.chars().any(char::is_control) {
+        return typed_digits(&hex(text.as_bytes()));
+    }
+    let is_bare = !text.is_empty() && text.chars().all(|it| is_plain(it) || it == '-');
+    if is_bare {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// A key in hexadecimal digits.
+pub(super) fn typed_digits(digits: &str) -> String {
+    format!("{HEX}{digits}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +71,30 @@ mod tests {
         // A key that is text and begins so is typed in digits.
         assert_eq!(key("hex:6865783a"), Ok(b"hex:".to_vec()));
         assert!(key("hex:0").is_err() && key("hex:zz").is_err());
+    }
+
+    #[test]
+    fn what_is_shown_is_what_a_shell_hands_on() {
+        for text in [
+            "",
+            "order/7",
+            "\"attic\"",
+            "it's",
+            "two words",
+            "a\nb",
+            "hex:00",
+            "-n",
+            "$HOME `x` \\",
+            "ä",
+        ] {
+            let line = format!("printf %s {}", typed(text));
+            let shell = std::process::Command::new("sh")
+                .args(["-c", &line])
+                .output()
+                .unwrap();
+            let typed = String::from_utf8(shell.stdout).unwrap();
+            let key: StateKey = typed.parse().unwrap();
+            assert_eq!(key.bytes(), text.as_bytes(), "{line}");
+        }
     }
 }
