@@ -17,12 +17,19 @@ const SHOWN_CHARS: usize = 80;
 /// Letters that are listed unless told otherwise.
 const DEFAULT_LISTED: u64 = 100;
 
+/// What is different from the first time, for `--help`.
+const RETRY_HELP: &str = "\
+What a plugin wrote into its state for a record before it rejected that record is still there: a plugin that counts
+first and looks at the record then counts it once more now. `millstream plugin state scan` shows the state before
+and after; a plugin that rejects before it writes has nothing to fear. What fails again is a dead letter again.";
+
 #[derive(Subcommand, Debug)]
 pub(crate) enum DlqCommand {
     /// Lists dead letters: where they came from, why they are here, and how their values begin; the time
     /// is the record's own
     List(ListArgs),
     /// Hands all dead letters back to the workers, which handle them as if for the first time
+    #[command(after_help = RETRY_HELP)]
     Retry(DeploymentArgs),
     /// Deletes all dead letters
     Drop(DeploymentArgs),

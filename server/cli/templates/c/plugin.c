@@ -21,7 +21,10 @@ ms_result init(const ms_context *context) {
     return ms_find_output(context, "hot", &hot);
 }
 
-/* Counts one more of a sensor. The state outlives the worker, and counts if the call does. */
+/* Counts one more of a sensor. The state outlives the worker, and counts if the call does.
+ *
+ * What is written for a record stays when the record is rejected later on: handed back by `plugin dlq
+ * retry`, it would be counted twice. So everything that may be rejected is looked at before. */
 static ms_result count(ms_bytes sensor, uint64_t *times) {
     ms_bytes before;
     if (ms_state_get(sensor, &before) != MS_OK)

@@ -36,6 +36,9 @@ export default class Plugin {
 }
 
 // Counts one more of a sensor. The state outlives the worker, and counts if the call does.
+//
+// What is written for a record stays when the record is rejected later on: handed back by `plugin dlq
+// retry`, it would be counted twice. So everything that may be rejected is looked at before.
 function count(sensor) {
   const before = state.get(sensor);
   const times = (before === null ? 0 : Number(decode(before))) + 1;

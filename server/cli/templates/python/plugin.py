@@ -42,7 +42,11 @@ class Plugin:
 
 
 def count(sensor):
-    """Counts one more of a sensor. The state outlives the worker, and counts if the call does."""
+    """Counts one more of a sensor. The state outlives the worker, and counts if the call does.
+
+    What is written for a record stays when the record is rejected later on: handed back by `plugin dlq
+    retry`, it would be counted twice. So everything that may be rejected is looked at before.
+    """
     times = int(state.get(sensor) or b"0") + 1
     state.put(sensor, str(times))
     return times

@@ -12,6 +12,7 @@ use super::language::Folder;
 use super::tool;
 use super::workshop::{Workshop, lay_out};
 use super::world::{Part, World};
+use crate::output::say;
 
 /// Where the plugin's `import … from "millstream-plugin"` finds it, as Node.js does in a test.
 const SDK: &str = "node_modules/millstream-plugin";
@@ -91,6 +92,7 @@ pub(super) async fn build(
     componentize.arg("--js").arg(entry_path);
     componentize.arg("--module-root").arg(&folder.path);
     componentize.arg("--output").arg(workshop.component());
+    say(format_args!("building {} (componentize-qjs)", folder.name));
     tool::build(&mut componentize, &folder.name, NO_NODE).await?;
     if world.has(Part::Http) {
         rename(&workshop.component(), &MADE_UP, &PACKAGES)?;
@@ -122,7 +124,11 @@ fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
 
 /// A folder with what turns JavaScript into a component, as the lock file has it.
 async fn make_toolchain(toolchain: &Path) -> anyhow::Result<()> {
-    tracing::info!("installing componentize-qjs below {}", toolchain.display());
+    say(format_args!(
+        "preparing to build plugins in JavaScript, once for all of them, below {}",
+        toolchain.display()
+    ));
+    say("  fetching componentize-qjs (npm ci)");
     lay_out(toolchain, kit::JAVASCRIPT_TOOLCHAIN)?;
     let mut npm = Command::new("npm");
     npm.current_dir(toolchain).args([

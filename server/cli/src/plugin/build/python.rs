@@ -12,6 +12,7 @@ use super::tool;
 use super::workshop::Workshop;
 use super::world::{Part, World};
 use crate::errors::{Exit, Problem};
+use crate::output::say;
 
 /// What a plugin's own packages are listed in.
 const REQUIREMENTS: &str = "requirements.txt";
@@ -57,12 +58,17 @@ pub(super) async fn build(
     {
         componentize.arg("--python-path").arg(path);
     }
+    say(format_args!("building {} (componentize-py)", folder.name));
     tool::build(&mut componentize, &folder.name, NO_PYTHON).await
 }
 
 /// A virtual environment with what turns Python into a component.
 async fn make_environment(environment: &Path) -> anyhow::Result<()> {
-    tracing::info!("installing componentize-py below {}", environment.display());
+    say(format_args!(
+        "preparing to build plugins in Python, once for all of them, below {}",
+        environment.display()
+    ));
+    say("  making a virtual environment (python3 -m venv)");
     let mut venv = Command::new("python3");
     venv.args(["-m", "venv"]).arg(environment);
     let status = tool::run(&mut venv, NO_PYTHON).await?;
@@ -75,6 +81,7 @@ async fn make_environment(environment: &Path) -> anyhow::Result<()> {
     let requirements = environment.join(REQUIREMENTS);
     fs::write(&requirements, kit::PYTHON_REQUIREMENTS)
         .with_context(|| format!("cannot write {}", requirements.display()))?;
+    say("  fetching componentize-py (pip install): this takes most of the time");
     let mut install = pip(environment);
     install.arg("--requirement").arg(&requirements);
     tool::fetch(&mut install, "componentize-py", NO_PYTHON).await
@@ -98,6 +105,9 @@ async fn packages(
     if fs::read_to_string(&installed).is_ok_and(|there| there == wanted) {
         return Ok(Some(packages));
     }
+    say(format_args!(
+        "fetching the packages of {REQUIREMENTS} (pip install)"
+    ));
     let packages = workshop.laid_out("packages", &[])?;
     let mut install = pip(environment);
     install.args(["--only-binary", ":all:", "--platform", "any"]);

@@ -64,6 +64,9 @@ pub fn handle(
 }
 
 /// Counts one more of a sensor. The state outlives the worker, and counts if the call does.
+///
+/// What is written for a record stays when the record is rejected later on: handed back by `plugin dlq
+/// retry`, it would be counted twice. So everything that may be rejected is looked at before.
 fn count(sensor: &str) -> Result<u64, Failure> {
     let before = match state::get(sensor.as_bytes())? {
         Some(bytes) => u64::from_be_bytes(bytes.as_slice().try_into()?),
