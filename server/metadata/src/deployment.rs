@@ -420,8 +420,8 @@ fn check_failure_policy(policy: &FailurePolicy) -> Result<(), SpecError> {
     let first = (policy.first_back_off_ms.into(), 0, longest.0);
     for (what, (given, min, max)) in [
         ("attempts", attempts),
-        ("longest_back_off_ms", longest),
-        ("first_back_off_ms", first),
+        ("longest-back-off (ms)", longest),
+        ("first-back-off (ms)", first),
     ] {
         OutOfRange::check(what, given, min, max)?;
     }
@@ -450,11 +450,11 @@ fn check_worker_limits(limits: &WorkerLimits, budget: &WorkerBudget) -> Result<(
     );
     let state = (limits.state_bytes, 0, budget.state_bytes);
     for (what, (given, min, max)) in [
-        ("memory_bytes", memory),
-        ("deadline_ms", deadline),
-        ("outputs_per_record", outputs),
-        ("log_lines_per_second", lines),
-        ("state_bytes", state),
+        ("memory (bytes)", memory),
+        ("deadline (ms)", deadline),
+        ("outputs-per-record", outputs),
+        ("log-lines-per-second", lines),
+        ("state (bytes)", state),
     ] {
         OutOfRange::check(what, given, min, max)?;
     }

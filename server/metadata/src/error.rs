@@ -63,7 +63,7 @@ pub enum NameError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{what} is {given}, and must be from {min} to {max}")]
 pub struct OutOfRange {
-    /// Which number.
+    /// Which number, by its name in a deployment file, and its unit.
     pub what: &'static str,
     /// What was given.
     pub given: u64,

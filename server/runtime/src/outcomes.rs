@@ -351,7 +351,7 @@ fn check_emit(emit: &Emit<'_>, emits: u32, expected: Expected) -> Result<(), Str
     }
     if emits > expected.outputs_per_record {
         return Err(format!(
-            "input {} has more than {} outputs",
+            "input {} has more than {} outputs, the limit `outputs-per-record`",
             emit.input, expected.outputs_per_record
         ));
     }

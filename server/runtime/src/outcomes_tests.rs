@@ -246,7 +246,11 @@ fn limits_of_the_call_are_kept() {
         "output 2 of a deployment with 2",
     );
     let four = [emit(1, "x"), emit(0, "x"), emit(0, "x"), emit(0, "x")].concat();
-    check_bad(&four, four.len() / 4 * 3, "input 1 has more than 3 outputs");
+    check_bad(
+        &four,
+        four.len() / 4 * 3,
+        "input 1 has more than 3 outputs, the limit `outputs-per-record`",
+    );
     // Three of one record and three of the next are within the limit.
     check_ok(
         &[

@@ -528,42 +528,42 @@ fn limits_stay_within_the_budget() {
                 memory_bytes: (128 << 20) + 1,
                 ..limits()
             },
-            "the worker's limit memory_bytes is 134217729, and must be from 1048576 to 134217728",
+            "the worker's limit memory (bytes) is 134217729, and must be from 1048576 to 134217728",
         ),
         (
             WorkerLimits {
                 memory_bytes: 0,
                 ..limits()
             },
-            "the worker's limit memory_bytes is 0, and must be from 1048576 to 134217728",
+            "the worker's limit memory (bytes) is 0, and must be from 1048576 to 134217728",
         ),
         (
             WorkerLimits {
                 deadline_ms: 0,
                 ..limits()
             },
-            "the worker's limit deadline_ms is 0, and must be from 1 to 60000",
+            "the worker's limit deadline (ms) is 0, and must be from 1 to 60000",
         ),
         (
             WorkerLimits {
                 outputs_per_record: 100_001,
                 ..limits()
             },
-            "the worker's limit outputs_per_record is 100001, and must be from 0 to 100000",
+            "the worker's limit outputs-per-record is 100001, and must be from 0 to 100000",
         ),
         (
             WorkerLimits {
                 log_lines_per_second: 10_001,
                 ..limits()
             },
-            "the worker's limit log_lines_per_second is 10001, and must be from 0 to 10000",
+            "the worker's limit log-lines-per-second is 10001, and must be from 0 to 10000",
         ),
         (
             WorkerLimits {
                 state_bytes: (64 << 30) + 1,
                 ..limits()
             },
-            "the worker's limit state_bytes is 68719476737, and must be from 0 to 68719476736",
+            "the worker's limit state (bytes) is 68719476737, and must be from 0 to 68719476736",
         ),
     ] {
         refused(&cluster, with(limits), ErrorCode::InvalidRequest, says);

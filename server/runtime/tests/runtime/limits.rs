@@ -269,7 +269,7 @@ fn outputs_of_one_record_are_limited() {
     };
     let expect = BadOutput {
         at: BadOutputPlace::Byte(10),
-        what: "input 0 has more than 1 outputs".into(),
+        what: "input 0 has more than 1 outputs, the limit `outputs-per-record`".into(),
     };
     assert_eq!(fail(handle, &data, limits), CallError::BadOutput(expect));
 }

@@ -121,7 +121,11 @@ fn what_breaks_a_rule_is_refused_with_its_input() {
     };
     check("none", 3, "3 outcomes of a call with 4 inputs");
     check("two", 4, "5 outcomes of a call with 4 inputs");
-    check("emit 1001", 2, "input 2 has more than 1000 outputs");
+    check(
+        "emit 1001",
+        2,
+        "input 2 has more than 1000 outputs, the limit `outputs-per-record`",
+    );
     check("emit-to 1", 2, "output 1 of a deployment with 1");
     check(
         "emit-bytes 4194305",
