@@ -14,11 +14,28 @@ import { process } from "./process.js";
 /** The plugin, once `lifecycle.init` has made it. */
 export let worker;
 
+/** The configuration, asked of the host key by key: it sees what is asked for, and can tell what is not. */
+function configurationOfHost() {
+  const valueOf = (key) => (typeof key === "string" ? (configuration.get(key) ?? undefined) : undefined);
+  return new Proxy(
+    {},
+    {
+      get: (nothing, key) => valueOf(key) ?? nothing[key],
+      has: (nothing, key) => valueOf(key) !== undefined || key in nothing,
+      ownKeys: () => configuration.getAll().map(([key]) => key),
+      getOwnPropertyDescriptor(_, key) {
+        const value = valueOf(key);
+        return value === undefined ? undefined : { value, enumerable: true, configurable: true };
+      },
+    },
+  );
+}
+
 /** How a worker starts. */
 export const lifecycle = {
   init({ deployment, topic, partition, outputs }) {
-    const config = Object.fromEntries(configuration.getAll());
     try {
+      const config = configurationOfHost();
       worker = new Plugin(new Context({ deployment, topic, partition, outputs, config }));
     } catch (thrown) {
       throw reasonOf(thrown);

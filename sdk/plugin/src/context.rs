@@ -1,6 +1,13 @@
 //! What a worker is told when it starts.
 
+#[cfg(target_arch = "wasm32")]
+use std::cell::RefCell;
+#[cfg(target_arch = "wasm32")]
+use std::collections::BTreeMap;
 use std::fmt;
+
+#[cfg(target_arch = "wasm32")]
+use crate::bindings::wasi::config::store;
 
 /// What a worker is told about itself: given to `init`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,7 +16,23 @@ pub struct Context {
     topic: String,
     partition: u32,
     outputs: Vec<String>,
-    config: Vec<(String, String)>,
+    config: Config,
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Config {
+    /// Here.
+    Given(Vec<(String, String)>),
+    /// With the host, who sees what is asked for, and can tell what is not. Answers are kept.
+    #[cfg(target_arch = "wasm32")]
+    Host(RefCell<BTreeMap<String, Option<&'static str>>>),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::Given(Vec::new())
+    }
 }
 
 impl Context {
@@ -33,7 +56,18 @@ impl Context {
     /// Sets one more configuration value.
     #[must_use]
     pub fn with_config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.config.push((key.into(), value.into()));
+        match &mut self.config {
+            Config::Given(values) => values.push((key.into(), value.into())),
+            #[cfg(target_arch = "wasm32")]
+            Config::Host(_) => {}
+        }
+        self
+    }
+
+    /// Has its configuration from the host.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn with_config_of_host(mut self) -> Self {
+        self.config = Config::Host(RefCell::default());
         self
     }
 
@@ -75,10 +109,21 @@ impl Context {
 
     /// The configuration value of this key, if the deployment sets it.
     pub fn config(&self, key: &str) -> Option<&str> {
-        self.config
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value.as_str())
+        match &self.config {
+            Config::Given(values) => {
+                let value = values.iter().find(|(name, _)| name == key);
+                value.map(|(_, value)| value.as_str())
+            }
+            #[cfg(target_arch = "wasm32")]
+            Config::Host(asked) => {
+                let mut asked = asked.borrow_mut();
+                *asked.entry(key.to_owned()).or_insert_with(|| {
+                    // The host's answer cannot fail; a value stays for as long as the instance.
+                    let value = store::get(key).unwrap_or_default();
+                    value.map(|value| &*value.leak())
+                })
+            }
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 use crate::bindings::exports::millstream::plugin::{batch_handler, lifecycle};
 use crate::bindings::migrating::exports::millstream::plugin::state_migration;
 use crate::bindings::timed::exports::millstream::plugin::timer_handler;
-use crate::bindings::wasi::config::store;
 use crate::context::Context;
 use crate::process::{Plugin, fire, process};
 use crate::timers::Timer;
@@ -30,16 +29,11 @@ pub struct Exports<P>(PhantomData<P>);
 
 impl<P: Slot> lifecycle::Guest for Exports<P> {
     fn init(given: lifecycle::Context) -> Result<(), String> {
-        let config =
-            store::get_all().map_err(|error| format!("cannot read the configuration: {error}"))?;
-        let mut context = Context::new(given.deployment, given.topic, given.partition);
-        context = given
-            .outputs
-            .into_iter()
-            .fold(context, Context::with_output);
-        context = config.into_iter().fold(context, |context, (key, value)| {
-            context.with_config(key, value)
-        });
+        let context = Context::new(given.deployment, given.topic, given.partition);
+        let outputs = given.outputs.into_iter();
+        let context = outputs
+            .fold(context, Context::with_output)
+            .with_config_of_host();
         let plugin = P::init(&context)?;
         P::with(|slot| {
             slot.replace(Some(Worker {

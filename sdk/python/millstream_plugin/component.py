@@ -11,6 +11,7 @@ import encodings.utf_32  # noqa: F401
 import encodings.utf_8_sig  # noqa: F401
 import importlib
 import sys
+from collections.abc import Mapping
 
 import plugin
 from componentize_py_types import Err
@@ -70,14 +71,31 @@ worker = None
 """The plugin, once `Lifecycle.init` has made it."""
 
 
+class Config(Mapping):
+    """The configuration, asked of the host key by key: it sees what is asked for, and can tell what is not."""
+
+    def __getitem__(self, key):
+        value = store.get(key) if isinstance(key, str) else None
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def __iter__(self):
+        return iter(dict(store.get_all()))
+
+    def __len__(self):
+        return len(store.get_all())
+
+    def __repr__(self):
+        return repr(dict(store.get_all()))
+
+
 class Lifecycle(exports.Lifecycle):
     """How a worker starts."""
 
     def init(self, ctx):
         global worker
-        context = Context(
-            ctx.deployment, ctx.topic, ctx.partition, ctx.outputs, dict(store.get_all())
-        )
+        context = Context(ctx.deployment, ctx.topic, ctx.partition, ctx.outputs, Config())
         try:
             worker = plugin.Plugin(context)
         except Exception as error:

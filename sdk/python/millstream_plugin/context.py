@@ -30,7 +30,7 @@ class Context:
         """The partition of it whose records this worker handles, counted from 0."""
         self.outputs = tuple(outputs)
         """The names of the declared outputs."""
-        self.config = dict(config)
+        self.config = config
         """The deployment's configuration: texts by their names."""
 
     def output(self, name: str) -> Output:

@@ -22,7 +22,7 @@ const LAST_WORDS_LINES: usize = 4;
 const MAX_MASKED_BYTES: usize = 64 * 1024;
 
 /// The context of lines that come from the host.
-pub(crate) const HOST_CONTEXT: &str = "millstream";
+pub const HOST_CONTEXT: &str = "millstream";
 
 /// Marks where a line was cut.
 const CUT: &str = "…";

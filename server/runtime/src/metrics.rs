@@ -1,6 +1,6 @@
-//! What a guest measures: a bounded table of counters and gauges.
+//! What a guest measures: a bounded table of counters and gauges. And what it was seen to ask for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Names that one worker may use.
@@ -34,6 +34,17 @@ impl GuestMetrics {
         self.lock().dropped()
     }
 
+    /// Those keys of a configuration that no instance has asked for. None as long as that says nothing: once
+    /// all of it was read at once.
+    pub fn unasked<'a>(&self, config: &'a [(String, String)]) -> Vec<&'a str> {
+        let measured = self.lock();
+        if measured.has_read_all {
+            return Vec::new();
+        }
+        let keys = config.iter().map(|(key, _)| key.as_str());
+        keys.filter(|key| !measured.asked.contains(*key)).collect()
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Metrics> {
         // Measuring leaves nothing half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -51,12 +62,27 @@ impl std::fmt::Debug for GuestMetrics {
 pub(crate) struct Metrics {
     values: BTreeMap<String, Metric>,
     dropped: u64,
+    /// Keys of the configuration, and no others.
+    asked: BTreeSet<String>,
+    has_read_all: bool,
 }
 
 /// Why a measurement was dropped: the end of a sentence.
 pub(crate) type Dropped = &'static str;
 
 impl Metrics {
+    /// The guest was told the value of this key.
+    pub(crate) fn asked_for(&mut self, key: &str) {
+        if !self.asked.contains(key) {
+            self.asked.insert(key.to_owned());
+        }
+    }
+
+    /// The guest was told the whole configuration.
+    pub(crate) fn read_all(&mut self) {
+        self.has_read_all = true;
+    }
+
     pub(crate) fn counter_add(&mut self, name: &str, delta: u64) -> Result<(), Dropped> {
         let added = match self.values.get_mut(name) {
             Some(Metric::Counter(count)) => {

@@ -32,11 +32,15 @@ impl store::Host for HostState {
             .iter()
             .find(|(name, _)| *name == key)
             .map(|(_, value)| value.clone());
+        if value.is_some() {
+            self.metrics.lock().asked_for(&key);
+        }
         Ok(Ok(value))
     }
 
     fn get_all(&mut self) -> wasmtime::Result<Result<Vec<(String, String)>, store::Error>> {
         self.quota.count()?;
+        self.metrics.lock().read_all();
         Ok(Ok(self.config.clone()))
     }
 }

@@ -95,6 +95,8 @@ pub(crate) struct HostState {
     config: Vec<(String, String)>,
     access: Access,
     grants: WorkerGrants,
+    /// Secrets that were asked for, were not there, and are in the log.
+    missing_secrets: Vec<String>,
     state: CallState,
     tables: Vec<Table>,
     timers: CallTimers,
@@ -129,6 +131,7 @@ impl HostState {
             config: setup.config.clone(),
             access: Access::ReadOnly,
             grants: setup.grants.clone(),
+            missing_secrets: Vec::new(),
             state: CallState::new(Arc::clone(&setup.state)),
             tables: setup.tables.clone(),
             timers: CallTimers::default(),
