@@ -73,9 +73,9 @@ pub use millstream_protocol::api::lifecycle::{Activity, RevisionChange, Revision
 pub use millstream_protocol::api::metrics::{CallLatency, GuestMetric, MetricValue, WorkerMetrics};
 pub use millstream_protocol::api::offsets::{ListedOffset, Position};
 pub use millstream_protocol::api::plugin::{
-    DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailureAction, FailurePolicy,
-    HoldBack, LogLevel, OutputSpec, PluginLogLine, TableDescription, TableSpec, TableState,
-    WorkerDescription, WorkerLimits, WorkerState,
+    DeliveryGuarantee, DeployPlugin, DeploymentDescription, DeploymentSpec, FailureAction,
+    FailurePolicy, HoldBack, LogLevel, MissingTopics, OnExisting, OutputSpec, PluginLogLine,
+    TableDescription, TableSpec, TableState, WorkerDescription, WorkerLimits, WorkerState,
 };
 pub use millstream_protocol::api::replay::{
     ComparedOutput, Replay, ReplayedRange, ReplayedTopic, default_shadow,

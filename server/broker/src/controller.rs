@@ -143,6 +143,18 @@ impl Controller {
         }
     }
 
+    /// The image as it would be with these commands. Each must be valid behind those before it.
+    pub(crate) fn foresee(&self, commands: &[Command]) -> Result<Image, WireError> {
+        let mut image = Image::clone(&self.image());
+        for command in commands {
+            let record = image.validate(command, &self.limits);
+            if let Some(record) = record.map_err(|error| error.to_wire())? {
+                image.apply(&record);
+            }
+        }
+        Ok(image)
+    }
+
     /// Validates a command, makes it durable, applies it, and does what follows from it. Returns
     /// the record, or none when nothing was to change.
     pub(crate) async fn execute(&self, command: Command) -> Result<Option<Record>, WireError> {

@@ -79,6 +79,11 @@ impl Journal {
         self.position.commit == 0
     }
 
+    /// The producer under which outputs go out of the journal.
+    pub fn producer_id(&self) -> ProducerId {
+        self.position.producer_id
+    }
+
     /// Under which outputs go out before they count.
     pub fn direct_producer_id(&self) -> ProducerId {
         self.position.producer_id | DIRECT_WORKER_PRODUCER_ID

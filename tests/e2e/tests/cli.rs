@@ -197,7 +197,15 @@ fn plugins_are_told_to_programs() {
     );
     assert_eq!(
         json_of(&broker, "plugin remove alerts"),
-        json!({"removed": ["alerts"]})
+        json!({
+            "removed": ["alerts"],
+            "left": [{
+                "deployment": "alerts",
+                "dead_letter_topic": "alerts.dead-letters",
+                "dead_letters": 0,
+                "group": "alerts",
+            }],
+        })
     );
     millstream_at(&broker, "plugin describe alerts").exited(4);
 }

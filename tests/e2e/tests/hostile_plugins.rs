@@ -12,8 +12,8 @@ use millstream_protocol::api::lifecycle::{
 };
 use millstream_protocol::api::metrics::DescribePluginMetrics;
 use millstream_protocol::api::plugin::{
-    DeployPlugin, DescribeDeployment, Follow, ListDeployments, OnExisting, OpenPluginLogs,
-    RetryDeadLetters,
+    DeployPlugin, DescribeDeployment, Follow, ListDeployments, MissingTopics, OnExisting,
+    OpenPluginLogs, RetryDeadLetters,
 };
 use millstream_protocol::api::replay::{DescribeReplay, PromoteDeployment, ReplayDeployment};
 use millstream_protocol::api::secret::{ListSecrets, RemoveSecret, SecretValue, SetSecret};
@@ -51,6 +51,7 @@ async fn damaged_requests_about_plugins_leave_the_broker_able_to_run_them() {
         DeployPlugin {
             spec: spec(&victim()),
             on_existing: OnExisting::Replace,
+            missing_topics: MissingTopics::Refuse,
         }
         .into(),
         ListDeployments { after: None }.into(),

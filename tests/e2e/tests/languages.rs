@@ -278,15 +278,19 @@ fn a_new_plugin_works(language: &str) -> Option<tempfile::TempDir> {
             "sensor",
         ])
         .args(["--output-name", "hot", "--config", "limit=30"])
+        // A key that is misspelt is seen, whatever the language.
+        .args(["--config", "limti=20"])
         .args(["--expect", "samples/expected.tsv"]);
     let ran = run(&mut command).success();
     for text in [
         "log info plugin.",
         "readings above 30",
         "rejected offset 3 (line 4): expected the fields sensor and celsius",
+        "the config key `limti` was never asked for",
     ] {
         assert!(ran.stderr.contains(text), "{text}: {ran:#?}");
     }
+    assert!(!ran.stderr.contains("`limit`"), "{ran:#?}");
     Some(folder)
 }
 
@@ -423,7 +427,7 @@ fn a_missing_tool_is_named_with_how_to_install_it() {
     let folder = tempfile::tempdir().expect("a folder");
     // Where there are no tools at all.
     let nowhere = folder.path().join("nowhere");
-    let check = |marker: &str, tool: &str, advice: &str| {
+    let check = |marker: &str, tool: &str, advice: &str, step: &str| {
         let plugin = folder.path().join(tool);
         fs::create_dir(&plugin).expect("a folder");
         fs::write(plugin.join(marker), "").expect("a file");
@@ -431,7 +435,8 @@ fn a_missing_tool_is_named_with_how_to_install_it() {
         build.args(["plugin", "build"]).arg(&plugin);
         build.env("PATH", &nowhere).env_remove("WASI_SDK_PATH");
         let refused = run(&mut build).exited(8);
-        for text in [&format!("error: {tool} is not installed"), advice] {
+        // What takes long the first time is said before it begins.
+        for text in [&format!("error: {tool} is not installed"), advice, step] {
             assert!(refused.stderr.contains(text), "{text}: {refused:#?}");
         }
     };
@@ -439,12 +444,19 @@ fn a_missing_tool_is_named_with_how_to_install_it() {
         "plugin.py",
         "python3",
         "apt-get install python3 python3-venv",
+        "making a virtual environment",
     );
-    check("plugin.js", "npm", "apt-get install nodejs npm");
+    check(
+        "plugin.js",
+        "npm",
+        "apt-get install nodejs npm",
+        "fetching componentize-qjs",
+    );
     check(
         "plugin.c",
         "clang",
         "apt-get install clang lld wasi-libc libclang-rt-dev-wasm32",
+        "",
     );
 }
 

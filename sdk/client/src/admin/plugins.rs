@@ -13,7 +13,8 @@ use millstream_protocol::ErrorCode;
 use millstream_protocol::api::Request as AnyRequest;
 use millstream_protocol::api::plugin::{
     DeployPlugin, DeploymentDescription, DeploymentSpec, DescribeDeployment, FailureAction, Follow,
-    ListDeployments, OnExisting, OpenPluginLogs, PluginLogLine, RemoveDeployment, RetryDeadLetters,
+    ListDeployments, MissingTopics, OnExisting, OpenPluginLogs, PluginLogLine, RemoveDeployment,
+    RetryDeadLetters,
 };
 use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 
@@ -39,8 +40,16 @@ impl Admin {
         component: impl Into<Bytes>,
         spec: DeploymentSpec,
     ) -> Result<DeploymentDescription> {
-        self.put_plugin(component.into(), spec, OnExisting::Refuse)
-            .await
+        let (on_existing, missing_topics) = (OnExisting::Refuse, MissingTopics::Refuse);
+        self.put_plugin(
+            component,
+            DeployPlugin {
+                spec,
+                on_existing,
+                missing_topics,
+            },
+        )
+        .await
     }
 
     /// Deploys a plugin, or another version of it: a deployment of this name is replaced between
@@ -55,8 +64,16 @@ impl Admin {
         component: impl Into<Bytes>,
         spec: DeploymentSpec,
     ) -> Result<DeploymentDescription> {
-        self.put_plugin(component.into(), spec, OnExisting::Replace)
-            .await
+        let (on_existing, missing_topics) = (OnExisting::Replace, MissingTopics::Refuse);
+        self.put_plugin(
+            component,
+            DeployPlugin {
+                spec,
+                on_existing,
+                missing_topics,
+            },
+        )
+        .await
     }
 
     /// Upgrades a deployment to another component, other settings or both, as
@@ -71,16 +88,32 @@ impl Admin {
         component: impl Into<Bytes>,
         spec: DeploymentSpec,
     ) -> Result<DeploymentDescription> {
-        self.put_plugin(component.into(), spec, OnExisting::Upgrade)
-            .await
+        let (on_existing, missing_topics) = (OnExisting::Upgrade, MissingTopics::Refuse);
+        self.put_plugin(
+            component,
+            DeployPlugin {
+                spec,
+                on_existing,
+                missing_topics,
+            },
+        )
+        .await
     }
 
-    async fn put_plugin(
+    /// Deploys a plugin as a request says that has all there is to say: whether there may, or must, be a
+    /// deployment of its name, and what becomes of topics that are not there. What is refused changes nothing
+    /// and makes no topic.
+    ///
+    /// # Errors
+    ///
+    /// As [`Admin::deploy_plugin`] and [`Admin::upgrade_plugin`], and [`ErrorCode::InvalidRequest`] for topics
+    /// that cannot be made.
+    pub async fn put_plugin(
         &self,
-        component: Bytes,
-        spec: DeploymentSpec,
-        on_existing: OnExisting,
+        component: impl Into<Bytes>,
+        request: DeployPlugin,
     ) -> Result<DeploymentDescription> {
+        let (component, spec) = (component.into(), request.spec.clone());
         if component.len() > MAX_COMPONENT_BYTES {
             return Err(Error::invalid(format!(
                 "component of {} bytes exceeds the limit of {MAX_COMPONENT_BYTES}",
@@ -88,10 +121,6 @@ impl Admin {
             )));
         }
         let size = component.len() as u64;
-        let request = DeployPlugin {
-            spec: spec.clone(),
-            on_existing,
-        };
         let (outcome, earlier) = self
             .client
             .call_with(request, Some(component), DEPLOY_TIMEOUT)

@@ -7,12 +7,15 @@
 //!
 //! Of a replay of a part of history, live outputs count that came of that part (`window`).
 //!
+//! What others have written to the same topics is passed over (`writers`).
+//!
 //! Both sides are read twice (`reading`): once to count, once to fetch what is left.
 
 mod pairs;
 mod reading;
 mod tally;
 mod window;
+mod writers;
 
 use millstream_protocol::api::replay::{ComparedOutput, Replay};
 
@@ -22,6 +25,7 @@ use crate::error::Result;
 use reading::{Side, read_both};
 use tally::Tally;
 use window::Window;
+use writers::{Writer, Writers};
 
 /// Records that are left on one side of an output and are looked at one by one. What is beyond is
 /// counted.
@@ -69,6 +73,12 @@ pub struct OutputDiff {
     /// Of a replay of a part of history: live records without a counterpart that may as well have come of other
     /// parts, by their time. They are in no other figure.
     pub left_out: u64,
+    /// Records in the two topics that others have written: clients, or other deployments. They are in no other
+    /// figure.
+    pub of_others: u64,
+    /// Records of which it is not known who has written them, because their deployment is at-least-once or its
+    /// workers are no more. They are compared.
+    pub of_unknown: u64,
 }
 
 /// One record that is not the same, or that one of the two has not written.
@@ -114,8 +124,10 @@ pub(crate) async fn compare(
         differences: Vec::new(),
     };
     let window = Window::of(client, &replay).await?;
+    let deployments = client.admin().list_plugins().await?;
+    let writers = Writers::of(&deployments, &diff.live, &diff.shadow);
     for output in &replay.outputs {
-        let (counted, differences) = compare_output(client, window, output).await?;
+        let (counted, differences) = compare_output(client, window, &writers, output).await?;
         let room = limit - diff.differences.len();
         diff.outputs.push(counted);
         diff.differences.extend(differences.into_iter().take(room));
@@ -126,6 +138,7 @@ pub(crate) async fn compare(
 async fn compare_output(
     client: &Client,
     window: Window,
+    writers: &Writers,
     output: &ComparedOutput,
 ) -> Result<(OutputDiff, Vec<Difference>)> {
     let mut diff = OutputDiff {
@@ -135,15 +148,23 @@ async fn compare_output(
         ..OutputDiff::default()
     };
     let mut tally = Tally::default();
-    read_both(client, window, output, |side, record| {
+    read_both(client, window, output, |side, writer, record| {
+        match writers.who(writer) {
+            Writer::Compared => {}
+            Writer::Unknown => diff.of_unknown += 1,
+            Writer::Other => {
+                diff.of_others += 1;
+                return Ok(());
+            }
+        }
         tally.count(side, &record)
     })
     .await?;
     diff.equal = tally.equal();
     let (mut live, mut shadow) = (Vec::new(), Vec::new());
     if !tally.is_even() {
-        read_both(client, window, output, |side, record| {
-            if tally.take_left(side, &record) {
+        read_both(client, window, output, |side, writer, record| {
+            if writers.who(writer) != Writer::Other && tally.take_left(side, &record) {
                 let (left, beyond) = match side {
                     Side::Live if !window.has(record.timestamp_ms) => {
                         (&mut live, &mut diff.left_out)

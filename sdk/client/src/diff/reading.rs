@@ -7,7 +7,7 @@ use millstream_protocol::api::fetch::{FetchOpened, FetchPartition, Fetched, Open
 use millstream_protocol::api::replay::ComparedOutput;
 use millstream_protocol::batch::RecordBatch;
 use millstream_protocol::limits::{DEFAULT_FETCH_BYTES, MAX_FETCH_BYTES};
-use millstream_protocol::{Offset, PartitionIndex};
+use millstream_protocol::{Offset, PartitionIndex, ProducerId};
 use millstream_transport::{FrameReceiver, FrameSender};
 
 use super::window::Window;
@@ -37,7 +37,7 @@ pub(super) async fn read_both(
     client: &Client,
     window: Window,
     output: &ComparedOutput,
-    mut each: impl FnMut(Side, ConsumedRecord) -> Result<()>,
+    mut each: impl FnMut(Side, Option<ProducerId>, ConsumedRecord) -> Result<()>,
 ) -> Result<()> {
     let admin = client.admin();
     let live = admin.describe_topic(output.live.clone()).await?;
@@ -57,13 +57,13 @@ pub(super) async fn read_both(
         let mut live = Reading::open(client, &output.live, live).await?;
         let mut shadow = Reading::open(client, &output.shadow, shadow).await?;
         while live.is_some() || shadow.is_some() {
-            for record in next(&mut live).await? {
+            for (writer, record) in next(&mut live).await? {
                 if window.may_have(record.timestamp_ms) {
-                    each(Side::Live, record)?;
+                    each(Side::Live, writer, record)?;
                 }
             }
-            for record in next(&mut shadow).await? {
-                each(Side::Shadow, record)?;
+            for (writer, record) in next(&mut shadow).await? {
+                each(Side::Shadow, writer, record)?;
             }
         }
     }
@@ -71,7 +71,7 @@ pub(super) async fn read_both(
 }
 
 /// The next records of a partition, which is closed behind the last.
-async fn next(reading: &mut Option<Reading>) -> Result<Vec<ConsumedRecord>> {
+async fn next(reading: &mut Option<Reading>) -> Result<Vec<Written>> {
     let Some(open) = reading else {
         return Ok(Vec::new());
     };
@@ -81,6 +81,9 @@ async fn next(reading: &mut Option<Reading>) -> Result<Vec<ConsumedRecord>> {
     }
     Ok(records)
 }
+
+/// A record, and the producer whose batch it lies in, if that has told.
+pub(super) type Written = (Option<ProducerId>, ConsumedRecord);
 
 /// A partition that is read up to an offset.
 pub(super) struct Reading {
@@ -129,7 +132,7 @@ impl Reading {
         self.offset >= self.end
     }
 
-    pub(super) async fn next(&mut self) -> Result<Vec<ConsumedRecord>> {
+    pub(super) async fn next(&mut self) -> Result<Vec<Written>> {
         let received = receive_with_payload::<Fetched>(&mut self.receiver, MAX_FETCH_BYTES).await?;
         let (fetched, mut payload) = received.ok_or(Error::ConnectionLost(StreamError::Ended))?;
         let corrupt = |source| Error::Corrupt {
@@ -143,11 +146,13 @@ impl Reading {
             if batch.header().control {
                 continue;
             }
+            let writer = batch.header().producer.map(|stamp| stamp.producer_id);
             for record in batch.records().map_err(corrupt)?.into_owned() {
                 let (offset, record) = record.map_err(corrupt)?;
                 if (self.offset..self.end).contains(&offset) {
                     let topic = &self.topic;
-                    records.push(ConsumedRecord::new(topic, self.partition, offset, record));
+                    let record = ConsumedRecord::new(topic, self.partition, offset, record);
+                    records.push((writer, record));
                 }
             }
         }

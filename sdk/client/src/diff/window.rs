@@ -53,7 +53,7 @@ impl Window {
                 let whole = (at.partition, at.log_start_offset, at.high_watermark);
                 let mut reading = Reading::open(client, &input.topic, Some(whole)).await?;
                 while let Some(open) = &mut reading {
-                    for record in open.next().await? {
+                    for (_, record) in open.next().await? {
                         let is_before = record.offset < range.from;
                         let is_behind = record.offset >= range.until;
                         window.note(record.timestamp_ms, is_before, is_behind);

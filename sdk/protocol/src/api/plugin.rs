@@ -6,7 +6,7 @@ use crate::api::grants::Grants;
 use crate::api::lifecycle::{Activity, RevisionChange};
 use crate::api::metrics::CallLatency;
 use crate::api::offsets::Position;
-use crate::ids::{Offset, PartitionIndex, TimestampMs};
+use crate::ids::{Offset, PartitionIndex, ProducerId, TimestampMs};
 
 /// Deploys a plugin. The frame's payload is the component, at most
 /// [`MAX_COMPONENT_BYTES`](crate::limits::MAX_COMPONENT_BYTES).
@@ -16,6 +16,21 @@ pub struct DeployPlugin {
     pub spec: DeploymentSpec,
     /// What happens if there is a deployment of this name.
     pub on_existing: OnExisting,
+    /// What happens if topics of the deployment are not there.
+    pub missing_topics: MissingTopics,
+}
+
+/// What happens to topics that a deployment reads, writes or looks up in, and that are not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MissingTopics {
+    /// The deployment is refused.
+    #[default]
+    Refuse,
+    /// They are made with the deployment, once nothing else is against it. Those of tables are compacted.
+    Make {
+        /// How many partitions each has.
+        partitions: u32,
+    },
 }
 
 /// What happens to a deployment that has the name already.
@@ -294,6 +309,9 @@ pub struct DeploymentDescription {
     pub shadow_of: Option<String>,
     /// How its tables stand on this broker, in the order of the spec; none before it runs.
     pub tables: Vec<TableDescription>,
+    /// Keys of its configuration that no worker's guest has asked for so far. None before a guest was called,
+    /// and when one has read all of the configuration at once.
+    pub config_unasked: Vec<String>,
 }
 
 /// How a broker stands with a table that deployments have in common.
@@ -354,6 +372,8 @@ pub enum WorkerState {
     },
     /// It stands still between two turns: its deployment was paused.
     Held,
+    /// It has handled all that it is to replay, and goes on only when its shadow is promoted.
+    Finished,
 }
 
 /// One running instance of a deployment at one partition.
@@ -369,7 +389,7 @@ pub struct WorkerDescription {
     pub committed_offset: Offset,
     /// Records still to be read.
     pub lag: u64,
-    /// Records read since it started.
+    /// Records that its guest was handed since it started. One that is tried again counts each time.
     pub records_in: u64,
     /// Records emitted since it started.
     pub records_out: u64,
@@ -387,7 +407,7 @@ pub struct WorkerDescription {
     pub timers: u64,
     /// The broker that it runs on.
     pub broker_id: u32,
-    /// Records read in a second, of late.
+    /// As `records_in`, in a second: an average in which what is ten seconds ago counts a third.
     pub records_per_second: u64,
     /// Calls of the guest since it started.
     pub calls: u64,
@@ -395,6 +415,12 @@ pub struct WorkerDescription {
     pub latency: Option<CallLatency>,
     /// How often a record was tried once more since it started.
     pub retries: u64,
+    /// When it started: with its deployment's revision, its broker, or its partition.
+    pub started_at_ms: TimestampMs,
+    /// Under which its outputs lie in their topics, unless the deployment's are at-least-once; none before
+    /// its journal has been read. Outputs that are made ahead of their commit have
+    /// [`DIRECT_WORKER_PRODUCER_ID`](crate::DIRECT_WORKER_PRODUCER_ID) in it as well.
+    pub producer_id: Option<ProducerId>,
 }
 
 /// Opens a stream of log lines: `Ok(PluginLogLine)` frames, the oldest first. The broker closes

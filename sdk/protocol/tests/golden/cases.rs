@@ -20,9 +20,9 @@ use millstream_protocol::api::offsets::{
 use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeployPlugin, DeploymentDescription, DeploymentSpec, DescribeDeployment,
     FailureAction, FailurePolicy, Follow, HoldBack, ListDeployments, ListDeploymentsResponse,
-    LogLevel, OnExisting, OpenPluginLogs, OutputSpec, PluginLogLine, RemoveDeployment,
-    RetryDeadLetters, RetryDeadLettersResponse, TableDescription, TableSpec, TableState,
-    WorkerDescription, WorkerLimits, WorkerState,
+    LogLevel, MissingTopics, OnExisting, OpenPluginLogs, OutputSpec, PluginLogLine,
+    RemoveDeployment, RetryDeadLetters, RetryDeadLettersResponse, TableDescription, TableSpec,
+    TableState, WorkerDescription, WorkerLimits, WorkerState,
 };
 use millstream_protocol::api::produce::{
     InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened, ProducerIdentity,
@@ -38,7 +38,7 @@ use millstream_protocol::api::topic::{
     Durability, PartitionDescription, TopicConfig, TopicDescription, TopicSelection,
 };
 use millstream_protocol::api::{Request, RequestFrame};
-use millstream_protocol::{ErrorCode, TopicId, WireError};
+use millstream_protocol::{ErrorCode, FIRST_WORKER_PRODUCER_ID, TopicId, WireError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -262,6 +262,15 @@ fn plugin_requests() -> Vec<Case> {
             DeployPlugin {
                 spec: spec(),
                 on_existing: OnExisting::Replace,
+                missing_topics: MissingTopics::Refuse,
+            },
+        ),
+        request(
+            "request/deploy-plugin-with-topics",
+            DeployPlugin {
+                spec: spec(),
+                on_existing: OnExisting::Refuse,
+                missing_topics: MissingTopics::Make { partitions: 4 },
             },
         ),
         request(
@@ -644,6 +653,7 @@ fn choices() -> Vec<Case> {
             },
         ),
         case("worker-state/held", WorkerState::Held),
+        case("worker-state/finished", WorkerState::Finished),
         case("activity/active", Activity::Active),
         case("activity/paused", Activity::Paused),
         case("follow/no", Follow::No),
@@ -855,6 +865,8 @@ fn deployment() -> DeploymentDescription {
         calls: 10,
         latency: Some(lifecycle::latency()),
         retries: 11,
+        started_at_ms: 1_700_000_000_001,
+        producer_id: Some(FIRST_WORKER_PRODUCER_ID | 12),
     };
     DeploymentDescription {
         spec: spec(),
@@ -869,6 +881,7 @@ fn deployment() -> DeploymentDescription {
         deployed_by: text("operator"),
         change: RevisionChange::Upgraded,
         shadow_of: None,
+        config_unasked: vec![text("limti")],
         tables: vec![TableDescription {
             name: text("places"),
             topic: text("places-topic"),

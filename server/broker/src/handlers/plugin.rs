@@ -20,10 +20,9 @@ pub(crate) async fn deploy(
     request: DeployPlugin,
     component: Bytes,
 ) -> Result<DeploymentDescription, WireError> {
-    let DeployPlugin { spec, on_existing } = request;
     context
         .deployments
-        .deploy(spec, component, on_existing, session.principal())
+        .deploy(request, component, session.principal())
         .await
 }
 

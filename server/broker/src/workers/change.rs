@@ -1,6 +1,7 @@
 //! How a deployment comes, changes and goes.
 
 use bytes::Bytes;
+use millstream_metadata::deployment::check_alone;
 use millstream_metadata::limits::MAX_PRINCIPAL_BYTES;
 use millstream_metadata::{
     Actor, Command, Deployment, DeploymentId, Limits, OnExisting, Plugin as PluginRecord,
@@ -8,15 +9,18 @@ use millstream_metadata::{
 use millstream_protocol::api::lifecycle::{
     Activity, ListRevisionsResponse, RevisionChange, RevisionDescription, RollBackDeployment,
 };
-use millstream_protocol::api::plugin::{DeploymentDescription, DeploymentSpec, FailureAction};
+use millstream_protocol::api::plugin::{
+    DeployPlugin, DeploymentDescription, DeploymentSpec, FailureAction, MissingTopics,
+};
 use millstream_protocol::api::replay::Replay;
-use millstream_protocol::api::topic::{CreateTopic, Durability, TopicConfig};
-use millstream_protocol::{TopicId, WireError};
+use millstream_protocol::api::topic::{Cleanup, CreateTopic, Durability, TopicConfig};
+use millstream_protocol::{ErrorCode, TopicId, WireError};
 use millstream_runtime::{Plugin, digest};
 use uuid::Uuid;
 
 use super::Deployments;
 use crate::clock;
+use crate::controller::group_topic;
 use crate::errors;
 use crate::workers::deployment::RunningDeployment;
 
@@ -27,6 +31,7 @@ pub(super) struct Revision {
     /// The component, if it may not be stored yet.
     pub(super) component: Option<Bytes>,
     pub(super) on_existing: OnExisting,
+    pub(super) missing_topics: MissingTopics,
     pub(super) by: String,
     pub(super) change: RevisionChange,
     /// What it replays, if it is a shadow.
@@ -37,14 +42,18 @@ impl Deployments {
     /// Refuses or starts a deployment, or puts it in the place of the one that has its name.
     pub(crate) async fn deploy(
         &self,
-        spec: DeploymentSpec,
+        request: DeployPlugin,
         component: Bytes,
-        on_existing: OnExisting,
         by: &str,
     ) -> Result<DeploymentDescription, WireError> {
         let _changing = self.change.lock().await;
+        let DeployPlugin {
+            spec,
+            on_existing,
+            missing_topics,
+        } = request;
         // What can be refused without compiling is refused first.
-        self.check_spec(&spec)?;
+        self.check_spec(&spec, missing_topics)?;
         let image = self.controller.image();
         let existing = image.deployment(&spec.name);
         let same = |existing: &Deployment| {
@@ -82,6 +91,7 @@ impl Deployments {
             plugin,
             component: Some(component),
             on_existing,
+            missing_topics,
             by: short(by),
             change,
             replay: None,
@@ -118,12 +128,13 @@ impl Deployments {
                 "deployment {name} has no earlier revision {to}: it keeps {kept}"
             )));
         };
-        self.check_spec(&earlier.spec)?;
+        self.check_spec(&earlier.spec, MissingTopics::Refuse)?;
         self.put(Revision {
             spec: earlier.spec.clone(),
             plugin: self.compiled(&earlier.plugin.digest).await?,
             component: None,
             on_existing: OnExisting::Replace,
+            missing_topics: MissingTopics::Refuse,
             by: short(by),
             change: RevisionChange::RolledBack { to },
             replay: None,
@@ -161,30 +172,33 @@ impl Deployments {
     }
 
     /// Refuses a deployment that could not run here: what is known before its component is compiled.
-    pub(super) fn check_spec(&self, spec: &DeploymentSpec) -> Result<(), WireError> {
+    pub(super) fn check_spec(
+        &self,
+        spec: &DeploymentSpec,
+        missing: MissingTopics,
+    ) -> Result<(), WireError> {
+        check_alone(spec, &Limits::default()).map_err(errors::from_spec)?;
+        let made = self.topics_to_make(spec, missing);
         self.controller
-            .image()
+            .foresee(&made)?
             .check_spec(spec, &Limits::default())
             .map_err(errors::from_spec)?;
         self.secrets.check(&spec.grants.secrets)
     }
 
-    /// Puts a revision in place: first or next under its name.
+    /// Puts a revision in place: first or next under its name. One that is refused leaves nothing behind.
     pub(super) async fn put(&self, revision: Revision) -> Result<DeploymentDescription, WireError> {
         let Revision {
             spec,
             plugin,
             component,
             on_existing,
+            missing_topics,
             by,
             change,
             replay,
         } = revision;
         let plugin = self.try_start(&spec, plugin).await?;
-        if let Some(component) = component {
-            self.artefacts.store(plugin.digest(), &component).await?;
-        }
-        self.ensure_dead_letters(&spec).await?;
         let image = self.controller.image();
         let existing = image.deployment(&spec.name);
         let deployment_id = existing.map_or_else(
@@ -192,31 +206,52 @@ impl Deployments {
             |existing| existing.deployment_id,
         );
         let activity = existing.map_or(Activity::Active, |existing| existing.activity);
-        let name = spec.name.clone();
-        let bounds = self.bounds(replay.as_ref());
-        let shared = self.shared(deployment_id, spec.clone(), plugin, activity, bounds)?;
         let command = Command::PutDeployment {
             deployment_id,
-            spec,
+            spec: spec.clone(),
             plugin: PluginRecord {
-                digest: shared.plugin.digest().to_owned(),
-                component_bytes: shared.plugin.component_bytes() as u64,
-                imports: shared.plugin.imports().to_vec(),
+                digest: plugin.digest().to_owned(),
+                component_bytes: plugin.component_bytes() as u64,
+                imports: plugin.imports().to_vec(),
             },
             deployed_at_ms: clock::now_ms(),
             on_existing,
             by,
             change,
-            replay: replay.map(Box::new),
+            replay: replay.clone().map(Box::new),
         };
-        if let Err(error) = self.controller.execute(command).await {
-            // Its tables have been opened.
-            drop(shared);
-            self.forget_tables().await;
-            return Err(error);
-        }
+        let topics = self.topics_to_make(&spec, missing_topics);
+        let mut commands = topics.clone();
+        commands.push(command.clone());
+        self.controller.foresee(&commands)?;
+        let mut made = Vec::new();
+        let placed = async {
+            if let Some(component) = component {
+                self.artefacts.store(plugin.digest(), &component).await?;
+            }
+            for topic in topics {
+                self.make_topic(topic, &mut made).await?;
+            }
+            let bounds = self.bounds(replay.as_ref());
+            let shared = self.shared(deployment_id, spec.clone(), plugin, activity, bounds)?;
+            self.controller.execute(command).await?;
+            Ok(shared)
+        };
+        let shared = match placed.await {
+            Ok(shared) => shared,
+            Err(error) => {
+                for topic in &made {
+                    self.delete_topic(topic).await;
+                }
+                self.forget_artefacts().await;
+                // Those of the refused one have been opened.
+                self.forget_tables().await;
+                return Err(error);
+            }
+        };
         // Two versions never work on the same partition: the next one finds in the journal what
         // this one has come to.
+        let name = spec.name;
         let before = self.running.lock().remove(&name);
         if let Some(before) = before {
             before.stop().await;
@@ -250,30 +285,82 @@ impl Deployments {
         Ok(())
     }
 
-    /// Makes a deployment's dead-letter topic, if it has one and it is not there. What is in it
-    /// waits for a person.
-    async fn ensure_dead_letters(&self, spec: &DeploymentSpec) -> Result<(), WireError> {
-        let FailureAction::DeadLetter { topic } = &spec.on_failure.finally else {
-            return Ok(());
+    /// What makes the topics that a deployment lacks: its dead-letter topic, in which what there is waits for
+    /// a person, and all others if they are to be made.
+    fn topics_to_make(&self, spec: &DeploymentSpec, missing: MissingTopics) -> Vec<Command> {
+        let image = self.controller.image();
+        let mut topics: Vec<CreateTopic> = Vec::new();
+        let mut add = |name: &str, partitions, config| {
+            let planned = topics.iter().any(|topic| topic.name == name);
+            if !planned && image.topic(name).is_none() {
+                topics.push(CreateTopic {
+                    name: name.to_owned(),
+                    partitions,
+                    config,
+                });
+            }
         };
-        if self.controller.image().topic(topic).is_some() {
-            return Ok(());
-        }
-        let topic = CreateTopic {
-            name: topic.clone(),
-            partitions: 1,
-            config: TopicConfig {
+        if let FailureAction::DeadLetter { topic } = &spec.on_failure.finally {
+            let config = TopicConfig {
                 durability: Durability::Sync,
                 retention_ms: None,
                 ..TopicConfig::default()
-            },
-        };
-        let create = Command::CreateTopic {
+            };
+            add(topic, 1, config);
+        }
+        if let MissingTopics::Make { partitions } = missing {
+            let outputs = spec.outputs.iter().map(|output| &output.topic);
+            for topic in spec.inputs.iter().chain(outputs) {
+                add(topic, partitions, TopicConfig::default());
+            }
+            for table in &spec.tables {
+                let config = TopicConfig {
+                    cleanup: Cleanup::Compact,
+                    ..TopicConfig::default()
+                };
+                add(&table.topic, partitions, config);
+            }
+        }
+        let create = |topic| Command::CreateTopic {
             topic_id: TopicId(Uuid::new_v4()),
             topic,
             actor: Actor::User,
         };
-        self.controller.execute(create).await.map(drop)
+        topics.into_iter().map(create).collect()
+    }
+
+    /// Makes a topic and notes that it was made here. One that somebody else has made meanwhile is as good.
+    async fn make_topic(&self, create: Command, made: &mut Vec<String>) -> Result<(), WireError> {
+        let Command::CreateTopic { topic, .. } = &create else {
+            return Ok(());
+        };
+        let name = topic.name.clone();
+        match self.controller.execute(create).await {
+            Err(error) if error.code == ErrorCode::TopicExists => return Ok(()),
+            created => created?,
+        };
+        made.push(name.clone());
+        let topic = self.controller.topic(&name)?;
+        self.groups.topic_updated(group_topic(&topic)).await
+    }
+
+    /// Deletes a topic of a deployment that is not there, or no more. If it remains, that is told.
+    pub(super) async fn delete_topic(&self, name: &str) {
+        let image = self.controller.image();
+        let Some(topic) = image.topic(name) else {
+            return;
+        };
+        let delete = Command::DeleteTopic {
+            topic: name.to_owned(),
+            actor: Actor::User,
+        };
+        let deleted = match self.controller.execute(delete).await {
+            Ok(_) => self.groups.topic_deleted(topic.topic_id).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = deleted {
+            tracing::warn!(topic = name, %error, "a topic remains that no deployment needs");
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use millstream_protocol::api::group::{
 };
 use millstream_protocol::api::metrics::WorkerMetrics;
 use millstream_protocol::api::plugin::{
-    DeploymentSpec, LogLevel, PluginLogLine, WorkerDescription,
+    DeploymentSpec, LogLevel, PluginLogLine, WorkerDescription, WorkerState,
 };
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic, Durability};
 use millstream_protocol::{ErrorCode, Offset, PartitionIndex, TopicId, TopicPartition, WireError};
@@ -281,6 +281,20 @@ impl RunningDeployment {
         workers.values().map(|it| it.describe(broker_id)).collect()
     }
 
+    /// Keys of the configuration that no worker's guest has asked for, once one was called.
+    pub(crate) fn config_unasked(&self) -> Vec<String> {
+        let config = &self.shared.spec.config;
+        let workers = self.workers.lock();
+        let called = workers.values().filter(|it| it.progress().was_called());
+        let unasked = called.map(|worker| worker.progress().guest().unasked(config));
+        let by_all = unasked.reduce(|all, next| {
+            let both = all.into_iter().filter(|key| next.contains(key));
+            both.collect()
+        });
+        let by_all = by_all.unwrap_or_default().into_iter();
+        by_all.map(str::to_owned).collect()
+    }
+
     /// How long calls took, over all workers.
     pub(crate) fn latencies(&self) -> Latencies {
         let mut all = Latencies::default();
@@ -334,6 +348,9 @@ impl RunningDeployment {
     /// Has workers that were held go on.
     pub(crate) fn let_go(&self) {
         self.shared.hold.send_replace(false);
+        for worker in self.workers.lock().values() {
+            worker.leaves(|state| *state == WorkerState::Held);
+        }
     }
 
     /// What the guests of its workers remember, by partition; `None` for one that is being read back.
@@ -363,6 +380,7 @@ impl RunningDeployment {
         for worker in self.workers.lock().values() {
             // One that works has nothing to resume, and a full queue wakes it as well.
             let _ = worker.commands().try_send(WorkerCommand::Resume);
+            worker.leaves(|state| matches!(state, WorkerState::Paused { .. }));
         }
     }
 

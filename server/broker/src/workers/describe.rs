@@ -9,6 +9,7 @@ use millstream_protocol::{ErrorCode, WireError};
 
 use super::Deployments;
 use crate::errors;
+use crate::workers::deployment::RunningDeployment;
 
 impl Deployments {
     /// The deployments behind `after`, in name order: at least one, and further ones as long as they fit
@@ -63,6 +64,9 @@ impl Deployments {
             tables: running
                 .map(|running| running.shared.tables.describe())
                 .unwrap_or_default(),
+            config_unasked: running
+                .map(RunningDeployment::config_unasked)
+                .unwrap_or_default(),
         }
     }
 }
@@ -115,6 +119,8 @@ mod tests {
             calls: 0,
             latency: None,
             retries: 0,
+            started_at_ms: 0,
+            producer_id: None,
         };
         vec![worker; workers]
     }

@@ -5,6 +5,7 @@ mod change;
 mod dead_letter;
 mod deployment;
 mod describe;
+mod given_up;
 mod input;
 mod journal;
 mod latency;
@@ -38,7 +39,9 @@ use millstream_metadata::{BrokerId, Deployment, DeploymentId};
 use millstream_protocol::api::lifecycle::Activity;
 use millstream_protocol::api::plugin::{DeploymentSpec, FailureAction};
 use millstream_protocol::{ErrorCode, PartitionIndex, TopicPartition, WireError};
-use millstream_runtime::{EmptyState, OwnThread, Plugin, Runtime, RuntimeConfig, Table};
+use millstream_runtime::{
+    EmptyState, HOST_CONTEXT, OwnThread, Plugin, Runtime, RuntimeConfig, Table,
+};
 use millstream_state::{StateConfig, States, Store};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
@@ -67,6 +70,9 @@ const FIRST_START_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// The longest wait.
 const LONGEST_START_BACK_OFF: Duration = Duration::from_secs(60);
+
+/// Lines of the host's own that are told with why a component does not start.
+const MAX_REMARKS: usize = 3;
 
 /// Every deployment on this broker.
 pub(crate) struct Deployments {
@@ -312,8 +318,9 @@ impl Deployments {
         plugin
             .check_grants(&spec.grants, spec.tables.len())
             .map_err(|error| errors::from_refused(&error))?;
+        let logs = DeploymentLogs::new();
         let log = WorkerLog {
-            logs: DeploymentLogs::new(),
+            logs: Arc::clone(&logs),
             topic: spec.inputs.first().cloned().unwrap_or_default(),
             partition: 0,
         };
@@ -332,7 +339,16 @@ impl Deployments {
             (plugin, started)
         });
         let (plugin, started) = starting.await.map_err(errors::from_join)?;
-        started.map_err(|error| errors::from_start(&error))?;
+        started.map_err(|error| {
+            let mut refused = errors::from_start(&error);
+            // What the host itself has to say of it is nowhere else.
+            let (lines, _) = logs.follow(usize::MAX);
+            let of_host = lines.iter().filter(|line| line.context == HOST_CONTEXT);
+            for line in of_host.take(MAX_REMARKS) {
+                refused.message += &format!("; {}", line.message);
+            }
+            refused
+        })?;
         Ok(plugin)
     }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millstream_protocol::Offset;
 use millstream_protocol::api::metrics::{GuestMetric, MetricValue, WorkerMetrics};
 use millstream_protocol::api::plugin::{WorkerDescription, WorkerState};
+use millstream_protocol::{Offset, ProducerId, TimestampMs};
 use millstream_runtime::{GuestMetrics, Metric};
 use parking_lot::Mutex;
 
@@ -32,6 +32,25 @@ pub(crate) struct Progress {
     pub(crate) unsettled: bool,
     pub(crate) latencies: Latencies,
     pub(crate) rate: Rate,
+    pub(crate) started_at_ms: TimestampMs,
+    /// The one of its journal, once that is open.
+    pub(crate) producer_id: Option<ProducerId>,
+}
+
+impl Progress {
+    fn state(&self) -> WorkerState {
+        let is_at_its_end = self.until.is_some_and(|until| self.next_offset >= until);
+        match &self.state {
+            Some(state) => state.clone(),
+            None if is_at_its_end && self.is_settled() => WorkerState::Finished,
+            None => WorkerState::Running,
+        }
+    }
+
+    /// Whether nothing waits to be tried again, nor a timer that is due.
+    fn is_settled(&self) -> bool {
+        self.parked == 0 && !self.unsettled
+    }
 }
 
 /// A worker's progress, shared with whoever asks for it.
@@ -56,6 +75,11 @@ impl SharedProgress {
         self.change(|progress| progress.latencies.add(took));
     }
 
+    /// Whether the guest has been called: what it asks for as it begins, it has asked for.
+    pub(crate) fn was_called(&self) -> bool {
+        self.progress.lock().latencies.calls() > 0
+    }
+
     /// Adds how long its calls took to those of others.
     pub(crate) fn merge_latencies(&self, into: &mut Latencies) {
         into.merge(&self.progress.lock().latencies);
@@ -67,7 +91,7 @@ impl SharedProgress {
         WorkerDescription {
             topic: input.topic().to_string(),
             partition: input.id().partition,
-            state: progress.state.unwrap_or(WorkerState::Running),
+            state: progress.state(),
             committed_offset: progress.next_offset,
             lag: visible
                 .high_watermark
@@ -86,6 +110,8 @@ impl SharedProgress {
             calls: progress.latencies.calls(),
             latency: progress.latencies.figures(),
             retries: progress.retries,
+            started_at_ms: progress.started_at_ms,
+            producer_id: progress.producer_id,
         }
     }
 
@@ -94,8 +120,7 @@ impl SharedProgress {
     pub(crate) fn position(&self, input: &Partition) -> (Offset, bool) {
         let progress = self.progress.lock();
         let start = input.visible().log_start_offset;
-        let settled = progress.parked == 0 && !progress.unsettled;
-        (progress.next_offset.max(start), settled)
+        (progress.next_offset.max(start), progress.is_settled())
     }
 
     pub(crate) fn metrics(&self, input: &Partition) -> WorkerMetrics {

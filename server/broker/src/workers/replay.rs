@@ -8,7 +8,7 @@ use millstream_metadata::{Actor, Command, Deployment, OnExisting};
 use millstream_protocol::api::group::{CommitOffsets, NamedPartition, OffsetCommit};
 use millstream_protocol::api::lifecycle::RevisionChange;
 use millstream_protocol::api::offsets::Position;
-use millstream_protocol::api::plugin::{DeploymentDescription, DeploymentSpec};
+use millstream_protocol::api::plugin::{DeploymentDescription, DeploymentSpec, MissingTopics};
 use millstream_protocol::api::replay::{
     ComparedOutput, Replay, ReplayDeployment, ReplayedRange, ReplayedTopic, shadow_spec,
     shadow_topic,
@@ -51,7 +51,7 @@ impl Deployments {
             return Err(errors::deployment_exists(shadow));
         }
         let target = target(live, request.spec.as_ref())?;
-        self.check_spec(&target)?;
+        self.check_spec(&target, MissingTopics::Refuse)?;
         let spec = shadow_spec(&target, shadow);
         let (component, stored) = if component.is_empty() {
             (self.artefacts.load(&live.plugin.digest).await?, true)
@@ -71,6 +71,7 @@ impl Deployments {
                 plugin,
                 component: (!stored).then_some(component),
                 on_existing: OnExisting::Refuse,
+                missing_topics: MissingTopics::Refuse,
                 by: short(by),
                 change: RevisionChange::Deployed,
                 replay: Some(replay),
@@ -299,24 +300,8 @@ impl Deployments {
 
     /// Deletes what a shadow that is gone has written, and its group. What remains is told.
     pub(super) async fn forget_shadow(&self, spec: &DeploymentSpec) {
-        let image = self.controller.image();
         for name in spec.written_topics() {
-            let Some(topic) = image.topic(name) else {
-                continue;
-            };
-            let delete = Command::DeleteTopic {
-                topic: name.to_owned(),
-                actor: Actor::User,
-            };
-            // The second of two outputs in one topic finds it gone.
-            let deleted = match self.controller.execute(delete).await {
-                Err(error) if error.code == ErrorCode::UnknownTopic => Ok(()),
-                Err(error) => Err(error),
-                Ok(_) => self.groups.topic_deleted(topic.topic_id).await,
-            };
-            if let Err(error) = deleted {
-                tracing::warn!(topic = name, %error, "a shadow's topic remains");
-            }
+            self.delete_topic(name).await;
         }
         let group = spec.name.clone();
         let deleted = self

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
-use millstream_protocol::api::plugin::{DeliveryGuarantee, LogLevel, TimerClock};
+use millstream_protocol::api::plugin::{DeliveryGuarantee, TimerClock};
 use millstream_protocol::batch::{BatchBuilder, BatchError};
 use millstream_protocol::limits::MAX_BATCH_BYTES;
 use millstream_protocol::{Offset, TimestampMs, TopicPartition, WireError};
@@ -19,6 +19,7 @@ use crate::errors;
 use crate::partition::{AckSink, Line, Partition, StagedBatch};
 use crate::workers::dead_letter::{Letters, Origin};
 use crate::workers::deployment::Shared;
+use crate::workers::given_up::GivenUp;
 use crate::workers::input::{Input, for_journal};
 use crate::workers::journal::WorkerJournal;
 use crate::workers::turn::{FailedRecord, FailedTimer, Failure, Turn};
@@ -80,7 +81,7 @@ pub(crate) struct Tally {
     pub(crate) skipped: u64,
     /// A record has failed for good, and the worker is to stand still in front of it.
     pub(crate) pause: Option<String>,
-    pub(crate) lines: Vec<(LogLevel, String)>,
+    pub(crate) given_up: Vec<GivenUp>,
 }
 
 impl Books<'_> {
@@ -218,6 +219,10 @@ impl Books<'_> {
             "offset {}, attempt {attempts}: {}",
             record.offset, record.reason
         );
+        let given_up = |line| GivenUp {
+            offset: record.offset,
+            line,
+        };
         match verdict {
             Verdict::Retry { due_ms } => return commit.park(parked(due_ms)),
             Verdict::Pause => {
@@ -226,9 +231,7 @@ impl Books<'_> {
             }
             Verdict::Skip => {
                 tally.skipped += 1;
-                tally
-                    .lines
-                    .push((LogLevel::Warn, format!("{place}: skipped")));
+                tally.given_up.push(given_up(format!("{place}: skipped")));
             }
             Verdict::DeadLetter => {
                 let origin = Origin {
@@ -244,8 +247,8 @@ impl Books<'_> {
                 letters.add(&origin, record)?;
                 tally.dead_letters += 1;
                 tally
-                    .lines
-                    .push((LogLevel::Warn, format!("{place}: a dead letter now")));
+                    .given_up
+                    .push(given_up(format!("{place}: a dead letter now")));
             }
         }
         match tried {
@@ -280,6 +283,10 @@ impl Books<'_> {
             Failure::Retry(after_ms) => verdict(policy, attempts, *after_ms, now_ms),
         };
         let place = format!("{}, attempt {attempts}: {reason}", timer_name(timer));
+        let given_up = |line| GivenUp {
+            offset: self.journal.core().next_offset(),
+            line,
+        };
         match verdict {
             Verdict::Retry { due_ms } => commit.set_timer(again(due_ms)),
             Verdict::Pause => {
@@ -288,9 +295,7 @@ impl Books<'_> {
             }
             Verdict::Skip => {
                 tally.skipped += 1;
-                tally
-                    .lines
-                    .push((LogLevel::Warn, format!("{place}: skipped")));
+                tally.given_up.push(given_up(format!("{place}: skipped")));
             }
             Verdict::DeadLetter => {
                 let origin = Origin {
@@ -306,8 +311,8 @@ impl Books<'_> {
                 letters.add_timer(&origin, timer)?;
                 tally.dead_letters += 1;
                 tally
-                    .lines
-                    .push((LogLevel::Warn, format!("{place}: a dead letter now")));
+                    .given_up
+                    .push(given_up(format!("{place}: a dead letter now")));
             }
         }
         Ok(())

@@ -26,6 +26,7 @@ use crate::clock;
 use crate::errors;
 use crate::partition::{Partition, PartitionReader};
 use crate::workers::deployment::Shared;
+use crate::workers::given_up::GivenUpLog;
 use crate::workers::input::for_journal;
 use crate::workers::journal::{self, WorkerJournal};
 use crate::workers::mirror::GroupMirror;
@@ -88,6 +89,7 @@ pub(crate) struct Spell {
     begin_again: bool,
     commits: u64,
     pause: Option<String>,
+    given_up: Arc<GivenUpLog>,
 }
 
 impl Spell {
@@ -154,7 +156,11 @@ impl Spell {
             journal.append(commit).await?;
             state.apply(StateChanges::default(), Growth::AtMost, &journal);
         }
-        progress.change(|progress| progress.state = None);
+        let producer_id = journal.core().producer_id();
+        progress.change(|progress| {
+            progress.state = None;
+            progress.producer_id = Some(producer_id);
+        });
         Ok(Self {
             reader: input.reader(),
             mirror: GroupMirror::new(Arc::clone(&shared), input.clone(), offset),
@@ -174,6 +180,7 @@ impl Spell {
             begin_again: false,
             commits,
             pause: None,
+            given_up: Arc::default(),
         })
     }
 
@@ -443,8 +450,8 @@ impl Spell {
         } = prepared;
         append_directly(direct).await?;
         self.commit(commit, state, growth).await?;
-        for (level, line) in tally.lines {
-            self.log(level, line);
+        for given_up in tally.given_up {
+            self.given_up.tell(&self.shared, &self.input, given_up);
         }
         self.pause = tally.pause;
         self.progress.change(|progress| {

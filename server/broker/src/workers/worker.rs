@@ -14,6 +14,7 @@ use millstream_state::Store;
 use millstream_worker::{LetterPlace, ParkedRecord, Timer};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::clock;
 use crate::partition::Partition;
 use crate::workers::deployment::Shared;
 use crate::workers::progress::SharedProgress;
@@ -77,7 +78,10 @@ impl RunningWorker {
         let progress = SharedProgress::default();
         let store = SharedStore::default();
         let (Start::Journal(offset) | Start::Reset(offset)) = start;
-        progress.change(|progress| progress.next_offset = offset);
+        progress.change(|progress| {
+            progress.next_offset = offset;
+            progress.started_at_ms = clock::now_ms();
+        });
         let worker = Worker {
             held: shared.hold.subscribe(),
             shared,
@@ -124,6 +128,13 @@ impl RunningWorker {
     /// What its guest remembers; `None` while it is being read back.
     pub(crate) fn store(&self) -> Option<Arc<Store>> {
         self.store.lock().clone()
+    }
+
+    /// It leaves such a state now: whoever asks is told so before it has come to it.
+    pub(crate) fn leaves(&self, such: impl Fn(&WorkerState) -> bool) {
+        self.progress.change(|progress| {
+            progress.state.take_if(|state| such(state));
+        });
     }
 
     /// Whether it stands still.

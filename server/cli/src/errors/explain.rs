@@ -67,7 +67,7 @@ fn of_client(error: &millstream::Error) -> (Exit, Advice) {
     use millstream::Error;
     match error {
         Error::Broker(error) if does_not_begin(error) => (exit_of(error.code), Some(LOOK_AT_INIT.into())),
-        Error::Broker(error) => of_code(error.code),
+        Error::Broker(error) => (exit_of(error.code), of_words(error).or_else(|| of_code(error.code).1)),
         Error::Profile(error) => of_profile(error),
         Error::Identity(_) | Error::Connector(_) => (
             Exit::Unreachable,
@@ -92,6 +92,27 @@ fn of_client(error: &millstream::Error) -> (Exit, Advice) {
 /// [`StartError`]: millstream_runtime::StartError
 fn does_not_begin(error: &WireError) -> bool {
     error.code == ErrorCode::ComponentRefused && error.message.contains("init failed: ")
+}
+
+/// What is to be written where, if the broker's words name it.
+fn of_words(error: &WireError) -> Advice {
+    let words = &error.message;
+    match error.code {
+        ErrorCode::UnknownSecret => {
+            let name = words.strip_prefix("no secret is named ")?;
+            Some(format!("`millstream plugin secret set {name}` reads its value and keeps it; a plugin that is granted it finds it from then on").into())
+        }
+        ErrorCode::SettingsRefused if words.contains("is granted no secret") => Some(
+            "write `secrets = [\"NAME\"]` below `[grants]` of the deployment file, or say `--grant secret=NAME`, with the name that the plugin asks for; `millstream plugin secret set NAME` keeps its value".into(),
+        ),
+        ErrorCode::SettingsRefused if words.contains("is granted no host") => Some(
+            "write `http = [\"https://HOST\"]` below `[grants]` of the deployment file, or say `--grant http=https://HOST`, with the host that the plugin asks".into(),
+        ),
+        ErrorCode::SettingsRefused if words.contains("names no table") => Some(
+            "write `NAME = \"TOPIC\"` below `[tables]` of the deployment file, or say `--table NAME=TOPIC`, with the name that the plugin looks up in".into(),
+        ),
+        _ => None,
+    }
 }
 
 fn of_profile(error: &ProfileError) -> (Exit, Advice) {

@@ -50,6 +50,12 @@ impl Problem {
         Self::new(Exit::Usage, message)
     }
 
+    /// Says where it is, before what it is.
+    pub(crate) fn within(mut self, place: impl std::fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
     /// Adds what to try next.
     pub(crate) fn advise(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
         self.advice = Some(advice.into());

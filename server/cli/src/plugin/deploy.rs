@@ -1,5 +1,6 @@
 //! `millstream plugin deploy`.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,8 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
 use millstream::{
-    Admin, Cleanup, DeploymentDescription, DeploymentSpec, ErrorCode, OutputSpec, TableSpec,
+    Admin, DeployPlugin, DeploymentDescription, DeploymentSpec, ErrorCode, MissingTopics,
+    OnExisting, OutputSpec, TableSpec,
 };
 use millstream_metadata::Limits;
 use millstream_metadata::deployment::check_alone;
@@ -163,7 +165,10 @@ pub(super) async fn run(
             args.spec
         }
     };
-    let (name, component) = component(declared.path()?).await?;
+    let (name, component) = match &args.file {
+        Some(file) => component_of(file, &declared).await?,
+        None => component(declared.path()?).await?,
+    };
     let spec = declared.spec(&name)?;
     let admin = context.admin().await?;
     if let Some(file) = &args.file
@@ -183,28 +188,33 @@ pub(super) async fn run(
             return Err(manifest::differs(file, &spec.name, differences).into());
         }
     }
-    if declared.create_topics {
-        let topics = spec
-            .inputs
-            .iter()
-            .chain(spec.outputs.iter().map(|output| &output.topic));
-        let topics = topics.map(|topic| (topic, Cleanup::Delete));
-        let tables = spec.tables.iter().map(|table| &table.topic);
-        let tables = tables.map(|topic| (topic, Cleanup::Compact));
-        for (topic, cleanup) in topics.chain(tables) {
-            create_missing(&admin, topic, declared.partitions, cleanup, context).await?;
-        }
-    }
+    let missing = missing_topics(&admin, &declared, &spec).await?;
     context.output.say(format_args!(
         "deploying {} ({})",
         spec.name,
         bytes(component.len() as u64)
     ));
-    let deployed = if args.replace {
-        admin.replace_plugin(component, spec).await?
-    } else {
-        admin.deploy_plugin(component, spec).await?
+    let partitions = declared.partitions;
+    let request = DeployPlugin {
+        spec,
+        on_existing: if args.replace {
+            OnExisting::Replace
+        } else {
+            OnExisting::Refuse
+        },
+        missing_topics: if declared.create_topics {
+            MissingTopics::Make { partitions }
+        } else {
+            MissingTopics::Refuse
+        },
     };
+    let deployed = admin.put_plugin(component, request).await?;
+    for topic in missing {
+        context.output.say(format_args!(
+            "made topic {topic} with {}",
+            counted(partitions.into(), "partition")
+        ));
+    }
     Ok(started(&admin, deployed).await)
 }
 
@@ -217,24 +227,55 @@ async fn find(admin: &Admin, name: &str) -> millstream::Result<Option<Deployment
     }
 }
 
-async fn create_missing(
+/// Those topics of a deployment that are not there and are to be made with it.
+async fn missing_topics(
     admin: &Admin,
-    topic: &str,
-    partitions: u32,
-    cleanup: Cleanup,
-    context: &Context,
-) -> millstream::Result<()> {
-    let create = admin.create_topic(topic).partitions(partitions);
-    match create.cleanup(cleanup).await {
-        Ok(_) => {
-            context.output.say(format_args!(
-                "made topic {topic} with {}",
-                counted(partitions.into(), "partition")
-            ));
-            Ok(())
-        }
-        Err(error) if error.code() == Some(ErrorCode::TopicExists) => Ok(()),
-        Err(error) => Err(error),
+    declared: &SpecArgs,
+    spec: &DeploymentSpec,
+) -> millstream::Result<BTreeSet<String>> {
+    if !declared.create_topics {
+        return Ok(BTreeSet::new());
+    }
+    let outputs = spec.outputs.iter().map(|output| &output.topic);
+    let tables = spec.tables.iter().map(|table| &table.topic);
+    let named = spec.inputs.iter().chain(outputs).chain(tables);
+    let mut missing: BTreeSet<String> = named.cloned().collect();
+    for topic in admin.list_topics().await? {
+        missing.remove(&topic.name);
+    }
+    Ok(missing)
+}
+
+/// The same of what a deployment file names.
+pub(super) async fn component_of(
+    file: &Path,
+    declared: &SpecArgs,
+) -> anyhow::Result<(String, Bytes)> {
+    let path = declared.path()?;
+    if !path.exists() {
+        let message = format!(
+            "the field `component` of {} names {}, which is not there",
+            file.display(),
+            path.display()
+        );
+        return Err(Problem::new(Exit::NotFound, message)
+            .advise("a component's .wasm file or a plugin's folder, seen from the deployment file: `component = \".\"` is the folder that it is in")
+            .into());
+    }
+    component(path)
+        .await
+        .map_err(|error| named(error, file, path))
+}
+
+/// An error about what a deployment file names as its component, which says so.
+fn named(error: anyhow::Error, file: &Path, path: &Path) -> anyhow::Error {
+    match error.downcast::<Problem>() {
+        // What is wrong within a plugin's folder is told by its tools.
+        Ok(problem) if is_source(path) => problem.into(),
+        Ok(problem) => problem
+            .within(format!("the field `component` of {}", file.display()))
+            .into(),
+        Err(error) => error.context(format!("the field `component` of {}", file.display())),
     }
 }
 

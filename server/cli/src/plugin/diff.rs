@@ -90,6 +90,10 @@ struct OutputView {
     only_shadow: u64,
     /// Live records that may as well have come of records outside of the replayed part.
     left_out: u64,
+    /// Records that others have written: clients, or other deployments.
+    of_others: u64,
+    /// Records of which it is not known who has written them. They are compared.
+    of_unknown: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,6 +139,8 @@ impl OutputView {
             only_live: diff.only_live,
             only_shadow: diff.only_shadow,
             left_out: diff.left_out,
+            of_others: diff.of_others,
+            of_unknown: diff.of_unknown,
         }
     }
 
@@ -231,6 +237,20 @@ impl View for DiffView {
                 counted(left_out, "live record")
             );
         }
+        let of_others: u64 = self.outputs.iter().map(|output| output.of_others).sum();
+        if of_others > 0 {
+            text += &format!(
+                "passed over: {} that others have written to these topics\n",
+                counted(of_others, "record")
+            );
+        }
+        let of_unknown: u64 = self.outputs.iter().map(|output| output.of_unknown).sum();
+        if of_unknown > 0 {
+            text += &format!(
+                "compared: {} of which it is not known who has written them, because their deployment is at-least-once or its workers are no more\n",
+                counted(of_unknown, "record")
+            );
+        }
         let all: u64 = self.outputs.iter().map(OutputView::differences).sum();
         if all == 0 {
             text += "no differences\n";
@@ -292,6 +312,8 @@ mod tests {
                 only_live: 2,
                 only_shadow: 0,
                 left_out: 3,
+                of_others: 4,
+                of_unknown: 1,
             }],
             differences: vec![
                 difference(Some(record(3, "4.5")), Some(record(2, "4.50"))),
@@ -302,6 +324,8 @@ mod tests {
         OUTPUT  LIVE    SHADOW                     EQUAL  CHANGED  ONLY LIVE  ONLY SHADOW
         alerts  alerts  alerts.quake-alert.shadow  1,200        1          2            0
         left out: 3 live records, which may as well have come of records outside of the replayed part, by their time
+        passed over: 4 records that others have written to these topics
+        compared: 1 record of which it is not known who has written them, because their deployment is at-least-once or its workers are no more
 
         alerts: 2018-01-30T00:00:00.000Z us: changed in value
           - 4.5
@@ -322,7 +346,9 @@ mod tests {
               "changed": 1,
               "only_live": 2,
               "only_shadow": 0,
-              "left_out": 3
+              "left_out": 3,
+              "of_others": 4,
+              "of_unknown": 1
             }
           ],
           "differences": [

@@ -94,6 +94,24 @@ pub(super) fn check_kept(
     .advise("`millstream plugin history` shows what was in each"))
 }
 
+/// Refuses to go back where there is nothing before.
+pub(super) fn check_before(
+    deployment: &str,
+    revisions: &[RevisionDescription],
+) -> Result<(), Problem> {
+    let [.., _, _] = revisions else {
+        let at_work = match revisions {
+            [at_work] => format!(": its only revision is {}", at_work.revision),
+            _ => String::new(),
+        };
+        let message = format!("deployment {deployment} has nothing to go back to{at_work}");
+        return Err(Problem::new(Exit::NotFound, message).advise(format!(
+            "nothing was changed; `millstream plugin upgrade {deployment} -f FILE` puts another version in its place, `millstream plugin pause {deployment}` has it stand still"
+        )));
+    };
+    Ok(())
+}
+
 impl View for History {
     fn text(&self) -> String {
         const COLUMNS: &[&str] = &[

@@ -12,6 +12,8 @@ mod manifest;
 mod metrics;
 mod new;
 mod policy;
+mod promote;
+mod remove;
 mod replay;
 mod run;
 mod secret;
@@ -21,10 +23,8 @@ mod upgrade;
 mod view;
 
 use clap::{Args, Subcommand};
-use millstream::Admin;
 
 use crate::cli::Context;
-use crate::errors::{Exit, Problem};
 use build::BuildArgs;
 use dead_letters::DlqCommand;
 use deploy::DeployArgs;
@@ -33,13 +33,15 @@ use history::{History, RollbackArgs};
 use logs::LogsArgs;
 use metrics::MetricsView;
 use new::NewArgs;
-use replay::{PromoteArgs, ReplayArgs};
+use promote::PromoteArgs;
+use remove::RemoveArgs;
+use replay::ReplayArgs;
 use run::RunArgs;
 use secret::SecretCommand;
 use started::started;
 use state::StateCommand;
 use upgrade::UpgradeArgs;
-use view::{DeploymentView, Deployments, Removed};
+use view::{DeploymentView, Deployments};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum PluginCommand {
@@ -55,10 +57,13 @@ pub(crate) enum PluginCommand {
     #[command(after_help = manifest::HELP)]
     Deploy(DeployArgs),
     /// Lists the deployments
+    #[command(after_help = view::LIST_HELP)]
     List,
     /// Shows a deployment with its settings, workers and lag
+    #[command(after_help = view::DESCRIBE_HELP)]
     Describe(NameArgs),
     /// Shows what a deployment's workers have logged
+    #[command(after_help = logs::HELP)]
     Logs(LogsArgs),
     /// Looks at the records that a deployment could not handle, hands them back or deletes them
     #[command(subcommand)]
@@ -90,41 +95,15 @@ pub(crate) enum PluginCommand {
     /// Keeps what plugins need and nobody else may see, for those that are granted it
     #[command(subcommand)]
     Secret(SecretCommand),
-    /// Stops deployments and forgets them and their state; their offsets stay
-    Remove(NamesArgs),
+    /// Stops deployments and forgets them and their state; their offsets and dead letters stay
+    #[command(after_help = remove::HELP)]
+    Remove(RemoveArgs),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct NameArgs {
     /// The deployment
     name: String,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct NamesArgs {
-    /// The deployments
-    #[arg(required = true, value_name = "NAME")]
-    names: Vec<String>,
-}
-
-/// Refuses to remove a live deployment from beside its shadow, unless that goes before it.
-async fn keeps_its_shadow(admin: &Admin, names: &[String]) -> anyhow::Result<()> {
-    for deployed in admin.list_plugins().await? {
-        let shadow = deployed.spec.name;
-        let Some(live) = deployed.shadow_of else {
-            continue;
-        };
-        let place = |name: &String| names.iter().position(|removed| removed == name);
-        let Some(at) = place(&live) else { continue };
-        if place(&shadow).is_none_or(|before| before > at) {
-            let message = format!("deployment {live} has the shadow {shadow}");
-            let advice = format!(
-                "`millstream plugin remove {shadow} {live}` removes both; `millstream plugin promote {live}` puts the shadow in its place"
-            );
-            return Err(Problem::new(Exit::Refused, message).advise(advice).into());
-        }
-    }
-    Ok(())
 }
 
 /// Runs one of them.
@@ -140,9 +119,11 @@ pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Re
         PluginCommand::List => output.print(&Deployments::of(
             &context.admin().await?.list_plugins().await?,
         )),
-        PluginCommand::Describe(args) => output.print(&DeploymentView::of(
-            &context.admin().await?.describe_plugin(args.name).await?,
-        )),
+        PluginCommand::Describe(args) => {
+            let admin = context.admin().await?;
+            let described = admin.describe_plugin(args.name).await?;
+            output.print(&DeploymentView::look(&admin, &described).await?)
+        }
         PluginCommand::Logs(args) => logs::run(args, context).await,
         PluginCommand::Dlq(command) => dead_letters::run(command, context).await,
         PluginCommand::State(command) => state::run(command, context).await,
@@ -158,8 +139,10 @@ pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Re
         }
         PluginCommand::Rollback(args) => {
             let admin = context.admin().await?;
-            if let Some(to) = args.to {
-                history::check_kept(&args.name, to, &admin.plugin_history(&args.name).await?)?;
+            let revisions = admin.plugin_history(&args.name).await?;
+            match args.to {
+                Some(to) => history::check_kept(&args.name, to, &revisions)?,
+                None => history::check_before(&args.name, &revisions)?,
             }
             let deployed = admin.roll_back_plugin(args.name, args.to).await?;
             output.print(&DeploymentView::of(&started(&admin, deployed).await))
@@ -169,14 +152,8 @@ pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Re
         }
         PluginCommand::Diff(args) => diff::run(args, context).await,
         PluginCommand::Promote(args) => {
-            let admin = context.admin().await?;
-            let shadow = args.shadow.shadow(&admin).await?;
-            let mut promoting = admin.promote_plugin(args.shadow.name, shadow);
-            if args.partial_state {
-                promoting = promoting.with_partial_state();
-            }
-            let promoted = promoting.await?;
-            output.print(&DeploymentView::of(&started(&admin, promoted).await))
+            let promoted = promote::run(args, context).await?;
+            output.print(&DeploymentView::of(&promoted))
         }
         PluginCommand::Pause(args) => output.print(&DeploymentView::of(
             &context.admin().await?.pause_plugin(args.name).await?,
@@ -185,15 +162,6 @@ pub(crate) async fn run(command: PluginCommand, context: &Context) -> anyhow::Re
         PluginCommand::Resume(args) => output.print(&DeploymentView::of(
             &context.admin().await?.resume_plugin(args.name).await?,
         )),
-        PluginCommand::Remove(args) => {
-            let admin = context.admin().await?;
-            keeps_its_shadow(&admin, &args.names).await?;
-            for name in &args.names {
-                admin.remove_plugin(name).await?;
-            }
-            output.print(&Removed {
-                removed: args.names,
-            })
-        }
+        PluginCommand::Remove(args) => remove::run(args, context).await,
     }
 }

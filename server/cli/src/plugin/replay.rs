@@ -47,17 +47,6 @@ pub(crate) struct ShadowArgs {
     pub(super) shadow: Option<String>,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct PromoteArgs {
-    #[command(flatten)]
-    pub(super) shadow: ShadowArgs,
-
-    /// Promotes a shadow that has replayed a part of history though its plugin keeps a state: what that
-    /// came to takes the place of the live one's state
-    #[arg(long)]
-    pub(super) partial_state: bool,
-}
-
 impl ShadowArgs {
     /// The shadow's name, of a shadow that is there.
     pub(super) async fn shadow(&self, admin: &Admin) -> anyhow::Result<String> {

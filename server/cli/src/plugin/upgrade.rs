@@ -60,7 +60,7 @@ pub(super) async fn run(
 /// The component and the settings of a deployment as a file declares it.
 pub(super) async fn declared(name: &str, file: &Path) -> anyhow::Result<(Bytes, DeploymentSpec)> {
     let declared = manifest::read(file)?;
-    let (default_name, component) = deploy::component(declared.path()?).await?;
+    let (default_name, component) = deploy::component_of(file, &declared).await?;
     let spec = declared.spec(&default_name)?;
     if spec.name != name {
         let message = format!(

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use millstream::{
-    Activity, CallLatency, DeliveryGuarantee, DeploymentDescription, FailureAction, FailurePolicy,
-    HoldBack, Position, RevisionChange, TableDescription, TableSpec, TableState, WorkerDescription,
-    WorkerState,
+    Activity, Admin, CallLatency, DeliveryGuarantee, DeploymentDescription, ErrorCode,
+    FailureAction, FailurePolicy, HoldBack, Position, RevisionChange, TableDescription, TableSpec,
+    TableState, WorkerDescription, WorkerState,
 };
 use serde::Serialize;
 
@@ -50,7 +50,39 @@ pub(super) struct DeploymentView {
     /// The live deployment, if this is a shadow.
     shadow_of: Option<String>,
     tables: Vec<TableView>,
+    /// Records in its dead-letter topic, where that was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letters_waiting: Option<u64>,
+    /// Keys of the configuration that the plugin has not asked for so far.
+    config_unasked: Vec<String>,
 }
+
+/// What the figures are, for `describe --help`.
+pub(super) const DESCRIBE_HELP: &str = "\
+The workers' table. Figures are of now, or count from the moment that `counting since` says: a worker begins with
+a revision of its deployment, with its broker and when a partition comes to it. They are no history of the stream.
+  COMMITTED  now    the next offset to read; all before it is done, or parked
+  LAG        now    records still to be read
+  TRIED      count  records handed to the plugin; one that is tried again counts each time
+  OUT        count  records emitted
+  TRIED/S    now    TRIED in a second, a running average: what is ten seconds ago counts a third
+  P50, P99   count  how long a call of the plugin took, half of them and 99 of 100; a call is of many records
+  RETRIES    count  how often a record was tried once more
+  FAILURES   count  calls that trapped, took too long or broke a limit
+  NEW DEAD   count  records and timers that became dead letters; how many wait there: `dead letters`, above
+  SKIPPED    count  records and timers that were given up and are kept nowhere
+  PARKED     now    records that wait to be tried again, and those behind them
+  TIMERS     now    timers that wait
+  MEMORY     now    the plugin's linear memory
+  STATE      now    running; backing-off; paused, in front of a record; held, as its deployment is paused;
+                    finished, with all that it is to replay
+`plugin metrics` shows what the plugin itself counts.";
+
+/// The same for `list --help`.
+pub(super) const LIST_HELP: &str = "\
+LAG is of now, over all workers. TRIED (records handed to the plugin, each time), OUT (records emitted), FAILURES
+(calls that failed) and NEW DEAD (records that became dead letters) count since the workers began, which is with a
+revision of the deployment or with the broker. `millstream plugin describe --help` says it of each column.";
 
 /// How long calls of a plugin took.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -207,7 +239,8 @@ impl FailureView {
 struct WorkerView {
     topic: String,
     partition: u32,
-    /// `running`, `backing-off`, `paused` in front of a record, or `held` with its deployment.
+    /// `running`, `backing-off`, `paused` in front of a record, `held` with its deployment, or `finished` with
+    /// what it replays.
     state: &'static str,
     /// Failures in a row, while it backs off.
     attempts: Option<u32>,
@@ -229,6 +262,8 @@ struct WorkerView {
     calls: u64,
     call_latency: Option<LatencyView>,
     retries: u64,
+    /// Since when all that is counted is counted.
+    started_at_ms: i64,
 }
 
 impl DeploymentView {
@@ -280,7 +315,21 @@ impl DeploymentView {
             rolled_back_to: rolled_back_to(&deployment.change),
             shadow_of: deployment.shadow_of.clone(),
             tables: spec.tables.iter().map(table).collect(),
+            dead_letters_waiting: None,
+            config_unasked: deployment.config_unasked.clone(),
         }
+    }
+
+    /// A deployment, and how much is in its dead-letter topic.
+    pub(super) async fn look(
+        admin: &Admin,
+        deployment: &DeploymentDescription,
+    ) -> millstream::Result<Self> {
+        let mut view = Self::of(deployment);
+        if let Some(topic) = &view.on_failure.dead_letter_topic {
+            view.dead_letters_waiting = waiting_in(admin, topic).await?;
+        }
+        Ok(view)
     }
 
     fn sum(&self, figure: impl Fn(&WorkerView) -> u64) -> u64 {
@@ -302,6 +351,7 @@ impl DeploymentView {
         ) {
             _ if self.paused => "paused".to_owned(),
             (0, ..) => "no workers".to_owned(),
+            (all, ..) if in_state("finished") == all => "finished".to_owned(),
             (_, 0, 0) => "running".to_owned(),
             (all, 0, backing_off) => format!("{backing_off} of {all} backing off"),
             (all, paused, _) => format!("{paused} of {all} paused in front of a record"),
@@ -324,12 +374,53 @@ impl DeploymentView {
         format!("{calls}, p50 {p50}, p99 {p99}")
     }
 
+    /// What of its configuration is of no use, as far as can be known.
+    fn unasked(&self) -> String {
+        match self.config_unasked.as_slice() {
+            [] => String::new(),
+            keys => format!(" (never asked for so far: {})", keys.join(", ")),
+        }
+    }
+
+    /// What waits in its dead-letter topic.
+    fn dead_letters(&self) -> String {
+        let topic = self.on_failure.dead_letter_topic.as_deref();
+        match (self.dead_letters_waiting, topic) {
+            (Some(number), Some(topic)) => format!("{} in {topic}", counted(number, "record")),
+            (None, Some(topic)) => format!("in {topic}"),
+            (_, None) => "not kept".to_owned(),
+        }
+    }
+
+    /// The first and the last worker's beginning.
+    fn counting_since(&self) -> String {
+        let began = self.workers.iter().map(|worker| worker.started_at_ms);
+        match (began.clone().min(), began.max()) {
+            (Some(first), Some(last)) if first / 1_000 == last / 1_000 => time_ms(first),
+            (Some(first), Some(last)) => format!("{} to {}", time_ms(first), time_ms(last)),
+            _ => "no worker has begun".to_owned(),
+        }
+    }
+
     fn outputs(&self) -> String {
         joined(
             self.outputs
                 .iter()
                 .map(|output| format!("{}={}", output.name, output.topic)),
         )
+    }
+}
+
+/// The records in a topic; `None` if it is not there.
+pub(super) async fn waiting_in(admin: &Admin, topic: &str) -> millstream::Result<Option<u64>> {
+    match admin.describe_topic(topic).await {
+        Ok(described) => {
+            let partitions = described.partitions.iter();
+            let records = partitions.map(|it| it.high_watermark - it.log_start_offset);
+            Ok(Some(records.sum()))
+        }
+        Err(error) if error.code() == Some(ErrorCode::UnknownTopic) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -397,6 +488,7 @@ impl WorkerView {
             }
             WorkerState::Paused { reason } => ("paused", None, Some(reason.clone())),
             WorkerState::Held => ("held", None, None),
+            WorkerState::Finished => ("finished", None, None),
         };
         Self {
             topic: worker.topic.clone(),
@@ -419,6 +511,7 @@ impl WorkerView {
             calls: worker.calls,
             call_latency: worker.latency.as_ref().map(LatencyView::of),
             retries: worker.retries,
+            started_at_ms: worker.started_at_ms,
         }
     }
 
@@ -456,7 +549,7 @@ impl View for DeploymentView {
                 "looks up in",
                 nothing_if_empty(joined(self.tables.iter().map(TableView::text))),
             )
-            .fact("config", nothing_if_empty(config))
+            .fact("config", nothing_if_empty(config) + &self.unasked())
             .fact("start", &self.start)
             .fact(
                 "limits",
@@ -480,6 +573,8 @@ impl View for DeploymentView {
             .fact("deployed at", time_ms(self.deployed_at_ms))
             .fact("imports", nothing_if_empty(packages(&self.imports)))
             .fact("lag", count(self.lag))
+            .fact("dead letters", self.dead_letters())
+            .fact("counting since", self.counting_since())
             .fact("calls", self.calls());
         let mut table = Table::new(
             &[
@@ -488,14 +583,14 @@ impl View for DeploymentView {
                 "#BROKER",
                 "#COMMITTED",
                 "#LAG",
-                "#IN",
+                "#TRIED",
                 "#OUT",
-                "#IN/S",
+                "#TRIED/S",
                 "#P50",
                 "#P99",
                 "#RETRIES",
                 "#FAILURES",
-                "#DEAD",
+                "#NEW DEAD",
                 "#SKIPPED",
                 "#PARKED",
                 "#TIMERS",
@@ -554,10 +649,10 @@ impl View for Deployments {
                 "EMITS",
                 "#WORKERS",
                 "#LAG",
-                "#IN",
+                "#TRIED",
                 "#OUT",
                 "#FAILURES",
-                "#DEAD",
+                "#NEW DEAD",
                 "STATE",
             ],
             "no plugins: `millstream plugin deploy` deploys one",
@@ -577,21 +672,6 @@ impl View for Deployments {
             ]);
         }
         table.text()
-    }
-}
-
-/// What is gone.
-#[derive(Debug, Serialize)]
-pub(super) struct Removed {
-    pub(super) removed: Vec<String>,
-}
-
-impl View for Removed {
-    fn text(&self) -> String {
-        self.removed
-            .iter()
-            .map(|name| format!("removed deployment {name}\n"))
-            .collect()
     }
 }
 

@@ -410,6 +410,7 @@ fn deployment(state: &State, name: &str) -> Result<DeploymentDescription, WireEr
         deployed_by: "client".to_owned(),
         change: RevisionChange::Deployed,
         shadow_of: None,
+        config_unasked: Vec::new(),
         tables: Vec::new(),
     })
 }

@@ -139,6 +139,7 @@ fn handled(deployment: &DeploymentDescription) -> anyhow::Result<u64> {
         match &worker.state {
             WorkerState::Running => {}
             WorkerState::Held => bail!("the deployment was paused"),
+            WorkerState::Finished => bail!("the deployment has come to the end of a replay"),
             WorkerState::BackingOff { reason, .. } | WorkerState::Paused { reason } => {
                 bail!(
                     "the worker failed at offset {}: {reason}",

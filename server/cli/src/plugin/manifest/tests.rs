@@ -69,6 +69,7 @@ fn deployed(declared: &SpecArgs) -> DeploymentDescription {
         deployed_by: "me".to_owned(),
         change: RevisionChange::Deployed,
         shadow_of: None,
+        config_unasked: Vec::new(),
         tables: Vec::new(),
     }
 }

@@ -27,13 +27,13 @@ use self::log::{LogPrinter, Place};
 use self::report::Report;
 use self::secrets::Secrets;
 use self::session::Session;
-use super::deploy::component;
+use super::deploy::{component, component_of};
 use super::grants::GrantArgs;
 use super::limits::LimitArgs;
 use super::manifest;
 use crate::cli::Context;
 use crate::errors::{Exit, Problem};
-use crate::output::Output;
+use crate::output::{Output, plain};
 use crate::parse::{Pair, pair};
 use crate::produce::{Field, LineFormat, parse_field};
 
@@ -209,7 +209,10 @@ impl RunArgs {
             Some(declared) => declared.path()?.to_owned(),
             None => self.path.clone().unwrap_or_default(),
         };
-        let (name, component) = component(&path).await?;
+        let (name, component) = match (&self.file, &declared) {
+            (Some(file), Some(declared)) => component_of(file, declared).await?,
+            _ => component(&path).await?,
+        };
         let subject = match declared {
             Some(declared) => {
                 let spec = declared.spec(&name)?;
@@ -310,6 +313,12 @@ impl Job {
         report.flush()?;
         ran?;
         output.say(report::summary(&deployment, &session));
+        for key in session.unasked() {
+            output.say(format_args!(
+                "the config key `{}` was never asked for: is it misspelt?",
+                plain(key)
+            ));
+        }
         report.finish(session.tally())
     }
 }

@@ -97,6 +97,11 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// Keys of the configuration that the plugin has not asked for, if that is known.
+    pub(super) fn unasked(&self) -> Vec<&str> {
+        self.setup.metrics.unasked(&self.setup.config)
+    }
+
     /// A worker with an empty state; `setup.state` is set here. `place` is told before each call
     /// which records it has.
     ///

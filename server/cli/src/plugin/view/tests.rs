@@ -26,6 +26,8 @@ fn deployment() -> DeploymentDescription {
             p99_us: 2_250,
         }),
         retries: 4,
+        started_at_ms: 1_517_270_401_000,
+        producer_id: None,
     };
     let backing_off = WorkerState::BackingOff {
         attempts: 2,
@@ -38,7 +40,10 @@ fn deployment() -> DeploymentDescription {
                 name: "alerts".to_owned(),
                 topic: "alerts".to_owned(),
             }],
-            config: vec![("min-mag".to_owned(), "4.5".to_owned())],
+            config: vec![
+                ("min-mag".to_owned(), "4.5".to_owned()),
+                ("min-mga".to_owned(), "5".to_owned()),
+            ],
             grants: Grants {
                 real_clocks: true,
                 real_randomness: false,
@@ -74,6 +79,7 @@ fn deployment() -> DeploymentDescription {
             records_read: 12,
             records_ignored: 2,
         }],
+        config_unasked: vec!["min-mga".to_owned()],
     }
 }
 
@@ -93,28 +99,32 @@ fn imports_are_told_by_their_packages() {
 
 #[test]
 fn a_deployment_in_full() {
-    insta::assert_snapshot!(both_forms(&DeploymentView::of(&deployment())), @r#"
-    deployment:  quake-alert
-    state:       1 of 2 backing off
-    reads:       earthquakes
-    emits:       alerts=alerts
-    looks up in: networks=seismic-networks (following, 2.0 KiB, 1 behind, 12 records read, 2 without a key that can be found)
-    config:      min-mag=4.5
-    start:       earliest
-    limits:      64.0 MiB of memory, 4.0 GiB of state, 1s a call, 1,000 outputs a record, 100 log lines a second
-    granted:     clocks secret=api-key http=http://enricher:8080
-    delivery:    exactly-once
-    on failure:  5 attempts, 100ms to 10s apart, park-key, then dead-letter to quake-alert.dead-letters
-    revision:    3, rolled back to 1 by operator
-    component:   120.6 KiB, sha256 3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a
-    deployed at: 2018-01-30T00:00:00.000Z
-    imports:     wasi:logging
-    lag:         6
-    calls:       6, p50 180 µs, p99 2.2 ms
+    let mut view = DeploymentView::of(&deployment());
+    view.dead_letters_waiting = Some(5);
+    insta::assert_snapshot!(both_forms(&view), @r#"
+    deployment:     quake-alert
+    state:          1 of 2 backing off
+    reads:          earthquakes
+    emits:          alerts=alerts
+    looks up in:    networks=seismic-networks (following, 2.0 KiB, 1 behind, 12 records read, 2 without a key that can be found)
+    config:         min-mag=4.5 min-mga=5 (never asked for so far: min-mga)
+    start:          earliest
+    limits:         64.0 MiB of memory, 4.0 GiB of state, 1s a call, 1,000 outputs a record, 100 log lines a second
+    granted:        clocks secret=api-key http=http://enricher:8080
+    delivery:       exactly-once
+    on failure:     5 attempts, 100ms to 10s apart, park-key, then dead-letter to quake-alert.dead-letters
+    revision:       3, rolled back to 1 by operator
+    component:      120.6 KiB, sha256 3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a
+    deployed at:    2018-01-30T00:00:00.000Z
+    imports:        wasi:logging
+    lag:            6
+    dead letters:   5 records in quake-alert.dead-letters
+    counting since: 2018-01-30T00:00:01.000Z
+    calls:          6, p50 180 µs, p99 2.2 ms
 
-    TOPIC        PARTITION  BROKER  COMMITTED  LAG   IN  OUT  IN/S     P50     P99  RETRIES  FAILURES  DEAD  SKIPPED  PARKED  TIMERS   MEMORY  STATE
-    earthquakes          0       1        430    3  427   21    40  180 µs  2.2 ms        4         0     2        0       1       2  1.1 MiB  running
-    earthquakes          1       1        430    3  427   21    40  180 µs  2.2 ms        4         0     2        0       1       2  1.1 MiB  backing-off after 2 failures: trap: unreachable
+    TOPIC        PARTITION  BROKER  COMMITTED  LAG  TRIED  OUT  TRIED/S     P50     P99  RETRIES  FAILURES  NEW DEAD  SKIPPED  PARKED  TIMERS   MEMORY  STATE
+    earthquakes          0       1        430    3    427   21       40  180 µs  2.2 ms        4         0         2        0       1       2  1.1 MiB  running
+    earthquakes          1       1        430    3    427   21       40  180 µs  2.2 ms        4         0         2        0       1       2  1.1 MiB  backing-off after 2 failures: trap: unreachable
     ---
     {
       "name": "quake-alert",
@@ -131,6 +141,10 @@ fn a_deployment_in_full() {
         {
           "name": "min-mag",
           "value": "4.5"
+        },
+        {
+          "name": "min-mga",
+          "value": "5"
         }
       ],
       "start": "earliest",
@@ -187,7 +201,8 @@ fn a_deployment_in_full() {
             "p50_us": 180,
             "p99_us": 2250
           },
-          "retries": 4
+          "retries": 4,
+          "started_at_ms": 1517270401000
         },
         {
           "topic": "earthquakes",
@@ -212,7 +227,8 @@ fn a_deployment_in_full() {
             "p50_us": 180,
             "p99_us": 2250
           },
-          "retries": 4
+          "retries": 4,
+          "started_at_ms": 1517270401000
         }
       ],
       "paused": false,
@@ -235,6 +251,10 @@ fn a_deployment_in_full() {
           "records_read": 12,
           "records_ignored": 2
         }
+      ],
+      "dead_letters_waiting": 5,
+      "config_unasked": [
+        "min-mga"
       ]
     }
     "#);
@@ -243,7 +263,7 @@ fn a_deployment_in_full() {
 #[test]
 fn deployments_a_line_each() {
     insta::assert_snapshot!(Deployments::of(&[deployment()]).text(), @r"
-    DEPLOYMENT   READS        EMITS          WORKERS  LAG   IN  OUT  FAILURES  DEAD  STATE
-    quake-alert  earthquakes  alerts=alerts        2    6  854   42         0     4  1 of 2 backing off
+    DEPLOYMENT   READS        EMITS          WORKERS  LAG  TRIED  OUT  FAILURES  NEW DEAD  STATE
+    quake-alert  earthquakes  alerts=alerts        2    6    854   42         0         4  1 of 2 backing off
     ");
 }

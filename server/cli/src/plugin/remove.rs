@@ -1,0 +1,134 @@
+//! `millstream plugin remove`.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use millstream::{Admin, DeploymentDescription, ErrorCode, FailureAction};
+use serde::Serialize;
+
+use super::view::waiting_in;
+use crate::cli::Context;
+use crate::errors::{Exit, Problem};
+use crate::output::{View, counted};
+
+/// What stays, for `--help`.
+pub(super) const HELP: &str = "\
+What goes: the workers, the state, the timers, the revisions and their components, and of a shadow all that it
+has written. What stays, and is told with the command that deletes it:
+  the dead-letter topic    its records were not handled: deployed again under this name, `plugin dlq` has them
+                           `millstream topic delete TOPIC`
+  the group                the offsets from which a deployment of this name goes on
+                           `millstream group delete NAME`
+  inputs, outputs, tables  they are other people's as well";
+
+#[derive(Args, Debug)]
+pub(crate) struct RemoveArgs {
+    /// The deployments
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// What was removed, and what is still there of it.
+#[derive(Serialize)]
+struct Removed {
+    removed: Vec<String>,
+    left: Vec<Left>,
+}
+
+/// What one deployment has left.
+#[derive(Serialize)]
+struct Left {
+    deployment: String,
+    /// Its dead-letter topic, if it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letter_topic: Option<String>,
+    /// The records in it.
+    dead_letters: u64,
+    /// Its group, if it has one with offsets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+}
+
+pub(super) async fn run(args: RemoveArgs, context: &Context) -> anyhow::Result<()> {
+    let admin = context.admin().await?;
+    keeps_its_shadow(&admin, &args.names).await?;
+    let mut left = Vec::new();
+    for name in &args.names {
+        let deployed = admin.describe_plugin(name).await?;
+        admin.remove_plugin(name).await?;
+        left.push(left_by(&admin, deployed).await?);
+    }
+    context.output.print(&Removed {
+        removed: args.names,
+        left,
+    })
+}
+
+/// Refuses to remove a live deployment from beside its shadow, unless that goes before it.
+async fn keeps_its_shadow(admin: &Admin, names: &[String]) -> anyhow::Result<()> {
+    for deployed in admin.list_plugins().await? {
+        let shadow = deployed.spec.name;
+        let Some(live) = deployed.shadow_of else {
+            continue;
+        };
+        let place = |name: &String| names.iter().position(|removed| removed == name);
+        let Some(at) = place(&live) else { continue };
+        if place(&shadow).is_none_or(|before| before > at) {
+            let message = format!("deployment {live} has the shadow {shadow}");
+            let advice = format!(
+                "`millstream plugin remove {shadow} {live}` removes both; `millstream plugin promote {live}` puts the shadow in its place"
+            );
+            return Err(Problem::new(Exit::Refused, message).advise(advice).into());
+        }
+    }
+    Ok(())
+}
+
+/// What is there after a deployment was removed.
+async fn left_by(admin: &Admin, removed: DeploymentDescription) -> millstream::Result<Left> {
+    let deployment = removed.spec.name;
+    let topic = match removed.spec.on_failure.finally {
+        FailureAction::DeadLetter { topic } => Some(topic),
+        FailureAction::Skip | FailureAction::Pause => None,
+    };
+    let dead_letters = match &topic {
+        Some(topic) => waiting_in(admin, topic).await?,
+        None => None,
+    };
+    let group = match admin.describe_group(&deployment).await {
+        Ok(_) => Some(deployment.clone()),
+        Err(error) if error.code() == Some(ErrorCode::UnknownGroup) => None,
+        Err(error) => return Err(error),
+    };
+    Ok(Left {
+        deployment,
+        dead_letter_topic: topic.filter(|_| dead_letters.is_some()),
+        dead_letters: dead_letters.unwrap_or_default(),
+        group,
+    })
+}
+
+impl View for Removed {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for left in &self.left {
+            // Writing into a string cannot fail.
+            let _ = writeln!(text, "removed deployment {}", left.deployment);
+            if let Some(topic) = &left.dead_letter_topic {
+                let _ = writeln!(
+                    text,
+                    "its dead-letter topic {topic} stays, with {}; `millstream topic delete {topic}` deletes it",
+                    counted(left.dead_letters, "record"),
+                );
+            }
+            if let Some(group) = &left.group {
+                let _ = writeln!(
+                    text,
+                    "its group stays, with the offsets from which a deployment of this name goes on; \
+                     `millstream group delete {group}` deletes it",
+                );
+            }
+        }
+        text
+    }
+}
