@@ -1,7 +1,8 @@
 //! When a call has taken too long: by the processor time that it has had, not by the clock.
 //!
 //! A guest that waits for a processor, because others go first, is not to fail for it. It may take
-//! [`LONGEST_STRETCH`] times its deadline in all: a call that the host keeps waiting ends as well.
+//! [`LONGEST_STRETCH`] times its deadline in all: a call that the host keeps waiting ends as well. While it
+//! [stands still](Deadline::stand_still) for its neighbours, that clock does too.
 
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,14 @@ impl Deadline {
         self.began + self.limit * LONGEST_STRETCH
     }
 
+    /// Does something that keeps the guest from going on: how long it takes counts for nothing.
+    pub(crate) fn stand_still<T>(&mut self, blocks: impl FnOnce() -> T) -> T {
+        let before = Instant::now();
+        let done = blocks();
+        self.began += before.elapsed();
+        done
+    }
+
     /// What is left to the call, on the same thread; nothing when it has passed.
     pub(crate) fn left(&self) -> Option<Duration> {
         let used = thread_cpu_time().saturating_sub(self.cpu_time_before);
@@ -94,6 +103,14 @@ mod tests {
             std::thread::sleep(Duration::from_millis(20));
         }
         assert!(deadline.began.elapsed() > Duration::from_millis(3) * LONGEST_STRETCH);
+    }
+
+    #[test]
+    fn standing_still_is_no_waiting_either() {
+        let mut deadline = Deadline::from_now(3);
+        let longest = Duration::from_millis(3) * LONGEST_STRETCH;
+        deadline.stand_still(|| std::thread::sleep(longest + Duration::from_millis(1)));
+        assert!(deadline.left().is_some());
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::records::{self, Sections};
 use crate::state::{StateChanges, StateReadError, StateReader};
 use crate::tables::{Table, TableReadError};
 use crate::timers::{FiredTimer, TimerChanges};
-use crate::waits::{WaitEnded, Waits};
+use crate::waits::{GivenUp, WaitedTooLong, Waits};
 
 /// A cursor that [`Instance::migrate`] returns, bytes.
 pub const MAX_CURSOR_BYTES: usize = 64 << 10;
@@ -146,8 +146,9 @@ pub enum CallError {
         /// The limit, milliseconds.
         limit_ms: u64,
     },
-    /// It waited for a server, and nobody wanted its answer any more: no fault of the guest.
-    #[error("interrupted while it waited")]
+    /// Nobody wanted what it was working on any more, while it waited for a server or computed for long: no
+    /// fault of the guest.
+    #[error("interrupted")]
     Interrupted,
     /// An earlier call has failed.
     #[error("the instance is spent: an earlier call failed")]
@@ -189,12 +190,12 @@ impl Instance {
         let memory_bytes = usize::try_from(setup.limits.memory_bytes).unwrap_or(usize::MAX);
         let mut store = Store::new(&shared.engine, HostState::new(&setup, memory_bytes));
         store.limiter(|state| &mut state.limiter);
-        store.epoch_deadline_callback(|store| {
-            let state = store.data();
+        store.epoch_deadline_callback(|mut store| {
+            let state = store.data_mut();
             let Some(left) = state.deadline.left() else {
                 return Err(Trap::Interrupt.into());
             };
-            state.waits.computed();
+            state.deadline.stand_still(|| state.waits.computed())?;
             Ok(UpdateDeadline::Continue(epochs(left).min(SLICE)))
         });
         // No single list or string that the guest hands over can be larger than its memory.
@@ -562,14 +563,13 @@ fn failure(
     if let Some(error) = error.downcast_ref::<StateReadError>() {
         return error.clone().into();
     }
-    match error.downcast_ref::<WaitEnded>() {
-        Some(WaitEnded::GivenUp) => return CallError::Interrupted,
-        Some(WaitEnded::TooLong) => {
-            return CallError::WaitedTooLong {
-                limit_ms: u64::from(limits.deadline_ms) * u64::from(LONGEST_STRETCH),
-            };
-        }
-        None => {}
+    if error.is::<GivenUp>() {
+        return CallError::Interrupted;
+    }
+    if error.is::<WaitedTooLong>() {
+        return CallError::WaitedTooLong {
+            limit_ms: u64::from(limits.deadline_ms) * u64::from(LONGEST_STRETCH),
+        };
     }
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::Interrupt) {

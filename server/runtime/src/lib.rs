@@ -131,4 +131,4 @@ pub use state::{
 };
 pub use tables::{MAX_TABLE_KEY_BYTES, Table, TableReadError, TableReader};
 pub use timers::{FiredTimer, MAX_TIMER_CHANGES, MAX_TIMER_KEY_BYTES, TimerChanges};
-pub use waits::{OwnThread, Waits};
+pub use waits::{GivenUp, OwnThread, Waits};

@@ -134,9 +134,10 @@ impl Admin {
                         Some(ErrorCode::DeploymentExists | ErrorCode::InvalidRequest)
                     ) =>
             {
-                let deployed = self.describe_plugin(spec.name.clone()).await?;
-                let same = deployed.spec == spec && deployed.component_bytes == size;
-                if same { Ok(deployed) } else { Err(error) }
+                match self.describe_plugin(spec.name.clone()).await {
+                    Ok(it) if it.spec == spec && it.component_bytes == size => Ok(it),
+                    _ => Err(error),
+                }
             }
             outcome => outcome,
         }

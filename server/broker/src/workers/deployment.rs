@@ -267,10 +267,15 @@ impl RunningDeployment {
         }
     }
 
-    /// Stops its workers after their turns, and leaves the group.
-    pub(crate) async fn stop(self) {
+    /// Has it stop its workers after their turns, and leave the group.
+    pub(crate) fn begin_stop(&self) {
         // The task may have ended by itself.
         let _ = self.stop.send(true);
+    }
+
+    /// The same, and waits until it has.
+    pub(crate) async fn stop(self) {
+        self.begin_stop();
         if let Err(error) = self.task.await {
             tracing::error!(%error, "a deployment's task failed");
         }

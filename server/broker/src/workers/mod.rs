@@ -255,6 +255,8 @@ impl Deployments {
             let _ = starting.await;
         }
         let running = std::mem::take(&mut *self.running.lock());
+        // None goes on while another one ends.
+        running.values().for_each(RunningDeployment::begin_stop);
         for (_, deployment) in running {
             deployment.stop().await;
         }

@@ -16,6 +16,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -71,27 +72,30 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Running>>> = const { RefCell::new(None) };
 }
 
-fn with_current(tell: impl FnOnce(&Running)) {
-    // Not borrowed while it blocks.
-    let running = CURRENT.with_borrow(Clone::clone);
-    if let Some(running) = running {
-        tell(&running);
+/// The turn on the calling thread, if there is one.
+fn current() -> Option<Arc<Running>> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+/// Says that the turn on the calling thread has to wait.
+pub(crate) fn waiting() {
+    if let Some(running) = current() {
+        running.waiting();
     }
 }
 
-/// Says that the turn on the calling thread, if there is one, has to wait.
-pub(crate) fn waiting() {
-    with_current(Running::waiting);
+/// Says that it has waited, and is there when it may go on, on the same thread.
+pub(crate) async fn waited() {
+    if let Some(running) = current() {
+        running.waited().await;
+    }
 }
 
-/// Says that it has waited, and blocks until it may go on.
-pub(crate) fn waited() {
-    with_current(Running::waited);
-}
-
-/// Says that it has computed for a while, and blocks until it may go on.
-pub(crate) fn computed() {
-    with_current(Running::computed);
+/// Says that it has computed for a while, and is there when it may go on, on the same thread.
+pub(crate) async fn computed() {
+    if let Some(running) = current() {
+        running.computed().await;
+    }
 }
 
 /// A turn was not run to its end: its thread panicked, or there was none to be had.
@@ -103,6 +107,8 @@ pub(crate) enum TurnLost {
     NoThread(#[from] io::Error),
     #[error("stopping")]
     Stopping,
+    #[error("given up before it began")]
+    GivenUp,
 }
 
 impl GuestThreads {
@@ -128,17 +134,31 @@ impl GuestThreads {
         Share::new(DEPLOYMENT_PERCENT, LONGEST_PROMPT_TURN)
     }
 
-    /// Runs one turn of a deployment, when it is its turn.
+    /// Runs one turn of a deployment, when it is its turn, unless it is given up before that.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         share: &Share,
+        given_up: impl Future<Output = ()>,
         turn: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, TurnLost> {
-        let now = Instant::now();
-        let ran = if share.has_left(now) && self.places.all.has_left(now) {
-            let place = Arc::clone(&self.places.prompt).acquire_owned().await;
-            let place = Held::Prompt(place.map_err(|_| TurnLost::Stopping)?);
-            let (running, mut outcome) = self.prompt.start(self.running(share, place), turn)?;
+        let place = tokio::select! {
+            biased;
+            () = given_up => return Err(TurnLost::GivenUp),
+            place = self.places.enter(share) => place?,
+        };
+        let is_prompt = matches!(place, Held::Prompt(_));
+        let running = Running {
+            state: Mutex::new(RunningState {
+                thread: None,
+                lowered: false,
+                held: Some(place),
+                counted: Duration::ZERO,
+            }),
+            places: Arc::clone(&self.places),
+            account: Arc::clone(&share.account),
+        };
+        let ran = if is_prompt {
+            let (running, mut outcome) = self.prompt.start(running, turn)?;
             tokio::select! {
                 biased;
                 outcome = &mut outcome => outcome,
@@ -148,8 +168,6 @@ impl GuestThreads {
                 }
             }
         } else {
-            let place = self.places.background.wait(&share.account).await;
-            let running = self.running(share, Held::Background(place));
             let (_, outcome) = self.background.start(running, turn)?;
             outcome.await
         };
@@ -157,18 +175,18 @@ impl GuestThreads {
         share.take(ran.took, Instant::now());
         Ok(ran.outcome)
     }
+}
 
-    fn running(&self, share: &Share, held: Held) -> Running {
-        Running {
-            state: Mutex::new(RunningState {
-                thread: None,
-                lowered: false,
-                held: Some(held),
-                counted: Duration::ZERO,
-            }),
-            places: Arc::clone(&self.places),
-            account: Arc::clone(&share.account),
+impl Places {
+    /// Waits for a place: a prompt one for a deployment that is within its share.
+    async fn enter(&self, share: &Share) -> Result<Held, TurnLost> {
+        let now = Instant::now();
+        if !(share.has_left(now) && self.all.has_left(now)) {
+            let place = self.background.wait(&share.account).await;
+            return Ok(Held::Background(place));
         }
+        let place = Arc::clone(&self.prompt).acquire_owned().await;
+        place.map(Held::Prompt).map_err(|_| TurnLost::Stopping)
     }
 }
 
@@ -277,21 +295,21 @@ impl Running {
         self.state.lock().held = None;
     }
 
-    fn waited(&self) {
+    async fn waited(&self) {
         let nobodys = Arc::default();
-        let place = self.places.resumed.wait_blocking(&nobodys);
+        let place = self.places.resumed.wait(&nobodys).await;
         self.state.lock().held = Some(Held::Resumed(place));
     }
 
-    fn computed(&self) {
+    async fn computed(&self) {
         self.stand_back();
         let background = &self.places.background;
         let held = self.state.lock().held.take();
         let place = match held {
-            Some(Held::Background(place)) => background.wait_again(place, &self.account),
+            Some(Held::Background(place)) => background.wait_again(place, &self.account).await,
             other => {
                 drop(other);
-                background.wait_blocking(&self.account)
+                background.wait(&self.account).await
             }
         };
         self.state.lock().held = Some(Held::Background(place));
@@ -409,6 +427,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
 
+    use tokio::runtime::Handle;
+
     use super::*;
 
     fn spin(time: Duration) {
@@ -416,6 +436,14 @@ mod tests {
         while thread_cpu_time() - before < time {
             std::hint::spin_loop();
         }
+    }
+
+    async fn run<T: Send + 'static>(
+        threads: &GuestThreads,
+        share: &Share,
+        turn: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, TurnLost> {
+        threads.run(share, std::future::pending(), turn).await
     }
 
     #[tokio::test]
@@ -426,19 +454,19 @@ mod tests {
             spin(2 * LONGEST_PROMPT_TURN);
             7
         };
-        assert_eq!(threads.run(&share, turn).await.unwrap(), 7);
+        assert_eq!(run(&threads, &share, turn).await.unwrap(), 7);
         assert!(!share.has_left(Instant::now()));
         // In the background it still runs.
-        assert_eq!(threads.run(&share, || 8).await.unwrap(), 8);
+        assert_eq!(run(&threads, &share, || 8).await.unwrap(), 8);
     }
 
     #[tokio::test]
     async fn a_turn_that_panics_is_told_and_the_next_one_runs() {
         let threads = GuestThreads::new(1);
         let share = GuestThreads::share_of_deployment();
-        let lost = threads.run(&share, || panic!("as the test wants it")).await;
+        let lost = run(&threads, &share, || panic!("as the test wants it")).await;
         assert!(matches!(lost, Err::<(), _>(TurnLost::Failed)));
-        assert_eq!(threads.run(&share, || 8).await.unwrap(), 8);
+        assert_eq!(run(&threads, &share, || 8).await.unwrap(), 8);
     }
 
     #[cfg(target_os = "linux")]
@@ -452,7 +480,7 @@ mod tests {
             GuestThreads::share_of_deployment(),
             GuestThreads::share_of_deployment(),
         );
-        let usual = threads.run(&modest, nice).await.unwrap();
+        let usual = run(&threads, &modest, nice).await.unwrap();
         let (lowered, ran) = mpsc::channel();
         let long = move || {
             while nice() == usual {
@@ -462,10 +490,10 @@ mod tests {
             spin(2 * LONGEST_PROMPT_TURN);
             lowered.send(nice()).unwrap();
         };
-        threads.run(&busy, long).await.unwrap();
+        run(&threads, &busy, long).await.unwrap();
         assert!(ran.recv().unwrap() > usual);
-        assert!(threads.run(&busy, nice).await.unwrap() > usual);
-        assert_eq!(threads.run(&modest, nice).await.unwrap(), usual);
+        assert!(run(&threads, &busy, nice).await.unwrap() > usual);
+        assert_eq!(run(&threads, &modest, nice).await.unwrap(), usual);
     }
 
     #[tokio::test]
@@ -490,11 +518,11 @@ mod tests {
             };
             let waits = tokio::spawn({
                 let threads = Arc::clone(&threads);
-                async move { threads.run(&share, turn).await.unwrap() }
+                async move { run(&threads, &share, turn).await.unwrap() }
             });
             asks.await.unwrap();
             for turn in 0..2 * PROMPT_TURNS {
-                assert_eq!(threads.run(&neighbour, move || turn).await.unwrap(), turn);
+                assert_eq!(run(&threads, &neighbour, move || turn).await.unwrap(), turn);
             }
             answer.send("late").unwrap();
             assert_eq!(waits.await.unwrap(), "late");
@@ -510,15 +538,16 @@ mod tests {
         for number in 0..=RESUMED_TURNS {
             let (begun, threads) = (begun.clone(), Arc::clone(&threads));
             let (let_end, end) = mpsc::channel::<()>();
+            let runtime = Handle::current();
             let turn = move || {
                 waiting();
-                waited();
+                runtime.block_on(waited());
                 begun.send(number).unwrap();
                 end.recv().unwrap();
             };
             let running = tokio::spawn(async move {
                 let share = GuestThreads::share_of_deployment();
-                threads.run(&share, turn).await.unwrap();
+                run(&threads, &share, turn).await.unwrap();
             });
             held.push((let_end, running));
         }
@@ -553,19 +582,20 @@ mod tests {
             .map(|_| {
                 let (threads, ends) = (Arc::clone(&threads), Arc::clone(&ends));
                 let (begun, begins) = oneshot::channel();
+                let runtime = Handle::current();
                 let turn = move || {
                     begun.send(()).unwrap();
                     let mut rounds = 0;
                     while !ends.load(Ordering::Relaxed) {
                         spin(Duration::from_millis(1));
-                        computed();
+                        runtime.block_on(computed());
                         rounds += 1;
                     }
                     rounds
                 };
                 let running = tokio::spawn(async move {
                     let share = GuestThreads::share_of_deployment();
-                    threads.run(&share, turn).await.unwrap()
+                    run(&threads, &share, turn).await.unwrap()
                 });
                 (begins, running)
             })
@@ -578,12 +608,15 @@ mod tests {
         let busy = GuestThreads::share_of_deployment();
         busy.take(Duration::from_secs(3_600), Instant::now());
         for turn in 0..10 {
-            let came = threads.run(&busy, move || {
+            let came = run(&threads, &busy, move || {
                 spin(Duration::from_millis(1));
                 turn
             });
             assert_eq!(came.await.unwrap(), turn);
         }
+        // One that is not let through in time is given up without a trace.
+        let given_up = threads.run(&busy, std::future::ready(()), || ());
+        assert!(matches!(given_up.await, Err(TurnLost::GivenUp)));
         ends.store(true, Ordering::Relaxed);
         for endless in running {
             let rounds = endless.await.unwrap();

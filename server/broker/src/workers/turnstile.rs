@@ -45,7 +45,11 @@ impl Account {
 }
 
 /// One is through. Dropping it lets the next one through.
-pub(super) struct Place(Arc<Turnstile>);
+pub(super) struct Place {
+    turnstile: Arc<Turnstile>,
+    /// When it came.
+    came: u64,
+}
 
 impl Turnstile {
     pub(super) fn new(places: usize) -> Self {
@@ -68,26 +72,24 @@ impl Turnstile {
         }
     }
 
-    /// The same, on a thread that may block.
-    pub(super) fn wait_blocking(self: &Arc<Self>, account: &Arc<Account>) -> Place {
-        match self.enter(account) {
-            Entered::Now(place) => place,
-            Entered::Later(place) => self.taken(place.blocking_recv()),
-        }
-    }
-
-    /// Lets others go first that have taken less, on a thread that may block.
-    pub(super) fn wait_again(self: &Arc<Self>, place: Place, account: &Arc<Account>) -> Place {
+    /// Lets others go first whose accounts stand lower. Those with the same account have their turn when this one
+    /// is done: they do not all begin, and then all take their time.
+    pub(super) async fn wait_again(
+        self: &Arc<Self>,
+        place: Place,
+        account: &Arc<Account>,
+    ) -> Place {
         let again = {
             let mut waiting = self.0.lock();
+            waiting.put_forward(account);
             if waiting.queue.is_empty() {
+                waiting.now = account.stands_at();
                 return place;
             }
-            waiting.put_forward(account);
-            waiting.queue_up(Arc::clone(account))
+            waiting.queue_up(Arc::clone(account), place.came)
         };
         drop(place);
-        self.taken(again.blocking_recv())
+        self.taken(again.await)
     }
 
     /// Adds a time that was used to an account.
@@ -101,17 +103,26 @@ impl Turnstile {
     fn enter(self: &Arc<Self>, account: &Arc<Account>) -> Entered {
         let mut waiting = self.0.lock();
         waiting.put_forward(account);
+        waiting.came += 1;
+        let came = waiting.came;
         if waiting.free > 0 {
             waiting.free -= 1;
             waiting.now = account.stands_at();
-            return Entered::Now(Place(Arc::clone(self)));
+            return Entered::Now(self.place(came));
         }
-        Entered::Later(waiting.queue_up(Arc::clone(account)))
+        Entered::Later(waiting.queue_up(Arc::clone(account), came))
+    }
+
+    fn place(self: &Arc<Self>, came: u64) -> Place {
+        Place {
+            turnstile: Arc::clone(self),
+            came,
+        }
     }
 
     /// Nobody drops the other end without a word: it is in the queue of this very turnstile.
     fn taken(self: &Arc<Self>, place: Result<Place, RecvError>) -> Place {
-        place.unwrap_or_else(|_| Place(Arc::clone(self)))
+        place.unwrap_or_else(|_| self.place(u64::MAX))
     }
 
     #[cfg(test)]
@@ -133,10 +144,9 @@ impl Waiting {
         *stands_at = self.now.max(*stands_at);
     }
 
-    fn queue_up(&mut self, account: Arc<Account>) -> oneshot::Receiver<Place> {
-        self.came += 1;
+    fn queue_up(&mut self, account: Arc<Account>, came: u64) -> oneshot::Receiver<Place> {
         let (let_through, through) = oneshot::channel();
-        let key = (account.stands_at(), self.came);
+        let key = (account.stands_at(), came);
         let waiter = Waiter {
             account,
             let_through,
@@ -145,8 +155,8 @@ impl Waiting {
         through
     }
 
-    /// Whose turn it is.
-    fn next(&mut self) -> Option<oneshot::Sender<Place>> {
+    /// Whose turn it is, and when it came.
+    fn next(&mut self) -> Option<(u64, oneshot::Sender<Place>)> {
         while let Some(((stood_at, came), waiter)) = self.queue.pop_first() {
             let stands_at = waiter.account.stands_at();
             if waiter.let_through.is_closed() {
@@ -158,7 +168,7 @@ impl Waiting {
                 continue;
             }
             self.now = self.now.max(stands_at);
-            return Some(waiter.let_through);
+            return Some((came, waiter.let_through));
         }
         None
     }
@@ -172,7 +182,7 @@ enum Entered {
 impl Drop for Place {
     fn drop(&mut self) {
         let next = {
-            let mut waiting = self.0.0.lock();
+            let mut waiting = self.turnstile.0.lock();
             let next = waiting.next();
             if next.is_none() {
                 waiting.free += 1;
@@ -183,9 +193,9 @@ impl Drop for Place {
             }
             next
         };
-        if let Some(next) = next {
+        if let Some((came, next)) = next {
             // To one that waits no more it does not go: it is dropped here, and goes to the next.
-            let _ = next.send(Self(Arc::clone(&self.0)));
+            let _ = next.send(self.turnstile.place(came));
         }
     }
 }
@@ -239,11 +249,15 @@ mod tests {
         async fn order(&self, count: usize) -> Vec<&'static str> {
             let mut order = Vec::new();
             while order.len() < count {
-                order.extend(self.order.try_iter());
+                order.extend(self.let_through());
                 tokio::task::yield_now().await;
             }
-            assert_eq!(self.turnstile.free(), 1);
             order
+        }
+
+        /// Those that were let through since this was asked.
+        fn let_through(&self) -> Vec<&'static str> {
+            self.order.try_iter().collect()
         }
     }
 
@@ -265,6 +279,7 @@ mod tests {
         assert!(left.await.unwrap_err().is_cancelled());
         drop(place);
         assert_eq!(queue.order(2).await, ["little", "much"]);
+        assert_eq!(queue.turnstile.free(), 1);
     }
 
     #[tokio::test]
@@ -319,20 +334,38 @@ mod tests {
     async fn one_that_is_through_lets_those_go_first_that_have_taken_less() {
         let queue = Queue::new();
         let [old, new] = accounts();
-        let place = queue.turnstile.wait(&old).await;
-        let turnstile = Arc::clone(&queue.turnstile);
-        let place = turnstile.wait_again(place, &old);
+        let turnstile = &queue.turnstile;
+        let mut place = turnstile.wait(&old).await;
+        // What it took while it was alone is forgotten.
+        for _ in 0..100 {
+            turnstile.charge(&old, 60_000 * MS);
+            place = turnstile.wait_again(place, &old).await;
+        }
         turnstile.charge(&old, 3 * MS);
         for _ in 0..5 {
             queue.comes("new", &new, MS).await;
         }
-        let told = queue.told.clone();
-        let again = tokio::task::spawn_blocking(move || {
-            let _place = turnstile.wait_again(place, &old);
-            told.send("old").unwrap();
-        });
-        again.await.unwrap();
-        let order = queue.order(6).await;
-        assert_eq!(order, ["new", "new", "new", "new", "old", "new"]);
+        let place = turnstile.wait_again(place, &old).await;
+        assert_eq!(queue.order(3).await, ["new", "new", "new"]);
+        drop(place);
+        assert_eq!(queue.order(2).await, ["new", "new"]);
+    }
+
+    #[tokio::test]
+    async fn those_with_one_account_are_done_one_after_the_other() {
+        let queue = Queue::new();
+        let [many, other] = accounts();
+        let turnstile = &queue.turnstile;
+        let mut place = turnstile.wait(&many).await;
+        queue.comes("many", &many, MS).await;
+        queue.comes("many", &many, MS).await;
+        queue.comes("other", &other, 2 * MS).await;
+        for _ in 0..10 {
+            turnstile.charge(&many, MS);
+            place = turnstile.wait_again(place, &many).await;
+        }
+        assert_eq!(queue.let_through(), ["other"]);
+        drop(place);
+        assert_eq!(queue.order(2).await, ["many", "many"]);
     }
 }

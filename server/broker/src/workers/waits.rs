@@ -3,15 +3,31 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use millstream_runtime::Waits;
+use millstream_runtime::{GivenUp, Waits};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::workers::threads;
 
-/// Gives the turn's place away, finds it another one, and ends the wait when the worker is to stop or to stand still.
+/// Gives the turn's place away, finds it another one, and ends the call when the worker is to stop or to stand
+/// still.
 pub(crate) struct TurnWaits {
     pub(crate) stopped: watch::Receiver<bool>,
     pub(crate) held: watch::Receiver<bool>,
+    pub(crate) runtime: Handle,
+}
+
+impl TurnWaits {
+    /// Blocks until the turn may go on.
+    fn until(&self, it_may: impl Future<Output = ()>) -> Result<(), GivenUp> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.given_up() => Err(GivenUp),
+                () = it_may => Ok(()),
+            }
+        })
+    }
 }
 
 impl Waits for TurnWaits {
@@ -19,12 +35,12 @@ impl Waits for TurnWaits {
         threads::waiting();
     }
 
-    fn ended(&self) {
-        threads::waited();
+    fn ended(&self) -> Result<(), GivenUp> {
+        self.until(threads::waited())
     }
 
-    fn computed(&self) {
-        threads::computed();
+    fn computed(&self) -> Result<(), GivenUp> {
+        self.until(threads::computed())
     }
 
     fn given_up(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

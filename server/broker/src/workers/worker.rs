@@ -12,6 +12,7 @@ use millstream_protocol::api::plugin::{LogLevel, WorkerDescription, WorkerState}
 use millstream_protocol::{ErrorCode, Offset, TopicPartition, WireError};
 use millstream_state::Store;
 use millstream_worker::{LetterPlace, ParkedRecord, Timer};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
@@ -103,7 +104,7 @@ impl RunningWorker {
         }
     }
 
-    /// Has it stop after the turn under way, which waits for no server any more.
+    /// Has it stop after the turn under way, which neither waits for a server nor computes for long any more.
     pub(crate) fn begin_stop(&self) {
         // The worker may have ended by itself.
         let _ = self.stop.send(true);
@@ -181,6 +182,8 @@ impl Worker {
                     self.pause(reason).await;
                     continue;
                 }
+                // Its last call may have been given up for that.
+                Err(_) if *self.stopped.borrow() || *self.held.borrow() => continue,
                 Err(failed) => failed,
             };
             if worked {
@@ -245,6 +248,7 @@ impl Worker {
         let waits = Arc::new(TurnWaits {
             stopped: self.stopped.clone(),
             held: self.held.clone(),
+            runtime: Handle::current(),
         });
         Spell::begin(shared, input, told, waits, start).await
     }

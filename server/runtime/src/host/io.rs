@@ -17,7 +17,8 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, StreamErro
 use wasmtime_wasi::runtime::{in_tokio, poll_noop, with_ambient_tokio_runtime};
 
 use super::{Access, HostState};
-use crate::waits::{WaitEnded, Waits};
+use crate::deadline::Deadline;
+use crate::waits::{GivenUp, WaitedTooLong, Waits};
 
 /// Serves `wasi:io`.
 pub(super) struct Io;
@@ -29,13 +30,13 @@ impl HasData for Io {
 /// What streams and pollables are, and how long they may be waited for.
 pub(super) struct View<'a> {
     table: &'a mut ResourceTable,
-    waits: Waiting,
+    waits: Waiting<'a>,
 }
 
 /// How a wait ends.
-#[derive(Clone)]
-struct Waiting {
+struct Waiting<'a> {
     waits: Arc<dyn Waits>,
+    deadline: &'a mut Deadline,
     until: Instant,
     access: Access,
 }
@@ -50,6 +51,7 @@ impl HostState {
         View {
             waits: Waiting {
                 waits: Arc::clone(&self.waits),
+                deadline: &mut self.deadline,
                 until,
                 access: self.access,
             },
@@ -58,9 +60,9 @@ impl HostState {
     }
 }
 
-impl Waiting {
+impl Waiting<'_> {
     /// What a future comes to. The owner of the thread hears of it only if it takes its time.
-    fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T> {
+    fn wait<T>(&mut self, future: impl Future<Output = T>) -> Result<T> {
         let mut future = pin!(future);
         if let Some(done) = with_ambient_tokio_runtime(|| poll_noop(future.as_mut())) {
             return Ok(done);
@@ -70,20 +72,23 @@ impl Waiting {
             tokio::select! {
                 biased;
                 done = future => Ok(done),
-                () = self.waits.given_up() => Err(WaitEnded::GivenUp.into()),
+                () = self.waits.given_up() => Err(GivenUp.into()),
                 () = tokio::time::sleep_until(self.until.into()) => Err(match self.access {
                     Access::ReadOnly => Trap::Interrupt.into(),
-                    Access::ReadWrite | Access::Migration => WaitEnded::TooLong.into(),
+                    Access::ReadWrite | Access::Migration => WaitedTooLong.into(),
                 }),
             }
         });
         if waited.is_ok() {
-            self.waits.ended();
+            self.deadline.stand_still(|| self.waits.ended())?;
         }
         waited
     }
 
-    fn wait_for_stream<T>(&self, future: impl Future<Output = StreamResult<T>>) -> StreamResult<T> {
+    fn wait_for_stream<T>(
+        &mut self,
+        future: impl Future<Output = StreamResult<T>>,
+    ) -> StreamResult<T> {
         self.wait(future).map_err(StreamError::Trap)?
     }
 }

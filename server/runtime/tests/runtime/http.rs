@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use millstream_protocol::api::grants::Grants;
 use millstream_runtime::{
-    CallError, Instance, Lack, MAX_HTTP_REQUESTS_PER_CALL, Outcome, Plugin, RefusedError, Waits,
+    CallError, GivenUp, Instance, Lack, MAX_HTTP_REQUESTS_PER_CALL, Outcome, Plugin, RefusedError,
+    Waits,
 };
 use tokio::sync::Notify;
 
@@ -35,11 +36,14 @@ impl Waits for Told {
         self.began.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn ended(&self) {
+    fn ended(&self) -> Result<(), GivenUp> {
         self.ended.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
-    fn computed(&self) {}
+    fn computed(&self) -> Result<(), GivenUp> {
+        Ok(())
+    }
 
     fn given_up(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use millstream_protocol::api::plugin::{LogLevel, WorkerLimits};
 use millstream_runtime::{
-    BadOutput, BadOutputPlace, CallError, Instance, MAX_HOST_CALLS, StartError, Waits, WorkerSetup,
+    BadOutput, BadOutputPlace, CallError, GivenUp, Instance, MAX_HOST_CALLS, StartError, Waits,
+    WorkerSetup,
 };
 
 use crate::handwritten::{EMPTY, Guest};
@@ -53,7 +54,10 @@ fn an_endless_call_is_stopped() {
 
 /// Has a guest stand back, for a time that is no time of a processor, whenever it computes on.
 #[derive(Default)]
-struct StandsBack(AtomicU32);
+struct StandsBack {
+    told: AtomicU32,
+    gives_up_after: Option<u32>,
+}
 
 impl StandsBack {
     const FOR: Duration = Duration::from_millis(60);
@@ -62,11 +66,17 @@ impl StandsBack {
 impl Waits for StandsBack {
     fn began(&self) {}
 
-    fn ended(&self) {}
+    fn ended(&self) -> Result<(), GivenUp> {
+        Ok(())
+    }
 
-    fn computed(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn computed(&self) -> Result<(), GivenUp> {
+        let told = self.told.fetch_add(1, Ordering::Relaxed);
+        if self.gives_up_after == Some(told) {
+            return Err(GivenUp);
+        }
         thread::sleep(Self::FOR);
+        Ok(())
     }
 
     fn given_up(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -74,11 +84,14 @@ impl Waits for StandsBack {
     }
 }
 
-#[test]
-fn one_that_computes_on_lets_others_go_first_and_its_deadline_is_not_nearer_for_it() {
+/// What a call without end comes to, and how often it stood back.
+fn stood_back(deadline_ms: u32, gives_up_after: Option<u32>) -> (CallError, u32) {
     let (mut setup, _) = setup();
-    setup.limits.deadline_ms = 100;
-    let stands_back = Arc::new(StandsBack::default());
+    setup.limits.deadline_ms = deadline_ms;
+    let stands_back = Arc::new(StandsBack {
+        gives_up_after,
+        ..StandsBack::default()
+    });
     setup.waits = Arc::clone(&stands_back) as Arc<dyn Waits>;
     let guest = Guest {
         handle: ENDLESS,
@@ -86,9 +99,19 @@ fn one_that_computes_on_lets_others_go_first_and_its_deadline_is_not_nearer_for_
     };
     let mut worker = start(&guest, setup).unwrap();
     let error = worker.handle(&batch(0, &[b"a"])).unwrap_err();
+    (error, stands_back.told.load(Ordering::Relaxed))
+}
+
+#[test]
+fn one_that_computes_on_lets_others_go_first_and_its_deadline_is_not_nearer_for_it() {
+    let (error, told) = stood_back(100, None);
     assert_eq!(error, CallError::DeadlineExceeded { deadline_ms: 100 });
-    let told = stands_back.0.load(Ordering::Relaxed);
     assert!(told >= 3, "each time, thirty milliseconds or less: {told}");
+}
+
+#[test]
+fn one_that_nobody_waits_for_any_more_is_interrupted() {
+    assert_eq!(stood_back(60_000, Some(1)), (CallError::Interrupted, 2));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::workers::deployment::{Surroundings, setup};
 use crate::workers::input::Input;
 use crate::workers::logs::WorkerLog;
 use crate::workers::settle::Unsettled;
+use crate::workers::threads::TurnLost;
 use crate::workers::turn::{Setting, TurnError};
 
 /// A guest, ready to be called on a thread that may block.
@@ -64,8 +65,12 @@ impl Spell {
             let came = call(&reader, &mut caller);
             (came, instance)
         };
-        let ran = self.shared.threads.run(&self.shared.share, run).await;
-        let (came, instance) = ran.map_err(|lost| Trouble(lost.to_string()))?;
+        let (threads, share) = (&self.shared.threads, &self.shared.share);
+        let ran = threads.run(share, self.waits.given_up(), run).await;
+        let (came, instance) = ran.map_err(|lost| {
+            self.begin_again = matches!(lost, TurnLost::GivenUp);
+            Trouble(lost.to_string())
+        })?;
         if let Some(instance) = &instance {
             let memory_bytes = instance.memory_bytes();
             self.progress
