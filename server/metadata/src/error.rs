@@ -515,6 +515,17 @@ pub enum PromoteError {
         /// What is no shadow of it.
         shadow: String,
     },
+    /// It is one of a deployment that had the name before: another shadow was promoted, or it was removed.
+    #[error(
+        "{shadow} is a shadow of what {deployment} was before: `plugin remove {shadow}`, then \
+         `plugin replay {deployment}` makes one of what it is now"
+    )]
+    EarlierShadow {
+        /// The live deployment.
+        deployment: String,
+        /// The shadow.
+        shadow: String,
+    },
     /// The deployment could not be as the shadow is.
     #[error(transparent)]
     Spec(#[from] SpecError),

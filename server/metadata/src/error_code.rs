@@ -129,7 +129,9 @@ impl PromoteError {
         match self {
             Self::Unknown(_) => ErrorCode::UnknownDeployment,
             Self::Spec(error) => error.code(),
-            Self::NoShadow { .. } | Self::OverLimit(_) => ErrorCode::InvalidRequest,
+            Self::NoShadow { .. } | Self::EarlierShadow { .. } | Self::OverLimit(_) => {
+                ErrorCode::InvalidRequest
+            }
         }
     }
 }

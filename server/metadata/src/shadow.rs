@@ -68,9 +68,12 @@ impl Image {
     ) -> Result<Record, PromoteError> {
         let (live, promoted) = (self.known(name)?, self.known(shadow)?);
         if !self.shadows(live).any(|it| it.spec.name == shadow) {
-            return Err(PromoteError::NoShadow {
-                deployment: name.to_owned(),
-                shadow: shadow.to_owned(),
+            let (deployment, shadow) = (name.to_owned(), shadow.to_owned());
+            let of_name = promoted.shadow.as_ref().map(|it| it.replay.of.as_str());
+            return Err(if of_name == Some(name) {
+                PromoteError::EarlierShadow { deployment, shadow }
+            } else {
+                PromoteError::NoShadow { deployment, shadow }
             });
         }
         check_principal(by)?;

@@ -153,7 +153,15 @@ async fn what_a_removal_leaves_is_told_with_the_way_to_delete_it() {
             .contains("dead letters:   1 record in drill.dead-letters"),
         "{described:#?}"
     );
-    let removed = millstream_at(&broker, "plugin remove drill").success();
+    // A name that is wrong leaves all as it is.
+    let wrong = millstream_at(&broker, "plugin remove drill nope");
+    assert!(
+        wrong.stderr.contains("no deployment is named nope"),
+        "{wrong:#?}"
+    );
+    let wrong = millstream_at(&broker, "group delete drill nope");
+    assert!(wrong.stderr.contains("nope"), "{wrong:#?}");
+    let removed = millstream_at(&broker, "plugin remove drill drill").success();
     assert!(
         removed
             .stdout
@@ -514,7 +522,17 @@ async fn a_key_is_taken_as_it_is_printed() {
     )
     .await;
     has_records(&admin, "out", 2).await;
+    let first = millstream_at(&broker, "plugin state scan drill --limit 1").success();
+    assert_eq!(first.stdout.lines().count(), 2);
+    assert!(
+        first.stderr.contains("there are more than these 1"),
+        "{first:#?}"
+    );
+    let elsewhere = millstream_at(&broker, "plugin state get drill plain --partition 7");
+    let says = "has no worker at that topic or partition";
+    assert!(elsewhere.stderr.contains(says), "{elsewhere:#?}");
     let scanned = millstream_at(&broker, "plugin state scan drill").success();
+    assert_eq!(scanned.stderr, "");
     let profile = broker.profile_path();
     let mut found = 0;
     for line in scanned.stdout.lines().skip(1) {

@@ -220,8 +220,11 @@ impl Deployments {
         if stores.is_none() && !self.exists(name) {
             return Err(errors::unknown_deployment(name));
         }
-        let stores = stores.unwrap_or_default().into_iter();
-        let stores = stores.filter(|(at, _)| wanted(&at.topic, at.partition));
+        let stores = stores.unwrap_or_default();
+        let has_workers = !stores.is_empty();
+        let stores = stores
+            .into_iter()
+            .filter(|(at, _)| wanted(&at.topic, at.partition));
         let stores = stores.map(|(at, store)| match store {
             Some(store) => Ok((at.topic, at.partition, store)),
             None => Err(not_ready(format!(
@@ -231,9 +234,14 @@ impl Deployments {
         });
         let stores: Vec<_> = stores.collect::<Result<_, _>>()?;
         if stores.is_empty() {
-            return Err(not_ready(format!(
-                "deployment {name} has no such worker now"
-            )));
+            return Err(if has_workers {
+                errors::invalid(format!(
+                    "deployment {name} has no worker at that topic or partition: `plugin describe {name}` \
+                     lists those that it has"
+                ))
+            } else {
+                not_ready(format!("deployment {name} has no workers now"))
+            });
         }
         Ok(stores)
     }

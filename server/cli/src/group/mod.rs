@@ -76,6 +76,10 @@ pub(crate) async fn run(command: GroupCommand, context: &Context) -> anyhow::Res
             output.print(&Reset::of(args.group, &response))
         }
         GroupCommand::Delete(args) => {
+            // A name that is wrong is told before anything is gone.
+            for group in &args.groups {
+                admin.describe_group(group).await?;
+            }
             for group in &args.groups {
                 admin.delete_group(group).await?;
             }

@@ -19,8 +19,8 @@ const DEFAULT_LISTED: u64 = 100;
 
 /// What is different from the first time, for `--help`.
 const RETRY_HELP: &str = "\
-What a plugin wrote into its state for a record before it rejected that record is still there: a plugin that counts
-first and looks at the record then counts it once more now. `millstream plugin state scan` shows the state before
+What a plugin wrote into its state for a record before it rejected that record is still there: a plugin that counts \
+first and looks at the record then counts it once more now. `millstream plugin state scan` shows the state before \
 and after; a plugin that rejects before it writes has nothing to fear. What fails again is a dead letter again.";
 
 #[derive(Subcommand, Debug)]

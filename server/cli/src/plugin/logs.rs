@@ -13,9 +13,9 @@ use crate::output::{Output, OutputFormat, Stdout, plain, time_ms};
 
 /// What is kept, for `--help`.
 pub(super) const HELP: &str = "\
-A broker keeps the newest 1,000 lines of a deployment in its memory: they do not outlive it, and go with the
-deployment. What is to be kept is followed, for example into a file: `--follow --output json >> plugin.log`.
-Of records that become dead letters or are skipped, a worker tells five a second; the rest of a second is one
+A broker keeps the newest 1,000 lines of a deployment in its memory: they do not outlive it, and go with the \
+deployment. What is to be kept is followed, for example into a file: `--follow --output json >> plugin.log`. \
+Of records that become dead letters or are skipped, a worker tells five a second; the rest of a second is one \
 line with their number. All of them are in the dead-letter topic: `millstream plugin dlq list`.";
 
 /// How soon it is looked again whether the broker is back.

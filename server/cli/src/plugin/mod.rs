@@ -87,7 +87,8 @@ pub(crate) enum PluginCommand {
     Diff(DiffArgs),
     /// Puts a shadow in the place of the live deployment, when both have come to the same offsets
     Promote(PromoteArgs),
-    /// Has a deployment's workers stand still after their turns, until it is resumed
+    /// Has a deployment's workers stand still until it is resumed; a call that takes its time is made
+    /// again then
     Pause(NameArgs),
     /// Has a deployment that was paused go on, and workers that stand still in front of a record try
     /// it again

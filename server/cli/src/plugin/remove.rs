@@ -13,9 +13,9 @@ use crate::output::{View, counted};
 
 /// What stays, for `--help`.
 pub(super) const HELP: &str = "\
-What goes: the workers, the state, the timers, the revisions and their components, and of a shadow all that it
+What goes: the workers, the state, the timers, the revisions and their components, and of a shadow all that it \
 has written. What stays, and is told with the command that deletes it:
-  the dead-letter topic    its records were not handled: deployed again under this name, `plugin dlq` has them
+  the dead-letter topic    records that were not handled, for the next one of this name
                            `millstream topic delete TOPIC`
   the group                the offsets from which a deployment of this name goes on
                            `millstream group delete NAME`
@@ -29,10 +29,17 @@ pub(crate) struct RemoveArgs {
 }
 
 /// What was removed, and what is still there of it.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Removed {
     removed: Vec<String>,
     left: Vec<Left>,
+}
+
+impl Removed {
+    fn add(&mut self, name: String, left: Left) {
+        self.removed.push(name);
+        self.left.push(left);
+    }
 }
 
 /// What one deployment has left.
@@ -52,16 +59,32 @@ struct Left {
 pub(super) async fn run(args: RemoveArgs, context: &Context) -> anyhow::Result<()> {
     let admin = context.admin().await?;
     keeps_its_shadow(&admin, &args.names).await?;
-    let mut left = Vec::new();
+    // A name that is wrong is told before anything is gone.
+    let mut removing: Vec<DeploymentDescription> = Vec::new();
     for name in &args.names {
-        let deployed = admin.describe_plugin(name).await?;
-        admin.remove_plugin(name).await?;
-        left.push(left_by(&admin, deployed).await?);
+        if removing.iter().all(|it| it.spec.name != *name) {
+            removing.push(admin.describe_plugin(name).await?);
+        }
     }
-    context.output.print(&Removed {
-        removed: args.names,
-        left,
-    })
+    let mut done = Removed::default();
+    for deployed in removing {
+        let name = deployed.spec.name.clone();
+        let removed = async {
+            admin.remove_plugin(&name).await?;
+            left_by(&admin, deployed).await
+        };
+        match removed.await {
+            Ok(left) => done.add(name, left),
+            Err(error) => {
+                // What is gone is told all the same.
+                if !done.removed.is_empty() {
+                    context.output.print(&done)?;
+                }
+                return Err(error.into());
+            }
+        }
+    }
+    context.output.print(&done)
 }
 
 /// Refuses to remove a live deployment from beside its shadow, unless that goes before it.

@@ -22,9 +22,9 @@ const SHOWN_CHARS: usize = 100;
 
 /// How keys and values look, for `--help`.
 const KEYS_HELP: &str = "\
-A key stands in the table as a shell takes it, in single quotes where that needs them: what `scan` prints is what
-`get` takes. A key whose text has quotes of its own, as one of JSON, has them within: '\"attic\"'.
-Keys and values that are no text that can be printed are `hex:` and hexadecimal digits, as hex:0000000000000002 of a
+A key stands in the table as a shell takes it, in single quotes where that needs them: what `scan` prints is what \
+`get` takes. A key whose text has quotes of its own, as one of JSON, has them within: '\"attic\"'. \
+Keys and values that are no text that can be printed are `hex:` and hexadecimal digits, as hex:0000000000000002 of a \
 counter in eight bytes, the highest first. Values are cut after 100 characters; `--output json` has all of them.";
 
 #[derive(Subcommand, Debug)]
@@ -96,9 +96,22 @@ pub(super) async fn run(command: StateCommand, context: &Context) -> anyhow::Res
         }
         StateCommand::Scan(args) => {
             let state = ask(&admin, args.name, &args.workers);
-            let state = state.prefix(args.prefix.bytes()).limit(args.limit);
-            let entries = Entries::take(state.await?, args.limit).await?;
-            context.output.print(&entries)
+            // One more tells whether there are more.
+            let state = state.prefix(args.prefix.bytes());
+            let state = state.limit(args.limit.saturating_add(1));
+            let mut found = Entries::take(state.await?, args.limit.saturating_add(1)).await?;
+            let all = found.entries.len() as u64;
+            found
+                .entries
+                .truncate(usize::try_from(args.limit).unwrap_or(usize::MAX));
+            context.output.print(&found)?;
+            if all > args.limit {
+                context.output.say(format_args!(
+                    "there are more than these {}: --limit shows more, `millstream plugin state export` all",
+                    args.limit
+                ));
+            }
+            Ok(())
         }
         StateCommand::Export(args) => export::run(args, &admin, context).await,
     }

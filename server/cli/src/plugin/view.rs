@@ -59,17 +59,17 @@ pub(super) struct DeploymentView {
 
 /// What the figures are, for `describe --help`.
 pub(super) const DESCRIBE_HELP: &str = "\
-The workers' table. Figures are of now, or count from the moment that `counting since` says: a worker begins with
+The workers' table. Figures are of now, or count from the moment that `counting since` says: a worker begins with \
 a revision of its deployment, with its broker and when a partition comes to it. They are no history of the stream.
   COMMITTED  now    the next offset to read; all before it is done, or parked
   LAG        now    records still to be read
   TRIED      count  records handed to the plugin; one that is tried again counts each time
   OUT        count  records emitted
   TRIED/S    now    TRIED in a second, a running average: what is ten seconds ago counts a third
-  P50, P99   count  how long a call of the plugin took, half of them and 99 of 100; a call is of many records
+  P50, P99   count  how long a call of the plugin took; a call is of many records
   RETRIES    count  how often a record was tried once more
   FAILURES   count  calls that trapped, took too long or broke a limit
-  NEW DEAD   count  records and timers that became dead letters; how many wait there: `dead letters`, above
+  NEW DEAD   count  records and timers that became dead letters; `dead letters` says how many wait
   SKIPPED    count  records and timers that were given up and are kept nowhere
   PARKED     now    records that wait to be tried again, and those behind them
   TIMERS     now    timers that wait
@@ -80,8 +80,8 @@ a revision of its deployment, with its broker and when a partition comes to it. 
 
 /// The same for `list --help`.
 pub(super) const LIST_HELP: &str = "\
-LAG is of now, over all workers. TRIED (records handed to the plugin, each time), OUT (records emitted), FAILURES
-(calls that failed) and NEW DEAD (records that became dead letters) count since the workers began, which is with a
+LAG is of now, over all workers. TRIED (records handed to the plugin, each time), OUT (records emitted), FAILURES \
+(calls that failed) and NEW DEAD (records that became dead letters) count since the workers began, which is with a \
 revision of the deployment or with the broker. `millstream plugin describe --help` says it of each column.";
 
 /// How long calls of a plugin took.

@@ -124,7 +124,8 @@ fn only_a_shadow_of_this_deployment_is_promoted() {
     });
     let anew = DeploymentId(Uuid::from_u128(0xCCCC));
     cluster.run(put(anew, spec("alert", &["in"], &["out"])));
-    let stranger = "deployment alert.shadow is no shadow of alert";
+    let stranger = "alert.shadow is a shadow of what alert was before: `plugin remove alert.shadow`, then \
+                    `plugin replay alert` makes one of what it is now";
     cluster.refused(promote("alert.shadow"), ErrorCode::InvalidRequest, stranger);
 }
 

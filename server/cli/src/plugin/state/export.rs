@@ -18,7 +18,7 @@ For each worker comes one line that says whose state it is, and of when:
   {\"topic\":\"orders\",\"partition\":0,\"offset\":1200}
 Behind it come its entries, in the order of the keys' bytes:
   {\"key\":\"order/7\",\"value\":\"paid\"}
-The state is what the records of that partition below that offset have led to, all of them and no
+The state is what the records of that partition below that offset have led to, all of them and no \
 other; the worker goes on while it is read. Bytes that are no text come as `key_hex` and `value_hex`.";
 
 #[derive(Args, Debug)]

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use crate::consume::format::hex;
+use crate::output::disturbs;
 
 /// What stands before hexadecimal digits.
 const HEX: &str = "hex:";
@@ -42,7 +43,7 @@ impl FromStr for StateKey {
 pub(super) fn typed(text: &str) -> String {
     let is_plain = |it: char| it.is_ascii_alphanumeric() || "_./:@%+=,".contains(it);
     let is_taken_otherwise = text.starts_with(HEX) || text.starts_with('-');
-    if is_taken_otherwise || text.chars().any(char::is_control) {
+    if is_taken_otherwise || text.chars().any(disturbs) {
         return typed_digits(&hex(text.as_bytes()));
     }
     let is_bare = !text.is_empty() && text.chars().all(|it| is_plain(it) || it == '-');
@@ -86,6 +87,7 @@ mod tests {
             "-n",
             "$HOME `x` \\",
             "ä",
+            "a\u{202e}b",
         ] {
             let line = format!("printf %s {}", typed(text));
             let shell = std::process::Command::new("sh")
