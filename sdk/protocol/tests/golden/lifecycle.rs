@@ -15,7 +15,8 @@ use millstream_protocol::api::replay::{
     ReplayedTopic,
 };
 
-use crate::cases::{Case, case, request, text};
+use crate::cases::{Case, case, request};
+use crate::samples::text;
 
 pub(crate) fn requests() -> Vec<Case> {
     let name = text("filter");

@@ -8,6 +8,7 @@
 
 mod cases;
 mod lifecycle;
+mod samples;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
