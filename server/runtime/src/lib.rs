@@ -113,7 +113,9 @@ pub use host::{MAX_HOST_CALLS, MAX_HTTP_REQUESTS_AT_ONCE, MAX_HTTP_REQUESTS_PER_
 pub use instance::{
     CallError, Handled, Instance, MAX_CURSOR_BYTES, Migrated, StartError, WorkerSetup,
 };
-pub use logs::{HOST_CONTEXT, LogLine, LogSink, MAX_LOG_CONTEXT_BYTES, MAX_LOG_MESSAGE_BYTES};
+pub use logs::{
+    HOST_CONTEXT, LogLine, LogSink, MAX_LOG_CONTEXT_BYTES, MAX_LOG_MESSAGE_BYTES, disturbs,
+};
 pub use mask::MIN_SECRET_BYTES;
 pub use memory_state::{MAX_STATE_BYTES, MemoryState, StateFull};
 pub use metrics::{GuestMetrics, MAX_METRIC_NAME_BYTES, MAX_METRICS, Metric};

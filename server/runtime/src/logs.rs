@@ -271,7 +271,7 @@ pub(crate) fn escape(text: &str, limit: usize) -> String {
 }
 
 /// Control characters, line separators, and what turns the direction of text around.
-fn disturbs(character: char) -> bool {
+pub fn disturbs(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

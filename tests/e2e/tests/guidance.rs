@@ -73,6 +73,14 @@ async fn start() -> (Broker, Client, Admin) {
     (broker, client, admin)
 }
 
+/// The same with the deployment.
+async fn start_deployed() -> (Broker, Client, Admin) {
+    let (broker, client, admin) = start().await;
+    let deployed = admin.deploy_plugin(component(drill()), spec());
+    deployed.await.unwrap();
+    (broker, client, admin)
+}
+
 async fn produce(client: &Client, topic: &str, values: impl IntoIterator<Item = String>) {
     let producer = client.producer(topic).build().await.unwrap();
     for value in values {
@@ -138,11 +146,7 @@ fn a_refused_deployment_leaves_no_topic() {
 
 #[tokio::test]
 async fn what_a_removal_leaves_is_told_with_the_way_to_delete_it() {
-    let (broker, client, admin) = start().await;
-    admin
-        .deploy_plugin(component(drill()), spec())
-        .await
-        .unwrap();
+    let (broker, client, admin) = start_deployed().await;
     produce(&client, "in", ["!reject bad".to_owned(), "good".to_owned()]).await;
     has_records(&admin, "drill.dead-letters", 1).await;
     worked_off(&admin, NAME, 1).await;
@@ -179,11 +183,7 @@ async fn what_a_removal_leaves_is_told_with_the_way_to_delete_it() {
 
 #[tokio::test]
 async fn what_others_write_to_an_output_is_not_compared() {
-    let (broker, client, admin) = start().await;
-    admin
-        .deploy_plugin(component(drill()), spec())
-        .await
-        .unwrap();
+    let (broker, client, admin) = start_deployed().await;
     // Another deployment with the same output, and a client.
     let neighbour = DeploymentSpec {
         name: "neighbour".to_owned(),
@@ -352,11 +352,7 @@ async fn a_flood_of_dead_letters_leaves_room_in_the_log() {
 
 #[tokio::test]
 async fn a_resumed_deployment_runs() {
-    let (broker, _client, admin) = start().await;
-    admin
-        .deploy_plugin(component(drill()), spec())
-        .await
-        .unwrap();
+    let (broker, _client, admin) = start_deployed().await;
     until("the worker", async || {
         let described = admin.describe_plugin(NAME).await.ok()?;
         (!described.workers.is_empty()).then_some(())
@@ -510,11 +506,7 @@ async fn a_config_key_that_nobody_asks_for_is_told() {
 
 #[tokio::test]
 async fn a_key_is_taken_as_it_is_printed() {
-    let (broker, client, admin) = start().await;
-    admin
-        .deploy_plugin(component(drill()), spec())
-        .await
-        .unwrap();
+    let (broker, client, admin) = start_deployed().await;
     produce(
         &client,
         "in",

@@ -40,16 +40,8 @@ impl Admin {
         component: impl Into<Bytes>,
         spec: DeploymentSpec,
     ) -> Result<DeploymentDescription> {
-        let (on_existing, missing_topics) = (OnExisting::Refuse, MissingTopics::Refuse);
-        self.put_plugin(
-            component,
-            DeployPlugin {
-                spec,
-                on_existing,
-                missing_topics,
-            },
-        )
-        .await
+        let request = among_its_topics(spec, OnExisting::Refuse);
+        self.put_plugin(component, request).await
     }
 
     /// Deploys a plugin, or another version of it: a deployment of this name is replaced between
@@ -64,16 +56,8 @@ impl Admin {
         component: impl Into<Bytes>,
         spec: DeploymentSpec,
     ) -> Result<DeploymentDescription> {
-        let (on_existing, missing_topics) = (OnExisting::Replace, MissingTopics::Refuse);
-        self.put_plugin(
-            component,
-            DeployPlugin {
-                spec,
-                on_existing,
-                missing_topics,
-            },
-        )
-        .await
+        let request = among_its_topics(spec, OnExisting::Replace);
+        self.put_plugin(component, request).await
     }
 
     /// Upgrades a deployment to another component, other settings or both, as
@@ -88,16 +72,8 @@ impl Admin {
         component: impl Into<Bytes>,
         spec: DeploymentSpec,
     ) -> Result<DeploymentDescription> {
-        let (on_existing, missing_topics) = (OnExisting::Upgrade, MissingTopics::Refuse);
-        self.put_plugin(
-            component,
-            DeployPlugin {
-                spec,
-                on_existing,
-                missing_topics,
-            },
-        )
-        .await
+        let request = among_its_topics(spec, OnExisting::Upgrade);
+        self.put_plugin(component, request).await
     }
 
     /// Deploys a plugin as a request says that has all there is to say: whether there may, or must, be a
@@ -326,5 +302,14 @@ impl Stream for PluginLogs {
 impl fmt::Debug for PluginLogs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PluginLogs").finish_non_exhaustive()
+    }
+}
+
+/// What deploys a plugin whose topics are there.
+fn among_its_topics(spec: DeploymentSpec, on_existing: OnExisting) -> DeployPlugin {
+    DeployPlugin {
+        spec,
+        on_existing,
+        missing_topics: MissingTopics::Refuse,
     }
 }

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 pub(crate) use progress::Progress;
 pub(crate) use stdout::{OutputClosed, Stdout};
-pub(crate) use table::{Facts, Table, disturbs, plain};
+pub(crate) use table::{Facts, Table, plain};
 pub(crate) use units::{bytes, count, counted, duration_ms, elapsed, micros, time_ms};
 
 /// How results are written to standard output.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement};
+use millstream_runtime::disturbs;
 
 /// Spaces between two columns.
 const GAP: u16 = 2;
@@ -102,12 +103,6 @@ pub(crate) fn plain(text: &str) -> String {
         }
     }
     out
-}
-
-/// Control characters, line separators, and what turns the direction of text around or is not seen.
-pub(crate) fn disturbs(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

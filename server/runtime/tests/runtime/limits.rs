@@ -10,7 +10,7 @@ use std::time::Duration;
 use millstream_protocol::api::plugin::{LogLevel, WorkerLimits};
 use millstream_runtime::{
     BadOutput, BadOutputPlace, CallError, GivenUp, Instance, MAX_HOST_CALLS, StartError, Waits,
-    WorkerSetup,
+    WorkerSetup, thread_cpu_time,
 };
 
 use crate::handwritten::{EMPTY, Guest};
@@ -52,7 +52,7 @@ fn an_endless_call_is_stopped() {
     assert_eq!(error.to_string(), "deadline of 30 ms exceeded");
 }
 
-/// Has a guest stand back, for a time that is no time of a processor, whenever it computes on.
+/// Has a guest stand back, until a neighbour has had its time, whenever it computes on.
 #[derive(Default)]
 struct StandsBack {
     told: AtomicU32,
@@ -75,7 +75,13 @@ impl Waits for StandsBack {
         if self.gives_up_after == Some(told) {
             return Err(GivenUp);
         }
-        thread::sleep(Self::FOR);
+        let neighbour = thread::spawn(|| {
+            let before = thread_cpu_time();
+            while thread_cpu_time() - before < Self::FOR {
+                std::hint::spin_loop();
+            }
+        });
+        neighbour.join().unwrap();
         Ok(())
     }
 

@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
+use millstream_runtime::disturbs;
+
 use crate::consume::format::hex;
-use crate::output::disturbs;
 
 /// What stands before hexadecimal digits.
 const HEX: &str = "hex:";
