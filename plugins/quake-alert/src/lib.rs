@@ -19,9 +19,17 @@ pub struct QuakeAlert {
     json: Vec<u8>,
 }
 
-/// What is told of a strong earthquake: these fields of the event, as they were written there.
-const TOLD: [&str; 8] = [
-    "id", "time", "mag", "place", "net", "lon", "lat", "depth_km",
+/// What is told of a strong earthquake: these fields of the event, as they were written there, each
+/// behind these words.
+const TOLD: [(&str, &str); 8] = [
+    ("id", r#"{"id":"#),
+    ("time", r#","time":"#),
+    ("mag", r#","mag":"#),
+    ("place", r#","place":"#),
+    ("net", r#","net":"#),
+    ("lon", r#","lon":"#),
+    ("lat", r#","lat":"#),
+    ("depth_km", r#","depth_km":"#),
 ];
 
 /// Those of them that an event may lack.
@@ -58,8 +66,15 @@ pub fn handle(
         .ok_or_else(|| Failure::reject("the record has no value"))?;
     // All that is looked at of most records.
     let [mag] = json::fields(value, ["mag"])?;
-    let mag: Option<f64> = mag.map_or(Ok(None), serde_json::from_str)?;
-    if mag.is_none_or(|mag| mag < worker.min_mag) {
+    let Some(mag) = mag.filter(|mag| *mag != "null") else {
+        return Ok(());
+    };
+    let Some(magnitude) = json::number(mag) else {
+        return Err(Failure::reject(format_args!(
+            "`mag` must be a number, not {mag}"
+        )));
+    };
+    if magnitude < worker.min_mag {
         return Ok(());
     }
     alert(worker, value, out)
@@ -68,18 +83,16 @@ pub fn handle(
 /// Not a part of what most records go through: they are spared its preparations.
 #[inline(never)]
 fn alert(worker: &mut QuakeAlert, event: &[u8], out: &mut Outputs<'_>) -> Result<(), Failure> {
-    let values = json::fields(event, TOLD)?;
+    let values = json::fields(event, TOLD.map(|(name, _)| name))?;
     worker.json.clear();
-    for (name, value) in TOLD.into_iter().zip(values) {
+    for ((name, before), value) in TOLD.into_iter().zip(values) {
         let value = match value {
             Some(value) => value,
             None if OPTIONAL.contains(&name) => "null",
             None => return Err(Failure::reject(format!("missing field `{name}`"))),
         };
-        let before = if worker.json.is_empty() { "{" } else { "," };
-        for part in [before, "\"", name, "\":", value] {
-            worker.json.extend_from_slice(part.as_bytes());
-        }
+        worker.json.extend_from_slice(before.as_bytes());
+        worker.json.extend_from_slice(value.as_bytes());
     }
     worker.json.push(b'}');
     // The seismic network that reported it is the record's key.

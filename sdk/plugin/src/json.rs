@@ -59,6 +59,45 @@ pub fn fields<'a, const N: usize>(
     Ok(found)
 }
 
+/// The number that a value of [`fields`] is, to the nearest `f64`. `None`: it is something else, or larger
+/// than any `f64`.
+pub fn number(value: &str) -> Option<f64> {
+    short_number(value.as_bytes()).or_else(|| {
+        // What else this takes for a number is no JSON, or not finite.
+        value.parse().ok().filter(|number: &f64| number.is_finite())
+    })
+}
+
+/// A number of few digits, without an exponent: an `f64` holds the digits and the power of ten that they are
+/// divided by as they are, so that the quotient is the nearest there is.
+fn short_number(value: &[u8]) -> Option<f64> {
+    let digits = value.strip_prefix(b"-").unwrap_or(value);
+    if digits.is_empty() || digits.len() > EXACT_DIGITS {
+        return None;
+    }
+    let (mut number, mut point) = (0u64, None);
+    for (index, byte) in digits.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => number = number * 10 + u64::from(byte - b'0'),
+            b'.' if point.is_none() => point = Some(index),
+            _ => return None,
+        }
+    }
+    let decimals = point.map_or(0, |point| digits.len() - point - 1);
+    let number = number as f64 / POWERS_OF_TEN.get(decimals)?;
+    Some(match digits.len() < value.len() {
+        true => -number,
+        false => number,
+    })
+}
+
+/// So many decimal digits always fit into the 53 bits that an `f64` has for them.
+const EXACT_DIGITS: usize = 15;
+
+const POWERS_OF_TEN: [f64; EXACT_DIGITS] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14,
+];
+
 /// What is wrong, with so many bytes left.
 struct Wrong {
     left: usize,
@@ -91,8 +130,7 @@ fn find<'a>(json: &'a [u8], names: &[&str], found: &mut [Option<&'a str>]) -> Re
             wanted.len() == name.len() && wanted.first() == name.first() && wanted == name
         };
         if let Some(index) = names.iter().position(is_it) {
-            // What is not ASCII has been looked at.
-            found[index] = checked(value);
+            found[index] = Some(as_text(value));
         }
     })?;
     let rest = skip_space(rest);
@@ -102,13 +140,14 @@ fn find<'a>(json: &'a [u8], names: &[&str], found: &mut [Option<&'a str>]) -> Re
     }
 }
 
-/// What has been checked, as text. Most values are so short that a look at each of their bytes is quicker
-/// than what is made for long ones.
-fn checked(value: &[u8]) -> Option<&str> {
-    match value.len() {
-        ..16 => value.utf8_chunks().next().map(|chunk| chunk.valid()),
-        _ => str::from_utf8(value).ok(),
-    }
+/// What was skipped, as text. Checked once more, a short value would cost as much again as to find it.
+#[inline(always)]
+#[allow(unsafe_code)]
+fn as_text(skipped: &[u8]) -> &str {
+    debug_assert!(str::from_utf8(skipped).is_ok());
+    // SAFETY: a value is skipped byte by byte as ASCII, but for what is not ASCII in strings, of which
+    // `skip_beyond_ascii` has seen that it is UTF-8, from one ASCII character to the next.
+    unsafe { str::from_utf8_unchecked(skipped) }
 }
 
 #[inline(always)]

@@ -68,6 +68,30 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn numbers_are_the_nearest_there_are(
+        number in prop_oneof![
+            "-?(0|[1-9][0-9]{0,17})([.][0-9]{1,17})?([eE][+-]?[0-9]{1,3})?",
+            "-?(0|[1-9][0-9]{0,4})[.][0-9]{1,10}",
+            any::<f64>().prop_filter("JSON has no other", |it| it.is_finite()).prop_map(|it| it.to_string()),
+        ],
+    ) {
+        let expect: f64 = number.parse().unwrap();
+        let found = super::number(&number);
+        prop_assert_eq!(found.map(f64::to_bits), expect.is_finite().then(|| expect.to_bits()), "{}", number);
+    }
+}
+
+#[test]
+fn what_is_no_number_is_told_from_one() {
+    for value in [
+        "\"1\"", "null", "true", "[1]", "", "-", "1.2.3", "inf", "NaN",
+    ] {
+        assert_eq!(number(value), None, "{value}");
+    }
+}
+
 fn check_invalid(json: &str, at: usize, what: &'static str) {
     assert_eq!(
         fields(json.as_bytes(), ["a"]),
