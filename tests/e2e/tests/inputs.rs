@@ -84,8 +84,19 @@ async fn produce<'a>(
     (topic, compression): (&str, Compression),
     records: impl IntoIterator<Item = ProduceRecord<'a>>,
 ) {
+    let batch_bytes = LARGE_BATCH_BYTES as usize;
+    produce_in(client, topic, compression, batch_bytes, records).await;
+}
+
+async fn produce_in<'a>(
+    client: &Client,
+    topic: &str,
+    compression: Compression,
+    batch_bytes: usize,
+    records: impl IntoIterator<Item = ProduceRecord<'a>>,
+) {
     let builder = client.producer(topic).linger(LINGER);
-    let builder = builder.batch_bytes(LARGE_BATCH_BYTES as usize);
+    let builder = builder.batch_bytes(batch_bytes);
     let producer = builder.compression(compression).build().await.unwrap();
     for record in records {
         producer.send(record).await.unwrap();
@@ -168,24 +179,36 @@ async fn what_is_small_only_when_it_is_compressed_is_handled_in_parts() {
 
 #[tokio::test]
 async fn a_backlog_comes_out_once_and_in_order_through_bad_records_and_a_kill() {
-    const ROUNDS: usize = 16;
-    const BAD: [usize; 2] = [5, 11];
+    backlog(16, &[5, 11], 0).await;
+}
+
+#[tokio::test]
+async fn a_backlog_of_large_records_comes_out_once_and_in_order_through_the_same() {
+    // Calls with few records are quick, so that turns have several, and are made one after the other.
+    backlog(3, &[0, 1], 8 << 10).await;
+}
+
+/// So many rounds of earthquakes, each with a name of so many letters more, and bad records behind some of the
+/// rounds.
+async fn backlog(rounds: usize, bad: &[usize], letters: usize) {
     let (mut broker, client, admin) = start(TopicConfig::default()).await;
     let events = quakes::events();
     let mut lines = Vec::new();
     let mut expected = Vec::new();
-    for round in 0..ROUNDS {
+    let longer = format!("{{\"{}\":0,", "x".repeat(letters));
+    for round in 0..rounds {
         for event in &events {
             let id = format!("{round}-{}", event.id);
-            lines.push(event.line.replacen(&event.id, &id, 1));
+            let line = event.line.replacen(&event.id, &id, 1);
+            lines.push(line.replacen('{', &longer, 1));
             expected.extend(event.is_strong().then_some(id));
         }
-        if BAD.contains(&round) {
+        if bad.contains(&round) {
             lines.push("no earthquake".to_owned());
         }
     }
     let all = lines.iter().map(ProduceRecord::new);
-    produce(&client, (INPUT, Compression::None), all).await;
+    produce_in(&client, INPUT, Compression::None, MIB as usize / 2, all).await;
     let alerts = DeploymentSpec {
         outputs: vec![OutputSpec {
             name: "alerts".to_owned(),
@@ -209,7 +232,7 @@ async fn a_backlog_comes_out_once_and_in_order_through_bad_records_and_a_kill() 
     };
     let ids: Vec<String> = history.records().map(id).collect();
     assert!(ids == expected, "{} ids, not {}", ids.len(), expected.len());
-    assert_eq!(records(&admin, DEAD_LETTERS).await, BAD.len() as u64);
+    assert_eq!(records(&admin, DEAD_LETTERS).await, bad.len() as u64);
 }
 
 #[tokio::test]

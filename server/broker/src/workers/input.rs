@@ -18,6 +18,7 @@ use crate::partition::{PartitionReader, ReadBatches};
 pub(crate) const TURN_BYTES: usize = 1 << 20;
 
 /// What a call may have.
+#[derive(Clone)]
 pub(crate) struct Wanted {
     /// The first offset.
     pub(crate) offset: Offset,

@@ -6,8 +6,8 @@
 
 mod guest;
 mod handling;
-mod long_turn;
 mod migrate;
+mod streak;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use millstream_worker::limits::MAX_PARKED_RECORDS;
 use millstream_worker::{Bite, Commit};
 use tokio::sync::{mpsc, watch};
 
-use self::long_turn::Pace;
+use self::streak::Pace;
 use crate::clock;
 use crate::errors;
 use crate::partition::{Partition, PartitionReader};
@@ -247,9 +247,7 @@ impl Spell {
             }
             let until = bounds.borrow_and_update().of(self.input.id());
             self.progress.change(|progress| progress.until = until);
-            self.journal.look()?;
-            self.journal.make_room().await?;
-            self.publish();
+            self.note_arrivals().await?;
             if let Some(migration) = self.migration()? {
                 self.migrate(migration).await?;
                 continue;
@@ -463,6 +461,14 @@ impl Spell {
             progress.skipped += tally.skipped;
         });
         Ok(Settled::Yes)
+    }
+
+    /// Notes which outputs have arrived, and waits for some if there is no room for another commit.
+    async fn note_arrivals(&mut self) -> Result<(), Trouble> {
+        self.journal.look()?;
+        self.journal.make_room().await?;
+        self.publish();
+        Ok(())
     }
 
     /// Tells how far the worker is: what has arrived, not only what is sure to.

@@ -98,6 +98,14 @@ pub(crate) async fn computed() {
     }
 }
 
+/// Whether the turn on the calling thread is one that nothing else of the broker waits for.
+pub(crate) fn in_background() -> bool {
+    current().is_some_and(|running| {
+        let held = &running.state.lock().held;
+        !matches!(held, Some(Held::Prompt(_)))
+    })
+}
+
 /// A turn was not run to its end: its thread panicked, or there was none to be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TurnLost {

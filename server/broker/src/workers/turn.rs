@@ -200,12 +200,14 @@ pub(crate) struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    /// Runs one turn. An instance is started when there is none.
+    /// Runs one turn. An instance is started when there is none. `bytes` are the input's, where they are in
+    /// one piece already.
     pub(crate) fn run(
         &self,
         instance: &mut Option<Instance>,
         start: impl Fn() -> Result<Instance, String>,
         mut input: Input,
+        mut bytes: Option<Bytes>,
     ) -> Result<Turn, TurnError> {
         let mut failed = Vec::new();
         let records_in = u64::from(input.records());
@@ -223,8 +225,9 @@ impl Setting<'_> {
                 Some(instance) => instance,
                 None => start().map_err(TurnError::Start)?,
             };
+            let bytes = bytes.take().unwrap_or_else(|| input.bytes());
             let began = Instant::now();
-            let handled = called.handle(&input.bytes());
+            let handled = called.handle(&bytes);
             self.progress.called(began.elapsed());
             let handled = match handled {
                 Ok(handled) => handled,
@@ -301,7 +304,7 @@ impl Setting<'_> {
             if !failures.is_empty() {
                 drop(called);
                 if first {
-                    return self.run(instance, start, input);
+                    return self.run(instance, start, input, None);
                 }
                 break;
             }

@@ -20,16 +20,32 @@ pub(super) struct Caller<'a> {
     pub(super) start: &'a dyn Fn() -> Result<Instance, String>,
 }
 
+/// What came of it, and the guest, if it is still of use.
+pub(super) type Ran<T> = Result<(T, Option<Instance>), TurnLost>;
+
 impl Spell {
     /// Does something with the guest, on a thread of the broker's guests.
     pub(super) async fn on_a_thread<T: Send + 'static>(
         &mut self,
         call: impl FnOnce(&PartitionReader, &mut Caller<'_>) -> T + Send + 'static,
     ) -> Result<T, Trouble> {
+        let ran = self.begin_on_a_thread(call).await;
+        self.returned(ran)
+    }
+
+    /// The same, beside what else is done: the guest is away until it has [returned](Self::returned).
+    pub(super) fn begin_on_a_thread<T: Send + 'static, C>(
+        &mut self,
+        call: C,
+    ) -> impl Future<Output = Ran<T>> + use<T, C>
+    where
+        C: FnOnce(&PartitionReader, &mut Caller<'_>) -> T + Send + 'static,
+    {
         let (shared, input) = (Arc::clone(&self.shared), self.input.clone());
         let (reader, state) = (self.reader.clone(), self.state.reader());
         let mut instance = self.instance.take();
         let (progress, waits) = (self.progress.clone(), Arc::clone(&self.waits));
+        let (its, given_up) = (Arc::clone(&shared), Arc::clone(&waits));
         let run = move || {
             let setting = Setting {
                 outputs: &shared.outputs,
@@ -65,8 +81,11 @@ impl Spell {
             let came = call(&reader, &mut caller);
             (came, instance)
         };
-        let (threads, share) = (&self.shared.threads, &self.shared.share);
-        let ran = threads.run(share, self.waits.given_up(), run).await;
+        async move { its.threads.run(&its.share, given_up.given_up(), run).await }
+    }
+
+    /// Takes the guest back.
+    pub(super) fn returned<T>(&mut self, ran: Ran<T>) -> Result<T, Trouble> {
         let (came, instance) = ran.map_err(|lost| {
             self.begin_again = matches!(lost, TurnLost::GivenUp);
             Trouble(lost.to_string())

@@ -1,26 +1,28 @@
 //! What a worker has its guest handle: the next records, or batches of a deterministic one, a record that was
 //! parked, timers; and how it goes on when that fails.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millstream_protocol::api::plugin::{DeliveryGuarantee, LogLevel};
 use millstream_protocol::{ErrorCode, Offset, WireError};
-use millstream_runtime::{StateChanges, thread_cpu_time};
+use millstream_runtime::StateChanges;
 use millstream_state::Growth;
 use millstream_worker::limits::MAX_FIRED_TIMERS;
 use millstream_worker::{ParkedRecord, Timer};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
-use super::guest::{Caller, failed_whole};
-use super::long_turn::LongTurn;
+use super::guest::{Caller, Ran, failed_whole};
+use super::streak::{Done, Streak};
 use super::{Settled, Spell, Trouble};
 use crate::clock;
 use crate::partition::PartitionReader;
 use crate::workers::input::{Input, Stored, Wanted};
 use crate::workers::journal;
 use crate::workers::settle::{Tried, Unsettled, Work, timer_name};
-use crate::workers::turn::{SpotCheck, Turn};
+use crate::workers::turn::{SpotCheck, Turn, TurnError};
 
 /// Of a deterministic guest's turns, the first two of so many begin with a call that is made twice and
 /// compared: at a start with an instance that is as new as the one it is compared with, then with one
@@ -29,6 +31,15 @@ const SPOT_CHECK_EVERY: u64 = 64;
 
 /// Records, or timers, of one call of a plugin that is granted requests to other hosts.
 const MAX_RECORDS_OF_ASKING_CALL: u32 = 100;
+
+/// Whether what came of records counts.
+enum Counts {
+    Yes,
+    /// Not of several calls together: they are made again, one in a turn.
+    NotTogether,
+    /// That of the last call does not.
+    No(Unsettled),
+}
 
 impl Spell {
     /// Records, or timers, that a call may have: few where each may have to wait for a server, because
@@ -46,53 +57,98 @@ impl Spell {
         if self.shared.spec.delivery == DeliveryGuarantee::Deterministic {
             return self.go_on_stored(offset, until).await;
         }
+        let (hand_over, mut handed_over) = mpsc::channel(1);
+        let mut streak = pin!(self.begin_streak(offset, until, hand_over));
+        let ran = loop {
+            let done = tokio::select! {
+                biased;
+                Some(done) = handed_over.recv() => done,
+                ran = &mut streak => break ran,
+            };
+            let counts = self.settle_records(done).await;
+            let noted = match counts {
+                Ok(Counts::Yes) => self.note_arrivals().await.map(|()| Counts::Yes),
+                other => other,
+            };
+            if !matches!(noted, Ok(Counts::Yes)) {
+                // What the guest has handled since, and remembers, is not to be.
+                drop(handed_over);
+                let _ = streak.await;
+                return self.unless_it_counts(noted?).await;
+            }
+        };
+        let counts = match self.returned(ran)? {
+            Ok(Some(done)) => self.settle_records(done).await?,
+            Ok(None) => Counts::Yes,
+            Err(failed) => Counts::No(self.failed(failed)?),
+        };
+        self.unless_it_counts(counts).await
+    }
+
+    async fn unless_it_counts(&mut self, counts: Counts) -> Result<(), Trouble> {
+        match counts {
+            Counts::Yes | Counts::NotTogether => Ok(()),
+            Counts::No(unsettled) => self.narrow_down(unsettled).await,
+        }
+    }
+
+    /// Has the guest handle the records from there on.
+    fn begin_streak(
+        &mut self,
+        offset: Offset,
+        until: Offset,
+        hand_over: mpsc::Sender<Done>,
+    ) -> impl Future<Output = Ran<Result<Option<Done>, TurnError>>> + use<> {
         let wanted = Wanted {
             offset,
             until,
             records: self.at_most(self.bite.timely_records()),
             held_keys: self.journal.core().parked().keys().cloned().collect(),
         };
-        let turn = LongTurn {
+        let streak = Streak {
             shared: Arc::clone(&self.shared),
             reader: self.reader.clone(),
             wanted,
             runtime: Handle::current(),
+            waits: Arc::clone(&self.waits),
             goes_on: self.may_go_on(),
+            hand_over,
         };
-        let call = move |_: &PartitionReader, caller: &mut Caller<'_>| {
-            let (began, before) = (Instant::now(), thread_cpu_time());
-            let (turn, failed) = turn.run(caller)?;
-            let computed = thread_cpu_time().saturating_sub(before);
-            Ok((turn, failed, began.elapsed(), computed))
-        };
-        let unsettled = match self.call(call).await? {
-            Ok((turn, failed, took, computed)) => {
-                self.pace.note(&turn, took);
-                let (calls, records) = (turn.calls, turn.input.taken);
-                if calls > 0 {
-                    let deadline_ms = self.shared.spec.limits.deadline_ms.into();
-                    let deadline = Duration::from_millis(deadline_ms);
-                    self.bite.took(records, computed, deadline);
-                }
-                match self.settle(turn, Work::Next).await? {
-                    Settled::Yes => {
-                        self.bite.succeeded();
-                        let Some(failed) = failed else {
-                            return Ok(());
-                        };
-                        self.failed(failed)?
-                    }
-                    // Each of them may fit by itself, and the one that does not is to be named.
-                    Settled::TooLarge(_) if calls > 1 => {
-                        self.pace.shorten();
-                        return Ok(());
-                    }
-                    Settled::TooLarge(unsettled) => unsettled,
-                }
+        self.begin_on_a_thread(move |_: &PartitionReader, caller: &mut Caller<'_>| {
+            streak.run(caller)
+        })
+    }
+
+    /// Makes it count what came of the next records.
+    async fn settle_records(&mut self, done: Done) -> Result<Counts, Trouble> {
+        let Done {
+            turn,
+            failed,
+            took,
+            computed,
+        } = done;
+        self.pace.note(&turn, took);
+        let calls = turn.calls;
+        if calls > 0 {
+            let deadline_ms = self.shared.spec.limits.deadline_ms.into();
+            let deadline = Duration::from_millis(deadline_ms);
+            self.bite.took(turn.input.taken, computed, deadline);
+        }
+        match self.settle(turn, Work::Next).await? {
+            Settled::Yes => {
+                self.bite.succeeded();
+                Ok(match failed {
+                    Some(failed) => Counts::No(self.failed(failed)?),
+                    None => Counts::Yes,
+                })
             }
-            Err(failed) => failed,
-        };
-        self.narrow_down(unsettled).await
+            // Each of them may fit by itself, and the one that does not is to be named.
+            Settled::TooLarge(_) if calls > 1 => {
+                self.pace.shorten();
+                Ok(Counts::NotTogether)
+            }
+            Settled::TooLarge(unsettled) => Ok(Counts::No(unsettled)),
+        }
     }
 
     /// Whether a turn may have several calls: none has failed of late, each takes as much as there is, and
@@ -133,7 +189,7 @@ impl Spell {
             match Input::read_stored(reader, &wanted)? {
                 Stored::Whole(batches) => setting.run_stored(instance, start, batches, check),
                 Stored::Part(_) if doubtful => Err(in_parts(wanted.offset).into()),
-                Stored::Part(input) => setting.run(instance, *start, input),
+                Stored::Part(input) => setting.run(instance, *start, input, None),
             }
         };
         let unsettled = match self.call(call).await? {
@@ -202,7 +258,9 @@ impl Spell {
         let call = move |reader: &PartitionReader, caller: &mut Caller<'_>| match Input::parked(
             reader, &parked,
         )? {
-            Some(input) => caller.setting.run(caller.instance, caller.start, input),
+            Some(input) => caller
+                .setting
+                .run(caller.instance, caller.start, input, None),
             None => Ok(Turn::gone(parked)),
         };
         let unsettled = match self.call(call).await? {

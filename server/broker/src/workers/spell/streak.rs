@@ -1,25 +1,33 @@
 //! A turn with several calls, for a worker that has more to do than one call takes.
 //!
 //! What the calls came to is one commit, so that they pay together for what surrounds a turn: the way to
-//! its thread and back, and the journal. While one of them is made, what the next one is about is read.
+//! its thread and back, and the journal. While one of them is made, what the next one is about is read. Where
+//! the next turn needs nothing of what a turn came to, it is made while that is settled: a streak.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use millstream_protocol::{Offset, WireError};
-use millstream_runtime::thread_cpu_time;
+use millstream_runtime::{Waits, thread_cpu_time};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
 
 use super::guest::Caller;
-use crate::partition::{PartitionReader, ReadBatches};
+use crate::partition::PartitionReader;
 use crate::workers::deployment::Shared;
-use crate::workers::input::{Input, TURN_BYTES, Wanted};
+use crate::workers::input::{Input, Wanted};
+use crate::workers::threads;
 use crate::workers::turn::{Turn, TurnError};
 
 /// A turn makes further calls while it is expected to end within this, whoever waits: that is what those
 /// who take turns with a long call get for it. One that takes longer than 20 ms is lowered.
 const LONG_TURN: Duration = Duration::from_millis(15);
+
+/// A streak ends with the turn that reaches this, so that the worker looks at what else there is to do.
+const LONGEST_STREAK: Duration = Duration::from_millis(100);
 
 /// How many turns have one call alone after one of several did not fit into a commit.
 const SHORT_TURNS: u32 = 64;
@@ -51,82 +59,132 @@ impl Pace {
     }
 }
 
-/// A turn of records.
-pub(super) struct LongTurn {
+/// Turns of records, one after the other.
+pub(super) struct Streak {
     pub(super) shared: Arc<Shared>,
     pub(super) reader: PartitionReader,
-    /// What the first call may have.
+    /// What the next call may have.
     pub(super) wanted: Wanted,
     /// Where it is read for further ones: not below everything else, as guests are, since a turn waits for it.
     pub(super) runtime: Handle,
+    pub(super) waits: Arc<dyn Waits>,
     /// Whether there may be further ones.
     pub(super) goes_on: bool,
+    /// Takes the turns but the last.
+    pub(super) hand_over: mpsc::Sender<Done>,
 }
 
-/// What is being read.
-type Ahead = JoinHandle<Result<ReadBatches, WireError>>;
+/// What came of a turn.
+pub(super) struct Done {
+    pub(super) turn: Turn,
+    /// What a call failed with that was not the first: the turn counts without it.
+    pub(super) failed: Option<TurnError>,
+    pub(super) took: Duration,
+    /// The part of it that the guest's thread was busy.
+    pub(super) computed: Duration,
+}
 
-impl LongTurn {
-    /// Makes the calls, until one fails that is not the first: the turn counts without it, and what it failed
-    /// with comes beside it.
-    pub(super) fn run(
-        mut self,
-        caller: &mut Caller<'_>,
-    ) -> Result<(Turn, Option<TurnError>), TurnError> {
+/// What is being read, and its bytes in one piece.
+type Ahead = JoinHandle<Result<(Input, Bytes), WireError>>;
+
+impl Streak {
+    /// Makes the turns, and gives back the last, if it has not been handed over. An error is of its first call.
+    pub(super) fn run(mut self, caller: &mut Caller<'_>) -> Result<Option<Done>, TurnError> {
         let began = Instant::now();
+        let mut ahead = None;
+        loop {
+            let done = self.turn(caller, &mut ahead)?;
+            self.wanted.offset = done.turn.input.next_offset;
+            let goes_on = ahead.is_some() && done.failed.is_none() && done.turn.is_open();
+            // A prompt turn is as long as one turn may be.
+            if !goes_on || !threads::in_background() || began.elapsed() > LONGEST_STREAK {
+                return Ok(Some(done));
+            }
+            match self.hand_over.try_send(done) {
+                Ok(()) => {}
+                // The journal does not keep up.
+                Err(TrySendError::Full(done)) => return Ok(Some(done)),
+                Err(TrySendError::Closed(_)) => return Ok(None),
+            }
+            if self.waits.computed().is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Makes the calls of one turn, until one fails.
+    fn turn(
+        &mut self,
+        caller: &mut Caller<'_>,
+        ahead: &mut Option<Ahead>,
+    ) -> Result<Done, TurnError> {
+        let (began, before) = (Instant::now(), thread_cpu_time());
         let Caller {
             setting,
             instance,
             start,
         } = caller;
-        let first = Input::read(&self.reader, &self.wanted)?;
+        let (first, bytes) = match ahead.take().and_then(|ahead| self.awaited(ahead)) {
+            Some((first, bytes)) => (first, Some(bytes)),
+            None => (Input::read(&self.reader, &self.wanted)?, None),
+        };
         // Where nothing was left of what was read, only the way to the next record counts.
         self.goes_on &= !first.is_empty();
-        let mut ahead = self.read_ahead(first.next_offset);
-        let mut turn = setting.run(instance, *start, first)?;
-        while let Some(reading) = ahead.take() {
+        *ahead = self.read_ahead(first.next_offset);
+        let mut turn = setting.run(instance, *start, first, bytes)?;
+        let mut failed = None;
+        while failed.is_none() && turn.is_open() {
             // One more takes as long as one of these, on average.
-            let expected = |more| began.elapsed() * (turn.calls + more) / turn.calls.max(1);
-            if !turn.is_open() || expected(1) > LONG_TURN {
+            let expected = began.elapsed() * (turn.calls + 1) / turn.calls.max(1);
+            if expected > LONG_TURN {
                 break;
             }
-            let two_more = expected(2) < LONG_TURN;
             // Where it cannot be read, the next turn says so.
-            let Ok(Ok(read)) = self.runtime.block_on(reading) else {
-                break;
-            };
-            self.wanted.offset = turn.input.next_offset;
-            let Ok(input) = Input::of(read, &self.wanted) else {
+            let Some((input, bytes)) = ahead.take().and_then(|ahead| self.awaited(ahead)) else {
                 break;
             };
             if input.is_empty() {
                 break;
             }
-            if two_more {
-                ahead = self.read_ahead(input.next_offset);
-            }
-            match setting.run(instance, *start, input) {
+            *ahead = self.read_ahead(input.next_offset);
+            match setting.run(instance, *start, input, Some(bytes)) {
                 Ok(next) => turn.append(next),
-                Err(failed) => return Ok((turn, Some(failed))),
+                Err(error) => failed = Some(error),
             }
         }
-        Ok((turn, None))
+        Ok(Done {
+            turn,
+            failed,
+            took: began.elapsed(),
+            computed: thread_cpu_time().saturating_sub(before),
+        })
     }
 
-    /// Begins to read what follows, if there is something and it may be handled in this turn.
+    /// Begins to read what follows, if there is something and it may be handled without a look at what came
+    /// before.
     fn read_ahead(&self, offset: Offset) -> Option<Ahead> {
-        if !self.goes_on || !self.reader.has_visible(offset) {
+        let wanted = Wanted {
+            offset,
+            ..self.wanted.clone()
+        };
+        if !self.goes_on || offset >= wanted.until || !self.reader.has_visible(offset) {
             return None;
         }
         let (reader, shared) = (self.reader.clone(), Arc::clone(&self.shared));
         let read = move || {
             let before = thread_cpu_time();
-            let read = reader.read_blocking(offset, TURN_BYTES);
+            let input = Input::read(&reader, &wanted)?;
+            let bytes = input.bytes();
             let took = thread_cpu_time().saturating_sub(before);
             shared.share.take(took, Instant::now());
-            read
+            Ok((input, bytes))
         };
         Some(self.runtime.spawn_blocking(read))
+    }
+
+    /// What was read, if it could be.
+    fn awaited(&self, ahead: Ahead) -> Option<(Input, Bytes)> {
+        self.runtime.block_on(ahead).ok()?.ok()
     }
 }
 
