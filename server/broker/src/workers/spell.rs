@@ -199,7 +199,7 @@ impl Spell {
         self.state.flushed().await
     }
 
-    /// Works until something ends it.
+    /// Works until something ends it. What it does is boxed, so that a worker is small while it waits: most do.
     pub(crate) async fn work(
         &mut self,
         mut stopped: watch::Receiver<bool>,
@@ -249,7 +249,7 @@ impl Spell {
             self.progress.change(|progress| progress.until = until);
             self.note_arrivals().await?;
             if let Some(migration) = self.migration()? {
-                self.migrate(migration).await?;
+                Box::pin(self.migrate(migration)).await?;
                 continue;
             }
             let doubtful = !self.in_doubt.is_empty();
@@ -266,7 +266,7 @@ impl Spell {
                 if due.batch.is_empty() && !range.contains(&due.offset) {
                     self.give_up(due).await?;
                 } else {
-                    let tried = self.try_again(due).await;
+                    let tried = Box::pin(self.try_again(due)).await;
                     self.unless_begun_again(tried)?;
                 }
                 continue;
@@ -283,12 +283,12 @@ impl Spell {
             let fired = self.due_timers().filter(|_| timers_turn);
             self.after_timers = fired.is_some();
             if let Some(fired) = fired {
-                let fired = self.fire(fired).await;
+                let fired = Box::pin(self.fire(fired)).await;
                 self.unless_begun_again(fired)?;
                 continue;
             }
             if more_records {
-                let went_on = self.go_on(offset, until).await;
+                let went_on = Box::pin(self.go_on(offset, until)).await;
                 self.unless_begun_again(went_on)?;
                 continue;
             }

@@ -65,7 +65,7 @@ impl Spell {
                 Some(done) = handed_over.recv() => done,
                 ran = &mut streak => break ran,
             };
-            let counts = self.settle_records(done).await;
+            let counts = self.settle_records(*done).await;
             let noted = match counts {
                 Ok(Counts::Yes) => self.note_arrivals().await.map(|()| Counts::Yes),
                 other => other,
@@ -78,7 +78,7 @@ impl Spell {
             }
         };
         let counts = match self.returned(ran)? {
-            Ok(Some(done)) => self.settle_records(done).await?,
+            Ok(Some(done)) => self.settle_records(*done).await?,
             Ok(None) => Counts::Yes,
             Err(failed) => Counts::No(self.failed(failed)?),
         };
@@ -97,8 +97,8 @@ impl Spell {
         &mut self,
         offset: Offset,
         until: Offset,
-        hand_over: mpsc::Sender<Done>,
-    ) -> impl Future<Output = Ran<Result<Option<Done>, TurnError>>> + use<> {
+        hand_over: mpsc::Sender<Box<Done>>,
+    ) -> impl Future<Output = Ran<Result<Option<Box<Done>>, TurnError>>> + use<> {
         let wanted = Wanted {
             offset,
             until,

@@ -70,8 +70,9 @@ pub(super) struct Streak {
     pub(super) waits: Arc<dyn Waits>,
     /// Whether there may be further ones.
     pub(super) goes_on: bool,
-    /// Takes the turns but the last.
-    pub(super) hand_over: mpsc::Sender<Done>,
+    /// Takes the turns but the last. Boxed: a channel makes room for 32 of what it is for, and most workers
+    /// never hand one over.
+    pub(super) hand_over: mpsc::Sender<Box<Done>>,
 }
 
 /// What came of a turn.
@@ -89,11 +90,11 @@ type Ahead = JoinHandle<Result<(Input, Bytes), WireError>>;
 
 impl Streak {
     /// Makes the turns, and gives back the last, if it has not been handed over. An error is of its first call.
-    pub(super) fn run(mut self, caller: &mut Caller<'_>) -> Result<Option<Done>, TurnError> {
+    pub(super) fn run(mut self, caller: &mut Caller<'_>) -> Result<Option<Box<Done>>, TurnError> {
         let began = Instant::now();
         let mut ahead = None;
         loop {
-            let done = self.turn(caller, &mut ahead)?;
+            let done = Box::new(self.turn(caller, &mut ahead)?);
             self.wanted.offset = done.turn.input.next_offset;
             let goes_on = ahead.is_some() && done.failed.is_none() && done.turn.is_open();
             // A prompt turn is as long as one turn may be.
