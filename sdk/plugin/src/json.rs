@@ -130,7 +130,8 @@ fn find<'a>(json: &'a [u8], names: &[&str], found: &mut [Option<&'a str>]) -> Re
             wanted.len() == name.len() && wanted.first() == name.first() && wanted == name
         };
         if let Some(index) = names.iter().position(is_it) {
-            found[index] = Some(as_text(value));
+            // What is not ASCII has been looked at.
+            found[index] = checked(value);
         }
     })?;
     let rest = skip_space(rest);
@@ -140,14 +141,13 @@ fn find<'a>(json: &'a [u8], names: &[&str], found: &mut [Option<&'a str>]) -> Re
     }
 }
 
-/// What was skipped, as text. Checked once more, a short value would cost as much again as to find it.
-#[inline(always)]
-#[allow(unsafe_code)]
-fn as_text(skipped: &[u8]) -> &str {
-    debug_assert!(str::from_utf8(skipped).is_ok());
-    // SAFETY: a value is skipped byte by byte as ASCII, but for what is not ASCII in strings, of which
-    // `skip_beyond_ascii` has seen that it is UTF-8, from one ASCII character to the next.
-    unsafe { str::from_utf8_unchecked(skipped) }
+/// What has been checked, as text. Most values are so short that a look at each of their bytes is quicker
+/// than what is made for long ones.
+fn checked(value: &[u8]) -> Option<&str> {
+    match value.len() {
+        ..16 => value.utf8_chunks().next().map(|chunk| chunk.valid()),
+        _ => str::from_utf8(value).ok(),
+    }
 }
 
 #[inline(always)]
