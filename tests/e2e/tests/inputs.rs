@@ -179,28 +179,31 @@ async fn what_is_small_only_when_it_is_compressed_is_handled_in_parts() {
 
 #[tokio::test]
 async fn a_backlog_comes_out_once_and_in_order_through_bad_records_and_a_kill() {
-    backlog(16, &[5, 11], 0).await;
+    backlog(16, &[5, 11], None).await;
 }
 
 #[tokio::test]
 async fn a_backlog_of_large_records_comes_out_once_and_in_order_through_the_same() {
     // Calls with few records are quick, so that turns have several, and are made one after the other.
-    backlog(3, &[0, 1], 8 << 10).await;
+    backlog(3, &[0, 1], Some(8 << 10)).await;
 }
 
-/// So many rounds of earthquakes, each with a name of so many letters more, and bad records behind some of the
-/// rounds.
-async fn backlog(rounds: usize, bad: &[usize], letters: usize) {
+/// So many rounds of earthquakes, and bad records behind some of the rounds: in large batches, or each record
+/// with a name of so many letters more, in batches of which a call takes several.
+async fn backlog(rounds: usize, bad: &[usize], letters: Option<usize>) {
     let (mut broker, client, admin) = start(TopicConfig::default()).await;
     let events = quakes::events();
     let mut lines = Vec::new();
     let mut expected = Vec::new();
-    let longer = format!("{{\"{}\":0,", "x".repeat(letters));
+    let (begin, batch_bytes) = match letters {
+        None => ("{".to_owned(), LARGE_BATCH_BYTES as usize),
+        Some(letters) => (format!("{{\"{}\":0,", "x".repeat(letters)), 512 << 10),
+    };
     for round in 0..rounds {
         for event in &events {
             let id = format!("{round}-{}", event.id);
             let line = event.line.replacen(&event.id, &id, 1);
-            lines.push(line.replacen('{', &longer, 1));
+            lines.push(line.replacen('{', &begin, 1));
             expected.extend(event.is_strong().then_some(id));
         }
         if bad.contains(&round) {
@@ -208,7 +211,7 @@ async fn backlog(rounds: usize, bad: &[usize], letters: usize) {
         }
     }
     let all = lines.iter().map(ProduceRecord::new);
-    produce_in(&client, INPUT, Compression::None, MIB as usize / 2, all).await;
+    produce_in(&client, INPUT, Compression::None, batch_bytes, all).await;
     let alerts = DeploymentSpec {
         outputs: vec![OutputSpec {
             name: "alerts".to_owned(),

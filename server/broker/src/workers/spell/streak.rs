@@ -89,7 +89,8 @@ pub(super) struct Done {
 type Ahead = JoinHandle<Result<(Input, Bytes), WireError>>;
 
 impl Streak {
-    /// Makes the turns, and gives back the last, if it has not been handed over. An error is of its first call.
+    /// Makes the turns, and gives back the last, if it has not been handed over. An error is of a
+    /// turn's first call.
     pub(super) fn run(mut self, caller: &mut Caller<'_>) -> Result<Option<Box<Done>>, TurnError> {
         let began = Instant::now();
         let mut ahead = None;
