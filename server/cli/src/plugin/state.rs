@@ -46,6 +46,7 @@ pub(crate) struct GetArgs {
     name: String,
 
     /// The key: text, or `hex:` and hexadecimal digits
+    #[arg(allow_negative_numbers = true)]
     key: StateKey,
 
     #[command(flatten)]
@@ -58,7 +59,12 @@ pub(crate) struct ScanArgs {
     name: String,
 
     /// Of keys that begin with this: text, or `hex:` and hexadecimal digits
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
     prefix: StateKey,
 
     /// At most this many
@@ -249,7 +255,35 @@ fn shown(text: Option<&str>, hex: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: StateCommand,
+    }
+
+    #[test]
+    fn keys_may_begin_with_a_hyphen() {
+        let scan = Line::try_parse_from([
+            "state", "scan", "gauge", "--prefix", "-room/", "--limit", "3",
+        ]);
+        let StateCommand::Scan(args) = scan.unwrap().command else {
+            panic!("it is a scan");
+        };
+        assert_eq!((args.prefix.bytes(), args.limit), (b"-room/".to_vec(), 3));
+
+        let get = Line::try_parse_from(["state", "get", "gauge", "-5", "--partition", "1"]);
+        let StateCommand::Get(args) = get.unwrap().command else {
+            panic!("it is a get");
+        };
+        assert_eq!(
+            (args.key.bytes(), args.workers.partition),
+            (b"-5".to_vec(), Some(1))
+        );
+    }
 
     #[test]
     fn a_counter_looks_the_same_whatever_it_has_counted() {
