@@ -93,6 +93,12 @@ impl Client {
         Ok(self.session().await?.hello.clone())
     }
 
+    /// Whether there is a connection now, as far as is known: that a broker was killed is noticed when nothing
+    /// has come from it for the connection's idle timeout. What is lost is made anew by whoever needs it.
+    pub fn is_connected(&self) -> bool {
+        self.shared.link.current().is_some()
+    }
+
     /// Closes the connection at once, for all clones. What producers have not sent yet is lost:
     /// close them first.
     pub fn close(&self) {

@@ -15,6 +15,7 @@
 //! - `compiler`: what a broker starts this program as, once more, to compile a component
 //! - `connect`, `interrupt`, `logging`, `parse`: what they have in common, each on its own
 
+mod absence;
 mod bench;
 mod broker;
 mod child;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -176,9 +176,20 @@ async fn what_a_removal_leaves_is_told_with_the_way_to_delete_it() {
             && removed.stdout.contains("`millstream group delete drill`"),
         "{removed:#?}"
     );
-    for words in ["topic delete drill.dead-letters", "group delete drill"] {
+    // The next one of its name says from where it goes on, and one behind a deleted group begins anew.
+    let inherits = "going on from the offsets of the group drill";
+    let options = "--name drill --input in --output-topic out=out";
+    let deployed = deploy(&broker, drill(), options).success();
+    assert!(deployed.stderr.contains(inherits), "{deployed:#?}");
+    for words in [
+        "plugin remove drill",
+        "topic delete drill.dead-letters",
+        "group delete drill",
+    ] {
         millstream_at(&broker, words).success();
     }
+    let deployed = deploy(&broker, drill(), options).success();
+    assert!(!deployed.stderr.contains(inherits), "{deployed:#?}");
 }
 
 #[tokio::test]
@@ -272,6 +283,14 @@ fn lines_of(pipe: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String>
     lines
 }
 
+/// A command that goes on, with the lines of its standard output and of its standard error.
+fn follow(command: &mut Command) -> (Process, mpsc::Receiver<String>, mpsc::Receiver<String>) {
+    let mut follower = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let stdout = lines_of(follower.child().stdout.take().unwrap());
+    let stderr = lines_of(follower.child().stderr.take().unwrap());
+    (follower, stdout, stderr)
+}
+
 /// Waits for a line with these words.
 fn line_with(lines: &mpsc::Receiver<String>, words: &str) -> String {
     loop {
@@ -292,9 +311,7 @@ async fn a_follower_of_logs_waits_for_the_broker() {
         .unwrap();
     produce(&client, "in", ["!reject first".to_owned()]).await;
     let mut command = broker.command(["plugin", "logs", NAME, "--follow"]);
-    let mut follower = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
-    let stdout = lines_of(follower.child().stdout.take().unwrap());
-    let stderr = lines_of(follower.child().stderr.take().unwrap());
+    let (mut follower, stdout, stderr) = follow(&mut command);
     line_with(&stdout, "first");
     broker.kill();
     line_with(&stderr, "the broker is away: waiting for it");
@@ -307,6 +324,22 @@ async fn a_follower_of_logs_waits_for_the_broker() {
     assert!(follower.wait().success());
     // One that was never there is no reason to wait.
     millstream_at(&broker, "plugin logs nobody --follow").exited(4);
+}
+
+#[tokio::test]
+async fn a_follower_of_records_waits_for_the_broker() {
+    let (mut broker, client, _admin) = start().await;
+    let mut command = broker.command(["consume", "in", "--follow", "-n", "2"]);
+    let (mut follower, stdout, stderr) = follow(&mut command);
+    produce(&client, "in", ["first".to_owned()]).await;
+    line_with(&stdout, "first");
+    broker.kill();
+    line_with(&stderr, "the broker is away: waiting for it");
+    broker.restart();
+    line_with(&stderr, "the broker is back");
+    produce(&client, "in", ["second".to_owned()]).await;
+    line_with(&stdout, "second");
+    assert!(follower.wait().success());
 }
 
 #[tokio::test]
@@ -501,6 +534,38 @@ async fn a_config_key_that_nobody_asks_for_is_told() {
             .stdout
             .contains("min-mga=5 (never asked for so far: min-mga)"),
         "{described:#?}"
+    );
+}
+
+#[tokio::test]
+async fn an_upgrade_from_a_file_makes_the_topics_that_it_names() {
+    let (broker, _client, _admin) = start_deployed().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("deployment.toml");
+    let upgrade = |more: &str| {
+        let text = format!(
+            "name = \"drill\"\ncomponent = {:?}\ninputs = [\"in\"]\n{more}[outputs]\nout = \"out\"\nfired = \"fired\"\n",
+            drill()
+        );
+        fs::write(&file, text).unwrap();
+        let mut command = broker.command(["plugin", "upgrade", NAME, "-f"]);
+        run(command.arg(&file))
+    };
+    let refused = upgrade("");
+    assert!(
+        !refused.status.success() && refused.stderr.contains("no topic is named fired"),
+        "{refused:#?}"
+    );
+    let upgraded = upgrade("create-topics = true\npartitions = 2\n").success();
+    assert!(
+        upgraded
+            .stderr
+            .contains("made topic fired with 2 partitions"),
+        "{upgraded:#?}"
+    );
+    assert_eq!(
+        topics(&broker),
+        ["drill.dead-letters", "fired", "in", "out"]
     );
 }
 

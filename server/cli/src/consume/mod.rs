@@ -17,14 +17,15 @@ pub(crate) use args::ConsumeArgs;
 use format::{Origin, RecordFormat};
 use goal::{Goal, locate};
 
+use crate::absence::Absence;
 use crate::cli::Context;
 use crate::interrupt::Interrupts;
 use crate::output::{Stdout, counted};
 use crate::parse::now_ms;
 
-/// How often it is looked whether everything is read while no records come: the last offsets of a
-/// partition may hold none, or be another member's to read.
-const GOAL_CHECK: Duration = Duration::from_millis(100);
+/// How often it is looked, while no records come, whether the broker is there, and whether everything is read:
+/// the last offsets of a partition may hold none, or be another member's to read.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Writes records until all are read, enough are, or a signal comes.
 pub(crate) async fn run(
@@ -49,6 +50,7 @@ pub(crate) async fn run(
         group: args.group.as_deref(),
         goal,
         commit: Commit::of(&args),
+        absence: Absence::new(context.output),
     };
     let outcome = interrupts.unless(reading.run(&mut sink)).await;
     // What was written is committed, however the reading ended; but nothing that could not be
@@ -166,16 +168,20 @@ struct Reading<'a> {
     group: Option<&'a str>,
     goal: Option<Goal>,
     commit: Commit,
+    absence: Absence,
 }
 
 impl Reading<'_> {
     async fn run(&mut self, sink: &mut Sink) -> anyhow::Result<()> {
-        let mut checks = tokio::time::interval(GOAL_CHECK);
+        let mut checks = tokio::time::interval(LOOK_EVERY);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while sink.left > 0 && !self.goal.as_ref().is_some_and(Goal::is_reached) {
             tokio::select! {
                 batch = self.consumer.next_batch() => self.write(&batch?, sink).await?,
-                _ = checks.tick(), if self.goal.is_some() => self.ask_group().await?,
+                _ = checks.tick() => {
+                    self.absence.look(self.client);
+                    self.ask_group().await?;
+                }
             }
             if let Some(goal) = &mut self.goal {
                 goal.reach_by(self.consumer, self.topic);

@@ -145,6 +145,20 @@ impl SpecArgs {
         Ok(spec)
     }
 
+    /// What asks for it.
+    pub(super) fn request(&self, spec: DeploymentSpec, on_existing: OnExisting) -> DeployPlugin {
+        DeployPlugin {
+            spec,
+            on_existing,
+            missing_topics: match self.create_topics {
+                true => MissingTopics::Make {
+                    partitions: self.partitions,
+                },
+                false => MissingTopics::Refuse,
+            },
+        }
+    }
+
     /// The component's file or the plugin's folder.
     pub(super) fn path(&self) -> Result<&Path, Problem> {
         self.path.as_deref().ok_or_else(|| {
@@ -171,8 +185,10 @@ pub(super) async fn run(
     };
     let spec = declared.spec(&name)?;
     let admin = context.admin().await?;
+    let deployed = find(&admin, &spec.name).await?;
+    let goes_on = deployed.is_none() && has_offsets(&admin, &spec).await;
     if let Some(file) = &args.file
-        && let Some(deployed) = find(&admin, &spec.name).await?
+        && let Some(deployed) = deployed
     {
         let digest = millstream_runtime::digest(&component);
         let differences = manifest::differences(&declared, &spec, &digest, &deployed);
@@ -188,34 +204,50 @@ pub(super) async fn run(
             return Err(manifest::differs(file, &spec.name, differences).into());
         }
     }
-    let missing = missing_topics(&admin, &declared, &spec).await?;
     context.output.say(format_args!(
         "deploying {} ({})",
         spec.name,
         bytes(component.len() as u64)
     ));
-    let partitions = declared.partitions;
-    let request = DeployPlugin {
-        spec,
-        on_existing: if args.replace {
-            OnExisting::Replace
-        } else {
-            OnExisting::Refuse
-        },
-        missing_topics: if declared.create_topics {
-            MissingTopics::Make { partitions }
-        } else {
-            MissingTopics::Refuse
-        },
+    let on_existing = match args.replace {
+        true => OnExisting::Replace,
+        false => OnExisting::Refuse,
     };
-    let deployed = admin.put_plugin(component, request).await?;
-    for topic in missing {
+    let request = declared.request(spec, on_existing);
+    let deployed = put(component, request, &admin, context).await?;
+    if goes_on {
+        let name = &deployed.spec.name;
         context.output.say(format_args!(
-            "made topic {topic} with {}",
-            counted(partitions.into(), "partition")
+            "going on from the offsets of the group {name}, which were there; to begin anew, `millstream plugin \
+             remove {name}`, then `millstream group delete {name}`, and deploy again"
         ));
     }
-    Ok(started(&admin, deployed).await)
+    Ok(deployed)
+}
+
+/// Puts a deployment in place, and tells which topics were made with it.
+pub(super) async fn put(
+    component: Bytes,
+    request: DeployPlugin,
+    admin: &Admin,
+    context: &Context,
+) -> anyhow::Result<DeploymentDescription> {
+    let missing = match request.missing_topics {
+        MissingTopics::Make { partitions } => {
+            let missing = missing_topics(admin, &request.spec).await?;
+            Some((missing, counted(partitions.into(), "partition")))
+        }
+        MissingTopics::Refuse => None,
+    };
+    let deployed = admin.put_plugin(component, request).await?;
+    if let Some((missing, partitions)) = missing {
+        for topic in missing {
+            context
+                .output
+                .say(format_args!("made topic {topic} with {partitions}"));
+        }
+    }
+    Ok(started(admin, deployed).await)
 }
 
 /// The deployment of this name, if there is one.
@@ -227,15 +259,21 @@ async fn find(admin: &Admin, name: &str) -> millstream::Result<Option<Deployment
     }
 }
 
-/// Those topics of a deployment that are not there and are to be made with it.
+/// Whether the group of a deployment to come has offsets in its inputs, as one of the same name leaves them.
+async fn has_offsets(admin: &Admin, spec: &DeploymentSpec) -> bool {
+    let Ok(group) = admin.describe_group(spec.name.as_str()).await else {
+        return false;
+    };
+    group.partitions.iter().any(|partition| {
+        spec.inputs.contains(&partition.topic) && partition.committed_offset.is_some()
+    })
+}
+
+/// Those topics of a deployment that are not there.
 async fn missing_topics(
     admin: &Admin,
-    declared: &SpecArgs,
     spec: &DeploymentSpec,
 ) -> millstream::Result<BTreeSet<String>> {
-    if !declared.create_topics {
-        return Ok(BTreeSet::new());
-    }
     let outputs = spec.outputs.iter().map(|output| &output.topic);
     let tables = spec.tables.iter().map(|table| &table.topic);
     let named = spec.inputs.iter().chain(outputs).chain(tables);

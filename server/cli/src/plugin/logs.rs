@@ -8,8 +8,9 @@ use clap::Args;
 use millstream::{Admin, Advice, ErrorCode, LogLevel, PluginLogLine};
 use serde::Serialize;
 
+use crate::absence::Absence;
 use crate::cli::Context;
-use crate::output::{Output, OutputFormat, Stdout, plain, time_ms};
+use crate::output::{OutputFormat, Stdout, plain, time_ms};
 
 /// What is kept, for `--help`.
 pub(super) const HELP: &str = "\
@@ -49,15 +50,15 @@ pub(super) async fn run(args: LogsArgs, context: &Context) -> anyhow::Result<()>
         tail: args.tail,
         name: args.name,
         has_begun: false,
-        is_waiting: false,
+        absence: Absence::new(context.output),
     };
     loop {
-        match following.go_on(&admin, &mut printer, context.output).await {
+        match following.go_on(&admin, &mut printer).await {
             // A broker that stops ends the lines as well: whether that was it shows when they are asked for again.
             Ok(()) => {}
             Err(error) if following.has_begun => match may_pass(&error) {
                 Passing::Gone => return Ok(()),
-                Passing::BrokerAway => following.wait(context.output),
+                Passing::BrokerAway => following.absence.begins(),
                 Passing::NotReady => {}
                 Passing::No => return Err(error),
             },
@@ -73,42 +74,27 @@ struct Following {
     tail: u32,
     /// Whether the deployment was found: what is wrong from then on may pass.
     has_begun: bool,
-    /// Whether it was told that the broker is away.
-    is_waiting: bool,
+    absence: Absence,
 }
 
 impl Following {
     /// Prints lines until the stream of them ends.
-    async fn go_on(
-        &mut self,
-        admin: &Admin,
-        printer: &mut Printer,
-        output: Output,
-    ) -> anyhow::Result<()> {
+    async fn go_on(&mut self, admin: &Admin, printer: &mut Printer) -> anyhow::Result<()> {
         // Where it begins again, what was printed is left out.
         let request = admin.plugin_logs(&self.name).tail(self.tail).follow();
         let mut lines = request.await?;
         self.tail = u32::MAX;
         printer.begin_anew();
         // A deployment that is not there is told by the first line; that it is there, by none.
-        if !self.has_begun || self.is_waiting {
+        if !self.has_begun || self.absence.is_told() {
             admin.describe_plugin(&self.name).await?;
             self.has_begun = true;
         }
-        if std::mem::take(&mut self.is_waiting) {
-            output.say("the broker is back: going on with what it has logged since");
-        }
+        self.absence.ends();
         while let Some(line) = lines.next().await {
             printer.print(&line?)?;
         }
         Ok(())
-    }
-
-    fn wait(&mut self, output: Output) {
-        if !self.is_waiting {
-            self.is_waiting = true;
-            output.say("the broker is away: waiting for it (Ctrl-C ends this)");
-        }
     }
 }
 

@@ -97,8 +97,8 @@ pub(super) async fn run(
         replay = replay.component(deploy::component(path).await?.1);
     }
     if let Some(file) = &args.file {
-        let (component, spec) = upgrade::declared(&args.name, file).await?;
-        replay = replay.component(component).spec(spec);
+        let (component, declared) = upgrade::declared(&args.name, file).await?;
+        replay = replay.component(component).spec(declared.spec);
     }
     let replayed = match replay.await {
         Err(error) if error.code() == Some(ErrorCode::DeploymentExists) => {

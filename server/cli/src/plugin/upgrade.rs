@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
-use millstream::{DeploymentDescription, DeploymentSpec};
+use millstream::{DeployPlugin, DeploymentDescription, MissingTopics, OnExisting};
 
-use super::started::started;
 use super::{deploy, manifest};
 use crate::cli::Context;
 use crate::errors::Problem;
@@ -30,18 +29,22 @@ pub(super) async fn run(
     args: UpgradeArgs,
     context: &Context,
 ) -> anyhow::Result<DeploymentDescription> {
-    let (component, spec) = match (&args.path, &args.file) {
+    let (component, request) = match (&args.path, &args.file) {
         (_, Some(file)) => {
-            let (component, spec) = declared(&args.name, file).await?;
-            (component, Some(spec))
+            let (component, request) = declared(&args.name, file).await?;
+            (component, Some(request))
         }
         (Some(path), None) => (deploy::component(path).await?.1, None),
         (None, None) => return Err(Problem::usage("no component is named").into()),
     };
     let admin = context.admin().await?;
     let deployed = admin.describe_plugin(&args.name).await?;
-    let spec = spec.unwrap_or_else(|| deployed.spec.clone());
-    if spec == deployed.spec && millstream_runtime::digest(&component) == deployed.digest {
+    let request = request.unwrap_or_else(|| DeployPlugin {
+        spec: deployed.spec.clone(),
+        on_existing: OnExisting::Upgrade,
+        missing_topics: MissingTopics::Refuse,
+    });
+    if request.spec == deployed.spec && millstream_runtime::digest(&component) == deployed.digest {
         context.output.say(format_args!(
             "deployment {} is at work with this component and these settings: nothing changed",
             args.name
@@ -53,12 +56,11 @@ pub(super) async fn run(
         args.name,
         bytes(component.len() as u64)
     ));
-    let upgraded = admin.upgrade_plugin(component, spec).await?;
-    Ok(started(&admin, upgraded).await)
+    deploy::put(component, request, &admin, context).await
 }
 
-/// The component and the settings of a deployment as a file declares it.
-pub(super) async fn declared(name: &str, file: &Path) -> anyhow::Result<(Bytes, DeploymentSpec)> {
+/// The component of a deployment and the upgrade to it, as a file declares them.
+pub(super) async fn declared(name: &str, file: &Path) -> anyhow::Result<(Bytes, DeployPlugin)> {
     let declared = manifest::read(file)?;
     let (default_name, component) = deploy::component_of(file, &declared).await?;
     let spec = declared.spec(&default_name)?;
@@ -72,5 +74,5 @@ pub(super) async fn declared(name: &str, file: &Path) -> anyhow::Result<(Bytes, 
             .advise("name the deployment that the file declares")
             .into());
     }
-    Ok((component, spec))
+    Ok((component, declared.request(spec, OnExisting::Upgrade)))
 }
