@@ -5,7 +5,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use millstream_protocol::api::group::{
     FetchOffsetsResponse, GroupDescription, GroupPartition, ListGroupsResponse, ListedGroup,
-    NamedPartition, OffsetCommit,
+    NamedPartition, OffsetCommit, RESET_METADATA,
 };
 use millstream_protocol::limits::GROUPS_PER_LISTING;
 use millstream_protocol::{Offset, TopicPartition};
@@ -57,6 +57,13 @@ impl Coordinator {
                 group: group.to_owned(),
             }),
         }
+    }
+
+    /// The offset that a group was reset to in a partition, if nothing was committed there since.
+    pub fn reset_to(&self, group: &str, partition: TopicPartition) -> Option<Offset> {
+        let durable = &self.groups.get(group)?.durable;
+        let committed = durable.offset(partition.topic_id, partition.partition)?;
+        (committed.metadata == RESET_METADATA).then_some(committed.offset)
     }
 
     /// A group's committed offsets, by topic and partition. None for a group that is not there.

@@ -152,7 +152,7 @@ impl Group {
                 continue;
             };
             if slot.hold == (Hold::Resolving { topic_id, position }) {
-                self.commit_start(&named, topic_id, offset, turn);
+                self.commit_start(&named, topic_id, offset, "", turn);
                 started.insert(named);
             }
         }
@@ -179,7 +179,7 @@ impl Group {
                     topic: topic.name.clone(),
                     partition,
                 };
-                self.commit_start(&named, topic.topic_id, 0, turn);
+                self.commit_start(&named, topic.topic_id, 0, "", turn);
             }
         }
         if subscribes {
@@ -230,12 +230,13 @@ impl Group {
         turn.write(&mut self.durable, record);
     }
 
-    /// Commits an offset that no consumer has said.
+    /// Commits an offset that no consumer has said, with this beside it.
     pub(crate) fn commit_start(
         &mut self,
         named: &NamedPartition,
         topic_id: TopicId,
         offset: Offset,
+        metadata: &str,
         turn: &mut Turn,
     ) {
         let committed_at_ms = turn.now_ms();
@@ -243,7 +244,7 @@ impl Group {
         let committed = CommittedOffset {
             topic,
             offset,
-            metadata: String::new(),
+            metadata: metadata.to_owned(),
             committed_at_ms,
         };
         self.commit_offset(topic_id, named.partition, committed, turn);

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_protocol::api::group::{
-    AssignedPartition, CoordinatorMessage, NamedPartition, OffsetCommit, ResetGroupResponse,
+    AssignedPartition, CoordinatorMessage, NamedPartition, OffsetCommit, RESET_METADATA,
+    ResetGroupResponse,
 };
 use millstream_protocol::{Offset, PartitionIndex, TimestampMs, TopicId};
 
@@ -100,12 +101,12 @@ impl Group {
                 topic: topic.clone(),
                 partition,
             };
-            self.commit_start(&named, *topic_id, offset, turn);
+            self.commit_start(&named, *topic_id, offset, RESET_METADATA, turn);
             response.offsets.push(OffsetCommit {
                 topic: topic.clone(),
                 partition,
                 offset,
-                metadata: String::new(),
+                metadata: RESET_METADATA.to_owned(),
             });
             let Some(slot) = self.slots.get_mut(&named) else {
                 continue;

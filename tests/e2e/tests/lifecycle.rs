@@ -1,11 +1,12 @@
 //! The life of a deployment: what it measures, pause and resume, history and roll-back.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use millstream::{
-    Activity, Admin, Client, DeploymentDescription, DeploymentSpec, ErrorCode, FailurePolicy,
-    MetricValue, OutputSpec, Position, ProduceRecord, WorkerState,
+    Activity, Admin, Client, DeploymentDescription, DeploymentSpec, ErrorCode, FailureAction,
+    FailurePolicy, HoldBack, MetricValue, OutputSpec, Position, ProduceRecord, WorkerState,
 };
 use millstream_e2e::artifacts::drill;
 use millstream_e2e::broker::Broker;
@@ -409,6 +410,95 @@ async fn a_reset_of_a_paused_deployment_outlives_an_upgrade_and_a_restart() {
     produce(&client, &[("a", "3")]).await;
     described(&admin, "the third to be handled", done).await;
     assert_eq!(outputs(&client).await, 7);
+}
+
+#[tokio::test]
+async fn a_reset_that_no_worker_has_heard_of_outlives_kills() {
+    let (mut broker, client, admin) = start(1).await;
+    admin.deploy_plugin(component(), spec()).await.unwrap();
+    produce(&client, &[("a", "1"), ("a", "2")]).await;
+    described(&admin, "both to be handled", done).await;
+    for (times, killed_again) in [(2, false), (3, true)] {
+        broker.kill();
+        // The worker begins when the component is compiled, and later than the reset.
+        std::fs::remove_dir_all(broker.broker_dir().join("compiled")).unwrap();
+        broker.restart();
+        let reset = admin.reset_group(NAME, INPUT, [0], Position::Earliest);
+        reset.await.unwrap();
+        if killed_again {
+            broker.kill();
+            broker.restart();
+        }
+        until("everything to be handled again", async || {
+            (outputs(&client).await == 2 * times).then_some(())
+        })
+        .await;
+        described(&admin, "nothing to be left", done).await;
+    }
+    // Without a reset, nothing is.
+    broker.kill();
+    broker.restart();
+    produce(&client, &[("a", "3")]).await;
+    described(&admin, "the third to be handled", done).await;
+    assert_eq!(outputs(&client).await, 7);
+}
+
+#[tokio::test]
+async fn a_group_hears_of_a_worker_that_never_rests() {
+    // More than it can do before that is seen.
+    const LONG: usize = 20_000;
+    let (_broker, client, admin) = start(1).await;
+    produce(&client, &[("a", "!work 4000000"); LONG]).await;
+    admin.deploy_plugin(component(), spec()).await.unwrap();
+    let mut heard = BTreeSet::new();
+    until("the group to hear of it again and again", async || {
+        let offsets = admin.group_offsets(NAME).await.ok()?;
+        heard.extend(offsets.iter().map(|it| it.offset));
+        (heard.len() > 3).then_some(())
+    })
+    .await;
+    assert!(lag(&admin.describe_plugin(NAME).await.unwrap()) > 0);
+    admin.remove_plugin(NAME).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_that_pauses_stands_in_front_of_a_rejected_record() {
+    let (_broker, client, admin) = start(1).await;
+    let held = [HoldBack::Key, HoldBack::Partition, HoldBack::Nothing];
+    for (round, holds_back) in (0..).zip(held) {
+        let (before, first) = (outputs(&client).await, 5 * round);
+        let records = [
+            ("a", "1"),
+            ("b", "2"),
+            ("b", "!reject bad"),
+            ("b", "3"),
+            ("c", "4"),
+        ];
+        // Before the worker: so one call has all of them.
+        produce(&client, &records).await;
+        let mut pauses = spec();
+        pauses.on_failure.holds_back = holds_back;
+        pauses.on_failure.finally = FailureAction::Pause;
+        admin.deploy_plugin(component(), pauses).await.unwrap();
+        let paused = described(
+            &admin,
+            "the worker to pause",
+            |it| matches!(&it.workers[..], [worker] if matches!(worker.state, WorkerState::Paused { .. })),
+        );
+        let worker = &paused.await.workers[0];
+        let stands = (worker.committed_offset, worker.lag, worker.parked);
+        assert_eq!(stands, (first + 3, 2, 1), "{holds_back:?}");
+        assert_eq!(outputs(&client).await, before + 2, "{holds_back:?}");
+        let offsets = admin.group_offsets(NAME).await.unwrap();
+        assert_eq!(offsets[0].offset, first + 3, "{holds_back:?}");
+        // The way past it.
+        let past = Position::Offset(first + 3);
+        let reset = admin.reset_group(NAME, INPUT, [0], past);
+        reset.await.unwrap();
+        described(&admin, "what is behind it to be handled", done).await;
+        assert_eq!(outputs(&client).await, before + 4, "{holds_back:?}");
+        admin.remove_plugin(NAME).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -80,9 +80,13 @@ pub struct OffsetCommit {
     /// The next offset to read.
     pub offset: Offset,
     /// Anything the consumer wants to keep beside it; at most
-    /// [`MAX_COMMIT_METADATA_BYTES`](crate::limits::MAX_COMMIT_METADATA_BYTES).
+    /// [`MAX_COMMIT_METADATA_BYTES`](crate::limits::MAX_COMMIT_METADATA_BYTES). Beside one that the group was
+    /// reset to it is [`RESET_METADATA`].
     pub metadata: String,
 }
+
+/// What is beside an offset that a group was reset to, until a consumer commits another one.
+pub const RESET_METADATA: &str = "reset";
 
 /// What the broker sends on a member's stream. Grows only at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use millstream_group::error::Coded;
-use millstream_group::{Join, MemberHandle};
+use millstream_group::{Coordinator, Join, MemberHandle};
 use millstream_metadata::{Actor, Command, DeploymentId};
 use millstream_protocol::api::group::{
     AssignedPartition, CoordinatorMessage, MemberKind, NamedPartition, OffsetCommit,
@@ -178,6 +178,13 @@ impl Shared {
         journal.ok_or_else(|| {
             WireError::new(ErrorCode::NotReady, format!("topic {name} is not open yet"))
         })
+    }
+
+    /// The offset that the deployment's group was reset to in an input, where no worker has gone yet.
+    pub(crate) async fn reset_to(&self, input: &Partition) -> Result<Option<Offset>, WireError> {
+        let (group, partition) = (self.spec.name.clone(), input.id());
+        let reset_to = move |c: &Coordinator| c.reset_to(&group, partition);
+        self.groups.read(reset_to).await
     }
 
     /// Commits a worker's offset as the member that this deployment is.

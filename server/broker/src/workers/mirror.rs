@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use millstream_protocol::api::group::OffsetCommit;
 use millstream_protocol::{Offset, WireError};
 use tokio::task::JoinHandle;
@@ -47,6 +48,8 @@ impl GroupMirror {
 
     /// Has the group told, soon.
     pub(crate) fn tell(&mut self, offset: Offset) {
+        // Of a worker that never rests, nobody waits for it.
+        let _ = self.heard().now_or_never();
         self.wanted.store(offset, Ordering::Relaxed);
         if self.under_way.is_some() || offset == self.told {
             return;

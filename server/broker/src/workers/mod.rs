@@ -5,7 +5,7 @@ mod change;
 mod dead_letter;
 mod deployment;
 mod describe;
-mod given_up;
+mod failure_log;
 mod input;
 mod journal;
 mod latency;

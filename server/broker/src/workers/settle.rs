@@ -2,6 +2,7 @@
 //! each record, or timer, that failed.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use millstream_protocol::api::plugin::{DeliveryGuarantee, TimerClock};
@@ -19,7 +20,7 @@ use crate::errors;
 use crate::partition::{AckSink, Line, Partition, StagedBatch};
 use crate::workers::dead_letter::{Letters, Origin};
 use crate::workers::deployment::Shared;
-use crate::workers::given_up::GivenUp;
+use crate::workers::failure_log::Failed;
 use crate::workers::input::{Input, for_journal};
 use crate::workers::journal::WorkerJournal;
 use crate::workers::turn::{FailedRecord, FailedTimer, Failure, Turn};
@@ -81,7 +82,9 @@ pub(crate) struct Tally {
     pub(crate) skipped: u64,
     /// A record has failed for good, and the worker is to stand still in front of it.
     pub(crate) pause: Option<String>,
-    pub(crate) given_up: Vec<GivenUp>,
+    pub(crate) given_up: Vec<Failed>,
+    /// What is to be tried again, and was not told when it failed.
+    pub(crate) tried_again: Vec<Failed>,
 }
 
 impl Books<'_> {
@@ -209,6 +212,7 @@ impl Books<'_> {
         let verdict = match failed.failure {
             Failure::Rejected => last_resort(policy),
             Failure::Retry(after_ms) => verdict(policy, attempts, after_ms, now_ms),
+            Failure::Broke => verdict(policy, attempts, 0, now_ms),
             // Nothing is there to stand still in front of.
             Failure::Gone => match last_resort(policy) {
                 Verdict::Pause => Verdict::Skip,
@@ -219,19 +223,25 @@ impl Books<'_> {
             "offset {}, attempt {attempts}: {}",
             record.offset, record.reason
         );
-        let given_up = |line| GivenUp {
+        let told = |line| Failed {
             offset: record.offset,
             line,
         };
         match verdict {
-            Verdict::Retry { due_ms } => return commit.park(parked(due_ms)),
+            Verdict::Retry { due_ms } => {
+                if failed.failure != Failure::Broke {
+                    let again = again_in(now_ms, due_ms);
+                    tally.tried_again.push(told(format!("{place}: {again}")));
+                }
+                return commit.park(parked(due_ms));
+            }
             Verdict::Pause => {
                 tally.pause = Some(place);
                 return commit.park(parked(now_ms));
             }
             Verdict::Skip => {
                 tally.skipped += 1;
-                tally.given_up.push(given_up(format!("{place}: skipped")));
+                tally.given_up.push(told(format!("{place}: skipped")));
             }
             Verdict::DeadLetter => {
                 let origin = Origin {
@@ -248,7 +258,7 @@ impl Books<'_> {
                 tally.dead_letters += 1;
                 tally
                     .given_up
-                    .push(given_up(format!("{place}: a dead letter now")));
+                    .push(told(format!("{place}: a dead letter now")));
             }
         }
         match tried {
@@ -281,21 +291,28 @@ impl Books<'_> {
         let verdict = match failure {
             Failure::Rejected | Failure::Gone => last_resort(policy),
             Failure::Retry(after_ms) => verdict(policy, attempts, *after_ms, now_ms),
+            Failure::Broke => verdict(policy, attempts, 0, now_ms),
         };
         let place = format!("{}, attempt {attempts}: {reason}", timer_name(timer));
-        let given_up = |line| GivenUp {
+        let told = |line| Failed {
             offset: self.journal.core().next_offset(),
             line,
         };
         match verdict {
-            Verdict::Retry { due_ms } => commit.set_timer(again(due_ms)),
+            Verdict::Retry { due_ms } => {
+                if *failure != Failure::Broke {
+                    let in_time = again_in(now_ms, due_ms);
+                    tally.tried_again.push(told(format!("{place}: {in_time}")));
+                }
+                commit.set_timer(again(due_ms));
+            }
             Verdict::Pause => {
                 tally.pause = Some(place);
                 commit.set_timer(again(now_ms));
             }
             Verdict::Skip => {
                 tally.skipped += 1;
-                tally.given_up.push(given_up(format!("{place}: skipped")));
+                tally.given_up.push(told(format!("{place}: skipped")));
             }
             Verdict::DeadLetter => {
                 let origin = Origin {
@@ -312,11 +329,18 @@ impl Books<'_> {
                 tally.dead_letters += 1;
                 tally
                     .given_up
-                    .push(given_up(format!("{place}: a dead letter now")));
+                    .push(told(format!("{place}: a dead letter now")));
             }
         }
         Ok(())
     }
+}
+
+/// When it is tried again, for people.
+fn again_in(now_ms: TimestampMs, due_ms: TimestampMs) -> String {
+    let wait_ms = due_ms.saturating_sub(now_ms).max(0);
+    let wait = Duration::from_millis(wait_ms.unsigned_abs());
+    format!("again in {wait:?}")
 }
 
 /// Puts what a call has changed of what outlives it into a commit.

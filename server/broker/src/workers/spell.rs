@@ -26,7 +26,7 @@ use crate::clock;
 use crate::errors;
 use crate::partition::{Partition, PartitionReader};
 use crate::workers::deployment::Shared;
-use crate::workers::given_up::GivenUpLog;
+use crate::workers::failure_log::FailureLog;
 use crate::workers::input::for_journal;
 use crate::workers::journal::{self, WorkerJournal};
 use crate::workers::mirror::GroupMirror;
@@ -89,7 +89,8 @@ pub(crate) struct Spell {
     begin_again: bool,
     commits: u64,
     pause: Option<String>,
-    given_up: Arc<GivenUpLog>,
+    given_up: Arc<FailureLog>,
+    tried_again: Arc<FailureLog>,
 }
 
 impl Spell {
@@ -101,7 +102,10 @@ impl Spell {
         waits: Arc<dyn Waits>,
         start: Start,
     ) -> Result<Self, WireError> {
-        let (Start::Journal(offset) | Start::Reset(offset)) = start;
+        let (offset, is_reset) = match (shared.reset_to(&input).await?, start) {
+            (Some(offset), _) | (None, Start::Reset(offset)) => (offset, true),
+            (None, Start::Journal(offset)) => (offset, false),
+        };
         let partition = shared.journal_of(&input).await?;
         // The one before gives its memory back, and its file.
         close(&store).await?;
@@ -126,11 +130,10 @@ impl Spell {
             BTreeMap::new()
         };
         let core = journal.core();
-        // The group follows the journal and is never ahead of it. An offset that it cannot have
-        // from there was set by a person.
+        // The group follows the journal and is never ahead of it: it cannot have another offset from there.
         let followed = (core.group_offset()..=core.next_offset()).contains(&offset);
         let mut commits = 0;
-        if matches!(start, Start::Reset(_)) || !followed {
+        if is_reset || !followed {
             journal.make_room().await?;
             let mut commit = journal.commit(clock::now_ms());
             commit.advance_to(offset);
@@ -156,6 +159,12 @@ impl Spell {
             journal.append(commit).await?;
             state.apply(StateChanges::default(), Growth::AtMost, &journal);
         }
+        let mut mirror = GroupMirror::new(Arc::clone(&shared), input.clone(), offset);
+        // Before anything is handled from there on: it would be reset once more after a crash.
+        if is_reset && !mirror.finish(offset).await {
+            let what = "the group could not be told that its reset is done";
+            return Err(WireError::new(ErrorCode::NotReady, what));
+        }
         let producer_id = journal.core().producer_id();
         progress.change(|progress| {
             progress.state = None;
@@ -163,7 +172,7 @@ impl Spell {
         });
         Ok(Self {
             reader: input.reader(),
-            mirror: GroupMirror::new(Arc::clone(&shared), input.clone(), offset),
+            mirror,
             shared,
             input,
             journal,
@@ -180,7 +189,8 @@ impl Spell {
             begin_again: false,
             commits,
             pause: None,
-            given_up: Arc::default(),
+            given_up: FailureLog::new("given up"),
+            tried_again: FailureLog::new("to be tried again"),
         })
     }
 
@@ -237,6 +247,8 @@ impl Spell {
             }
             if let Some(reason) = self.pause.take() {
                 self.journal.settle_all().await?;
+                self.publish();
+                self.tell_group().await?;
                 return Ok(Ended::Paused(reason));
             }
             if *held.borrow_and_update() {
@@ -448,8 +460,13 @@ impl Spell {
         } = prepared;
         append_directly(direct).await?;
         self.commit(commit, state, growth).await?;
-        for given_up in tally.given_up {
-            self.given_up.tell(&self.shared, &self.input, given_up);
+        for (log, failed) in [
+            (&self.given_up, tally.given_up),
+            (&self.tried_again, tally.tried_again),
+        ] {
+            for failed in failed {
+                log.tell(&self.shared, &self.input, failed);
+            }
         }
         self.pause = tally.pause;
         self.progress.change(|progress| {

@@ -70,7 +70,7 @@ impl Turn {
             let key = key.filter(|_| holds_back == HoldBack::Key);
             let mut record = parked(offset, key, alone.remove(&offset).unwrap_or_default());
             record.reason.clone_from(&reason);
-            let failure = Failure::Retry(0);
+            let failure = Failure::Broke;
             failed.push(FailedRecord { record, failure });
         }
         if failed.is_empty() {
@@ -116,7 +116,7 @@ impl Turn {
             fired: vec![timer.clone()],
             failed_timers: vec![FailedTimer {
                 timer,
-                failure: Failure::Retry(0),
+                failure: Failure::Broke,
                 reason,
             }],
             ..Self::default()
@@ -158,6 +158,8 @@ pub(crate) enum Failure {
     Rejected,
     /// It is to be tried again, not before this has passed, milliseconds.
     Retry(u32),
+    /// The call that it was alone in failed as a whole, which has been told.
+    Broke,
     /// It was to be tried again, and is not there any more.
     Gone,
 }
@@ -195,6 +197,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) outputs: &'a [Output],
     pub(crate) input_partition: PartitionIndex,
     pub(crate) holds_back: HoldBack,
+    /// Whether the worker stands still in front of a record that is rejected.
+    pub(crate) pauses: bool,
     /// Where it is told how long calls take.
     pub(crate) progress: &'a SharedProgress,
 }
@@ -241,7 +245,7 @@ impl Setting<'_> {
             } = handled;
             let (mut gathered, failures) = self.gather_without(&outcomes, &BTreeSet::new());
             if !failures.is_empty() {
-                let retried = any_retried(&failures);
+                let retried = self.any_again(&failures);
                 let excluded = self.set_aside(&mut input, &mut failed, failures)?;
                 if retried && changed {
                     // A record that is tried again leaves no trace in state and timers, and what the
@@ -357,7 +361,7 @@ impl Setting<'_> {
                 }
             };
             let (_, failures) = self.gather_without(&handled.outcomes, &BTreeSet::new());
-            let again = any_retried(&failures) && has_changed(&handled);
+            let again = self.any_again(&failures) && has_changed(&handled);
             let excluded: BTreeSet<u32> = failures.keys().copied().collect();
             let mut left = Vec::with_capacity(called_with.len());
             let mut failures = failures;
@@ -386,6 +390,20 @@ impl Setting<'_> {
         Ok(turn)
     }
 
+    /// Whether what failed like this is handled again, and leaves no trace until then.
+    fn comes_again(&self, failure: Failure) -> bool {
+        match failure {
+            Failure::Retry(_) | Failure::Broke => true,
+            Failure::Rejected => self.pauses,
+            Failure::Gone => false,
+        }
+    }
+
+    fn any_again(&self, failures: &Failures) -> bool {
+        let mut failures = failures.values();
+        failures.any(|(failure, _)| self.comes_again(*failure))
+    }
+
     /// Takes the records that failed, and those that wait behind them, out of the input. Returns
     /// their indexes in the call.
     fn set_aside(
@@ -397,8 +415,18 @@ impl Setting<'_> {
         let entries = input.entries()?;
         let retried = failures
             .iter()
-            .filter(|(_, (failure, _))| matches!(failure, Failure::Retry(_)));
-        let first_retried = retried.clone().map(|(index, _)| *index).next();
+            .filter(|(_, (failure, _))| self.comes_again(*failure));
+        // The first in front of which the partition stands still.
+        let block = retried
+            .clone()
+            .map(|(index, (failure, _))| (*index, *failure));
+        let block = block
+            .filter(|(_, failure)| {
+                self.holds_back == HoldBack::Partition || *failure == Failure::Rejected
+            })
+            .map(|(index, _)| index)
+            .next();
+        let is_beyond = |index: u32| block.is_some_and(|first| first < index);
         let retried_keys: BTreeMap<&Bytes, u32> = retried
             .rev()
             .filter_map(|(index, _)| Some((entries.get(*index as usize)?.key.as_ref()?, *index)))
@@ -407,8 +435,7 @@ impl Setting<'_> {
             HoldBack::Key => key
                 .and_then(|key| retried_keys.get(key))
                 .is_some_and(|first| *first < index),
-            HoldBack::Nothing => false,
-            HoldBack::Partition => first_retried.is_some_and(|first| first < index),
+            HoldBack::Nothing | HoldBack::Partition => false,
         };
         let mut excluded = BTreeSet::new();
         // What comes again with what is read next is not kept.
@@ -417,14 +444,14 @@ impl Setting<'_> {
         let earlier: Vec<_> = earlier.map(|it| (it.offset, set_aside_bytes(it))).collect();
         let mut aside = earlier.clone();
         for (index, entry) in (0..).zip(&entries) {
-            let behind = is_behind(index, entry.key.as_ref());
+            let behind = is_beyond(index) || is_behind(index, entry.key.as_ref());
             let failure = failures.remove(&index).filter(|_| !behind);
             if !behind && failure.is_none() {
                 continue;
             }
             excluded.insert(index);
             offsets.insert(entry.offset);
-            if behind && self.holds_back == HoldBack::Partition {
+            if is_beyond(index) {
                 continue;
             }
             let reason_bytes = failure.as_ref().map_or(0, |(_, reason)| reason.len());
@@ -455,7 +482,7 @@ impl Setting<'_> {
             };
             failed.push(FailedRecord { record, failure });
         }
-        if let (HoldBack::Partition, Some(first)) = (self.holds_back, first_retried) {
+        if let Some(first) = block {
             let behind = entries.get(first as usize + 1).map(|entry| entry.offset);
             input.next_offset = behind.unwrap_or(input.next_offset);
         }
@@ -505,11 +532,6 @@ impl Setting<'_> {
 
 /// How and why records, or timers, of a call failed, by their index.
 type Failures = BTreeMap<u32, (Failure, String)>;
-
-fn any_retried(failures: &Failures) -> bool {
-    let mut failures = failures.values();
-    failures.any(|(failure, _)| matches!(failure, Failure::Retry(_)))
-}
 
 fn has_changed(handled: &Handled) -> bool {
     !handled.state.is_empty() || !handled.timers.is_empty()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use millstream_protocol::api::plugin::FailureAction;
 use millstream_runtime::{CallError, Instance};
 
 use super::{Spell, Trouble};
@@ -51,6 +52,7 @@ impl Spell {
                 outputs: &shared.outputs,
                 input_partition: input.id().partition,
                 holds_back: shared.spec.on_failure.holds_back,
+                pauses: shared.spec.on_failure.finally == FailureAction::Pause,
                 progress: &progress,
             };
             let start = || {

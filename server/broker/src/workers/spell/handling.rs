@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::guest::{Caller, Ran, failed_whole};
-use super::streak::{Done, Streak};
+use super::streak::{Done, HandedOver, Streak};
 use super::{Settled, Spell, Trouble};
 use crate::clock;
 use crate::partition::PartitionReader;
@@ -57,14 +57,10 @@ impl Spell {
         if self.shared.spec.delivery == DeliveryGuarantee::Deterministic {
             return self.go_on_stored(offset, until).await;
         }
-        let (hand_over, mut handed_over) = mpsc::channel(1);
-        let mut streak = pin!(self.begin_streak(offset, until, hand_over));
-        let ran = loop {
-            let done = tokio::select! {
-                biased;
-                Some(done) = handed_over.recv() => done,
-                ran = &mut streak => break ran,
-            };
+        let (hand_over, turns) = mpsc::channel(1);
+        let streak = pin!(self.begin_streak(offset, until, hand_over));
+        let mut handed_over = HandedOver::new(turns, streak);
+        while let Some(done) = handed_over.next().await {
             let counts = self.settle_records(*done).await;
             let noted = match counts {
                 Ok(Counts::Yes) => self.note_arrivals().await.map(|()| Counts::Yes),
@@ -72,12 +68,12 @@ impl Spell {
             };
             if !matches!(noted, Ok(Counts::Yes)) {
                 // What the guest has handled since, and remembers, is not to be.
-                drop(handed_over);
-                let _ = streak.await;
+                drop(handed_over.returned().await);
                 return self.unless_it_counts(noted?).await;
             }
-        };
-        let counts = match self.returned(ran)? {
+        }
+        let returned = handed_over.returned().await;
+        let counts = match self.returned(returned)? {
             Ok(Some(done)) => self.settle_records(*done).await?,
             Ok(None) => Counts::Yes,
             Err(failed) => Counts::No(self.failed(failed)?),

@@ -85,6 +85,47 @@ pub(super) struct Done {
     pub(super) computed: Duration,
 }
 
+/// The turns of a streak in their order: those that it hands over, and then what it returns.
+pub(super) struct HandedOver<T, F: Future> {
+    turns: mpsc::Receiver<T>,
+    streak: F,
+    returned: Option<F::Output>,
+}
+
+impl<T, F: Future + Unpin> HandedOver<T, F> {
+    /// `turns` ends no later than the streak does.
+    pub(super) fn new(turns: mpsc::Receiver<T>, streak: F) -> Self {
+        Self {
+            turns,
+            streak,
+            returned: None,
+        }
+    }
+
+    /// The next turn that was handed over. That the streak has returned meanwhile is no reason to pass over
+    /// one: it may have handed it over in the same moment.
+    pub(super) async fn next(&mut self) -> Option<T> {
+        loop {
+            tokio::select! {
+                biased;
+                turn = self.turns.recv() => return turn,
+                returned = &mut self.streak, if self.returned.is_none() => {
+                    self.returned = Some(returned);
+                }
+            }
+        }
+    }
+
+    /// What the streak returns. It ends: nobody takes its turns any more.
+    pub(super) async fn returned(self) -> F::Output {
+        drop(self.turns);
+        match self.returned {
+            Some(returned) => returned,
+            None => self.streak.await,
+        }
+    }
+}
+
 /// What is being read, and its bytes in one piece.
 type Ahead = JoinHandle<Result<(Input, Bytes), WireError>>;
 
@@ -192,6 +233,8 @@ impl Streak {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use bytes::Bytes;
 
     use super::*;
@@ -226,6 +269,36 @@ mod tests {
             !pace.goes_on(),
             "the next call must not have what is behind that record"
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_handed_over_in_the_moment_of_the_return_comes_before_it() {
+        let (hand_over, turns) = mpsc::channel(1);
+        let mut hand_over = Some(hand_over);
+        // As a thread that is quicker than the look at both.
+        let streak = std::future::poll_fn(|_| {
+            hand_over.take().unwrap().try_send("handed over").unwrap();
+            Poll::Ready("returned")
+        });
+        let mut handed_over = HandedOver::new(turns, streak);
+        assert_eq!(handed_over.next().await, Some("handed over"));
+        assert_eq!(handed_over.next().await, None);
+        assert_eq!(handed_over.returned().await, "returned");
+    }
+
+    #[tokio::test]
+    async fn a_streak_whose_turns_nobody_takes_any_more_ends() {
+        let (hand_over, turns) = mpsc::channel(1);
+        let streak = tokio::spawn(async move {
+            let mut turns = 0;
+            while hand_over.send(turns).await.is_ok() {
+                turns += 1;
+            }
+            turns
+        });
+        let mut handed_over = HandedOver::new(turns, streak);
+        assert_eq!(handed_over.next().await, Some(0));
+        assert!(handed_over.returned().await.unwrap() >= 1);
     }
 
     #[test]
