@@ -193,6 +193,76 @@ async fn what_a_removal_leaves_is_told_with_the_way_to_delete_it() {
 }
 
 #[tokio::test]
+async fn what_waits_to_be_tried_again_is_not_removed_by_mistake() {
+    let (broker, client, admin) = start().await;
+    let mut patient = spec();
+    patient.on_failure.attempts = 1_000;
+    patient.on_failure.first_back_off_ms = 3_600_000;
+    patient.on_failure.longest_back_off_ms = 3_600_000;
+    admin
+        .deploy_plugin(component(drill()), patient)
+        .await
+        .unwrap();
+    produce(&client, "in", ["!retry 9".to_owned(), "behind".to_owned()]).await;
+    until("both to wait", async || {
+        let described = admin.describe_plugin(NAME).await.ok()?;
+        (described.workers.first()?.parked == 2).then_some(())
+    })
+    .await;
+    let logged = millstream_at(&broker, "plugin logs drill").success();
+    assert!(
+        logged.stdout.contains("offset 0, attempt 1: ") && logged.stdout.contains("again in 3600s"),
+        "{logged:#?}"
+    );
+    let refused = millstream_at(&broker, "plugin remove drill").exited(5);
+    assert!(
+        refused
+            .stderr
+            .contains("deployment drill has 2 records to be tried again, which would be lost")
+            && refused
+                .stderr
+                .contains("`millstream plugin remove --force drill`"),
+        "{refused:#?}"
+    );
+    // Nor is a live deployment taken for an earlier replay.
+    let refused = millstream_at(&broker, "plugin replay drill --as drill");
+    assert!(
+        !refused.status.success()
+            && refused.stderr.contains("that is no replay of drill")
+            && !refused.stderr.contains("plugin remove"),
+        "{refused:#?}"
+    );
+    // A replay of it waits as well, and says for what.
+    millstream_at(&broker, "plugin replay drill --from earliest").success();
+    let mut diff = Process::spawn(
+        broker
+            .command(["plugin", "diff", NAME])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped()),
+    );
+    let stderr = lines_of(diff.child().stderr.take().unwrap());
+    line_with(
+        &stderr,
+        "waiting for the replay drill.shadow: 2 records to be tried again",
+    );
+    drop(diff);
+    millstream_at(
+        &broker,
+        "plugin replay drill --from earliest --as drill.two",
+    )
+    .success();
+    let refused = millstream_at(&broker, "plugin remove drill.two drill").exited(5);
+    assert!(
+        refused
+            .stderr
+            .contains("`millstream plugin remove drill.shadow drill.two drill`"),
+        "{refused:#?}"
+    );
+    let all = "plugin remove --force drill.shadow drill.two drill";
+    millstream_at(&broker, all).success();
+}
+
+#[tokio::test]
 async fn what_others_write_to_an_output_is_not_compared() {
     let (broker, client, admin) = start_deployed().await;
     // Another deployment with the same output, and a client.

@@ -39,7 +39,7 @@ pub(super) fn place(
     let Some(path) = path else {
         return Ok(Placement::NoPlace);
     };
-    if overwrite == Overwrite::OwnKind && !may_be_replaced(&path) {
+    if overwrite == Overwrite::OwnKind && !may_be_replaced(&path, profile) {
         return Ok(Placement::OtherKept(path));
     }
     let before = Profile::load(&path).ok();
@@ -54,13 +54,20 @@ pub(super) fn place(
 }
 
 /// May what lies at `path` be replaced: nothing, or the profile of a development broker, be it this
-/// one, another one or one whose data is gone?
-fn may_be_replaced(path: &Path) -> bool {
+/// one, another one or one whose data is gone? Not the one that lies with another one's data.
+fn may_be_replaced(path: &Path, profile: &Profile) -> bool {
     match Profile::load(path) {
+        Ok(existing) if lies_with_its_data(path, &existing) => existing.ca == profile.ca,
         Ok(existing) => is_dev_profile(&existing),
         Err(ProfileError::Read { source, .. }) => source.kind() == io::ErrorKind::NotFound,
         Err(_) => false,
     }
+}
+
+/// A broker's own profile lies in its data directory, beside the folder of its identities.
+fn lies_with_its_data(path: &Path, profile: &Profile) -> bool {
+    let data_dir = profile.ca.parent().and_then(Path::parent);
+    data_dir.is_some() && data_dir == path.parent()
 }
 
 /// A development profile's files lie in one folder under the names that [`Files`] gives them, beside
@@ -144,6 +151,21 @@ mod tests {
             assert_eq!(placement, expected);
             assert_eq!(Profile::load(&place_at).unwrap(), profile_in(identity));
         }
+        // The one that lies with its data is left to it.
+        let own = folder.path().join("profile.toml");
+        for (identity, expected) in [
+            (&one, Placement::Written(own.clone())),
+            (&one, Placement::Written(own.clone())),
+        ] {
+            let placement = place(&profile_in(identity), Some(own.clone()), Overwrite::OwnKind);
+            assert_eq!(placement.unwrap(), expected);
+        }
+        let elsewhere = tempfile::tempdir().unwrap();
+        let third = elsewhere.path().join("identity");
+        DevIdentity::prepare(&third).unwrap();
+        let placement = place(&profile_in(&third), Some(own.clone()), Overwrite::OwnKind);
+        assert_eq!(placement.unwrap(), Placement::OtherKept(own.clone()));
+        assert_eq!(Profile::load(&own).unwrap(), profile_in(&one));
         // Its data is gone: it leads nowhere.
         fs::remove_dir_all(&one).unwrap();
         let placement = place(

@@ -62,7 +62,7 @@ pub(crate) struct DeployArgs {
 #[derive(Args, Debug)]
 pub(super) struct SpecArgs {
     /// The component's file, or the plugin's folder to build it from
-    #[arg(value_name = "COMPONENT|FOLDER", required_unless_present = "file")]
+    #[arg(value_name = "COMPONENT|FOLDER", required_unless_present = "file", value_parser = component_path)]
     pub(super) path: Option<PathBuf>,
 
     /// The deployment's name, and its consumer group's [default: the crate's, folder's or file's name]
@@ -110,6 +110,14 @@ pub(super) struct SpecArgs {
     /// How many partitions topics are made with
     #[arg(long, default_value_t = DEFAULT_PARTITIONS, requires = "create_topics", value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub(super) partitions: u32,
+}
+
+/// A path that may be a component's.
+fn component_path(path: &str) -> Result<PathBuf, String> {
+    match path.ends_with(".toml") {
+        true => Err(format!("a deployment file goes behind `-f`: `-f {path}`")),
+        false => Ok(path.into()),
+    }
 }
 
 impl SpecArgs {

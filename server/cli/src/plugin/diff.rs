@@ -37,7 +37,7 @@ pub(super) async fn run(args: DiffArgs, context: &Context) -> anyhow::Result<()>
 
 /// Waits until a replay is done.
 async fn wait(admin: &Admin, shadow: &str, output: Output) -> anyhow::Result<()> {
-    let mut told = false;
+    let mut told = None;
     loop {
         let progress = admin.replay_progress(shadow).await?;
         if progress.is_done() {
@@ -58,12 +58,18 @@ async fn wait(admin: &Admin, shadow: &str, output: Output) -> anyhow::Result<()>
             ))
             .into());
         }
-        if !told {
+        let reads = progress.to_read > 0;
+        if told != Some(reads) {
+            let (records, what) = match reads {
+                true => (progress.to_read, "to read"),
+                // `describe` shows how many there are, and `logs` why.
+                false => (progress.parked, "to be tried again"),
+            };
             output.say(format_args!(
-                "waiting for the replay {shadow}: {} to read",
-                counted(progress.to_read, "record")
+                "waiting for the replay {shadow}: {} {what}",
+                counted(records, "record")
             ));
-            told = true;
+            told = Some(reads);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

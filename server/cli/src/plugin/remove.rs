@@ -14,7 +14,8 @@ use crate::output::{View, counted};
 /// What stays, for `--help`.
 pub(super) const HELP: &str = "\
 What goes: the workers, the state, the timers, the revisions and their components, and of a shadow all that it \
-has written. What stays, and is told with the command that deletes it:
+has written. Records that wait to be tried again, and those behind them, would go as well, for the group is past \
+them: where there are some, it is refused without --force. What stays, and is told with the command that deletes it:
   the dead-letter topic    records that were not handled, for the next one of this name
                            `millstream topic delete TOPIC`
   the group                the offsets from which a deployment of this name goes on
@@ -26,6 +27,10 @@ pub(crate) struct RemoveArgs {
     /// The deployments
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
+
+    /// Also those with records that wait to be tried again: these are lost
+    #[arg(long)]
+    force: bool,
 }
 
 /// What was removed, and what is still there of it.
@@ -66,6 +71,9 @@ pub(super) async fn run(args: RemoveArgs, context: &Context) -> anyhow::Result<(
             removing.push(admin.describe_plugin(name).await?);
         }
     }
+    if !args.force {
+        removing.iter().try_for_each(keeps_its_records)?;
+    }
     let mut done = Removed::default();
     for deployed in removing {
         let name = deployed.spec.name.clone();
@@ -89,22 +97,49 @@ pub(super) async fn run(args: RemoveArgs, context: &Context) -> anyhow::Result<(
 
 /// Refuses to remove a live deployment from beside its shadow, unless that goes before it.
 async fn keeps_its_shadow(admin: &Admin, names: &[String]) -> anyhow::Result<()> {
-    for deployed in admin.list_plugins().await? {
-        let shadow = deployed.spec.name;
-        let Some(live) = deployed.shadow_of else {
+    let deployed = admin.list_plugins().await?;
+    for (at, live) in names.iter().enumerate() {
+        let shadows = deployed
+            .iter()
+            .filter(|it| it.shadow_of.as_ref() == Some(live));
+        let shadows: Vec<&str> = shadows.map(|it| it.spec.name.as_str()).collect();
+        let goes_before = |shadow: &&str| names[..at].iter().any(|name| name == shadow);
+        if shadows.iter().all(|shadow| goes_before(shadow)) {
             continue;
-        };
-        let place = |name: &String| names.iter().position(|removed| removed == name);
-        let Some(at) = place(&live) else { continue };
-        if place(&shadow).is_none_or(|before| before > at) {
-            let message = format!("deployment {live} has the shadow {shadow}");
-            let advice = format!(
-                "`millstream plugin remove {shadow} {live}` removes both; `millstream plugin promote {live}` puts the shadow in its place"
-            );
-            return Err(Problem::new(Exit::Refused, message).advise(advice).into());
         }
+        let message = format!(
+            "deployment {live} has the {} {}",
+            match shadows.len() {
+                1 => "shadow",
+                _ => "shadows",
+            },
+            shadows.join(" and ")
+        );
+        let advice = format!(
+            "`millstream plugin remove {} {live}` removes all of them; `millstream plugin promote {live} --as {}` puts a shadow in its place",
+            shadows.join(" "),
+            shadows[0]
+        );
+        return Err(Problem::new(Exit::Refused, message).advise(advice).into());
     }
     Ok(())
+}
+
+/// Refuses to remove a live deployment with records that its group is past and that are not handled.
+fn keeps_its_records(deployed: &DeploymentDescription) -> Result<(), Problem> {
+    let parked = deployed.workers.iter().map(|worker| worker.parked).sum();
+    if parked == 0 || deployed.shadow_of.is_some() {
+        return Ok(());
+    }
+    let name = &deployed.spec.name;
+    let message = format!(
+        "deployment {name} has {} to be tried again, which would be lost",
+        counted(parked, "record")
+    );
+    Err(Problem::new(Exit::Refused, message).advise(format!(
+        "`millstream plugin logs {name}` says why; they are handled, or given up after the last of their attempts; \
+         `millstream plugin remove --force {name}` loses them"
+    )))
 }
 
 /// What is there after a deployment was removed.

@@ -103,9 +103,18 @@ pub(super) async fn run(
     let replayed = match replay.await {
         Err(error) if error.code() == Some(ErrorCode::DeploymentExists) => {
             let message = format!("{} cannot be replayed as {shadow}", args.name);
-            let problem = Problem::new(Exit::Refused, message).advise(format!(
-                "`millstream plugin remove {shadow}` forgets an earlier replay; `--as` names this one otherwise"
-            ));
+            let there = admin.describe_plugin(&shadow).await;
+            let is_earlier = there.is_ok_and(|there| there.shadow_of.as_ref() == Some(&args.name));
+            let advice = match is_earlier {
+                true => format!(
+                    "`millstream plugin remove {shadow}` forgets an earlier replay; `--as` names this one otherwise"
+                ),
+                false => format!(
+                    "that is no replay of {}: `--as` names this one otherwise",
+                    args.name
+                ),
+            };
+            let problem = Problem::new(Exit::Refused, message).advise(advice);
             return Err(anyhow::Error::from(error).context(problem));
         }
         replayed => replayed?,

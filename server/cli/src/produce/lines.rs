@@ -200,8 +200,8 @@ fn read_one(
         let mut chunk = Chunk::new(name, number);
         while more && !chunk.is_full() {
             more = chunk.read_line(&mut reader)?;
-            // What was typed goes out at once; what comes fast goes together.
-            if reader.buffer().is_empty() {
+            // What was typed goes out at once, whatever is behind it without an end; what comes fast goes together.
+            if !reader.buffer().contains(&b'\n') {
                 break;
             }
         }
@@ -262,6 +262,42 @@ mod tests {
         for (number, line) in lines {
             assert_eq!(line.unwrap(), format!("line {number}").into_bytes());
         }
+    }
+
+    #[test]
+    fn a_whole_line_does_not_wait_for_the_end_of_the_next_one() {
+        /// The second part comes once the line in the first was seen.
+        struct Typed {
+            parts: Vec<&'static [u8]>,
+            chunks: mpsc::Receiver<ReadChunk>,
+            seen: Vec<u64>,
+        }
+
+        impl Read for Typed {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                while let Ok(chunk) = self.chunks.try_recv() {
+                    self.seen
+                        .extend(chunk.unwrap().lines().map(|(number, _)| number));
+                }
+                let expected: &[u64] = match self.parts.len() {
+                    2 => &[],
+                    1 => &[1],
+                    _ => &[1, 2],
+                };
+                assert_eq!(self.seen, expected);
+                let part = self.parts.pop().unwrap_or_default();
+                buffer[..part.len()].copy_from_slice(part);
+                Ok(part.len())
+            }
+        }
+
+        let (sender, chunks) = mpsc::channel(64);
+        let typed = Typed {
+            parts: vec![b"d\ne", b"b\nc"],
+            chunks,
+            seen: Vec::new(),
+        };
+        read_one(&"test".into(), typed, &sender).unwrap();
     }
 
     #[test]

@@ -23,6 +23,16 @@ const LAID_OUT: &str = "millstream-plugin";
 /// Says how a plugin is deployed, and nothing of what it is.
 const DEPLOYMENT: &str = "deployment.toml";
 
+/// What is written and kept for people and tests, at the top of a plugin's folder: a change of it makes no other
+/// component.
+fn is_beside(name: &str) -> bool {
+    name == DEPLOYMENT
+        || name == "samples"
+        || name.ends_with(".md")
+        || name.ends_with(".test.js")
+        || name.starts_with("test_") && name.ends_with(".py")
+}
+
 /// What a component is made from, as one number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Inputs(String);
@@ -42,6 +52,10 @@ impl Inputs {
         }
         for path in files(&folder.path)? {
             let name = path.strip_prefix(&folder.path).unwrap_or(&path);
+            let top = name.components().next();
+            if top.is_some_and(|top| is_beside(&top.as_os_str().to_string_lossy())) {
+                continue;
+            }
             note(&name.to_string_lossy(), &fs::read(&path)?);
         }
         Ok(Self(digest(&all)))
@@ -82,7 +96,7 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let path = entry.path();
-        if name.starts_with('.') || name == DEPLOYMENT {
+        if name.starts_with('.') {
             continue;
         } else if entry.file_type()?.is_dir() {
             if !NOT_ITS.contains(&&*name) && name != LAID_OUT {
@@ -128,6 +142,9 @@ mod tests {
         assert!(inputs("x").are_those_of(&workshop));
         // How it is deployed, and what a build leaves, make no difference.
         write("deployment.toml", "name = \"x\"");
+        write("README.md", "a");
+        write("samples/records.ndjson", "{}");
+        write("test_plugin.py", "e");
         write("__pycache__/plugin.pyc", "c");
         write("node_modules/millstream-plugin/entry.js", "d");
         assert!(inputs("x").are_those_of(&workshop));
