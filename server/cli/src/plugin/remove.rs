@@ -104,7 +104,7 @@ async fn keeps_its_shadow(admin: &Admin, names: &[String]) -> anyhow::Result<()>
             .filter(|it| it.shadow_of.as_ref() == Some(live));
         let shadows: Vec<&str> = shadows.map(|it| it.spec.name.as_str()).collect();
         let goes_before = |shadow: &&str| names[..at].iter().any(|name| name == shadow);
-        if shadows.iter().all(|shadow| goes_before(shadow)) {
+        if shadows.iter().all(goes_before) {
             continue;
         }
         let message = format!(
