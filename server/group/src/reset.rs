@@ -33,7 +33,7 @@ pub struct Reset {
 
 impl Coordinator {
     /// Resets a group, with members or without: the offsets are committed under a new generation,
-    /// and owners are sent `Seek`.
+    /// and owners are sent `Seek`. Beside each is [`RESET_METADATA`] until another one is committed.
     ///
     /// A commit that a member made before it saw the `Seek` carries an older generation and is
     /// refused. The `Seek`s of one reset come in several messages beyond

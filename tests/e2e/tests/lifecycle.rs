@@ -502,6 +502,32 @@ async fn a_worker_that_pauses_stands_in_front_of_a_rejected_record() {
 }
 
 #[tokio::test]
+async fn what_is_behind_a_rejected_record_is_handled_once_whatever_it_waits_for() {
+    let (_broker, client, admin) = start(1).await;
+    let mut pauses = spec();
+    pauses.on_failure.finally = FailureAction::Pause;
+    pauses.on_failure.first_back_off_ms = 3_600_000;
+    pauses.on_failure.longest_back_off_ms = 3_600_000;
+    admin.deploy_plugin(component(), pauses).await.unwrap();
+    produce(&client, &[("a", "!retry 9")]).await;
+    described(&admin, "a record to wait", |it| it.workers[0].parked == 1).await;
+    let behind = [("b", "1"), ("c", "!reject bad"), ("d", "2"), ("a", "3")];
+    produce(&client, &behind).await;
+    let paused = described(&admin, "the worker to pause", |it| {
+        matches!(it.workers[0].state, WorkerState::Paused { .. })
+    });
+    let worker = &paused.await.workers[0];
+    let stands = (worker.committed_offset, worker.lag, worker.parked);
+    // The last one waits for the first, and is not kept beyond the one that blocks.
+    assert_eq!(stands, (3, 2, 2));
+    assert_eq!(worker.records_in, 3);
+    let past = admin.reset_group(NAME, INPUT, [0], Position::Offset(3));
+    past.await.unwrap();
+    described(&admin, "what is behind it to be handled", done).await;
+    assert_eq!(outputs(&client).await, 3);
+}
+
+#[tokio::test]
 async fn a_busy_worker_takes_letters_back_between_two_calls() {
     const LONG: usize = 40;
     let (_broker, client, admin) = start(1).await;

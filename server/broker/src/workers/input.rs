@@ -297,6 +297,15 @@ impl Input {
         Ok(alone)
     }
 
+    /// Leaves what there is from this offset on to be read again.
+    pub(crate) fn cut(&mut self, next_offset: Offset) -> Result<(), WireError> {
+        self.next_offset = next_offset;
+        self.retain(|offset| offset < next_offset)?;
+        self.held.retain(|it| it.offset < next_offset);
+        self.max_timestamp_ms = self.greatest_timestamp_ms()?;
+        Ok(())
+    }
+
     /// Takes the records at these offsets out of the call.
     pub(crate) fn remove(&mut self, offsets: &HashSet<Offset>) -> Result<(), WireError> {
         self.retain(|offset| !offsets.contains(&offset))
@@ -330,8 +339,7 @@ impl Input {
         waiting.retain(|it| it.key.as_ref().is_some_and(|key| held_keys.contains(key)));
         let bytes = waiting.iter().map(|it| (it.offset, it.set_aside_bytes(0)));
         if let Some(too_many) = first_too_many(bytes) {
-            self.next_offset = too_many;
-            self.retain(|offset| offset < too_many)?;
+            self.cut(too_many)?;
             waiting.retain(|it| it.offset < too_many);
         }
         Ok(waiting)

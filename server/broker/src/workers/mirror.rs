@@ -48,7 +48,7 @@ impl GroupMirror {
 
     /// Has the group told, soon.
     pub(crate) fn tell(&mut self, offset: Offset) {
-        // Of a worker that never rests, nobody waits for it.
+        // A worker that never rests does not wait for it elsewhere.
         let _ = self.heard().now_or_never();
         self.wanted.store(offset, Ordering::Relaxed);
         if self.under_way.is_some() || offset == self.told {
@@ -80,10 +80,13 @@ impl GroupMirror {
         }
     }
 
-    /// Tells the group the last of it, without delay. Whether it has been told.
+    /// Tells the group the last of it, without delay. Whether it has been told; after a reset that this worker
+    /// has not heard of it may not listen.
     pub(crate) async fn finish(&mut self, offset: Offset) -> bool {
         if let Some(telling) = self.under_way.take() {
             telling.abort();
+            // Not that it is told the older one behind the newer.
+            let _ = telling.await;
         }
         match commit(&self.shared, &self.input, offset).await {
             Ok(()) => {

@@ -130,7 +130,7 @@ impl Spell {
             BTreeMap::new()
         };
         let core = journal.core();
-        // The group follows the journal and is never ahead of it: it cannot have another offset from there.
+        // The group follows the journal and is never ahead of it: another offset was committed from outside.
         let followed = (core.group_offset()..=core.next_offset()).contains(&offset);
         let mut commits = 0;
         if is_reset || !followed {
@@ -160,13 +160,16 @@ impl Spell {
             state.apply(StateChanges::default(), Growth::AtMost, &journal);
         }
         let mut mirror = GroupMirror::new(Arc::clone(&shared), input.clone(), offset);
-        // Before anything is handled from there on: it would be reset once more after a crash.
-        if is_reset && !mirror.finish(offset).await {
-            let what = "the group could not be told that its reset is done";
+        // Before anything is handled from there on: it would be reset once more after a crash. It does not listen
+        // to a deployment that has not seen the reset yet, and then that is on its way.
+        if is_reset && (!mirror.finish(offset).await || shared.reset_to(&input).await?.is_some()) {
+            let what = "the group has been reset, and does not know yet that its worker went there";
             return Err(WireError::new(ErrorCode::NotReady, what));
         }
         let producer_id = journal.core().producer_id();
+        let parked = journal.parked() as u64;
         progress.change(|progress| {
+            progress.parked = parked;
             progress.state = None;
             progress.producer_id = Some(producer_id);
         });
@@ -190,7 +193,7 @@ impl Spell {
             commits,
             pause: None,
             given_up: FailureLog::new("given up"),
-            tried_again: FailureLog::new("to be tried again"),
+            tried_again: FailureLog::new("put off"),
         })
     }
 
@@ -330,8 +333,8 @@ impl Spell {
         }
     }
 
-    /// Tells the group all that is done, and notes that in the journal: what the group has from now on and this
-    /// worker has not told it, a person has set, and it counts though nobody is there to see it set.
+    /// Tells the group all that is done, and notes that in the journal: what is committed from outside from now on
+    /// counts though nobody is there to see it, and is told from what this worker has told by its being another one.
     async fn tell_group(&mut self) -> Result<(), Trouble> {
         let offset = self.journal.core().next_offset();
         let told = self.mirror.finish(offset).await;

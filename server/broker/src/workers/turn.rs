@@ -139,14 +139,14 @@ impl Turn {
 pub(crate) struct FailedRecord {
     /// The record, with why it failed.
     pub(crate) record: ParkedRecord,
-    /// What the guest wants.
+    /// How it failed.
     pub(crate) failure: Failure,
 }
 
 /// A timer that failed.
 pub(crate) struct FailedTimer {
     pub(crate) timer: Timer,
-    /// What the guest wants.
+    /// How it failed.
     pub(crate) failure: Failure,
     pub(crate) reason: String,
 }
@@ -197,8 +197,9 @@ pub(crate) struct Setting<'a> {
     pub(crate) outputs: &'a [Output],
     pub(crate) input_partition: PartitionIndex,
     pub(crate) holds_back: HoldBack,
-    /// Whether the worker stands still in front of a record that is rejected.
-    pub(crate) pauses: bool,
+    /// After so many attempts the worker stands still in front of a record, and in front of one that is rejected
+    /// at once; `None`: it goes on.
+    pub(crate) pauses_after: Option<u32>,
     /// Where it is told how long calls take.
     pub(crate) progress: &'a SharedProgress,
 }
@@ -214,7 +215,7 @@ impl Setting<'_> {
         mut bytes: Option<Bytes>,
     ) -> Result<Turn, TurnError> {
         let mut failed = Vec::new();
-        let records_in = u64::from(input.records());
+        let mut records_in = u64::from(input.records());
         loop {
             if input.is_empty() {
                 return Ok(Turn {
@@ -246,7 +247,8 @@ impl Setting<'_> {
             let (mut gathered, failures) = self.gather_without(&outcomes, &BTreeSet::new());
             if !failures.is_empty() {
                 let retried = self.any_again(&failures);
-                let excluded = self.set_aside(&mut input, &mut failed, failures)?;
+                let (excluded, beyond) = self.set_aside(&mut input, &mut failed, failures)?;
+                records_in -= beyond;
                 if retried && changed {
                     // A record that is tried again leaves no trace in state and timers, and what the
                     // call has changed is not known record by record: the others are handled again
@@ -394,9 +396,15 @@ impl Setting<'_> {
     fn comes_again(&self, failure: Failure) -> bool {
         match failure {
             Failure::Retry(_) | Failure::Broke => true,
-            Failure::Rejected => self.pauses,
+            Failure::Rejected => self.pauses_after.is_some(),
             Failure::Gone => false,
         }
+    }
+
+    /// Whether nothing behind what failed like this, and [comes again](Self::comes_again), may be handled.
+    fn blocks(&self, failure: Failure) -> bool {
+        let at_once = failure == Failure::Rejected || self.pauses_after.is_some_and(|it| it <= 1);
+        self.holds_back == HoldBack::Partition || at_once
     }
 
     fn any_again(&self, failures: &Failures) -> bool {
@@ -405,27 +413,22 @@ impl Setting<'_> {
     }
 
     /// Takes the records that failed, and those that wait behind them, out of the input. Returns
-    /// their indexes in the call.
+    /// their indexes in the call, and how many come again with what is read next.
     fn set_aside(
         &self,
         input: &mut Input,
         failed: &mut Vec<FailedRecord>,
         mut failures: Failures,
-    ) -> Result<BTreeSet<u32>, TurnError> {
+    ) -> Result<(BTreeSet<u32>, u64), TurnError> {
         let entries = input.entries()?;
         let retried = failures
             .iter()
             .filter(|(_, (failure, _))| self.comes_again(*failure));
         // The first in front of which the partition stands still.
-        let block = retried
+        let mut blocking = retried
             .clone()
-            .map(|(index, (failure, _))| (*index, *failure));
-        let block = block
-            .filter(|(_, failure)| {
-                self.holds_back == HoldBack::Partition || *failure == Failure::Rejected
-            })
-            .map(|(index, _)| index)
-            .next();
+            .filter(|(_, (failure, _))| self.blocks(*failure));
+        let block = blocking.next().map(|(index, _)| *index);
         let is_beyond = |index: u32| block.is_some_and(|first| first < index);
         let retried_keys: BTreeMap<&Bytes, u32> = retried
             .rev()
@@ -482,12 +485,19 @@ impl Setting<'_> {
             };
             failed.push(FailedRecord { record, failure });
         }
+        let mut beyond = 0;
         if let Some(first) = block {
-            let behind = entries.get(first as usize + 1).map(|entry| entry.offset);
-            input.next_offset = behind.unwrap_or(input.next_offset);
+            let next_offset = entries.get(first as usize).map(|entry| entry.offset + 1);
+            let next_offset = next_offset.unwrap_or(input.next_offset);
+            input.cut(next_offset)?;
+            // What a call before this one was made without.
+            let known = failed.len();
+            failed.retain(|it| it.record.offset < next_offset);
+            let beyond_it = entries.iter().filter(|it| it.offset >= next_offset);
+            beyond = known - failed.len() + beyond_it.count();
         }
         input.remove(&offsets)?;
-        Ok(excluded)
+        Ok((excluded, beyond as u64))
     }
 
     /// Gathers what was emitted, but for some of the call's records, and which records failed.

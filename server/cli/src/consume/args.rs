@@ -26,7 +26,8 @@ pub(crate) struct ConsumeArgs {
     pub(super) follow: bool,
 
     /// Consumes as a member of this group: its members share the partitions, and its offsets are
-    /// committed, every 5 seconds and at the end. What was not comes again after a lost connection
+    /// committed, every 5 seconds (with -n, behind each batch) and at the end. What was not comes again
+    /// after a lost connection
     #[arg(short, long, conflicts_with = "partitions")]
     pub(super) group: Option<String>,
 

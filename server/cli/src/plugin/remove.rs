@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use millstream::{Admin, DeploymentDescription, ErrorCode, FailureAction};
+use millstream::{
+    Admin, DeploymentDescription, ErrorCode, FailureAction, WorkerDescription, WorkerState,
+};
 use serde::Serialize;
 
 use super::view::waiting_in;
@@ -127,19 +129,42 @@ async fn keeps_its_shadow(admin: &Admin, names: &[String]) -> anyhow::Result<()>
 
 /// Refuses to remove a live deployment with records that its group is past and that are not handled.
 fn keeps_its_records(deployed: &DeploymentDescription) -> Result<(), Problem> {
-    let parked = deployed.workers.iter().map(|worker| worker.parked).sum();
-    if parked == 0 || deployed.shadow_of.is_some() {
+    if deployed.shadow_of.is_some() {
         return Ok(());
     }
     let name = &deployed.spec.name;
-    let message = format!(
-        "deployment {name} has {} to be tried again, which would be lost",
-        counted(parked, "record")
-    );
-    Err(Problem::new(Exit::Refused, message).advise(format!(
-        "`millstream plugin logs {name}` says why; they are handled, or given up after the last of their attempts; \
-         `millstream plugin remove --force {name}` loses them"
-    )))
+    let anyway = format!("`millstream plugin remove --force {name}` removes it all the same");
+    // One that has stood still since the broker was started has not looked what there is.
+    let unknown = |worker: &WorkerDescription| {
+        worker.state == WorkerState::Held && worker.producer_id.is_none()
+    };
+    let parked = deployed.workers.iter().map(|worker| worker.parked).sum();
+    let (message, advice) = if parked > 0 {
+        let message = format!(
+            "deployment {name} has {} to be tried again, which would be lost",
+            counted(parked, "record")
+        );
+        let way = match deployed.spec.on_failure.finally {
+            FailureAction::Pause => {
+                "an upgrade that takes them, or a reset of its group past them, has it go on"
+            }
+            FailureAction::DeadLetter { .. } | FailureAction::Skip => {
+                "they are handled, or given up after the last of their attempts"
+            }
+        };
+        let advice = format!("`millstream plugin logs {name}` says why; {way}; {anyway}");
+        (message, advice)
+    } else if deployed.workers.iter().any(unknown) {
+        let message = format!(
+            "deployment {name} has stood still since the broker was started: if it has records to be tried again, \
+             they would be lost"
+        );
+        let advice = format!("`millstream plugin resume {name}` has it look; {anyway}");
+        (message, advice)
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(Exit::Refused, message).advise(advice))
 }
 
 /// What is there after a deployment was removed.

@@ -52,7 +52,10 @@ impl Spell {
                 outputs: &shared.outputs,
                 input_partition: input.id().partition,
                 holds_back: shared.spec.on_failure.holds_back,
-                pauses: shared.spec.on_failure.finally == FailureAction::Pause,
+                pauses_after: match shared.spec.on_failure.finally {
+                    FailureAction::Pause => Some(shared.spec.on_failure.attempts),
+                    FailureAction::DeadLetter { .. } | FailureAction::Skip => None,
+                },
                 progress: &progress,
             };
             let start = || {
