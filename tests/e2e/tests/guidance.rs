@@ -258,7 +258,17 @@ async fn what_waits_to_be_tried_again_is_not_removed_by_mistake() {
             .contains("`millstream plugin remove drill.shadow drill.two drill`"),
         "{refused:#?}"
     );
-    let all = "plugin remove --force drill.shadow drill.two drill";
+    let words = "group reset drill --topic in --to offset:1";
+    let reset = millstream_at(&broker, words).success();
+    assert!(
+        reset
+            .stderr
+            .contains("the deployment drill gives up 2 records to be tried again"),
+        "{reset:#?}"
+    );
+    // What is behind the offset is handled again, and nothing waits any more.
+    has_records(&admin, "out", 1).await;
+    let all = "plugin remove drill.shadow drill.two drill";
     millstream_at(&broker, all).success();
 }
 

@@ -3,9 +3,10 @@
 mod view;
 
 use clap::{Args, Subcommand};
-use millstream::PartitionIndex;
+use millstream::{Admin, PartitionIndex};
 
 use crate::cli::Context;
+use crate::output::counted;
 use crate::parse::{PositionArg, now_ms};
 use view::{Deleted, GroupView, Groups, Offsets, Reset};
 
@@ -70,9 +71,17 @@ pub(crate) async fn run(command: GroupCommand, context: &Context) -> anyhow::Res
         }
         GroupCommand::Reset(args) => {
             let to = args.to.at(now_ms());
+            let given_up = waiting_at(&admin, &args).await;
             let response = admin
                 .reset_group(&args.group, &args.topic, args.partitions, to)
                 .await?;
+            if given_up > 0 {
+                output.say(format_args!(
+                    "the deployment {} gives up {} to be tried again",
+                    args.group,
+                    counted(given_up, "record")
+                ));
+            }
             output.print(&Reset::of(args.group, &response))
         }
         GroupCommand::Delete(args) => {
@@ -88,4 +97,18 @@ pub(crate) async fn run(command: GroupCommand, context: &Context) -> anyhow::Res
             })
         }
     }
+}
+
+/// The records that wait to be tried again where a deployment's group is to be reset, as far as is known: they are
+/// what it did before.
+async fn waiting_at(admin: &Admin, args: &ResetArgs) -> u64 {
+    let Ok(deployed) = admin.describe_plugin(args.group.as_str()).await else {
+        return 0;
+    };
+    let here = deployed.workers.iter().filter(|worker| {
+        let partitions = &args.partitions;
+        worker.topic == args.topic
+            && (partitions.is_empty() || partitions.contains(&worker.partition))
+    });
+    here.map(|worker| worker.parked).sum()
 }

@@ -3,11 +3,10 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use millstream::{
-    Admin, DeploymentDescription, ErrorCode, FailureAction, WorkerDescription, WorkerState,
-};
+use millstream::{Admin, DeploymentDescription, ErrorCode, FailureAction};
 use serde::Serialize;
 
+use super::started::has_looked;
 use super::view::waiting_in;
 use crate::cli::Context;
 use crate::errors::{Exit, Problem};
@@ -74,7 +73,9 @@ pub(super) async fn run(args: RemoveArgs, context: &Context) -> anyhow::Result<(
         }
     }
     if !args.force {
-        removing.iter().try_for_each(keeps_its_records)?;
+        for deployed in &removing {
+            keeps_its_records(&admin, deployed).await?;
+        }
     }
     let mut done = Removed::default();
     for deployed in removing {
@@ -128,16 +129,13 @@ async fn keeps_its_shadow(admin: &Admin, names: &[String]) -> anyhow::Result<()>
 }
 
 /// Refuses to remove a live deployment with records that its group is past and that are not handled.
-fn keeps_its_records(deployed: &DeploymentDescription) -> Result<(), Problem> {
+async fn keeps_its_records(admin: &Admin, deployed: &DeploymentDescription) -> Result<(), Problem> {
     if deployed.shadow_of.is_some() {
         return Ok(());
     }
     let name = &deployed.spec.name;
     let anyway = format!("`millstream plugin remove --force {name}` removes it all the same");
-    // One that has stood still since the broker was started has not looked what there is.
-    let unknown = |worker: &WorkerDescription| {
-        worker.state == WorkerState::Held && worker.producer_id.is_none()
-    };
+    let (deployed, all_looked) = has_looked(admin, deployed.clone()).await;
     let parked = deployed.workers.iter().map(|worker| worker.parked).sum();
     let (message, advice) = if parked > 0 {
         let message = format!(
@@ -146,7 +144,7 @@ fn keeps_its_records(deployed: &DeploymentDescription) -> Result<(), Problem> {
         );
         let way = match deployed.spec.on_failure.finally {
             FailureAction::Pause => {
-                "an upgrade that takes them, or a reset of its group past them, has it go on"
+                "an upgrade that takes them has it go on, and a reset of its group gives all of them up"
             }
             FailureAction::DeadLetter { .. } | FailureAction::Skip => {
                 "they are handled, or given up after the last of their attempts"
@@ -154,12 +152,15 @@ fn keeps_its_records(deployed: &DeploymentDescription) -> Result<(), Problem> {
         };
         let advice = format!("`millstream plugin logs {name}` says why; {way}; {anyway}");
         (message, advice)
-    } else if deployed.workers.iter().any(unknown) {
+    } else if !all_looked {
         let message = format!(
-            "deployment {name} has stood still since the broker was started: if it has records to be tried again, \
-             they would be lost"
+            "deployment {name} has workers that have not begun since the broker was started: if there are records to \
+             be tried again, they would be lost"
         );
-        let advice = format!("`millstream plugin resume {name}` has it look; {anyway}");
+        let advice = format!(
+            "`millstream plugin describe {name}` says how they are, `millstream plugin resume {name}` has them go on \
+             if it is paused; {anyway}"
+        );
         (message, advice)
     } else {
         return Ok(());
