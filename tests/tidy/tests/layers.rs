@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("millstream-log", &["millstream-protocol"]),
     ("millstream-group", &["millstream-protocol"]),
     ("millstream-metadata", &["millstream-protocol"]),
+    ("millstream-replication", &["millstream-protocol"]),
     ("millstream-worker", &["millstream-protocol"]),
     ("millstream-http", &["millstream-protocol"]),
     // L2
@@ -63,6 +64,14 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["millstream", "millstream-protocol", "millstream-transport"],
     ),
     ("millstream-fuzz", &[]),
+    (
+        "millstream-sim",
+        &[
+            "millstream-log",
+            "millstream-protocol",
+            "millstream-replication",
+        ],
+    ),
     ("millstream-hostile", &["millstream-protocol"]),
 ];
 
@@ -93,6 +102,7 @@ const PURE: &[&str] = &[
     "millstream-group",
     "millstream-metadata",
     "millstream-protocol",
+    "millstream-replication",
     "millstream-worker",
 ];
 

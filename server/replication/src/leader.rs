@@ -1,0 +1,367 @@
+//! Leading: entries go out, acknowledgements come in, the high watermark moves.
+
+use std::collections::BTreeMap;
+
+use millstream_protocol::{LeaderEpoch, Offset};
+
+use crate::BrokerId;
+use crate::effect::{Appointment, Durability, Effect};
+use crate::limits::{MAX_RETRY_MS, RETRY_MS};
+use crate::message::{Ack, Message};
+use crate::replica::{DirectoryId, Replica, State};
+use crate::set::{ReplicaSet, majority_of};
+use crate::view::Position;
+
+/// A leader.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Leading {
+    pub(crate) epoch: LeaderEpoch,
+    /// The offset behind its `EpochStart`. Nothing is committed as long as that is not.
+    pub(crate) start: Offset,
+    replicas: ReplicaSet,
+    /// The version of the appointment that names these replicas.
+    version: u64,
+    followers: BTreeMap<BrokerId, Follower>,
+    /// That the change may be made final was last said then.
+    finalised_at_ms: Option<u64>,
+}
+
+/// What a leader knows of a follower.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Follower {
+    /// The directory whose acknowledgements count.
+    directory: Option<DirectoryId>,
+    verified: Offset,
+    flushed: Offset,
+    /// Whether the follower says that it is trusted.
+    trusted: bool,
+    /// Everything before was sent.
+    next: Offset,
+    /// Where sending has begun, after the start or a mismatch.
+    base: Offset,
+    /// The high watermark that was sent.
+    told: Offset,
+    /// It was asked where it is: nothing is sent until it answers.
+    asked: bool,
+    /// A question is to be sent.
+    ask: bool,
+    /// When it is to be asked (again), and how long the wait will be then.
+    ask_at_ms: Option<u64>,
+    patience_ms: u64,
+}
+
+/// How a follower stands, for who looks from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowerStatus {
+    /// The follower.
+    pub broker: BrokerId,
+    /// Whether its acknowledgements count.
+    pub trusted: bool,
+    /// Up to here its log is known to be the leader's.
+    pub verified: Offset,
+    /// Up to here that is on its disk.
+    pub flushed: Offset,
+    /// It does not answer.
+    pub silent: bool,
+}
+
+impl Follower {
+    fn new(directory: Option<DirectoryId>, next: Offset) -> Self {
+        Self {
+            directory,
+            verified: 0,
+            flushed: 0,
+            trusted: false,
+            next,
+            base: next,
+            told: 0,
+            asked: false,
+            ask: false,
+            ask_at_ms: None,
+            patience_ms: RETRY_MS,
+        }
+    }
+
+    /// How far it counts.
+    fn counts(&self, durability: Durability) -> Offset {
+        match durability {
+            Durability::Sync => self.flushed,
+            Durability::Relaxed => self.verified,
+        }
+    }
+}
+
+impl Leading {
+    pub(crate) fn new(epoch: LeaderEpoch, start: Offset) -> Self {
+        Self {
+            epoch,
+            start,
+            replicas: ReplicaSet::default(),
+            version: 0,
+            followers: BTreeMap::new(),
+            finalised_at_ms: None,
+        }
+    }
+
+    /// A replica has promised with this directory.
+    pub(crate) fn know(&mut self, broker: BrokerId, directory: DirectoryId) {
+        let follower = Follower::new(Some(directory), self.start - 1);
+        self.followers.insert(broker, follower);
+    }
+
+    /// Metadata has decided who the replicas are. `end` is the log's.
+    pub(crate) fn learn(&mut self, appointment: &Appointment, me: BrokerId, end: Offset) {
+        self.replicas = appointment.replicas.clone();
+        self.version = appointment.version;
+        self.finalised_at_ms = None;
+        let replicas = &self.replicas;
+        self.followers
+            .retain(|broker, _| *broker != me && replicas.contains(*broker));
+        let next = end.min(self.start - 1);
+        for broker in replicas.members().filter(|it| *it != me) {
+            let follower = || Follower::new(None, next);
+            self.followers.entry(broker).or_insert_with(follower);
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        let asks = self.followers.values().filter_map(|it| it.ask_at_ms);
+        asks.chain(self.finalised_at_ms.map(|it| it + MAX_RETRY_MS))
+            .min()
+    }
+
+    /// Marks those that have been silent for too long.
+    pub(crate) fn ask_again(&mut self, now_ms: u64) {
+        for follower in self.followers.values_mut() {
+            follower.ask |= follower.ask_at_ms.is_some_and(|at_ms| at_ms <= now_ms);
+        }
+        if self
+            .finalised_at_ms
+            .is_some_and(|it| it + MAX_RETRY_MS <= now_ms)
+        {
+            self.finalised_at_ms = None;
+        }
+    }
+
+    /// A follower may not have got what was sent.
+    pub(crate) fn ask(&mut self, now_ms: u64, peer: BrokerId) {
+        if let Some(follower) = self.followers.get_mut(&peer) {
+            follower.patience_ms = RETRY_MS;
+            follower.ask_at_ms = Some(now_ms + RETRY_MS);
+            follower.ask = true;
+        }
+    }
+}
+
+impl Replica {
+    /// How the followers stand; none if it does not lead.
+    pub fn followers(&self) -> impl Iterator<Item = FollowerStatus> + '_ {
+        let leading = match &self.state {
+            State::Leading(leading) => Some(leading),
+            State::Following(_) | State::Sealing(_) => None,
+        };
+        let followers = leading.into_iter().flat_map(|it| &it.followers);
+        followers.map(|(broker, follower)| FollowerStatus {
+            broker: *broker,
+            trusted: follower.trusted,
+            verified: follower.verified,
+            flushed: follower.flushed,
+            silent: follower.asked,
+        })
+    }
+
+    /// A follower says how far it is.
+    pub(crate) fn acknowledged(
+        &mut self,
+        now_ms: u64,
+        from: BrokerId,
+        ack: Ack,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (end, high_watermark) = (self.log.end(), self.high_watermark);
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        if ack.epoch != leading.epoch {
+            return;
+        }
+        let needed = leading.start.max(high_watermark);
+        let Some(follower) = leading.followers.get_mut(&from) else {
+            return;
+        };
+        if ack.verified > end || ack.flushed > ack.verified {
+            let reason = "it acknowledges what it was not sent";
+            return effects.push(Effect::Refused { from, reason });
+        }
+        let is_new = follower.directory.is_none_or(|it| it < ack.directory);
+        if follower.directory.is_some_and(|it| it > ack.directory) {
+            return;
+        }
+        let has_all = ack.flushed >= needed;
+        if is_new && (ack.trusted || has_all) {
+            // What an older directory has acknowledged is gone with it.
+            follower.directory = Some(ack.directory);
+            (follower.verified, follower.flushed) = (0, 0);
+            follower.trusted = false;
+        }
+        let counts = follower.directory == Some(ack.directory);
+        if counts {
+            follower.verified = follower.verified.max(ack.verified);
+            follower.flushed = follower.flushed.max(ack.flushed);
+            follower.trusted |= ack.trusted;
+        }
+        if counts && !ack.trusted && has_all {
+            let message = Message::Trust {
+                epoch: ack.epoch,
+                directory: ack.directory,
+            };
+            effects.push(Effect::Send { to: from, message });
+        }
+        if std::mem::take(&mut follower.asked) && ack.verified < follower.next {
+            // It has answered a question, and lacks something that was sent.
+            follower.next = ack.verified.max(self.log.start());
+            follower.base = follower.next;
+        }
+        follower.patience_ms = RETRY_MS;
+        let up_to_date = ack.flushed == end && ack.trusted;
+        follower.ask_at_ms = (!up_to_date).then_some(now_ms + RETRY_MS);
+        self.advance();
+    }
+
+    /// A follower does not have the position from which on it was sent entries.
+    pub(crate) fn mismatched(
+        &mut self,
+        from: BrokerId,
+        epoch: LeaderEpoch,
+        asked: Position,
+        floor: Position,
+    ) {
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        if epoch != leading.epoch {
+            return;
+        }
+        if let Some(follower) = leading.followers.get_mut(&from)
+            // All that was sent behind the first mismatch is answered alike.
+            && (asked.offset == follower.base || follower.asked)
+        {
+            follower.next = self.log.floor(floor).offset.min(follower.next);
+            follower.base = follower.next;
+            follower.asked = false;
+            follower.patience_ms = RETRY_MS;
+        }
+    }
+
+    /// A leader whose directory is new counts itself once everything is on its disk.
+    pub(crate) fn trust_oneself(&mut self, effects: &mut Vec<Effect>) {
+        let State::Leading(leading) = &self.state else {
+            return;
+        };
+        let needed = leading.start.max(self.high_watermark);
+        if !self.wanted.trusted && self.log.flushed() >= needed {
+            self.wanted.trusted = true;
+            effects.push(Effect::Persist(self.wanted));
+        }
+    }
+
+    /// How far a replica counts.
+    fn counted(&self, leading: &Leading, broker: BrokerId) -> Offset {
+        let durability = self.durability();
+        if broker != self.me {
+            let follower = leading.followers.get(&broker);
+            return follower.map_or(0, |it| it.counts(durability));
+        }
+        match durability {
+            _ if !self.durable.trusted => 0,
+            Durability::Sync if planted!(CountSelfBeforeFlush) => self.log.end(),
+            Durability::Sync => self.log.flushed(),
+            Durability::Relaxed => self.log.end(),
+        }
+    }
+
+    /// What the majority that commits has.
+    fn reached(&self, leading: &Leading) -> Offset {
+        let committing = leading.replicas.committing();
+        majority_of(committing, |broker| self.counted(leading, broker))
+    }
+
+    /// Moves the high watermark to what a majority has.
+    pub(crate) fn advance(&mut self) {
+        let State::Leading(leading) = &self.state else {
+            return;
+        };
+        let reached = self.reached(leading);
+        // Below lies what older epochs wrote: it is committed with the epoch's start, not before.
+        if (reached >= leading.start || planted!(NoEpochStart)) && reached > self.high_watermark {
+            assert!(reached <= self.log.end(), "what is committed is here");
+            self.high_watermark = reached;
+        }
+    }
+
+    /// Sends followers what they were not sent yet, and questions to the silent ones.
+    pub(crate) fn pump(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        self.finalise(now_ms, effects);
+        let (log, high_watermark) = (&self.log, self.high_watermark);
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        for (broker, follower) in &mut leading.followers {
+            let asks = std::mem::take(&mut follower.ask);
+            let news = log.end() > follower.next || high_watermark > follower.told;
+            if !asks && (follower.asked || !news) {
+                continue;
+            }
+            let from = match follower.verified {
+                verified if asks && verified > 0 => verified,
+                _ => follower.next,
+            };
+            let from = from.max(log.start());
+            let Some(prev) = log.position(from) else {
+                continue;
+            };
+            let mut span = log.span(prev);
+            if asks {
+                span.cut(from);
+                follower.base = from;
+                follower.patience_ms = (follower.patience_ms * 2).min(MAX_RETRY_MS);
+                follower.ask_at_ms = Some(now_ms + follower.patience_ms);
+            } else {
+                follower.next = span.until;
+                follower
+                    .ask_at_ms
+                    .get_or_insert(now_ms + follower.patience_ms);
+            }
+            follower.asked |= asks;
+            follower.told = high_watermark;
+            let message = Message::Append {
+                epoch: leading.epoch,
+                span,
+                high_watermark,
+                asks,
+            };
+            effects.push(Effect::Send {
+                to: *broker,
+                message,
+            });
+        }
+    }
+
+    /// Says that the new replicas have everything, when they do.
+    fn finalise(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        let State::Leading(leading) = &self.state else {
+            return;
+        };
+        let (epoch, version) = (leading.epoch, leading.version);
+        let is_final = !leading.replicas.next().is_empty()
+            && leading.finalised_at_ms.is_none()
+            && self.high_watermark >= leading.start
+            && self.reached(leading) >= self.high_watermark;
+        if let State::Leading(leading) = &mut self.state
+            && is_final
+        {
+            leading.finalised_at_ms = Some(now_ms);
+            effects.push(Effect::Finalise { epoch, version });
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! A replica: what it holds, what it is told, and how it promises.
+
+use millstream_protocol::{LeaderEpoch, Offset};
+
+use crate::BrokerId;
+use crate::effect::{Appointment, Deposition, Durability, Effect, Input};
+use crate::follower::{Following, Writing};
+use crate::leader::Leading;
+use crate::message::Message;
+use crate::sealing::Sealing;
+use crate::view::LogView;
+
+/// The identity of the directory that holds a replica's log. The metadata quorum hands them out,
+/// and a later one is greater: a directory that was emptied, replaced or damaged gets another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DirectoryId(pub u64);
+
+/// What a replica keeps on its disk besides its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Durable {
+    /// Which directory this is.
+    pub directory: DirectoryId,
+    /// It follows no leader of an older epoch.
+    pub promised: LeaderEpoch,
+    /// Whether it counts in majorities: everything that it has acknowledged is there.
+    pub trusted: bool,
+}
+
+impl Durable {
+    /// What a directory begins with that was emptied, replaced or damaged, or whose relaxed log has
+    /// gone through a loss of power, after the metadata quorum has given it a new identity.
+    /// `epoch` is the partition's newest epoch as of that: by promising it, the replica does not
+    /// help a leader that its forgotten promises were against.
+    ///
+    /// It is not trusted until a leader finds that it has everything.
+    pub fn registered(directory: DirectoryId, epoch: LeaderEpoch) -> Self {
+        Self {
+            directory,
+            promised: epoch,
+            trusted: planted!(VoteByEmptyDisk),
+        }
+    }
+}
+
+/// What a replica is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It takes what a leader sends, if there is one.
+    Follower,
+    /// It is to lead, and gathers promises and entries.
+    Sealing,
+    /// It leads.
+    Leader,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum State {
+    Following(Following),
+    Sealing(Sealing),
+    Leading(Leading),
+}
+
+/// One partition's replica on one broker. See the [crate](crate) for the order of calls.
+///
+/// # Panics
+///
+/// All its methods assert the protocol's invariants, in release builds as well: a broker on which
+/// one does not hold must stop before it loses something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Replica {
+    pub(crate) me: BrokerId,
+    /// What it has decided to have on its disk.
+    pub(crate) wanted: Durable,
+    /// What it is known to have on its disk.
+    pub(crate) durable: Durable,
+    pub(crate) log: LogView,
+    pub(crate) appointment: Option<Appointment>,
+    /// Everything below is committed, and verified to be here.
+    pub(crate) high_watermark: Offset,
+    pub(crate) state: State,
+    /// A write is under way.
+    pub(crate) writing: Option<Writing>,
+}
+
+impl Replica {
+    /// The replica of a partition that was just made: empty, and trusted. `directory` is the
+    /// identity under which the metadata quorum made it.
+    pub fn new(me: BrokerId, directory: DirectoryId) -> Self {
+        let durable = Durable {
+            directory,
+            promised: 0,
+            trusted: true,
+        };
+        Self::with(me, durable, LogView::default())
+    }
+
+    /// A replica as it is found on a disk, or registered anew (see [`Durable::registered`]). It
+    /// follows: an epoch in which it led is not resumed.
+    pub fn open(me: BrokerId, durable: Durable, log: LogView, effects: &mut Vec<Effect>) -> Self {
+        let mut replica = Self::with(me, durable, log);
+        // Entries of an epoch that was never promised on the disk are as good as the promise.
+        replica.promise(replica.log.tip().epoch, effects);
+        replica
+    }
+
+    fn with(me: BrokerId, durable: Durable, log: LogView) -> Self {
+        Self {
+            me,
+            wanted: durable,
+            durable,
+            high_watermark: log.start(),
+            log,
+            appointment: None,
+            state: State::Following(Following::default()),
+            writing: None,
+        }
+    }
+
+    /// Takes what has happened at `now_ms`, on any clock that does not go back, and appends what is
+    /// to be done.
+    pub fn step(&mut self, now_ms: u64, input: Input, effects: &mut Vec<Effect>) {
+        assert!(
+            self.writing.is_none() || matches!(input, Input::Written { .. }),
+            "the end of a write is told before anything else"
+        );
+        let (high_watermark, promised) = (self.high_watermark, self.wanted.promised);
+        match input {
+            Input::Appointed(appointment) => self.appointed(now_ms, appointment, effects),
+            Input::Received { from, message } => self.received(now_ms, from, message, effects),
+            Input::Persisted(durable) => self.persisted(now_ms, durable, effects),
+            Input::Written { end } => self.written(now_ms, end, effects),
+            Input::Flushed { offset } => {
+                self.log.set_flushed(offset);
+                self.flushed(effects);
+            }
+            Input::Retained { start } => {
+                assert!(
+                    start <= self.high_watermark,
+                    "only what is committed outlives its retention"
+                );
+                self.log.set_start(start);
+            }
+            Input::Linked { peer } => self.linked(now_ms, peer, effects),
+            Input::Tick => self.tick(now_ms, effects),
+        }
+        self.pump(now_ms, effects);
+        assert!(
+            self.high_watermark >= high_watermark && self.wanted.promised >= promised,
+            "neither the high watermark nor a promise goes back"
+        );
+        assert!(
+            self.high_watermark <= self.log.end(),
+            "what is committed is here"
+        );
+    }
+
+    /// When [`Input::Tick`] is due, if nothing happens before.
+    pub fn deadline(&self) -> Option<u64> {
+        match &self.state {
+            State::Following(_) => None,
+            State::Sealing(sealing) => Some(sealing.retry_at_ms),
+            State::Leading(leading) => leading.deadline(),
+        }
+    }
+
+    /// What it is.
+    pub fn role(&self) -> Role {
+        match &self.state {
+            State::Following(_) => Role::Follower,
+            State::Sealing(_) => Role::Sealing,
+            State::Leading(_) => Role::Leader,
+        }
+    }
+
+    /// The epoch in which it leads, and in which its shell may append.
+    pub fn leading(&self) -> Option<LeaderEpoch> {
+        match &self.state {
+            State::Leading(leading) => Some(leading.epoch),
+            State::Following(_) | State::Sealing(_) => None,
+        }
+    }
+
+    /// Everything below is committed and may be seen.
+    pub fn high_watermark(&self) -> Offset {
+        if planted!(ReadPastCommit) {
+            return self.log.end();
+        }
+        self.high_watermark
+    }
+
+    /// Whether the high watermark covers all that was committed in older epochs. Where it does not
+    /// yet, the end of the log is not to be told to anybody.
+    pub fn is_settled(&self) -> bool {
+        match &self.state {
+            State::Leading(leading) => self.high_watermark >= leading.start,
+            State::Following(_) | State::Sealing(_) => false,
+        }
+    }
+
+    /// What is on its disk besides its log.
+    pub fn durable(&self) -> Durable {
+        self.durable
+    }
+
+    /// What it knows of its log.
+    pub fn log(&self) -> &LogView {
+        &self.log
+    }
+
+    fn appointed(&mut self, now_ms: u64, appointment: Appointment, effects: &mut Vec<Effect>) {
+        let known = self.appointment.as_ref();
+        if known.is_some_and(|known| known.version >= appointment.version) {
+            return;
+        }
+        assert!(
+            known.is_none_or(|known| known.epoch <= appointment.epoch),
+            "epochs do not go back"
+        );
+        let epoch = appointment.epoch;
+        let is_mine =
+            appointment.leader == self.me && appointment.directory == self.wanted.directory;
+        self.appointment = Some(appointment);
+        match &mut self.state {
+            State::Leading(leading) if leading.epoch == epoch => {
+                if let Some(appointment) = &self.appointment {
+                    leading.learn(appointment, self.me, self.log.end());
+                }
+                self.advance();
+            }
+            State::Sealing(sealing) if sealing.epoch == epoch => {}
+            _ => {
+                self.step_down(Deposition::Appointed(epoch), effects);
+                // What was promised before is not led: a candidate of that epoch may have been
+                // here before a restart.
+                if is_mine && self.wanted.promised < epoch {
+                    self.promise(epoch, effects);
+                    self.begin_sealing(now_ms, epoch);
+                }
+            }
+        }
+    }
+
+    fn received(
+        &mut self,
+        now_ms: u64,
+        from: BrokerId,
+        message: Message,
+        effects: &mut Vec<Effect>,
+    ) {
+        match message {
+            Message::Seal { epoch } => self.seal(from, epoch, effects),
+            Message::Sealed {
+                epoch,
+                durable,
+                tip,
+                high_watermark,
+            } => self.sealed(now_ms, from, epoch, (durable, tip, high_watermark), effects),
+            Message::Fetch {
+                epoch,
+                directory,
+                tip,
+                from: position,
+            } => self.fetch(from, epoch, (directory, tip), position, effects),
+            Message::Fetched { epoch, span } => self.fetched(from, epoch, span, effects),
+            Message::Parted {
+                epoch,
+                asked,
+                floor,
+            } => self.parted(now_ms, from, epoch, asked, floor, effects),
+            Message::Append {
+                epoch,
+                span,
+                high_watermark,
+                asks,
+            } => self.append(from, epoch, span, (high_watermark, asks), effects),
+            Message::Ack(ack) => self.acknowledged(now_ms, from, ack, effects),
+            Message::Mismatch {
+                epoch,
+                asked,
+                floor,
+            } => self.mismatched(from, epoch, asked, floor),
+            Message::Trust { epoch, directory } => self.trust(epoch, directory, effects),
+        }
+    }
+
+    /// Promises to follow no older epoch than this one, and gives up what it was in an older one.
+    pub(crate) fn promise(&mut self, epoch: LeaderEpoch, effects: &mut Vec<Effect>) {
+        if epoch <= self.wanted.promised {
+            return;
+        }
+        self.wanted.promised = epoch;
+        self.step_down(Deposition::Promised(epoch), effects);
+        self.state = State::Following(Following::default());
+        effects.push(Effect::Persist(self.wanted));
+    }
+
+    pub(crate) fn step_down(&mut self, reason: Deposition, effects: &mut Vec<Effect>) {
+        let epoch = match &self.state {
+            State::Following(_) => return,
+            State::Sealing(sealing) => sealing.epoch,
+            State::Leading(leading) => leading.epoch,
+        };
+        self.state = State::Following(Following::default());
+        effects.push(Effect::Deposed { epoch, reason });
+    }
+
+    fn persisted(&mut self, now_ms: u64, durable: Durable, effects: &mut Vec<Effect>) {
+        assert!(
+            durable.promised >= self.durable.promised && durable.promised <= self.wanted.promised,
+            "a promise on the disk does not go back"
+        );
+        self.durable = durable;
+        match &self.state {
+            State::Following(_) => {
+                self.answer_seal(effects);
+                self.acknowledge(effects);
+            }
+            State::Sealing(_) => self.promised_oneself(now_ms, effects),
+            State::Leading(_) => self.advance(),
+        }
+    }
+
+    fn written(&mut self, now_ms: u64, end: Offset, effects: &mut Vec<Effect>) {
+        match self.writing.take() {
+            Some(Writing::Span { runs, then }) => {
+                assert!(end >= self.log.end(), "a write does not shorten the log");
+                self.log.extend(&runs, end);
+                assert!(self.log.end() == end, "what was written was sent");
+                match &self.state {
+                    State::Following(_) => self.span_taken(then, effects),
+                    State::Sealing(_) => self.adopt(now_ms, effects),
+                    State::Leading(_) => {}
+                }
+            }
+            Some(Writing::EpochStart { epoch }) => {
+                let base = self.log.end();
+                self.log.grow(epoch, end);
+                if end == base + 1 {
+                    self.activate(epoch, effects);
+                } else {
+                    self.step_down(Deposition::NotWritten, effects);
+                }
+            }
+            None => {
+                let epoch = self.leading();
+                assert!(
+                    epoch.is_some() || end == self.log.end(),
+                    "only a leader appends by itself"
+                );
+                if let Some(epoch) = epoch {
+                    self.log.grow(epoch, end);
+                    self.advance();
+                }
+            }
+        }
+    }
+
+    fn flushed(&mut self, effects: &mut Vec<Effect>) {
+        match &self.state {
+            State::Following(_) => self.acknowledge(effects),
+            State::Sealing(_) => {}
+            State::Leading(_) => {
+                self.trust_oneself(effects);
+                self.advance();
+            }
+        }
+    }
+
+    fn tick(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        match &mut self.state {
+            State::Following(_) => {}
+            State::Sealing(_) => self.seal_again(now_ms, effects),
+            State::Leading(leading) => leading.ask_again(now_ms),
+        }
+    }
+
+    fn linked(&mut self, now_ms: u64, peer: BrokerId, effects: &mut Vec<Effect>) {
+        match &mut self.state {
+            State::Following(_) => {}
+            State::Sealing(_) => self.seal_again(now_ms, effects),
+            State::Leading(leading) => leading.ask(now_ms, peer),
+        }
+    }
+
+    pub(crate) fn durability(&self) -> Durability {
+        let appointment = self.appointment.as_ref();
+        appointment.map_or(Durability::Sync, |it| it.durability)
+    }
+
+    pub(crate) fn send(&self, to: BrokerId, message: Message, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Send { to, message });
+    }
+}

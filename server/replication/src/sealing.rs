@@ -1,0 +1,272 @@
+//! Becoming a leader: promises are gathered, the highest log is adopted, the epoch begins.
+
+use std::collections::BTreeMap;
+
+use millstream_protocol::{LeaderEpoch, Offset};
+
+use crate::BrokerId;
+use crate::effect::Effect;
+use crate::follower::{Taken, Writing};
+use crate::leader::Leading;
+use crate::limits::RETRY_MS;
+use crate::message::Message;
+use crate::replica::{DirectoryId, Durable, Replica, State};
+use crate::set::ReplicaSet;
+use crate::view::{Position, Span};
+
+/// A leader-to-be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Sealing {
+    pub(crate) epoch: LeaderEpoch,
+    /// The replicas as of the appointment.
+    replicas: ReplicaSet,
+    /// Who has promised, and what it has.
+    answers: BTreeMap<BrokerId, Answer>,
+    /// Who was asked for entries, and from where on.
+    fetching: Option<(BrokerId, Position)>,
+    /// The log is the one to go on with, and the epoch's start is being written.
+    starting: bool,
+    pub(crate) retry_at_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Answer {
+    directory: DirectoryId,
+    trusted: bool,
+    tip: Position,
+    high_watermark: Offset,
+}
+
+impl Sealing {
+    /// Those whose answers count.
+    fn trusted(&self) -> impl Iterator<Item = (BrokerId, &Answer)> {
+        let answers = self
+            .answers
+            .iter()
+            .map(|(broker, answer)| (*broker, answer));
+        answers.filter(|(_, answer)| answer.trusted)
+    }
+
+    /// The replica with the highest log, once enough have promised. Of equals the one here, which
+    /// has nothing to fetch.
+    fn best(&self, me: BrokerId) -> Option<(BrokerId, Answer)> {
+        let counts = |broker: BrokerId| self.answers.get(&broker).is_some_and(|it| it.trusted);
+        if !self.replicas.seals(counts) {
+            return None;
+        }
+        self.trusted()
+            .max_by_key(|(broker, answer)| (answer.tip, *broker == me, *broker))
+            .map(|(broker, answer)| (broker, *answer))
+    }
+}
+
+impl Replica {
+    pub(crate) fn begin_sealing(&mut self, now_ms: u64, epoch: LeaderEpoch) {
+        let Some(appointment) = &self.appointment else {
+            return;
+        };
+        self.state = State::Sealing(Sealing {
+            epoch,
+            replicas: appointment.replicas.clone(),
+            answers: BTreeMap::new(),
+            fetching: None,
+            starting: false,
+            retry_at_ms: now_ms + RETRY_MS,
+        });
+    }
+
+    /// The own promise is on the disk: others are asked.
+    pub(crate) fn promised_oneself(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        let State::Sealing(sealing) = &self.state else {
+            return;
+        };
+        let is_new = !sealing.answers.contains_key(&self.me);
+        if is_new && self.durable.promised == sealing.epoch {
+            self.seal_again(now_ms, effects);
+            self.adopt(now_ms, effects);
+        }
+    }
+
+    /// Asks all that have not answered, and the donor once more.
+    pub(crate) fn seal_again(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        let me = self.me;
+        let is_durable = self.durable.promised == self.wanted.promised;
+        let State::Sealing(sealing) = &mut self.state else {
+            return;
+        };
+        sealing.retry_at_ms = now_ms + RETRY_MS;
+        if !is_durable {
+            return;
+        }
+        let epoch = sealing.epoch;
+        let missing = sealing
+            .replicas
+            .members()
+            .filter(|it| *it != me && !sealing.answers.get(it).is_some_and(|it| it.trusted));
+        effects.extend(missing.map(|to| Effect::Send {
+            to,
+            message: Message::Seal { epoch },
+        }));
+        if sealing.fetching.take().is_some() {
+            self.adopt(now_ms, effects);
+        }
+    }
+
+    /// A promise of another replica.
+    pub(crate) fn sealed(
+        &mut self,
+        now_ms: u64,
+        from: BrokerId,
+        epoch: LeaderEpoch,
+        (durable, tip, high_watermark): (Durable, Position, Offset),
+        effects: &mut Vec<Effect>,
+    ) {
+        let State::Sealing(sealing) = &mut self.state else {
+            return;
+        };
+        if sealing.epoch != epoch || !sealing.replicas.contains(from) || from == self.me {
+            return;
+        }
+        if tip.epoch >= epoch || high_watermark > tip.offset {
+            let reason = "its log is newer than its promise";
+            return effects.push(Effect::Refused { from, reason });
+        }
+        let answer = Answer {
+            directory: durable.directory,
+            trusted: durable.trusted,
+            tip,
+            high_watermark,
+        };
+        // An emptied directory's answer is not undone by one that its predecessor gave.
+        let known = sealing.answers.get(&from);
+        if known.is_some_and(|known| known.directory > answer.directory) {
+            return;
+        }
+        sealing.answers.insert(from, answer);
+        if sealing.fetching.is_some_and(|(donor, _)| donor == from) {
+            sealing.fetching = None;
+        }
+        self.adopt(now_ms, effects);
+    }
+
+    /// Goes on as soon as it can be: asks for what is missing, or begins the epoch.
+    pub(crate) fn adopt(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        let (me, tip) = (self.me, self.log.tip());
+        let State::Sealing(sealing) = &mut self.state else {
+            return;
+        };
+        if self.durable.promised != sealing.epoch || sealing.starting || self.writing.is_some() {
+            return;
+        }
+        let own = Answer {
+            directory: self.durable.directory,
+            trusted: self.durable.trusted,
+            tip,
+            high_watermark: self.high_watermark,
+        };
+        sealing.answers.insert(me, own);
+        let Some((donor, best)) = sealing.best(me) else {
+            return;
+        };
+        if best.tip == tip {
+            let committed = sealing.trusted().map(|(_, it)| it.high_watermark).max();
+            assert!(
+                committed.is_none_or(|committed| committed <= tip.offset),
+                "a leader begins with everything that is committed"
+            );
+            let epoch = sealing.epoch;
+            sealing.starting = true;
+            self.writing = Some(Writing::EpochStart { epoch });
+            effects.push(Effect::WriteEpochStart { epoch });
+        } else if sealing.fetching != Some((donor, tip)) {
+            sealing.fetching = Some((donor, tip));
+            sealing.retry_at_ms = now_ms + RETRY_MS;
+            let message = Message::Fetch {
+                epoch: sealing.epoch,
+                directory: best.directory,
+                tip: best.tip,
+                from: tip,
+            };
+            effects.push(Effect::Send { to: donor, message });
+        }
+    }
+
+    /// Entries of the donor.
+    pub(crate) fn fetched(
+        &mut self,
+        from: BrokerId,
+        epoch: LeaderEpoch,
+        span: Span,
+        effects: &mut Vec<Effect>,
+    ) {
+        let State::Sealing(sealing) = &self.state else {
+            return;
+        };
+        // What comes late is not taken: the log has grown, or another donor was chosen.
+        let asked = Some((from, self.log.tip()));
+        if sealing.epoch != epoch || sealing.starting || sealing.fetching != asked {
+            return;
+        }
+        if epoch == 0
+            || !span.is_sound(epoch - 1)
+            || !(span.from_start || span.prev == self.log.tip())
+        {
+            let reason = "its entries do not hold together";
+            return effects.push(Effect::Refused { from, reason });
+        }
+        if self.take(span, Taken::adopted(), effects).is_err() {
+            let reason = "its entries do not follow";
+            effects.push(Effect::Refused { from, reason });
+        }
+    }
+
+    /// The donor does not have the end of this log.
+    pub(crate) fn parted(
+        &mut self,
+        now_ms: u64,
+        from: BrokerId,
+        epoch: LeaderEpoch,
+        asked: Position,
+        floor: Position,
+        effects: &mut Vec<Effect>,
+    ) {
+        let State::Sealing(sealing) = &self.state else {
+            return;
+        };
+        let expected = Some((from, self.log.tip()));
+        if sealing.epoch != epoch || sealing.fetching != expected || Some((from, asked)) != expected
+        {
+            return;
+        }
+        let to = self.log.floor(floor).offset;
+        if to >= self.log.end() {
+            let reason = "it does not say where the logs part";
+            return effects.push(Effect::Refused { from, reason });
+        }
+        self.cut(to, effects);
+        self.adopt(now_ms, effects);
+    }
+
+    /// The epoch's start is in the log.
+    pub(crate) fn activate(&mut self, epoch: LeaderEpoch, effects: &mut Vec<Effect>) {
+        let State::Sealing(sealing) = &self.state else {
+            return;
+        };
+        assert!(
+            sealing.epoch == epoch && self.wanted.promised == epoch,
+            "a leader has promised its epoch, and nothing newer"
+        );
+        let start = self.log.end();
+        let mut leading = Leading::new(epoch, start);
+        for (broker, answer) in sealing.trusted() {
+            leading.know(broker, answer.directory);
+        }
+        // A change of the replicas that was decided meanwhile holds from here on.
+        if let Some(appointment) = &self.appointment {
+            leading.learn(appointment, self.me, start);
+        }
+        self.state = State::Leading(leading);
+        effects.push(Effect::Activated { epoch });
+        self.advance();
+    }
+}
