@@ -163,7 +163,11 @@ impl Log {
         self.begin_append()?;
         let mut batches = batches.into_iter().peekable();
         let mut outcomes = Vec::with_capacity(batches.len());
+        let producers = planted!(ForgetProducers).then(|| self.producers.clone());
         self.append_groups(&mut batches, Place::Given, now_ms, &mut outcomes)?;
+        if let Some(producers) = producers {
+            self.producers = producers;
+        }
         Ok(self.end_offset())
     }
 

@@ -45,13 +45,14 @@ impl EpochList {
         Some((*found, end))
     }
 
-    /// Forgets epochs that end at or below the log's start.
+    /// Forgets epochs that end below the log's start. That of the entry before the start stays: two
+    /// logs of which one begins there can still be compared.
     pub(crate) fn forget_before(&mut self, log_start_offset: Offset) {
         let ended = self
             .starts
             .iter()
             .skip(1)
-            .take_while(|(_, start)| *start <= log_start_offset)
+            .take_while(|(_, start)| *start < log_start_offset)
             .count();
         self.starts.drain(..ended);
     }
@@ -93,6 +94,8 @@ mod tests {
         list.forget_before(9);
         assert_eq!(list.starts(), [(1, 0), (4, 10), (6, 25)]);
         list.forget_before(10);
+        assert_eq!(list.starts(), [(1, 0), (4, 10), (6, 25)]);
+        list.forget_before(11);
         assert_eq!(list.starts(), [(4, 10), (6, 25)]);
         list.forget_before(100);
         assert_eq!(list.starts(), [(6, 25)]);

@@ -156,7 +156,11 @@ impl FlushTicket {
 
     fn flush(&self) -> Result<bool, StorageFailure> {
         for (path, file) in &self.work.files {
-            file.sync_data().attempt("sync", path)?;
+            let synced = match file.sync_data() {
+                Err(_) if planted!(RetryFailedSync) => file.sync_data(),
+                synced => synced,
+            };
+            synced.attempt("sync", path)?;
         }
         if self.work.dir {
             self.files.sync_dir()?;

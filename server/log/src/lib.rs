@@ -18,6 +18,7 @@
 //! - `recovery`: opening a log after whatever has happened
 //! - `segment`, `index`, `scan`: one segment, its sparse index, the walk over its entries
 //! - `producers`, `epochs`, `derived`: what is known of producers and leader epochs
+//! - `state_file`: what replicas keep besides their logs, of all partitions in one file
 //! - `format`: the bytes on the disk, one file per structure; `files`, `atomic_file`,
 //!   `checkpoint_file`: reading and replacing them
 //! - [`limits`]: every limit, by name
@@ -64,6 +65,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[macro_use]
+pub mod planted;
+
 mod append;
 mod atomic_file;
 mod cache;
@@ -88,6 +92,7 @@ mod retention;
 mod roll;
 mod scan;
 mod segment;
+mod state_file;
 pub mod storage;
 #[cfg(test)]
 mod testing;
@@ -108,3 +113,4 @@ pub use log::{Log, delete_dir};
 pub use reader::{LogReader, ReadBatches, ReadError};
 pub use recovery::Recovery;
 pub use retention::RetentionPlan;
+pub use state_file::{StateFile, States};

@@ -60,6 +60,15 @@ pub const DEFAULT_TOMBSTONE_RETENTION_MS: u64 = 24 * 3_600_000;
 /// A log is compacted when at least this part of its sealed bytes was not compacted yet.
 pub const COMPACTION_DIRTY_PERCENT: u64 = 50;
 
+/// The largest state of a replica in a [`StateFile`](crate::StateFile).
+pub const MAX_STATE_BYTES: usize = 64;
+
+/// A state file larger than this is not read: a hundred thousand partitions have a hundredth of it.
+pub(crate) const MAX_STATE_FILE_BYTES: u64 = 10 << 30;
+
+/// A state file is written anew when it has grown by this much, and to twice what it then holds.
+pub(crate) const STATE_FILE_GROWTH_BYTES: u64 = 4 * MIB as u64;
+
 /// What is read at once while a whole segment is read through.
 pub(crate) const SCAN_CHUNK_BYTES: usize = 4 * MIB;
 

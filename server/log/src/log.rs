@@ -118,6 +118,12 @@ impl Log {
         self.epochs.end_offset(epoch, self.end_offset())
     }
 
+    /// Where each leader epoch begins, oldest first; both strictly increase. The first may begin
+    /// below the log's start.
+    pub fn epochs(&self) -> impl Iterator<Item = (LeaderEpoch, Offset)> + '_ {
+        self.epochs.starts().iter().copied()
+    }
+
     /// The last sequence that it has of a worker's producer
     /// ([`FIRST_WORKER_PRODUCER_ID`](millstream_protocol::FIRST_WORKER_PRODUCER_ID)), durable or not.
     pub fn last_worker_sequence(&self, producer_id: ProducerId) -> Option<u32> {

@@ -51,6 +51,13 @@ pub struct BatchBuilder {
     max_timestamp_ms: TimestampMs,
 }
 
+/// Whose the records of a batch are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Records,
+    Control,
+}
+
 impl BatchBuilder {
     /// An empty batch of at most `max_batch_bytes` before compression, and never more than
     /// [`MAX_BATCH_BYTES`].
@@ -173,7 +180,20 @@ impl BatchBuilder {
     ///
     /// The batch is empty, `producer` lies outside the format's range, or the compression is one
     /// that is only read.
-    pub fn finish(mut self, producer: Option<ProducerStamp>) -> Result<Bytes, BatchError> {
+    pub fn finish(self, producer: Option<ProducerStamp>) -> Result<Bytes, BatchError> {
+        self.finish_as(producer, Content::Records)
+    }
+
+    /// The same as a control batch.
+    pub(super) fn finish_control(self) -> Result<Bytes, BatchError> {
+        self.finish_as(None, Content::Control)
+    }
+
+    fn finish_as(
+        mut self,
+        producer: Option<ProducerStamp>,
+        content: Content,
+    ) -> Result<Bytes, BatchError> {
         let Some(last_offset_delta) = self.record_count.checked_sub(1) else {
             return Err(BatchError::Field {
                 field: "record count",
@@ -193,7 +213,7 @@ impl BatchBuilder {
             compression,
             timestamps: TimestampKind::Created,
             transactional: false,
-            control: false,
+            control: content == Content::Control,
             last_offset_delta,
             base_timestamp_ms: self.base_timestamp_ms,
             max_timestamp_ms: self.max_timestamp_ms,

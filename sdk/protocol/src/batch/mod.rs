@@ -40,6 +40,7 @@
 //! - `attributes`: [`Compression`], [`TimestampKind`]
 //! - `record`: [`Record`], [`RecordView`], [`Header`], and the walk over one encoded record
 //! - `builder`: [`BatchBuilder`]
+//! - `control`: [`epoch_start`]
 //! - `validate`: [`validate_produced`], what a broker checks before it appends
 //! - `reader`: [`RecordBatch`], [`Records`] and their iterators
 //! - `rewrite`: [`retain`], [`split`] and [`RecordBatch::uncompressed`]
@@ -49,6 +50,7 @@
 mod attributes;
 mod builder;
 mod compression;
+mod control;
 mod error;
 mod header;
 mod reader;
@@ -59,6 +61,7 @@ mod varint;
 
 pub use attributes::{Compression, TimestampKind, UnknownCompression};
 pub use builder::BatchBuilder;
+pub use control::epoch_start;
 pub use error::{AppendError, BatchError, RecordFault};
 pub use header::{
     BATCH_HEADER_BYTES, BatchHeader, ProducerStamp, assign, sequence_after, verify_crc,

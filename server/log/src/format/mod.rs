@@ -9,6 +9,10 @@ pub(crate) mod index;
 pub(crate) mod names;
 pub(crate) mod segment;
 pub(crate) mod snapshot;
+pub(crate) mod state;
+
+use millstream_protocol::TopicId;
+use uuid::Uuid;
 
 use crate::config::LogIdentity;
 
@@ -64,6 +68,11 @@ impl Encoder {
         self.u32(identity.partition)
     }
 
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
     /// The bytes with their checksum behind them.
     pub(crate) fn seal(self) -> Vec<u8> {
         let crc = crc32c(&self.0);
@@ -113,12 +122,19 @@ impl<'a> Decoder<'a> {
 
     /// Checks that the structure is this log's.
     pub(crate) fn identity(&mut self, identity: &LogIdentity) -> Result<(), DecodeError> {
-        let topic_id: [u8; 16] = self.take()?;
-        let partition = self.u32()?;
-        if topic_id != *identity.topic_id.as_bytes() || partition != identity.partition {
-            return Err(DecodeError::OtherPartition);
+        match self.any_identity()? {
+            found if found == *identity => Ok(()),
+            _ => Err(DecodeError::OtherPartition),
         }
-        Ok(())
+    }
+
+    /// Whose the structure is.
+    pub(crate) fn any_identity(&mut self) -> Result<LogIdentity, DecodeError> {
+        let topic_id: [u8; 16] = self.take()?;
+        Ok(LogIdentity {
+            topic_id: TopicId(Uuid::from_bytes(topic_id)),
+            partition: self.u32()?,
+        })
     }
 
     /// Reads a count of items of `item_bytes` each, and checks that so many can be there, before

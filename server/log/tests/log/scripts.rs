@@ -503,7 +503,7 @@ fn epochs_are_known() {
         append e -> 3..4
         epochs 9 -> Some((4, 4))
         delete 2 -> 2
-        epochs 2 -> None
+        epochs 2 -> Some((0, 2))
         close -> clean 2..4
         epochs 3 -> Some((3, 3))
         ",
