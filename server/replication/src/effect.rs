@@ -3,8 +3,8 @@
 use millstream_protocol::{LeaderEpoch, Offset};
 
 use crate::BrokerId;
+use crate::durable::{DirectoryId, Durable};
 use crate::message::Message;
-use crate::replica::{DirectoryId, Durable};
 use crate::set::ReplicaSet;
 use crate::view::Position;
 

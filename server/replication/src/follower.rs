@@ -3,9 +3,10 @@
 use millstream_protocol::{LeaderEpoch, Offset};
 
 use crate::BrokerId;
+use crate::durable::DirectoryId;
 use crate::effect::{Durability, Effect};
 use crate::message::{Ack, Message};
-use crate::replica::{DirectoryId, Replica, State};
+use crate::replica::{Replica, State};
 use crate::view::{Position, Run, Span};
 
 /// What a follower knows of the leader of the epoch that it has promised.

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use millstream_protocol::{LeaderEpoch, Offset};
 
 use crate::BrokerId;
+use crate::durable::DirectoryId;
 use crate::effect::{Appointment, Durability, Effect};
 use crate::limits::{MAX_RETRY_MS, RETRY_MS};
 use crate::message::{Ack, Message};
-use crate::replica::{DirectoryId, Replica, State};
+use crate::replica::{Replica, State};
 use crate::set::{ReplicaSet, majority_of};
 use crate::view::Position;
 

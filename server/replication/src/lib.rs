@@ -33,7 +33,7 @@
 //! # Layout
 //!
 //! - [`replica`](Replica): the state, its inputs, promises; `follower`, `sealing`, `leader`: the
-//!   three roles; `effect`: inputs and effects; `message`: what replicas say to each other
+//!   three roles; `durable`: what is kept besides the log; `effect`: inputs and effects; `message`: what replicas say to each other
 //! - `view`: what is known of the log; `set`: majorities, also while the replicas change
 //! - [`limits`]: every limit, by name
 //!
@@ -41,12 +41,13 @@
 //!
 //! ```
 //! use millstream_replication::{
-//!     Appointment, DirectoryId, Durability, Effect, Input, LogView, Replica, ReplicaSet,
+//!     Appointment, DirectoryId, Durability, Durable, Effect, Input, LogView, Replica, ReplicaSet,
 //! };
 //!
 //! // A partition with one replica: broker 1 is appointed, promises, and leads.
 //! let mut effects = Vec::new();
-//! let mut replica = Replica::new(1, DirectoryId(1));
+//! let durable = Durable::assigned(DirectoryId(1), 0);
+//! let mut replica = Replica::open(1, durable, LogView::default(), &mut effects);
 //! replica.step(0, Input::Appointed(Appointment {
 //!     version: 1,
 //!     epoch: 1,
@@ -67,6 +68,7 @@
 #[macro_use]
 pub mod planted;
 
+mod durable;
 mod effect;
 mod follower;
 mod leader;
@@ -77,10 +79,11 @@ mod sealing;
 mod set;
 mod view;
 
+pub use durable::{DirectoryId, Durable};
 pub use effect::{Appointment, Deposition, Durability, Effect, Input};
 pub use leader::FollowerStatus;
 pub use message::{Ack, Message};
-pub use replica::{DirectoryId, Durable, Replica, Role};
+pub use replica::{Replica, Role};
 pub use set::ReplicaSet;
 pub use view::{LogView, Position, Run, Span};
 

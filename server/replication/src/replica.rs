@@ -3,44 +3,13 @@
 use millstream_protocol::{LeaderEpoch, Offset};
 
 use crate::BrokerId;
+use crate::durable::Durable;
 use crate::effect::{Appointment, Deposition, Durability, Effect, Input};
 use crate::follower::{Following, Writing};
 use crate::leader::Leading;
 use crate::message::Message;
 use crate::sealing::Sealing;
 use crate::view::LogView;
-
-/// The identity of the directory that holds a replica's log. The metadata quorum hands them out,
-/// and a later one is greater: a directory that was emptied, replaced or damaged gets another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DirectoryId(pub u64);
-
-/// What a replica keeps on its disk besides its log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Durable {
-    /// Which directory this is.
-    pub directory: DirectoryId,
-    /// It follows no leader of an older epoch.
-    pub promised: LeaderEpoch,
-    /// Whether it counts in majorities: everything that it has acknowledged is there.
-    pub trusted: bool,
-}
-
-impl Durable {
-    /// What a directory begins with that was emptied, replaced or damaged, or whose relaxed log has
-    /// gone through a loss of power, after the metadata quorum has given it a new identity.
-    /// `epoch` is the partition's newest epoch as of that: by promising it, the replica does not
-    /// help a leader that its forgotten promises were against.
-    ///
-    /// It is not trusted until a leader finds that it has everything.
-    pub fn registered(directory: DirectoryId, epoch: LeaderEpoch) -> Self {
-        Self {
-            directory,
-            promised: epoch,
-            trusted: planted!(VoteByEmptyDisk),
-        }
-    }
-}
 
 /// What a replica is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,28 +52,11 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// The replica of a partition that was just made: empty, and trusted. `directory` is the
-    /// identity under which the metadata quorum made it.
-    pub fn new(me: BrokerId, directory: DirectoryId) -> Self {
-        let durable = Durable {
-            directory,
-            promised: 0,
-            trusted: true,
-        };
-        Self::with(me, durable, LogView::default())
-    }
-
-    /// A replica as it is found on a disk, or registered anew (see [`Durable::registered`]). It
+    /// A replica with what is on its disk: what was there at the last stop, or what a new one begins
+    /// with (see [`Durable::assigned`] and [`Durable::registered`]), which is stored before this. It
     /// follows: an epoch in which it led is not resumed.
     pub fn open(me: BrokerId, durable: Durable, log: LogView, effects: &mut Vec<Effect>) -> Self {
-        let mut replica = Self::with(me, durable, log);
-        // Entries of an epoch that was never promised on the disk are as good as the promise.
-        replica.promise(replica.log.tip().epoch, effects);
-        replica
-    }
-
-    fn with(me: BrokerId, durable: Durable, log: LogView) -> Self {
-        Self {
+        let mut replica = Self {
             me,
             wanted: durable,
             durable,
@@ -113,7 +65,10 @@ impl Replica {
             appointment: None,
             state: State::Following(Following::default()),
             writing: None,
-        }
+        };
+        // Entries of an epoch that was never promised on the disk are as good as the promise.
+        replica.promise(replica.log.tip().epoch, effects);
+        replica
     }
 
     /// Takes what has happened at `now_ms`, on any clock that does not go back, and appends what is

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use millstream_protocol::{LeaderEpoch, Offset};
 
 use crate::BrokerId;
+use crate::durable::{DirectoryId, Durable};
 use crate::effect::Effect;
 use crate::follower::{Taken, Writing};
 use crate::leader::Leading;
 use crate::limits::RETRY_MS;
 use crate::message::Message;
-use crate::replica::{DirectoryId, Durable, Replica, State};
+use crate::replica::{Replica, State};
 use crate::set::ReplicaSet;
 use crate::view::{Position, Span};
 
