@@ -145,6 +145,11 @@ impl<'a> Scanner<'a> {
         Ok(Step::Entry(entry))
     }
 
+    /// Where it stands: the offset expected, and the position in the file.
+    pub(crate) fn place(&self) -> (Offset, u64) {
+        (self.expected, self.position)
+    }
+
     /// Like [`step`](Self::step), and judges the entry's body too.
     pub(crate) fn step_verified(&mut self) -> io::Result<Step> {
         let (position, expected) = (self.position, self.expected);

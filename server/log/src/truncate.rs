@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_protocol::Offset;
 
+use crate::damage::Damage;
 use crate::derived::Derived;
 use crate::error::{Attempt, ChangeError, StorageFailure};
 use crate::files::Files;
@@ -195,9 +196,8 @@ impl Log {
         self.unflushed.dir = false;
         self.checkpoint
             .update(|checkpoint| checkpoint.truncating_to = None)?;
-        self.derive_again(&snapshots, end_offset)?;
         self.forget_damage(end_offset);
-        Ok(())
+        self.derive_again(&snapshots, end_offset)
     }
 
     /// Producers and epochs are those of what is left: of the newest snapshot that remains, and of
@@ -209,15 +209,28 @@ impl Log {
         let files = &self.shared.files;
         let known = snapshots.iter().copied();
         let mut derived = Derived::from_snapshots(files, known, end, max_producers)?;
-        for segment in view.segments_from(derived.offset) {
+        'segments: for segment in view.segments_from(derived.offset) {
             let bytes = segment.bytes()?;
             let Landing { offset, position } = segment.by_offset(derived.offset)?;
             let start = (offset, position);
             let density = segment.header.density;
             let binding = &self.shared.binding;
             let mut scanner = Scanner::new(&bytes, binding, density, start, HEADER_CHUNK_BYTES);
-            while let Step::Entry(entry) = scanner.step().attempt("read", segment.path())? {
-                derived.note(&entry.header.batch, max_producers);
+            loop {
+                match scanner.step().attempt("read", segment.path())? {
+                    Step::Entry(entry) => derived.note(&entry.header.batch, max_producers),
+                    Step::End => break,
+                    Step::Fault(fault) => {
+                        // Not all epochs and producers are known any more.
+                        let (offset, position) = scanner.place();
+                        let path = segment.path().display();
+                        let what = format!("{path} has {fault} at byte {position}");
+                        let damage = Damage { offset, what };
+                        self.shared.note_damage(&damage);
+                        self.damaged = Some(damage);
+                        break 'segments;
+                    }
+                }
             }
         }
         derived.epochs.forget_before(view.log_start_offset);

@@ -1,5 +1,7 @@
 //! What a replica is told, and what it wants to be done.
 
+use std::collections::BTreeMap;
+
 use millstream_protocol::{LeaderEpoch, Offset};
 
 use crate::BrokerId;
@@ -17,12 +19,21 @@ pub struct Appointment {
     pub epoch: LeaderEpoch,
     /// Who is to lead in it.
     pub leader: BrokerId,
-    /// The directory with which the leader is to lead. If it has another one by now, it does not.
-    pub directory: DirectoryId,
     /// The partition's replicas.
     pub replicas: ReplicaSet,
+    /// The newest directory of each. One that answers with an older one does not know yet that it is
+    /// to begin anew: what it has does not count. A leader whose own is another one does not lead.
+    pub directories: BTreeMap<BrokerId, DirectoryId>,
     /// When an entry counts as being there.
     pub durability: Durability,
+}
+
+impl Appointment {
+    /// Whether what a replica says counts, as far as its directory goes.
+    pub(crate) fn knows(&self, broker: BrokerId, directory: DirectoryId) -> bool {
+        let newest = self.directories.get(&broker);
+        newest.is_none_or(|newest| *newest <= directory)
+    }
 }
 
 /// When an entry counts as being on a replica.

@@ -241,6 +241,7 @@ impl Replica {
             trusted: self.durable.trusted,
             verified: following.verified,
             flushed,
+            high_watermark: self.high_watermark,
         };
         // What is written counts only where it need not be on the disk.
         let news = following.said.is_none_or(|said| {

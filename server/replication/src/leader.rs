@@ -83,6 +83,13 @@ impl Follower {
         }
     }
 
+    /// What an older directory has acknowledged is gone with it.
+    fn begin_anew(&mut self, directory: Option<DirectoryId>) {
+        self.directory = directory;
+        (self.verified, self.flushed) = (0, 0);
+        self.trusted = false;
+    }
+
     /// How far it counts.
     fn counts(&self, durability: Durability) -> Offset {
         match durability {
@@ -120,8 +127,13 @@ impl Leading {
             .retain(|broker, _| *broker != me && replicas.contains(*broker));
         let next = end.min(self.start - 1);
         for broker in replicas.members().filter(|it| *it != me) {
-            let follower = || Follower::new(None, next);
-            self.followers.entry(broker).or_insert_with(follower);
+            let newest = appointment.directories.get(&broker).copied();
+            let follower = || Follower::new(newest, next);
+            let follower = self.followers.entry(broker).or_insert_with(follower);
+            if follower.directory < newest {
+                follower.begin_anew(newest);
+                follower.ask = true;
+            }
         }
     }
 
@@ -200,10 +212,7 @@ impl Replica {
         }
         let has_all = ack.flushed >= needed;
         if is_new && (ack.trusted || has_all) {
-            // What an older directory has acknowledged is gone with it.
-            follower.directory = Some(ack.directory);
-            (follower.verified, follower.flushed) = (0, 0);
-            follower.trusted = false;
+            follower.begin_anew(Some(ack.directory));
         }
         let counts = follower.directory == Some(ack.directory);
         if counts {
@@ -224,7 +233,7 @@ impl Replica {
             follower.base = follower.next;
         }
         follower.patience_ms = RETRY_MS;
-        let up_to_date = ack.flushed == end && ack.trusted;
+        let up_to_date = ack.flushed == end && ack.trusted && ack.high_watermark == high_watermark;
         follower.ask_at_ms = (!up_to_date).then_some(now_ms + RETRY_MS);
         self.advance();
     }

@@ -40,6 +40,8 @@
 //! # Example
 //!
 //! ```
+//! use std::collections::BTreeMap;
+//!
 //! use millstream_replication::{
 //!     Appointment, DirectoryId, Durability, Durable, Effect, Input, LogView, Replica, ReplicaSet,
 //! };
@@ -52,8 +54,8 @@
 //!     version: 1,
 //!     epoch: 1,
 //!     leader: 1,
-//!     directory: DirectoryId(1),
 //!     replicas: ReplicaSet::new(&[1]).unwrap(),
+//!     directories: BTreeMap::from([(1, DirectoryId(1))]),
 //!     durability: Durability::Sync,
 //! }), &mut effects);
 //! let Some(Effect::Persist(promise)) = effects.pop() else { panic!("it promises first") };

@@ -96,4 +96,6 @@ pub struct Ack {
     pub verified: Offset,
     /// Up to here that is on its disk.
     pub flushed: Offset,
+    /// What it knows to be committed.
+    pub high_watermark: Offset,
 }

@@ -135,6 +135,12 @@ impl Replica {
         }
     }
 
+    /// Who was appointed to lead, as far as it knows, and in which epoch.
+    pub fn appointed_leader(&self) -> Option<(BrokerId, LeaderEpoch)> {
+        let appointment = self.appointment.as_ref()?;
+        Some((appointment.leader, appointment.epoch))
+    }
+
     /// Everything below is committed and may be seen.
     pub fn high_watermark(&self) -> Offset {
         if planted!(ReadPastCommit) {
@@ -172,8 +178,8 @@ impl Replica {
             "epochs do not go back"
         );
         let epoch = appointment.epoch;
-        let is_mine =
-            appointment.leader == self.me && appointment.directory == self.wanted.directory;
+        let own = appointment.directories.get(&self.me);
+        let is_mine = appointment.leader == self.me && own == Some(&self.wanted.directory);
         self.appointment = Some(appointment);
         match &mut self.state {
             State::Leading(leading) if leading.epoch == epoch => {

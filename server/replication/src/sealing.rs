@@ -138,6 +138,10 @@ impl Replica {
             tip,
             high_watermark,
         };
+        let appointment = self.appointment.as_ref();
+        if appointment.is_some_and(|it| !it.knows(from, durable.directory)) {
+            return;
+        }
         // An emptied directory's answer is not undone by one that its predecessor gave.
         let known = sealing.answers.get(&from);
         if known.is_some_and(|known| known.directory > answer.directory) {
@@ -208,12 +212,12 @@ impl Replica {
         if sealing.epoch != epoch || sealing.starting || sealing.fetching != asked {
             return;
         }
-        if epoch == 0
-            || !span.is_sound(epoch - 1)
-            || !(span.from_start || span.prev == self.log.tip())
-        {
+        if epoch == 0 || !span.is_sound(epoch - 1) {
             let reason = "its entries do not hold together";
             return effects.push(Effect::Refused { from, reason });
+        }
+        if span.prev != self.log.tip() && !span.from_start {
+            return;
         }
         if self.take(span, Taken::adopted(), effects).is_err() {
             let reason = "its entries do not follow";

@@ -7,3 +7,5 @@
 
 pub mod cluster;
 pub mod model;
+#[cfg(planted)]
+pub mod planted;

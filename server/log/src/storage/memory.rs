@@ -25,6 +25,8 @@ pub enum SyncBehaviour {
     /// Fails, and counts what was to be written as written, as Linux does: reads go on showing it
     /// until it is dropped from memory, and the next sync succeeds without writing it.
     Failing,
+    /// The same, once; then it keeps its promises again.
+    FailingOnce,
 }
 
 /// Files in memory that behave as badly as a disk may, and always the same way for the same seed.
@@ -495,7 +497,9 @@ impl Storage for MemoryStorage {
         match disk.dir_sync {
             SyncBehaviour::Honest => {}
             SyncBehaviour::Lying => return Ok(()),
-            SyncBehaviour::Failing => return Err(io::Error::other("the directory's sync failed")),
+            SyncBehaviour::Failing | SyncBehaviour::FailingOnce => {
+                return Err(io::Error::other("the directory's sync failed"));
+            }
         }
         let Disk {
             unsynced, durable, ..
@@ -574,8 +578,11 @@ impl StorageFile for MemoryFile {
         match disk.sync {
             SyncBehaviour::Honest => inode.sync(),
             SyncBehaviour::Lying => {}
-            SyncBehaviour::Failing => {
+            SyncBehaviour::Failing | SyncBehaviour::FailingOnce => {
                 inode.dirty.clear();
+                if disk.sync == SyncBehaviour::FailingOnce {
+                    disk.sync = SyncBehaviour::Honest;
+                }
                 return Err(io::Error::other("the sync failed"));
             }
         }

@@ -1,0 +1,910 @@
+//! A broker's shell around the replica: it does what the core says with a real log on a disk in
+//! memory.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use millstream_log::storage::{MemoryStorage, Storage, SyncBehaviour};
+use millstream_log::{
+    AppendError, AppendOutcome, FlushTicket, Log, LogConfig, LogIdentity, LogSetup, OpenError,
+    ProducedBatch, ReadError, StateFile, TailBudget,
+};
+use millstream_protocol::batch::{BatchHeader, epoch_start, verify_crc};
+use millstream_protocol::{Offset, TopicId, TopicPartition};
+use millstream_replication::{
+    BrokerId, DirectoryId, Durability, Durable, Effect, Input, LogView, Message, Replica, Role,
+    Run, Span,
+};
+use uuid::Uuid;
+
+use super::env::Env;
+use super::packet::{Assigned, Beat, Decision, Node, Packet, Refusal};
+use super::plan::{Fault, Whom};
+use super::queue::Event;
+
+/// How often a broker says that it is alive.
+const BEAT_US: u64 = 100_000;
+
+/// What one answer to a consumer carries.
+const READ_BYTES: usize = 32_000;
+
+/// A log that is small for a test rolls and writes checkpoints often.
+const SEGMENT_BYTES: u64 = 6 * 1024;
+const CHECKPOINT_BYTES: u64 = 10 * 1024;
+
+pub(crate) const PARTITION: TopicPartition = TopicPartition {
+    topic_id: TopicId(Uuid::from_u128(0x5eed)),
+    partition: 0,
+};
+
+/// A state that says that the directory was lost, and which one it was.
+const VOID: u8 = 0xff;
+
+/// Why a step could not be done.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The storage has failed: the process ends.
+    Stop,
+    /// The log is damaged: the replica begins anew.
+    Damaged,
+}
+
+/// The clock of one machine: it begins anywhere and goes a little too fast or too slow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) offset_us: u64,
+    pub(crate) per_mille: u64,
+}
+
+impl Clock {
+    fn ms(&self, now_us: u64) -> u64 {
+        (self.offset_us + now_us / 1000 * self.per_mille) / 1000
+    }
+
+    fn delay_us(&self, until_ms: u64, now_us: u64) -> u64 {
+        until_ms.saturating_sub(self.ms(now_us)) * 1_000_000 / self.per_mille
+    }
+}
+
+/// A produced batch that waits for the high watermark.
+#[derive(Debug)]
+struct Waiting {
+    visible_at: Offset,
+    base_offset: Offset,
+    to: Node,
+    request: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) replica: Replica,
+    pub(crate) log: Log,
+    flushing: Option<FlushTicket>,
+    waiting: VecDeque<Waiting>,
+    tick_at_ms: Option<u64>,
+    /// What the oracle was told.
+    told: Offset,
+}
+
+/// What runs between a start and a crash.
+#[derive(Debug)]
+pub(crate) struct Process {
+    states: StateFile,
+    persisting: VecDeque<Durable>,
+    pub(crate) partition: Option<Partition>,
+    version: u64,
+    /// The directory that was lost, while another one is registered.
+    lost: Option<Option<DirectoryId>>,
+    /// A relaxed log, kept through a loss of power.
+    keeps_log: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub(crate) id: BrokerId,
+    pub(crate) storage: MemoryStorage,
+    /// Its disk's identity.
+    pub(crate) disk: u64,
+    pub(crate) boot: u64,
+    pub(crate) clock: Clock,
+    pub(crate) process: Option<Process>,
+    /// Its power was cut since the last start.
+    pub(crate) lost_power: bool,
+    pub(crate) paused_until_us: u64,
+    /// A bit was flipped in the log of this directory.
+    pub(crate) flipped_in: Option<DirectoryId>,
+    durability: Durability,
+    effects: Vec<Effect>,
+}
+
+impl Broker {
+    pub(crate) fn new(id: BrokerId, clock: Clock, durability: Durability) -> Self {
+        Self {
+            id,
+            storage: MemoryStorage::new(),
+            disk: u64::from(id),
+            boot: 0,
+            clock,
+            process: None,
+            lost_power: false,
+            paused_until_us: 0,
+            flipped_in: None,
+            durability,
+            effects: Vec::new(),
+        }
+    }
+
+    fn node(&self) -> Node {
+        Node::Broker(self.id)
+    }
+
+    /// The replica, if there is one.
+    pub(crate) fn partition(&self) -> Option<&Partition> {
+        self.process.as_ref()?.partition.as_ref()
+    }
+
+    /// Starts the process.
+    pub(crate) fn start(&mut self, env: &mut Env) -> Result<(), Trouble> {
+        let storage = Arc::new(self.storage.clone());
+        let opened = StateFile::open(storage, PathBuf::from("/replicas"));
+        let (states, damaged) = opened.map_err(|_| Trouble::Stop)?;
+        let state = states.states().get(&PARTITION).cloned();
+        self.process = Some(Process {
+            states,
+            persisting: VecDeque::new(),
+            partition: None,
+            version: 0,
+            lost: None,
+            keeps_log: false,
+        });
+        let lost_power = std::mem::take(&mut self.lost_power);
+        let void = state.as_deref().and_then(directory_of_void);
+        let durable = state.as_deref().and_then(Durable::from_bytes);
+        if let Some(void) = void {
+            self.lose(Some(void), false)?;
+        } else if damaged {
+            self.lose(durable.map(|it| it.directory), false)?;
+        } else if let Some(durable) = durable {
+            if lost_power && self.durability == Durability::Relaxed {
+                self.lose(Some(durable.directory), true)?;
+            } else {
+                self.open(env, durable)?;
+            }
+        }
+        self.beat(env);
+        Ok(())
+    }
+
+    fn config() -> LogConfig {
+        LogConfig {
+            segment_bytes: SEGMENT_BYTES,
+            checkpoint_bytes: CHECKPOINT_BYTES,
+            tail_cache_bytes: 16 * 1024,
+            ..LogConfig::default()
+        }
+    }
+
+    fn log_setup(&self) -> LogSetup {
+        LogSetup {
+            storage: Arc::new(self.storage.clone()),
+            dir: PathBuf::from("/log"),
+            identity: LogIdentity {
+                topic_id: PARTITION.topic_id,
+                partition: PARTITION.partition,
+            },
+            config: Self::config(),
+            tail_budget: TailBudget::new(1 << 20),
+            salt: 0x5a17,
+        }
+    }
+
+    /// Opens the log and the replica with what is on the disk.
+    fn open(&mut self, env: &mut Env, durable: Durable) -> Result<(), Trouble> {
+        let opened = Log::create_or_open(self.log_setup(), self.now_ms(env));
+        let (log, recovery) = match opened {
+            Ok(opened) => opened,
+            Err(OpenError::Storage(_)) => return Err(Trouble::Stop),
+            Err(OpenError::OtherPartition { .. } | OpenError::Version { .. }) => {
+                return Err(Trouble::Damaged);
+            }
+        };
+        env.trace(|| format!("{} opens {recovery:?}", self.id));
+        // A replica's log is made before its state is stored: where it is not there, it is gone.
+        if recovery.created || !recovery.damage.is_empty() {
+            return Err(Trouble::Damaged);
+        }
+        let runs = log.epochs().map(|(epoch, start)| Run { epoch, start });
+        let view = LogView::new(
+            log.log_start_offset(),
+            log.log_end_offset(),
+            log.flushed_offset(),
+            runs.collect(),
+        );
+        let mut effects = std::mem::take(&mut self.effects);
+        let replica = Replica::open(self.id, durable, view, &mut effects);
+        let partition = Partition {
+            told: replica.high_watermark(),
+            replica,
+            log,
+            flushing: None,
+            waiting: VecDeque::new(),
+            tick_at_ms: None,
+        };
+        self.effects = effects;
+        if let Some(process) = &mut self.process {
+            process.partition = Some(partition);
+            process.version = 0;
+        }
+        self.perform(env, &[])?;
+        self.settle(env)
+    }
+
+    /// The replica begins anew under another directory's identity.
+    fn damaged(&mut self, env: &mut Env) -> Result<(), Trouble> {
+        env.trace(|| format!("{} is damaged", self.id));
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
+        process.partition = None;
+        let state = process.states.states().get(&PARTITION);
+        let directory = state
+            .and_then(|it| Durable::from_bytes(it))
+            .map(|it| it.directory);
+        self.lose(directory, false)?;
+        self.beat(env);
+        Ok(())
+    }
+
+    /// Notes on the disk that this directory does not count any more, before anything else.
+    fn lose(&mut self, directory: Option<DirectoryId>, keeps_log: bool) -> Result<(), Trouble> {
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
+        let mut void = vec![VOID];
+        void.extend(directory.unwrap_or_default().0.to_be_bytes());
+        process.states.put(PARTITION, Some(&void));
+        process.states.flush().map_err(|_| Trouble::Stop)?;
+        process.lost = Some(directory);
+        process.keeps_log = keeps_log;
+        Ok(())
+    }
+
+    fn now_ms(&self, env: &Env) -> i64 {
+        self.clock.ms(env.queue.now_us) as i64
+    }
+
+    fn delete_log(&self) -> Result<(), Trouble> {
+        millstream_log::delete_dir(&self.storage, "/log".as_ref()).map_err(|_| Trouble::Stop)
+    }
+
+    /// Says that it is alive, and asks again for what it waits for.
+    pub(crate) fn beat(&mut self, env: &mut Env) {
+        let Some(process) = &self.process else {
+            return;
+        };
+        let beat = Beat {
+            boot: self.boot,
+            leads: process
+                .partition
+                .as_ref()
+                .and_then(|it| it.replica.leading()),
+            version: process.version,
+        };
+        env.send(self.node(), Node::Metadata, Packet::Beat(beat));
+        if let Some(instead_of) = process.lost {
+            let disk = self.disk;
+            let packet = Packet::Register { instead_of, disk };
+            env.send(self.node(), Node::Metadata, packet);
+        }
+        let (broker, boot) = (self.id, self.boot);
+        env.queue.push(BEAT_US, Event::Beats { broker, boot });
+    }
+
+    /// A packet has arrived.
+    pub(crate) fn receive(
+        &mut self,
+        env: &mut Env,
+        from: Node,
+        packet: Packet,
+    ) -> Result<(), Trouble> {
+        match (from, packet) {
+            (Node::Broker(from), Packet::Replica { message, batches }) => {
+                let sound = batches.iter().all(|batch| verify_crc(batch).is_ok());
+                let is_here = self.partition().is_some();
+                if is_here && sound {
+                    return self.step(env, Input::Received { from, message }, &batches);
+                }
+                Ok(())
+            }
+            (Node::Metadata, Packet::Decided(decision)) => self.decided(env, decision),
+            (Node::Metadata, Packet::Registered(assigned)) => self.registered(env, assigned),
+            (_, Packet::Produce { request, batch }) => self.produce(env, from, request, batch),
+            (_, Packet::Read { request, offset }) => self.read(env, from, request, offset),
+            _ => Ok(()),
+        }
+    }
+
+    fn decided(&mut self, env: &mut Env, decision: Decision) -> Result<(), Trouble> {
+        let disk = self.disk;
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
+        if process.version >= decision.appointment.version || process.lost.is_some() {
+            return Ok(());
+        }
+        let directory = process
+            .partition
+            .as_ref()
+            .map(|it| it.replica.durable().directory);
+        match (directory, decision.assigned) {
+            (None, None) => {}
+            (Some(_), None) => {
+                process.partition = None;
+                process.states.put(PARTITION, None);
+                process.states.flush().map_err(|_| Trouble::Stop)?;
+                self.delete_log()?;
+            }
+            (Some(directory), Some(assigned)) if directory >= assigned.directory => {}
+            (known, Some(assigned)) if assigned.disk == disk => {
+                // A new replica, or one that was away while it was none.
+                process.partition = None;
+                if known.is_some() {
+                    process.states.put(PARTITION, None);
+                    process.states.flush().map_err(|_| Trouble::Stop)?;
+                }
+                self.begin(env, assigned, false)?;
+            }
+            (_, Some(assigned)) => {
+                // What it had was on another disk.
+                return self.lose(Some(assigned.directory), false);
+            }
+        }
+        if let Some(process) = &mut self.process {
+            process.version = decision.appointment.version;
+        }
+        if self.partition().is_some() {
+            self.step(env, Input::Appointed(decision.appointment), &[])?;
+        }
+        Ok(())
+    }
+
+    fn registered(&mut self, env: &mut Env, assigned: Assigned) -> Result<(), Trouble> {
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
+        let is_meant = process
+            .lost
+            .is_some_and(|lost| lost.is_none_or(|lost| lost < assigned.directory));
+        if !is_meant || assigned.disk != self.disk {
+            return Ok(());
+        }
+        process.lost = None;
+        let keeps_log = process.keeps_log;
+        self.begin(env, assigned, keeps_log)
+    }
+
+    /// Begins a replica, with an empty log or what is there.
+    fn begin(&mut self, env: &mut Env, assigned: Assigned, keeps_log: bool) -> Result<(), Trouble> {
+        let Assigned {
+            directory, epoch, ..
+        } = assigned;
+        let durable = match assigned.replaces {
+            true => Durable::registered(directory, epoch),
+            false => Durable::assigned(directory, epoch),
+        };
+        if !keeps_log {
+            self.delete_log()?;
+            let made = Log::create_or_open(self.log_setup(), self.now_ms(env));
+            let (log, _) = made.map_err(|_| Trouble::Stop)?;
+            log.close().map_err(|_| Trouble::Stop)?;
+        }
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
+        process.states.put(PARTITION, Some(&durable.to_bytes()));
+        process.states.flush().map_err(|_| Trouble::Stop)?;
+        if !keeps_log {
+            self.flipped_in = None;
+        }
+        self.open(env, durable)
+    }
+
+    /// Gives the core an input and does what it says.
+    pub(crate) fn step(
+        &mut self,
+        env: &mut Env,
+        input: Input,
+        batches: &[Bytes],
+    ) -> Result<(), Trouble> {
+        self.input(env, input);
+        self.perform(env, batches)?;
+        self.settle(env)
+    }
+
+    fn input(&mut self, env: &mut Env, input: Input) {
+        let now_ms = self.clock.ms(env.queue.now_us);
+        let id = self.id;
+        env.trace(|| format!("{id} <- {input:?}"));
+        if let Some(partition) = self.process.as_mut().and_then(|it| it.partition.as_mut()) {
+            partition.replica.step(now_ms, input, &mut self.effects);
+        }
+    }
+
+    /// Does what the core has said, and tells it what came of it.
+    fn perform(&mut self, env: &mut Env, batches: &[Bytes]) -> Result<(), Trouble> {
+        loop {
+            let mut effects = std::mem::take(&mut self.effects);
+            let mut changed = false;
+            for effect in effects.drain(..) {
+                let id = self.id;
+                env.trace(|| format!("{id}    {effect:?}"));
+                changed |= self.effect(env, effect, batches)?;
+            }
+            self.effects = effects;
+            let Some(end) = self.partition().map(|it| it.log.log_end_offset()) else {
+                return Ok(());
+            };
+            if changed {
+                self.input(env, Input::Written { end });
+            }
+            let partition = self.partition();
+            let flushed =
+                partition.filter(|it| it.log.flushed_offset() > it.replica.log().flushed());
+            if let Some(offset) = flushed.map(|it| it.log.flushed_offset()) {
+                self.input(env, Input::Flushed { offset });
+            }
+            if self.effects.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Does one thing. `true` if it has changed the log.
+    fn effect(
+        &mut self,
+        env: &mut Env,
+        effect: Effect,
+        batches: &[Bytes],
+    ) -> Result<bool, Trouble> {
+        let now_ms = self.now_ms(env);
+        let (broker, boot) = (self.id, self.boot);
+        let Some(process) = &mut self.process else {
+            return Ok(false);
+        };
+        let Some(Partition { log, .. }) = &mut process.partition else {
+            return Ok(false);
+        };
+        match effect {
+            Effect::Persist(durable) => {
+                process.persisting.push_back(durable);
+                let delay_us = env.sync_us();
+                if std::mem::take(&mut env.cuts_at_promise) {
+                    let fault = Fault::PowerCut(Whom::This(broker));
+                    env.queue.push(delay_us * 3 / 4, Event::Fails(fault));
+                }
+                env.queue.push(delay_us, Event::Persists { broker, boot });
+            }
+            Effect::Truncate { to } => {
+                env.report.truncations += 1;
+                let end = log.truncate(to).map_err(|_| Trouble::Stop)?;
+                // It is cut where a batch ends, unless what says so was spoilt.
+                if end != to || log.damage().is_some() {
+                    return Err(Trouble::Damaged);
+                }
+            }
+            Effect::Restart { .. } => return Err(Trouble::Damaged),
+            Effect::Write { from } => {
+                let rest = batches.iter().filter_map(|bytes| {
+                    let header = BatchHeader::parse(bytes).ok()?;
+                    (header.base_offset >= from).then(|| ProducedBatch {
+                        bytes: BytesMut::from(&bytes[..]),
+                        header,
+                    })
+                });
+                let rest: Vec<_> = rest.collect();
+                match log.append_as_follower(rest, now_ms) {
+                    Ok(_) | Err(AppendError::StorageFull) => {}
+                    Err(AppendError::Poisoned(_)) => return Err(Trouble::Stop),
+                    Err(AppendError::Damaged(_)) => return Err(Trouble::Damaged),
+                    Err(error) => env
+                        .oracle
+                        .violated(format!("{broker} cannot append: {error}")),
+                }
+                return Ok(true);
+            }
+            Effect::WriteEpochStart { epoch } => {
+                let bytes = epoch_start(now_ms).map_err(|_| Trouble::Stop)?;
+                let header = BatchHeader::parse(&bytes).map_err(|_| Trouble::Stop)?;
+                let bytes = BytesMut::from(&bytes[..]);
+                let batch = ProducedBatch { bytes, header };
+                let appended = log.append(vec![batch], epoch, now_ms, &mut Vec::new());
+                match appended {
+                    Ok(()) | Err(AppendError::StorageFull) => {}
+                    Err(AppendError::Damaged(_)) => return Err(Trouble::Damaged),
+                    Err(_) => return Err(Trouble::Stop),
+                }
+                return Ok(true);
+            }
+            Effect::Send { to, message } => self.send(env, to, message)?,
+            Effect::Activated { epoch } => {
+                env.report.activations += 1;
+                env.activated = Some(broker);
+                let log = process.partition.as_ref().map(|it| it.replica.log());
+                if let Some(log) = log {
+                    env.oracle.activated(broker, epoch, log);
+                }
+                self.beat(env);
+            }
+            Effect::Deposed { .. } => {
+                env.report.depositions += 1;
+                let waiting = process
+                    .partition
+                    .as_mut()
+                    .map(|it| std::mem::take(&mut it.waiting));
+                for Waiting { to, request, .. } in waiting.into_iter().flatten() {
+                    let result = Err(Refusal::NotLeader(None));
+                    env.send(
+                        Node::Broker(broker),
+                        to,
+                        Packet::Produced { request, result },
+                    );
+                }
+            }
+            Effect::Finalise { epoch, version } => {
+                let packet = Packet::Finalise { epoch, version };
+                env.send(Node::Broker(broker), Node::Metadata, packet);
+            }
+            Effect::Refused { from, reason } => {
+                env.oracle
+                    .violated(format!("{broker} refused {from}: {reason}"));
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sends a message, its span in as many pieces as it takes.
+    fn send(&mut self, env: &mut Env, to: BrokerId, mut message: Message) -> Result<(), Trouble> {
+        let (from, to) = (self.node(), Node::Broker(to));
+        loop {
+            let mut rest = None;
+            let mut batches = Vec::new();
+            if let Message::Append { span, .. } | Message::Fetched { span, .. } = &mut message
+                && span.until > span.prev.offset
+                && let Some(partition) = self.partition()
+            {
+                let read =
+                    partition
+                        .log
+                        .reader()
+                        .read(span.prev.offset, span.until, env.message_bytes);
+                let read = read.map_err(|error| trouble_of(&error, env))?;
+                rest = partition
+                    .replica
+                    .log()
+                    .position(read.next_offset)
+                    .map(|prev| Span {
+                        prev,
+                        runs: clip(&span.runs, read.next_offset),
+                        until: span.until,
+                        from_start: false,
+                    });
+                span.cut(read.next_offset);
+                batches = read.batches;
+            }
+            let next = rest.filter(|rest| rest.until > rest.prev.offset);
+            let following = match (&message, next) {
+                (
+                    Message::Append {
+                        epoch,
+                        high_watermark,
+                        ..
+                    },
+                    Some(span),
+                ) => Some(Message::Append {
+                    epoch: *epoch,
+                    span,
+                    high_watermark: *high_watermark,
+                    asks: false,
+                }),
+                _ => None,
+            };
+            env.send(from, to, Packet::Replica { message, batches });
+            match following {
+                Some(following) => message = following,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// After every step: what has become visible is told, and what is to be done later is set.
+    fn settle(&mut self, env: &mut Env) -> Result<(), Trouble> {
+        let (broker, boot, node) = (self.id, self.boot, self.node());
+        let clock = self.clock;
+        let Some(partition) = self.process.as_mut().and_then(|it| it.partition.as_mut()) else {
+            return Ok(());
+        };
+        let high_watermark = partition.replica.high_watermark();
+        if high_watermark > partition.told {
+            let log = partition.replica.log();
+            let epoch = partition.replica.durable().promised;
+            env.oracle
+                .committed((broker, epoch), log, partition.told, high_watermark);
+            partition.told = high_watermark;
+        }
+        while let Some(waiting) = partition.waiting.front() {
+            if waiting.visible_at > high_watermark {
+                break;
+            }
+            let (to, request) = (waiting.to, waiting.request);
+            let result = Ok(waiting.base_offset);
+            env.send(node, to, Packet::Produced { request, result });
+            partition.waiting.pop_front();
+        }
+        env.mark(partition.replica.log().end() ^ high_watermark << 20 ^ u64::from(broker) << 40);
+        if partition.flushing.is_none() {
+            partition.flushing = partition.log.flush_ticket();
+            if partition.flushing.is_some() {
+                let delay_us = env.sync_us();
+                env.queue.push(delay_us, Event::Flushes { broker, boot });
+            }
+        }
+        let deadline = partition.replica.deadline();
+        if deadline.is_some() && partition.tick_at_ms.is_none_or(|at| deadline < Some(at)) {
+            partition.tick_at_ms = deadline;
+            let delay_us = deadline.map_or(0, |at| clock.delay_us(at, env.queue.now_us));
+            env.queue.push(delay_us, Event::Ticks { broker, boot });
+        }
+        Ok(())
+    }
+
+    /// A state is synced.
+    pub(crate) fn persisted(&mut self, env: &mut Env) -> Result<(), Trouble> {
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
+        let Some(durable) = process.persisting.pop_front() else {
+            return Ok(());
+        };
+        let known = process.partition.as_ref().map(|it| it.replica.durable());
+        if known.is_none_or(|known| known.directory != durable.directory) {
+            return Ok(());
+        }
+        process.states.put(PARTITION, Some(&durable.to_bytes()));
+        process.states.flush().map_err(|_| Trouble::Stop)?;
+        self.step(env, Input::Persisted(durable), &[])
+    }
+
+    /// The log is synced.
+    pub(crate) fn flushed(&mut self, env: &mut Env) -> Result<(), Trouble> {
+        let Some(partition) = self.process.as_mut().and_then(|it| it.partition.as_mut()) else {
+            return Ok(());
+        };
+        let Some(ticket) = partition.flushing.take() else {
+            return Ok(());
+        };
+        let outcome = ticket.run();
+        partition.log.flushed(outcome).map_err(|_| Trouble::Stop)?;
+        let offset = partition.log.flushed_offset();
+        self.step(env, Input::Flushed { offset }, &[])
+    }
+
+    /// The core's deadline may have come.
+    pub(crate) fn ticked(&mut self, env: &mut Env) -> Result<(), Trouble> {
+        let now_ms = self.clock.ms(env.queue.now_us);
+        let Some(partition) = self.process.as_mut().and_then(|it| it.partition.as_mut()) else {
+            return Ok(());
+        };
+        partition.tick_at_ms = None;
+        match partition.replica.deadline() {
+            Some(at_ms) if at_ms <= now_ms => self.step(env, Input::Tick, &[]),
+            _ => self.settle(env),
+        }
+    }
+
+    fn produce(
+        &mut self,
+        env: &mut Env,
+        from: Node,
+        request: u64,
+        batch: Bytes,
+    ) -> Result<(), Trouble> {
+        let (node, now_ms) = (self.node(), self.now_ms(env));
+        let refuse = |env: &mut Env, refusal| {
+            let result = Err(refusal);
+            env.send(node, from, Packet::Produced { request, result });
+        };
+        let Some(partition) = self.process.as_mut().and_then(|it| it.partition.as_mut()) else {
+            refuse(env, Refusal::NotLeader(None));
+            return Ok(());
+        };
+        let Some(epoch) = partition.replica.leading() else {
+            let leader = partition.replica.appointed_leader();
+            refuse(env, Refusal::NotLeader(leader.map(|(leader, _)| leader)));
+            return Ok(());
+        };
+        let Ok(header) = BatchHeader::parse(&batch) else {
+            return Ok(());
+        };
+        let bytes = BytesMut::from(&batch[..]);
+        let mut outcomes = Vec::with_capacity(1);
+        let batches = vec![ProducedBatch { bytes, header }];
+        let appended = partition.log.append(batches, epoch, now_ms, &mut outcomes);
+        match appended {
+            Ok(()) => {}
+            Err(AppendError::Poisoned(_)) => return Err(Trouble::Stop),
+            Err(AppendError::Damaged(_)) => return Err(Trouble::Damaged),
+            Err(_) => {
+                refuse(env, Refusal::Busy);
+                return Ok(());
+            }
+        }
+        match outcomes.pop() {
+            Some(
+                AppendOutcome::Appended {
+                    base_offset,
+                    next_offset,
+                }
+                | AppendOutcome::Duplicate {
+                    base_offset,
+                    next_offset,
+                },
+            ) => {
+                let waiting = Waiting {
+                    visible_at: next_offset,
+                    base_offset,
+                    to: from,
+                    request,
+                };
+                // A duplicate waits for no less than what came before it.
+                partition.waiting.push_back(waiting);
+                let end = partition.log.log_end_offset();
+                self.step(env, Input::Written { end }, &[])
+            }
+            Some(AppendOutcome::Rejected(_)) | None => {
+                refuse(env, Refusal::Busy);
+                Ok(())
+            }
+        }
+    }
+
+    fn read(
+        &mut self,
+        env: &mut Env,
+        from: Node,
+        request: u64,
+        offset: Offset,
+    ) -> Result<(), Trouble> {
+        let node = self.node();
+        let Some(partition) = self.partition() else {
+            return Ok(());
+        };
+        let visible = partition.replica.high_watermark();
+        if offset >= visible {
+            return Ok(());
+        }
+        let read = partition.log.reader().read(offset, visible, READ_BYTES);
+        let read = read.map_err(|error| trouble_of(&error, env))?;
+        let packet = Packet::Records {
+            request,
+            batches: read.batches,
+            next_offset: read.next_offset,
+        };
+        env.send(node, from, packet);
+        Ok(())
+    }
+
+    /// The process ends, and what follows from a [`Trouble`].
+    pub(crate) fn trouble(&mut self, env: &mut Env, trouble: Trouble) {
+        self.effects.clear();
+        match trouble {
+            Trouble::Stop => {
+                env.report.stops += 1;
+                self.kill();
+                let delay_us = env.dice.within(50_000, 1_000_000);
+                let (broker, boot) = (self.id, self.boot);
+                env.queue.push(delay_us, Event::Starts { broker, boot });
+            }
+            Trouble::Damaged => {
+                env.report.damages += 1;
+                if let Err(trouble) = self.damaged(env) {
+                    self.trouble(env, trouble);
+                }
+            }
+        }
+    }
+
+    /// The process ends at once; what it has written stays.
+    pub(crate) fn kill(&mut self) {
+        self.stop(self.storage.kill());
+    }
+
+    /// The power is cut.
+    pub(crate) fn cut_power(&mut self, seed: u64) {
+        self.lost_power = true;
+        self.stop(self.storage.crash(seed));
+    }
+
+    fn stop(&mut self, storage: MemoryStorage) {
+        self.process = None;
+        self.effects.clear();
+        self.storage = storage;
+        self.boot += 1;
+    }
+
+    /// Another disk is put in.
+    pub(crate) fn replace_disk(&mut self, disk: u64) {
+        self.stop(MemoryStorage::new());
+        self.disk = disk;
+        self.flipped_in = None;
+    }
+
+    /// Flips a bit of one of the log's sealed segments. `false` if there is none.
+    pub(crate) fn flip(&mut self, chance: u64) -> bool {
+        let Some(partition) = self.partition() else {
+            return false;
+        };
+        let directory = partition.replica.durable().directory;
+        let names = self.storage.list("/log".as_ref()).unwrap_or_default();
+        let mut segments: Vec<_> = names.iter().filter(|it| it.ends_with(".log")).collect();
+        segments.sort();
+        // What was flushed last, with nothing written behind it, cannot be told from a torn write.
+        segments.pop();
+        let Some(name) = segments.get(chance as usize % segments.len().max(1)) else {
+            return false;
+        };
+        let path = PathBuf::from("/log").join(name);
+        let length = self.storage.content(&path).map_or(0, |it| it.len() as u64);
+        let flipped = length > 0 && self.storage.flip_bit(&path, (chance >> 8) % length, 3);
+        if flipped {
+            self.flipped_in = Some(directory);
+        }
+        flipped
+    }
+
+    pub(crate) fn set_sync(&self, behaviour: SyncBehaviour) {
+        self.storage.set_sync(behaviour);
+    }
+
+    /// Whether its replica is one on which others may rely: there, trusted, in sync with its disk.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.partition()
+            .is_some_and(|it| it.replica.durable().trusted)
+    }
+
+    pub(crate) fn is_leading(&self) -> bool {
+        self.partition()
+            .is_some_and(|it| it.replica.role() == Role::Leader)
+    }
+}
+
+fn clip(runs: &[Run], from: Offset) -> Vec<Run> {
+    let first = runs
+        .partition_point(|run| run.start <= from)
+        .saturating_sub(1);
+    let mut runs = runs.get(first..).unwrap_or_default().to_vec();
+    if let Some(run) = runs.first_mut() {
+        run.start = run.start.max(from);
+    }
+    runs
+}
+
+fn trouble_of(error: &ReadError, env: &mut Env) -> Trouble {
+    env.trace(|| format!("   cannot read: {error}"));
+    match error {
+        ReadError::Damaged(_) => Trouble::Damaged,
+        ReadError::Storage(_) => Trouble::Stop,
+        ReadError::OutOfRange { .. } => {
+            env.oracle
+                .violated(format!("a read of what is there: {error}"));
+            Trouble::Stop
+        }
+    }
+}
+
+fn directory_of_void(state: &[u8]) -> Option<DirectoryId> {
+    let (tag, rest) = state.split_first()?;
+    let directory = rest.try_into().ok().map(u64::from_be_bytes)?;
+    (*tag == VOID).then_some(DirectoryId(directory))
+}

@@ -1,0 +1,267 @@
+//! Producers and consumers.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use millstream_protocol::Offset;
+use millstream_protocol::batch::{BatchBuilder, Compression, ProducerStamp, RecordBatch};
+use millstream_replication::BrokerId;
+
+use super::env::Env;
+use super::oracle::Name;
+use super::packet::{Node, Packet, Refusal};
+use super::queue::Event;
+
+/// When a producer gives up on an answer and asks another broker.
+const TIMEOUT_US: u64 = 400_000;
+
+/// How soon it tries again after a refusal.
+const RETRY_US: u64 = 30_000;
+
+/// Batches under way.
+const IN_FLIGHT: u64 = 4;
+
+#[derive(Debug)]
+struct Sent {
+    request: u64,
+    first: u32,
+    records: u32,
+    batch: Bytes,
+}
+
+/// An idempotent producer: it sends what was not acknowledged again, in order, until it is.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    number: u32,
+    next_sequence: u32,
+    next_request: u64,
+    in_flight: VecDeque<Sent>,
+    target: BrokerId,
+    hint: Option<BrokerId>,
+    /// Everything is sent again then, unless an answer comes.
+    resend_at_us: Option<u64>,
+    pace_us: u64,
+    pub(crate) stopped: bool,
+}
+
+impl Producer {
+    pub(crate) fn new(number: u32, pace_us: u64) -> Self {
+        Self {
+            number,
+            next_sequence: 0,
+            next_request: 0,
+            in_flight: VecDeque::new(),
+            target: 1,
+            hint: None,
+            resend_at_us: None,
+            pace_us,
+            stopped: false,
+        }
+    }
+
+    fn node(&self) -> Node {
+        Node::Producer(self.number)
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Time has passed: it sends something, and what was lost again.
+    pub(crate) fn wake(&mut self, env: &mut Env, brokers: &[BrokerId]) {
+        let now_us = env.queue.now_us;
+        if self.resend_at_us.is_some_and(|at_us| at_us <= now_us) {
+            let hint = self.hint.take();
+            let any = env.dice.pick(brokers).unwrap_or(1);
+            self.target = hint.filter(|it| brokers.contains(it)).unwrap_or(any);
+            self.resend_at_us = Some(now_us + TIMEOUT_US);
+            for sent in &self.in_flight {
+                let packet = Packet::Produce {
+                    request: sent.request,
+                    batch: sent.batch.clone(),
+                };
+                env.send(self.node(), Node::Broker(self.target), packet);
+            }
+        }
+        // A broker recognises the last few batches of a producer when they come again.
+        let oldest = self
+            .in_flight
+            .front()
+            .map_or(self.next_request, |it| it.request);
+        if !self.stopped && self.next_request - oldest < IN_FLIGHT {
+            self.send_new(env);
+        }
+        if !(self.stopped && self.in_flight.is_empty()) {
+            let delay_us = env.dice.within(self.pace_us / 2, self.pace_us * 3 / 2);
+            env.queue.push(delay_us, Event::Wakes(self.node()));
+        }
+    }
+
+    fn send_new(&mut self, env: &mut Env) {
+        let first = self.next_sequence;
+        let records = env.dice.within(1, 3) as u32;
+        let Some(batch) = build(self.number, first, records) else {
+            return env
+                .oracle
+                .violated("a small batch cannot be built".to_owned());
+        };
+        self.next_sequence += records;
+        env.oracle.sent.insert(self.number, self.next_sequence);
+        let request = self.next_request;
+        self.next_request += 1;
+        self.in_flight.push_back(Sent {
+            request,
+            first,
+            records,
+            batch: batch.clone(),
+        });
+        self.resend_at_us
+            .get_or_insert(env.queue.now_us + TIMEOUT_US);
+        let packet = Packet::Produce { request, batch };
+        env.send(self.node(), Node::Broker(self.target), packet);
+    }
+
+    pub(crate) fn receive(
+        &mut self,
+        env: &mut Env,
+        from: BrokerId,
+        request: u64,
+        result: Result<Offset, Refusal>,
+    ) {
+        let now_us = env.queue.now_us;
+        let Some(place) = self.in_flight.iter().position(|it| it.request == request) else {
+            return;
+        };
+        match result {
+            Ok(base_offset) => {
+                let Some(sent) = self.in_flight.remove(place) else {
+                    return;
+                };
+                for record in 0..sent.records {
+                    let name = Name {
+                        producer: self.number,
+                        sequence: sent.first + record,
+                    };
+                    let offset = base_offset + u64::from(record);
+                    env.oracle.acknowledged(name, offset);
+                }
+                env.report.acked += u64::from(sent.records);
+                env.report.acked_at(now_us);
+                self.target = from;
+                self.resend_at_us = (!self.in_flight.is_empty()).then_some(now_us + TIMEOUT_US);
+            }
+            Err(refusal) => {
+                self.hint = match refusal {
+                    Refusal::NotLeader(leader) => leader,
+                    Refusal::Busy => Some(from),
+                };
+                let soon_us = now_us + RETRY_US;
+                let at_us = self.resend_at_us.map_or(soon_us, |it| it.min(soon_us));
+                self.resend_at_us = Some(at_us);
+            }
+        }
+    }
+}
+
+fn build(producer: u32, first: u32, records: u32) -> Option<Bytes> {
+    let mut builder = BatchBuilder::new(Compression::None, 16 * 1024);
+    for sequence in first..first + records {
+        let name = Name { producer, sequence };
+        builder.append(0, None, Some(&name.to_bytes()), &[]).ok()?;
+    }
+    let stamp = ProducerStamp {
+        producer_id: u64::from(producer) + 1,
+        producer_epoch: 0,
+        first_sequence: first,
+    };
+    builder.finish(Some(stamp)).ok()
+}
+
+/// A consumer reads everything in order, from whichever broker has it.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    number: u32,
+    pub(crate) position: Offset,
+    request: u64,
+    target: BrokerId,
+    pace_us: u64,
+    /// Whether it reads what it has read before now and then.
+    pub(crate) goes_back: bool,
+}
+
+impl Consumer {
+    pub(crate) fn new(number: u32, pace_us: u64) -> Self {
+        Self {
+            number,
+            position: 0,
+            request: 0,
+            target: 1,
+            pace_us,
+            goes_back: true,
+        }
+    }
+
+    fn node(&self) -> Node {
+        Node::Consumer(self.number)
+    }
+
+    /// Reads from the beginning again.
+    pub(crate) fn start_over(&mut self) {
+        self.position = 0;
+        self.request += 1;
+    }
+
+    pub(crate) fn wake(&mut self, env: &mut Env, brokers: &[BrokerId]) {
+        if env.dice.happens(200) {
+            self.target = env.dice.pick(brokers).unwrap_or(1);
+        }
+        // Now and then it reads from the beginning: what is old must still be there.
+        if self.goes_back && env.dice.happens(10) {
+            self.start_over();
+        }
+        self.request += 1;
+        let packet = Packet::Read {
+            request: self.request,
+            offset: self.position,
+        };
+        env.send(self.node(), Node::Broker(self.target), packet);
+        let delay_us = env.dice.within(self.pace_us / 2, self.pace_us * 3 / 2);
+        env.queue.push(delay_us, Event::Wakes(self.node()));
+    }
+
+    pub(crate) fn receive(
+        &mut self,
+        env: &mut Env,
+        request: u64,
+        batches: Vec<Bytes>,
+        next_offset: Offset,
+    ) {
+        if request != self.request {
+            return;
+        }
+        let mut expected = self.position;
+        for bytes in batches {
+            let Ok(batch) = RecordBatch::parse(bytes) else {
+                return env
+                    .oracle
+                    .violated(format!("the batch at {expected} is none"));
+            };
+            let header = batch.header();
+            if header.base_offset > expected {
+                let base_offset = header.base_offset;
+                env.oracle
+                    .violated(format!("skipped: {expected} to {base_offset}"));
+            }
+            expected = header.next_offset();
+            env.oracle.read(&batch);
+        }
+        if next_offset < self.position || expected != next_offset {
+            let position = self.position;
+            env.oracle
+                .violated(format!("non-monotonic: from {position} to {next_offset}"));
+        }
+        env.report.read += next_offset.saturating_sub(self.position);
+        self.position = next_offset;
+        self.request += 1;
+    }
+}

@@ -1,0 +1,184 @@
+//! What must be true, and what has been seen to be.
+
+use std::collections::BTreeMap;
+
+use millstream_protocol::batch::RecordBatch;
+use millstream_protocol::{LeaderEpoch, Offset};
+use millstream_replication::{BrokerId, LogView};
+
+/// One record, named by who has produced it and its place among those.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name {
+    pub(crate) producer: u32,
+    pub(crate) sequence: u32,
+}
+
+impl Name {
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&self.producer.to_be_bytes());
+        bytes[4..].copy_from_slice(&self.sequence.to_be_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (producer, sequence) = bytes.split_first_chunk()?;
+        Some(Self {
+            producer: u32::from_be_bytes(*producer),
+            sequence: u32::from_be_bytes(sequence.try_into().ok()?),
+        })
+    }
+}
+
+/// Sees everything, and says what is wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    /// The epoch of each committed entry, and the one in which a replica first knew that it is.
+    committed: Vec<(LeaderEpoch, LeaderEpoch)>,
+    leaders: BTreeMap<LeaderEpoch, BrokerId>,
+    /// What was acknowledged or read at an offset; `None` for what is no client's.
+    records: BTreeMap<Offset, Option<Name>>,
+    places: BTreeMap<Name, Offset>,
+    pub(crate) sent: BTreeMap<u32, u32>,
+    acked: BTreeMap<Name, Offset>,
+    pub(crate) violations: Vec<String>,
+}
+
+/// Violations that a run keeps: the first is what counts.
+const MAX_VIOLATIONS: usize = 5;
+
+impl Oracle {
+    pub(crate) fn violated(&mut self, what: String) {
+        if self.violations.len() < MAX_VIOLATIONS {
+            self.violations.push(what);
+        }
+    }
+
+    /// A replica's high watermark has moved.
+    pub(crate) fn committed(
+        &mut self,
+        (broker, known_in): (BrokerId, LeaderEpoch),
+        log: &LogView,
+        from: Offset,
+        to: Offset,
+    ) {
+        for offset in from..to {
+            let Some(epoch) = log.position(offset + 1).map(|it| it.epoch) else {
+                let what = format!("{broker} has committed {offset} and does not have it");
+                return self.violated(what);
+            };
+            match self.committed.get(offset as usize) {
+                None => self.committed.push((epoch, known_in)),
+                Some((known, _)) if *known == epoch => {}
+                Some((known, _)) => {
+                    let what = format!(
+                        "diverging: {broker} has {offset} committed in epoch {epoch}, it was {known}"
+                    );
+                    return self.violated(what);
+                }
+            }
+        }
+    }
+
+    /// A replica leads.
+    pub(crate) fn activated(&mut self, broker: BrokerId, epoch: LeaderEpoch, log: &LogView) {
+        let leader = *self.leaders.entry(epoch).or_insert(broker);
+        if leader != broker {
+            self.violated(format!("{leader} and {broker} both lead in epoch {epoch}"));
+        }
+        // Who leads late in an old epoch need not have what was committed in a newer one.
+        let older = (0..).zip(&self.committed);
+        let mut older = older.filter(|(_, (_, known_in))| *known_in < epoch);
+        let differs = older.find(|(offset, (epoch, _))| {
+            let position = log.position(offset + 1);
+            *offset >= log.start() && position.is_none_or(|it| it.epoch != *epoch)
+        });
+        if let Some((offset, (known, _))) = differs {
+            let what =
+                format!("lost: {broker} leads in epoch {epoch} without {offset} of epoch {known}");
+            self.violated(what);
+        }
+    }
+
+    /// A producer was told that its record is there.
+    pub(crate) fn acknowledged(&mut self, name: Name, offset: Offset) {
+        if let Some(known) = self.acked.insert(name, offset)
+            && known != offset
+        {
+            self.violated(format!("{name:?} was acknowledged at {known} and {offset}"));
+        }
+        self.found(offset, Some(name), "acknowledged");
+    }
+
+    /// A consumer has got a batch. Returns its records that are a client's.
+    pub(crate) fn read(&mut self, batch: &RecordBatch) {
+        let header = batch.header();
+        if header.control {
+            return self.found(header.base_offset, None, "read");
+        }
+        let Ok(records) = batch.records() else {
+            let offset = header.base_offset;
+            return self.violated(format!("the batch at {offset} cannot be read"));
+        };
+        for record in records.iter() {
+            let Ok(record) = record else {
+                let offset = header.base_offset;
+                return self.violated(format!("a record at {offset} cannot be read"));
+            };
+            let name = record.value.and_then(Name::from_bytes);
+            let Some(name) = name else {
+                self.violated(format!("phantom: what is at {} is nobody's", record.offset));
+                continue;
+            };
+            let sent = self.sent.get(&name.producer).copied().unwrap_or(0);
+            if name.sequence >= sent {
+                self.violated(format!("phantom: {name:?} was not sent yet"));
+            }
+            self.found(record.offset, Some(name), "read");
+        }
+    }
+
+    fn found(&mut self, offset: Offset, name: Option<Name>, how: &str) {
+        let known = *self.records.entry(offset).or_insert(name);
+        if known != name {
+            self.violated(format!(
+                "diverging: {offset} is {name:?} as {how}, and was {known:?}"
+            ));
+        }
+        if let Some(name) = name {
+            let place = *self.places.entry(name).or_insert(offset);
+            if place != offset {
+                self.violated(format!("duplicate: {name:?} is at {place} and {offset}"));
+            }
+        }
+    }
+
+    /// A consumer has read everything from 0 to `end`: nothing may be missing or out of order.
+    pub(crate) fn read_all(&mut self, end: Offset) {
+        let mut next: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut wrong = Vec::new();
+        for offset in 0..end {
+            match self.records.get(&offset) {
+                None => wrong.push(format!("skipped: nobody has read {offset}")),
+                Some(None) => {}
+                Some(Some(name)) => {
+                    let expected = next.entry(name.producer).or_insert(0);
+                    if name.sequence != *expected {
+                        wrong.push(format!("reordered: {name:?} where {expected} was due"));
+                    }
+                    *expected = name.sequence + 1;
+                }
+            }
+        }
+        for (name, offset) in &self.acked {
+            if *offset >= end {
+                wrong.push(format!(
+                    "lost: {name:?}, acknowledged at {offset}, of {end}"
+                ));
+            }
+        }
+        for what in wrong {
+            self.violated(what);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What travels over the simulated network.
+
+use bytes::Bytes;
+use millstream_protocol::{LeaderEpoch, Offset};
+use millstream_replication::{Appointment, BrokerId, DirectoryId, Message};
+
+/// Who sends and receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Node {
+    /// The metadata quorum.
+    Metadata,
+    Broker(BrokerId),
+    Producer(u32),
+    Consumer(u32),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Packet {
+    /// Between replicas, with the batches of a span.
+    Replica {
+        message: Message,
+        batches: Vec<Bytes>,
+    },
+    /// A broker is alive.
+    Beat(Beat),
+    /// What the metadata quorum has decided, and which directories the replicas have.
+    Decided(Decision),
+    /// A broker's directory is another one.
+    Register {
+        /// The directory that it had; `None` if it knows of none.
+        instead_of: Option<DirectoryId>,
+        disk: u64,
+    },
+    Registered(Assigned),
+    Finalise {
+        epoch: LeaderEpoch,
+        version: u64,
+    },
+    Produce {
+        request: u64,
+        batch: Bytes,
+    },
+    Produced {
+        request: u64,
+        result: Result<Offset, Refusal>,
+    },
+    Read {
+        request: u64,
+        offset: Offset,
+    },
+    /// What is visible from there on; nothing if nothing is.
+    Records {
+        request: u64,
+        batches: Vec<Bytes>,
+        next_offset: Offset,
+    },
+}
+
+/// Why a batch was not appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It does not lead. Perhaps this one does.
+    NotLeader(Option<BrokerId>),
+    /// Try again.
+    Busy,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beat {
+    /// Which start of the process this is.
+    pub(crate) boot: u64,
+    /// The epoch in which it leads.
+    pub(crate) leads: Option<LeaderEpoch>,
+    /// The version that it knows.
+    pub(crate) version: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Decision {
+    pub(crate) appointment: Appointment,
+    /// The receiver's directory and the disk that it was given for, and the epoch as of that; `None`
+    /// if it is no replica.
+    pub(crate) assigned: Option<Assigned>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Assigned {
+    pub(crate) directory: DirectoryId,
+    pub(crate) disk: u64,
+    pub(crate) epoch: LeaderEpoch,
+    /// It takes the place of a directory that was lost.
+    pub(crate) replaces: bool,
+}

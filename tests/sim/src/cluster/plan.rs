@@ -1,0 +1,161 @@
+//! What a run is like and what goes wrong in it, drawn from its seed.
+
+use millstream_replication::{BrokerId, Durability};
+
+use super::dice::Dice;
+use super::network::Weather;
+
+/// One thing that goes wrong. Which broker it hits is decided when it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A process is killed.
+    Crash(Whom),
+    /// A machine loses power.
+    PowerCut(Whom),
+    /// All machines lose power.
+    PowerCutAll,
+    /// A process stands still for a while.
+    Pause(Whom),
+    /// A broker is cut off from all others.
+    Isolate(Whom),
+    /// One broker does not reach another one.
+    OneWay,
+    /// All links are whole again.
+    Mend,
+    /// A broker's next sync fails.
+    SyncFails(Whom),
+    /// A broker's syncs do nothing, and then its disk is lost with the power.
+    SyncLies,
+    /// One bit of a log is not what was written.
+    Flip,
+    /// An empty disk takes the place of a broker's.
+    Wipe,
+    /// A disk is full for a while.
+    Fill(Whom),
+    /// There is room on all disks again.
+    Empty,
+    /// Other replicas are to take the place of some.
+    Reassign,
+    /// Leadership goes to another broker, for no reason.
+    Move,
+    /// For a while, every new leader is killed soon after it has begun to lead.
+    Hunt,
+    /// The machine that promises next loses power before that is on its disk.
+    PowerCutAtPromise,
+}
+
+/// Whom a fault hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whom {
+    Leader,
+    Anyone,
+    This(BrokerId),
+}
+
+/// What a run is like.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) brokers: u32,
+    pub(crate) replicas: Vec<BrokerId>,
+    pub(crate) durability: Durability,
+    pub(crate) weather: Weather,
+    pub(crate) sync_us: (u64, u64),
+    pub(crate) producers: u32,
+    pub(crate) pace_us: u64,
+    /// What one message carries of a log, bytes.
+    pub(crate) message_bytes: usize,
+    pub(crate) faults_until_us: u64,
+    /// When and what.
+    pub(crate) faults: Vec<(u64, Fault)>,
+}
+
+/// How long things go wrong.
+const FAULTS_US: u64 = 6_000_000;
+
+/// A leader is there by then.
+const START_US: u64 = 800_000;
+
+impl Plan {
+    pub(crate) fn new(dice: &mut Dice) -> Self {
+        let replication_factor = dice.pick(&[1, 2, 3, 3, 3, 3, 3, 5]).unwrap_or(3);
+        let brokers = (replication_factor + dice.below(2) as u32).max(2);
+        let durability = match dice.happens(150) {
+            true => Durability::Relaxed,
+            false => Durability::Sync,
+        };
+        let weather = match dice.happens(300) {
+            true => Weather::calm(),
+            false => Weather::any(dice),
+        };
+        let slow_us = dice.pick(&[1_000, 3_000, 15_000]).unwrap_or(1_000);
+        // Some runs have much of a few kinds of faults, so that they meet each other.
+        let kinds = kinds(replication_factor, durability, brokers);
+        let favourites: Vec<Fault> = (0..3).filter_map(|_| dice.pick(&kinds)).collect();
+        let mut faults = Vec::new();
+        let mut at_us = START_US;
+        faults.push((at_us, Fault::Crash(Whom::Leader)));
+        let pause_us = dice.pick(&[150_000, 300_000, 700_000]).unwrap_or(300_000);
+        while at_us < FAULTS_US {
+            let from = match dice.happens(500) {
+                true => &favourites,
+                false => &kinds,
+            };
+            faults.extend(dice.pick(from).map(|fault| (at_us, fault)));
+            at_us += dice.within(pause_us / 3, pause_us * 2);
+        }
+        Self {
+            brokers,
+            replicas: (1..=replication_factor).collect(),
+            durability,
+            weather,
+            sync_us: (100, slow_us),
+            producers: dice.within(1, 3) as u32,
+            pace_us: dice.pick(&[4_000, 10_000, 25_000]).unwrap_or(10_000),
+            message_bytes: dice.pick(&[200, 2_000, 2_000]).unwrap_or(2_000),
+            faults_until_us: FAULTS_US,
+            faults,
+        }
+    }
+}
+
+fn kinds(replication_factor: u32, durability: Durability, brokers: u32) -> Vec<Fault> {
+    use Fault::*;
+    use Whom::{Anyone, Leader};
+    let mut kinds = vec![
+        Crash(Leader),
+        Crash(Leader),
+        Crash(Anyone),
+        PowerCut(Leader),
+        PowerCut(Leader),
+        PowerCut(Anyone),
+        Pause(Leader),
+        Pause(Anyone),
+        Isolate(Leader),
+        Isolate(Anyone),
+        OneWay,
+        Mend,
+        Mend,
+        Fill(Leader),
+        Fill(Anyone),
+        Empty,
+        Move,
+        Hunt,
+        PowerCutAtPromise,
+    ];
+    if durability == Durability::Sync {
+        // What a relaxed log has acknowledged and not synced is lost with either.
+        kinds.extend([
+            PowerCutAll,
+            PowerCutAll,
+            SyncFails(Leader),
+            SyncFails(Anyone),
+        ]);
+    }
+    if replication_factor > 1 {
+        kinds.extend([SyncLies, Flip, Flip, Wipe, Wipe]);
+    }
+    if brokers > replication_factor || replication_factor > 2 {
+        kinds.extend([Reassign, Reassign]);
+    }
+    kinds
+}

@@ -1,0 +1,129 @@
+//! What a run has done and met.
+
+use std::fmt;
+
+/// Counts of one run, or of many.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Runs.
+    pub seeds: u64,
+    /// Events handled.
+    pub steps: u64,
+    /// Simulated time, microseconds.
+    pub simulated_us: u64,
+    /// Records acknowledged to producers.
+    pub acked: u64,
+    /// Records and control records read by consumers.
+    pub read: u64,
+    /// Leaders that began to lead, and that were deposed.
+    pub activations: u64,
+    /// Leaders and candidates deposed.
+    pub depositions: u64,
+    /// Tails cut off.
+    pub truncations: u64,
+    /// Damages found.
+    pub damages: u64,
+    /// Processes that ended because their storage failed.
+    pub stops: u64,
+    /// Processes killed, of leaders among them.
+    pub crashes: u64,
+    /// Leaders killed, powered off or paused.
+    pub leaders_hit: u64,
+    /// Power cuts.
+    pub power_cuts: u64,
+    /// Pauses.
+    pub pauses: u64,
+    /// Links cut.
+    pub partitions: u64,
+    /// Disks replaced by empty ones.
+    pub wipes: u64,
+    /// Bits flipped.
+    pub flips: u64,
+    /// Syncs made to fail, or to lie.
+    pub bad_syncs: u64,
+    /// Disks filled.
+    pub full_disks: u64,
+    /// Changes of the replicas made final.
+    pub reassignments: u64,
+    /// Leaderships moved while all was well.
+    pub moves: u64,
+    /// Packets sent.
+    pub packets: u64,
+    /// Packets lost.
+    pub lost_packets: u64,
+    /// Packets repeated.
+    pub repeated_packets: u64,
+    /// The longest time without an acknowledgement, microseconds, of runs with an undisturbed
+    /// network.
+    pub gaps_us: Vec<u64>,
+    pub(crate) last_ack_us: u64,
+}
+
+impl Report {
+    pub(crate) fn acked_at(&mut self, now_us: u64) {
+        self.last_ack_us = now_us;
+    }
+
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.seeds += other.seeds;
+        self.steps += other.steps;
+        self.simulated_us += other.simulated_us;
+        self.acked += other.acked;
+        self.read += other.read;
+        self.activations += other.activations;
+        self.depositions += other.depositions;
+        self.truncations += other.truncations;
+        self.damages += other.damages;
+        self.stops += other.stops;
+        self.crashes += other.crashes;
+        self.leaders_hit += other.leaders_hit;
+        self.power_cuts += other.power_cuts;
+        self.pauses += other.pauses;
+        self.partitions += other.partitions;
+        self.wipes += other.wipes;
+        self.flips += other.flips;
+        self.bad_syncs += other.bad_syncs;
+        self.full_disks += other.full_disks;
+        self.reassignments += other.reassignments;
+        self.moves += other.moves;
+        self.packets += other.packets;
+        self.lost_packets += other.lost_packets;
+        self.repeated_packets += other.repeated_packets;
+        self.gaps_us.extend(&other.gaps_us);
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, count) in [
+            ("seeds", self.seeds),
+            ("steps", self.steps),
+            ("simulated seconds", self.simulated_us / 1_000_000),
+            ("records acknowledged", self.acked),
+            ("records read", self.read),
+            ("leaders activated", self.activations),
+            ("leaders deposed", self.depositions),
+            ("tails truncated", self.truncations),
+            ("process crashes", self.crashes),
+            ("power cuts", self.power_cuts),
+            ("pauses", self.pauses),
+            ("network partitions", self.partitions),
+            ("leaders hit by these", self.leaders_hit),
+            ("disks replaced", self.wipes),
+            ("bits flipped", self.flips),
+            ("damages found", self.damages),
+            ("syncs failed or lied", self.bad_syncs),
+            ("stops for a failed disk", self.stops),
+            ("disks filled", self.full_disks),
+            ("replica sets changed", self.reassignments),
+            ("leaderships moved", self.moves),
+            ("packets", self.packets),
+            ("packets lost", self.lost_packets),
+            ("packets repeated", self.repeated_packets),
+        ] {
+            writeln!(f, "{name:<24} {count:>14}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! Runs seeds by hand.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use millstream_sim::cluster::{self, Options};
+
+/// Simulates clusters, one for each seed.
+#[derive(Parser)]
+struct Args {
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// How many seeds.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// Prints everything that happens in the first seed, and runs no other.
+    #[arg(long)]
+    trace: bool,
+}
+
+#[expect(clippy::print_stdout, reason = "this is what it is for")]
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let options = Options {
+        tracing: args.trace,
+        ..Options::default()
+    };
+    if args.trace {
+        let outcome = cluster::run(args.seed, options);
+        println!("{}", outcome.report);
+        println!("{:#?}", outcome.violations);
+        return ExitCode::SUCCESS;
+    }
+    // What panics is told with its seed.
+    std::panic::set_hook(Box::new(|_| {}));
+    let began = Instant::now();
+    let (report, failures) = cluster::run_many(args.seed, args.seeds, options);
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{report}");
+    println!(
+        "{:.0} steps/s, {seconds:.1} s",
+        report.steps as f64 / seconds
+    );
+    for failure in &failures {
+        println!("seed {}: {:#?}", failure.seed, failure.violations);
+    }
+    match failures.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}

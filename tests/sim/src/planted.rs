@@ -1,0 +1,58 @@
+//! The mistakes of all cores.
+
+use millstream_log::planted as log;
+use millstream_replication::planted as replication;
+
+/// A mistake of one of the cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// Of replication.
+    Replication(replication::Mistake),
+    /// Of the log.
+    Log(log::Mistake),
+}
+
+/// All of them, by what they do.
+pub const MISTAKES: [(&str, Mistake); 12] = {
+    use Mistake::{Log, Replication};
+    use log::Mistake as L;
+    use replication::Mistake as R;
+    [
+        ("ack before flush", Replication(R::AckBeforeFlush)),
+        (
+            "truncate to the high watermark",
+            Replication(R::TruncateToHighWatermark),
+        ),
+        (
+            "answer before the promise is synced",
+            Replication(R::AnswerBeforePromise),
+        ),
+        (
+            "count oneself before the flush",
+            Replication(R::CountSelfBeforeFlush),
+        ),
+        ("commit without EpochStart", Replication(R::NoEpochStart)),
+        ("vote by an empty disk", Replication(R::VoteByEmptyDisk)),
+        (
+            "commit with the old replicas",
+            Replication(R::CommitWithOldSet),
+        ),
+        ("read past the commit", Replication(R::ReadPastCommit)),
+        ("retry a failed sync", Log(L::RetryFailedSync)),
+        ("no sync of the directory", Log(L::NoDirectorySync)),
+        ("no producers on a follower", Log(L::ForgetProducers)),
+        ("no checksum on reading", Log(L::NoChecksum)),
+    ]
+};
+
+/// Plants a mistake in what this thread does from now on, or none.
+pub fn plant(mistake: Option<Mistake>) {
+    let (mut in_log, mut in_replication) = (None, None);
+    match mistake {
+        None => {}
+        Some(Mistake::Log(mistake)) => in_log = Some(mistake),
+        Some(Mistake::Replication(mistake)) => in_replication = Some(mistake),
+    }
+    log::plant(in_log);
+    replication::plant(in_replication);
+}
