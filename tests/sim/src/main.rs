@@ -18,6 +18,10 @@ struct Args {
     /// Prints everything that happens in the first seed, and runs no other.
     #[arg(long)]
     trace: bool,
+    /// Plants the first mistake whose name begins so.
+    #[cfg(planted)]
+    #[arg(long)]
+    mistake: Option<String>,
 }
 
 #[expect(clippy::print_stdout, reason = "this is what it is for")]
@@ -25,7 +29,11 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let options = Options {
         tracing: args.trace,
-        ..Options::default()
+        #[cfg(planted)]
+        mistake: args.mistake.and_then(|name| {
+            let mut all = millstream_sim::planted::MISTAKES.into_iter();
+            all.find(|(it, _)| it.starts_with(&name)).map(|(_, it)| it)
+        }),
     };
     if args.trace {
         let outcome = cluster::run(args.seed, options);

@@ -480,7 +480,14 @@ impl Broker {
             Effect::Persist(durable) => {
                 process.persisting.push_back(durable);
                 let delay_us = env.sync_us();
-                if std::mem::take(&mut env.cuts_at_promise) {
+                let follows = process
+                    .partition
+                    .as_ref()
+                    .is_some_and(|it| it.replica.role() == Role::Follower);
+                if follows && let Some(candidate) = env.cuts_at_promise.take() {
+                    // And then it does not hear of it again for a while.
+                    let link = (Node::Broker(candidate), Node::Broker(broker));
+                    env.network.cut.insert(link);
                     let fault = Fault::PowerCut(Whom::This(broker));
                     env.queue.push(delay_us * 3 / 4, Event::Fails(fault));
                 }

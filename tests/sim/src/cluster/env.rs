@@ -24,8 +24,8 @@ pub(crate) struct Env {
     pub(crate) message_bytes: usize,
     /// Who has just begun to lead.
     pub(crate) activated: Option<BrokerId>,
-    /// The machine that promises next loses power.
-    pub(crate) cuts_at_promise: bool,
+    /// The machine that promises this broker something next loses power.
+    pub(crate) cuts_at_promise: Option<BrokerId>,
     /// Prints what happens.
     pub(crate) tracing: bool,
 }

@@ -10,6 +10,8 @@ use super::network::Weather;
 pub(crate) enum Fault {
     /// A process is killed.
     Crash(Whom),
+    /// A process is killed, and what it has sent does not arrive.
+    Die(BrokerId),
     /// A machine loses power.
     PowerCut(Whom),
     /// All machines lose power.
@@ -40,6 +42,14 @@ pub(crate) enum Fault {
     Move,
     /// For a while, every new leader is killed soon after it has begun to lead.
     Hunt,
+    /// A leader dies with entries that no other one has, the next one dies with nothing but the start
+    /// of its epoch, and the first one comes back and gets to send a part (the case of figure 8 of
+    /// the [Raft paper](https://raft.github.io/raft.pdf)).
+    Fork,
+    /// This broker is appointed, and all links are whole.
+    Return(BrokerId),
+    /// One broker does not reach any other one.
+    Silence(BrokerId),
     /// The machine that promises next loses power before that is on its disk.
     PowerCutAtPromise,
 }
@@ -140,6 +150,10 @@ fn kinds(replication_factor: u32, durability: Durability, brokers: u32) -> Vec<F
         Empty,
         Move,
         Hunt,
+        Fork,
+        Fork,
+        Hunt,
+        PowerCutAtPromise,
         PowerCutAtPromise,
     ];
     if durability == Durability::Sync {

@@ -47,6 +47,10 @@ pub(crate) struct World {
     lying: BTreeSet<BrokerId>,
     next_disk: u64,
     hunts_until_us: u64,
+    /// What happens to brokers once they lead.
+    doomed: BTreeMap<BrokerId, Vec<(u64, Fault)>>,
+    /// When a broker starts again that is killed next.
+    restarts_us: BTreeMap<BrokerId, u64>,
     healed: bool,
     deadline_us: u64,
     over: bool,
@@ -78,7 +82,7 @@ impl World {
             sync_us: plan.sync_us,
             message_bytes: plan.message_bytes,
             activated: None,
-            cuts_at_promise: false,
+            cuts_at_promise: None,
             hash: 0xcbf2_9ce4_8422_2325,
             tracing,
         };
@@ -113,6 +117,8 @@ impl World {
             lying: BTreeSet::new(),
             next_disk: 1_000,
             hunts_until_us: 0,
+            doomed: BTreeMap::new(),
+            restarts_us: BTreeMap::new(),
             healed: false,
             deadline_us: u64::MAX,
             over: false,
@@ -135,12 +141,24 @@ impl World {
 
     /// Kills who has begun to lead.
     fn hunt(&mut self) {
-        if let Some(leader) = self.env.activated.take()
-            && self.env.queue.now_us < self.hunts_until_us
-        {
-            let delay_us = self.env.dice.within(100, 20_000);
-            let fault = Fault::Crash(Whom::This(leader));
+        let Some(leader) = self.env.activated.take() else {
+            return;
+        };
+        for (delay_us, fault) in self.doomed.remove(&leader).into_iter().flatten() {
             self.env.queue.push(delay_us, Event::Fails(fault));
+        }
+        if self.env.queue.now_us < self.hunts_until_us {
+            let longest_us = self
+                .env
+                .dice
+                .pick(&[1_000, 10_000, 250_000])
+                .unwrap_or(1_000);
+            let delay_us = self.env.dice.within(100, longest_us);
+            let mended_us = delay_us + self.env.dice.within(20_000, 500_000);
+            self.env
+                .queue
+                .push(delay_us, Event::Fails(Fault::Die(leader)));
+            self.env.queue.push(mended_us, Event::Fails(Fault::Mend));
         }
     }
 
@@ -359,7 +377,8 @@ impl World {
     }
 
     fn restart_later(&mut self, id: BrokerId) {
-        let delay_us = self.env.dice.within(30_000, 1_200_000);
+        let any_us = self.env.dice.within(30_000, 1_200_000);
+        let delay_us = self.restarts_us.remove(&id).unwrap_or(any_us);
         self.restart_after(id, delay_us);
     }
 
@@ -411,6 +430,21 @@ impl World {
                     self.restart_later(id);
                 }
             }
+            Fault::Fork => self.fork(),
+            Fault::Return(id) => {
+                self.env.network.cut.clear();
+                self.metadata.appoint(self.env.queue.now_us, Some(id));
+            }
+            Fault::Silence(id) => {
+                for other in self.broker_ids() {
+                    let link = (Node::Broker(id), Node::Broker(other));
+                    self.env.network.cut.insert(link);
+                }
+            }
+            Fault::Die(id) => {
+                self.cut_off(id);
+                self.fails(Fault::Crash(Whom::This(id)));
+            }
             Fault::PowerCut(whom) => {
                 let id = self.whom(whom);
                 let relaxed = self.plan.durability == Durability::Relaxed;
@@ -442,12 +476,13 @@ impl World {
             Fault::Isolate(whom) => {
                 let id = self.whom(whom);
                 self.env.report.partitions += 1;
-                let with_metadata = self.env.dice.happens(500);
-                let others = self.broker_ids().into_iter().map(Node::Broker);
-                let others = others.chain(with_metadata.then_some(Node::Metadata));
-                for other in others.filter(|it| *it != Node::Broker(id)) {
-                    self.env.network.cut.insert((Node::Broker(id), other));
-                    self.env.network.cut.insert((other, Node::Broker(id)));
+                self.cut_off(id);
+                if self.env.dice.happens(500) {
+                    let links = [
+                        (Node::Broker(id), Node::Metadata),
+                        (Node::Metadata, Node::Broker(id)),
+                    ];
+                    self.env.network.cut.extend(links);
                 }
             }
             Fault::OneWay => {
@@ -528,19 +563,77 @@ impl World {
                 }
             }
             Fault::Hunt => {
-                let hunts_us = self.env.dice.within(500_000, 3_000_000);
+                // It begins with a leader that has what no other one has.
+                let leader = self.whom(Whom::Leader);
+                self.cut_off(leader);
+                let delay_us = self.env.dice.within(50_000, 300_000);
+                let crash = Fault::Crash(Whom::This(leader));
+                self.env.queue.push(delay_us, Event::Fails(crash));
+                self.env.queue.push(delay_us, Event::Fails(Fault::Mend));
+                let hunts_us = self.env.dice.within(1_000_000, 4_000_000);
                 self.hunts_until_us = self.env.queue.now_us + hunts_us;
             }
             Fault::PowerCutAtPromise => {
-                self.env.cuts_at_promise = true;
-                let wish = self.whom(Whom::Anyone);
-                self.metadata.appoint(self.env.queue.now_us, Some(wish));
+                // The old leader does not get to know of the new one.
+                let old = self.metadata.leader();
+                let replicas = self.metadata.replicas.members();
+                let others: Vec<BrokerId> = replicas.filter(|it| *it != old).collect();
+                let Some(new) = self.env.dice.pick(&others) else {
+                    return;
+                };
+                for other in [Node::Metadata, Node::Broker(new)] {
+                    self.env.network.cut.insert((Node::Broker(old), other));
+                    self.env.network.cut.insert((other, Node::Broker(old)));
+                }
+                self.env.cuts_at_promise = Some(new);
+                self.metadata.appoint(self.env.queue.now_us, Some(new));
             }
             Fault::Move => {
                 self.env.report.moves += 1;
                 let wish = self.whom(Whom::Anyone);
                 self.metadata.appoint(self.env.queue.now_us, Some(wish));
             }
+        }
+    }
+
+    /// See [`Fault::Fork`].
+    fn fork(&mut self) {
+        let first = self.whom(Whom::Leader);
+        let replicas = self.metadata.replicas.members();
+        let others: Vec<BrokerId> = replicas.filter(|it| *it != first).collect();
+        let Some(second) = self.env.dice.pick(&others) else {
+            return;
+        };
+        self.env.message_bytes = 200;
+        self.cut_off(first);
+        for (at_us, fault) in [
+            (150_000, Fault::Die(first)),
+            (151_000, Fault::Return(second)),
+            (950_000, Fault::Return(first)),
+            (2_300_000, Fault::Return(second)),
+        ] {
+            self.env.queue.push(at_us, Event::Fails(fault));
+        }
+        let partly_us = self.env.dice.within(100, 3_000);
+        self.doomed = BTreeMap::from([
+            (second, vec![(0, Fault::Die(second))]),
+            (
+                first,
+                vec![
+                    (partly_us, Fault::Silence(first)),
+                    (60_000, Fault::Die(first)),
+                ],
+            ),
+        ]);
+        self.restarts_us = BTreeMap::from([(first, 700_000), (second, 2_000_000)]);
+    }
+
+    /// Cuts the links between a broker and all others.
+    fn cut_off(&mut self, id: BrokerId) {
+        for other in self.broker_ids().into_iter().filter(|it| *it != id) {
+            let links = [(id, other), (other, id)];
+            let links = links.map(|(from, to)| (Node::Broker(from), Node::Broker(to)));
+            self.env.network.cut.extend(links);
         }
     }
 
@@ -565,6 +658,9 @@ impl World {
         self.env.trace(|| "*** all is well".to_owned());
         self.healed = true;
         self.env.network.cut.clear();
+        self.env.cuts_at_promise = None;
+        self.hunts_until_us = 0;
+        self.doomed.clear();
         self.env.network.weather = Weather::calm();
         for consumer in self.consumers.iter_mut().take(1) {
             consumer.start_over();
