@@ -18,6 +18,9 @@ demo: wasm-target
 test: wasm-target clang
 	@echo "==> running every test"
 	@$(CARGO) test --workspace --locked
+	@echo "==> planting mistakes that the simulation has to find"
+	@RUSTFLAGS="--cfg planted" $(CARGO) test --locked -p millstream-sim --test planted \
+		--target-dir target/planted -- --nocapture
 	@echo "==> running the example plugins' own tests"
 	@for plugin in plugins/*/Cargo.toml; do \
 		$(CARGO) test --locked --manifest-path $$plugin --target-dir target/plugins || exit 1; \

@@ -4,9 +4,8 @@ use millstream_sim::cluster::{self, Options};
 
 const SEEDS: u64 = 10_000;
 
-/// Checked first: without it no seed can be looked at again.
-#[test]
-fn a_the_same_seed_gives_the_same_run() {
+/// Without it no seed could be looked at again.
+fn the_same_seed_gives_the_same_run() {
     for seed in 0..50 {
         let [first, second] = [(); 2].map(|()| cluster::run(seed, Options::default()));
         assert_eq!(first.hash, second.hash, "seed {seed}");
@@ -16,26 +15,27 @@ fn a_the_same_seed_gives_the_same_run() {
 
 #[test]
 fn nothing_is_lost_repeated_or_out_of_order() {
+    the_same_seed_gives_the_same_run();
     let (report, failures) = cluster::run_many(0, SEEDS, Options::default());
     println!("{report}");
     assert!(failures.is_empty(), "{failures:#?}");
     assert_eq!(report.seeds, SEEDS);
     // Each kind of fault was there, and did what it is to do.
-    for (what, count) in [
-        ("crashes of leaders", report.leaders_hit),
-        ("power cuts", report.power_cuts),
-        ("pauses", report.pauses),
-        ("partitions", report.partitions),
-        ("replaced disks", report.wipes),
-        ("damages", report.damages),
-        ("bad syncs", report.bad_syncs),
-        ("stops for a failed disk", report.stops),
-        ("full disks", report.full_disks),
-        ("changed replicas", report.reassignments),
-        ("truncations", report.truncations),
-        ("lost packets", report.lost_packets),
-        ("repeated packets", report.repeated_packets),
+    for (what, count, least) in [
+        ("crashes of leaders", report.leaders_hit, SEEDS),
+        ("power cuts", report.power_cuts, SEEDS),
+        ("pauses", report.pauses, SEEDS),
+        ("partitions", report.partitions, SEEDS),
+        ("replaced disks", report.wipes, SEEDS / 50),
+        ("damages", report.damages, SEEDS / 50),
+        ("bad syncs", report.bad_syncs, SEEDS / 50),
+        ("stops for a failed disk", report.stops, SEEDS / 50),
+        ("full disks", report.full_disks, SEEDS / 50),
+        ("changed replicas", report.reassignments, SEEDS / 50),
+        ("truncations", report.truncations, SEEDS / 50),
+        ("lost packets", report.lost_packets, SEEDS / 50),
+        ("repeated packets", report.repeated_packets, SEEDS / 50),
     ] {
-        assert!(count > SEEDS / 20, "{count} {what} in {SEEDS} seeds");
+        assert!(count >= least, "{count} {what} in {SEEDS} seeds");
     }
 }

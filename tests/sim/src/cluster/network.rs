@@ -79,7 +79,7 @@ impl Network {
         if self.dice.happens(self.weather.repeat) {
             self.repeated += 1;
             let delay_us = self.delay_us();
-            let packet = packet.clone();
+            let packet = Box::new(packet.clone());
             queue.push(delay_us, Event::Arrives { from, to, packet });
         }
         let mut delay_us = self.delay_us();
@@ -88,6 +88,7 @@ impl Network {
             *last_us = (*last_us).max(queue.now_us + delay_us);
             delay_us = *last_us - queue.now_us;
         }
+        let packet = Box::new(packet);
         queue.push(delay_us, Event::Arrives { from, to, packet });
     }
 

@@ -14,7 +14,7 @@ pub(crate) enum Event {
     Arrives {
         from: Node,
         to: Node,
-        packet: Packet,
+        packet: Box<Packet>,
     },
     /// A broker's process starts.
     Starts { broker: BrokerId, boot: u64 },

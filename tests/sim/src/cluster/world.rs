@@ -254,16 +254,17 @@ impl World {
         self.brokers.get(id as usize - 1)
     }
 
-    fn arrives(&mut self, from: Node, to: Node, packet: Packet) {
+    fn arrives(&mut self, from: Node, to: Node, packet: Box<Packet>) {
         if !self.env.network.delivers(from, to) {
             return;
         }
         let now_us = self.env.queue.now_us;
-        match (to, packet) {
+        match (to, *packet) {
             (Node::Broker(id), packet) => {
                 let boot = self.broker(id).map_or(0, |it| it.boot);
                 let paused_until_us = self.broker(id).map_or(0, |it| it.paused_until_us);
                 if paused_until_us > now_us {
+                    let packet = Box::new(packet);
                     let event = Event::Arrives { from, to, packet };
                     return self.env.queue.push(paused_until_us - now_us, event);
                 }
