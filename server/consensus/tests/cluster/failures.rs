@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use millstream_consensus::{Limits, NodeId, ProposeError, ReadError, Role, Stopped};
+use millstream_metadata::{Command, Record};
 
 use crate::harness::{Cluster, status, topic, topic_name, within};
 
@@ -61,6 +62,39 @@ async fn a_leader_that_is_parted_says_nothing_and_follows_afterwards() {
     assert!(image.topic(&topic_name(2)).is_some());
     // What the old leader had appended alone was never decided.
     assert!(image.topic(&topic_name(1)).is_none());
+}
+
+/// A proposal that seemed to fail is decided later: in front of one that was validated without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_decision_spoils_no_later_one() {
+    let deadline = Duration::from_millis(100);
+    let cluster = Cluster::with(&[1, 2, 3], Limits::default(), deadline).await;
+    cluster.form(&[1, 2, 3]).await;
+    let mut late = 0;
+    while late < 3 {
+        let leader = cluster.leader().await;
+        let before = (leader.status().term, cluster.agree().await);
+        cluster.net.isolate(leader.status().node_id);
+        let ten = Command::AllocateProducerIds { count: 10 };
+        let told = leader.propose(ten.clone()).await;
+        assert!(matches!(told, Err(ProposeError::NoQuorum)), "{told:?}");
+        cluster.net.heal();
+        // At once, and so against the image that the first was validated against.
+        let given = cluster.propose(ten).await;
+        let Some(Record::ProducerIdsAllocated { first, .. }) = given else {
+            panic!("{given:?}");
+        };
+        let image = cluster.agree().await;
+        let start = before.1.next_producer_id();
+        if leader.status().term == before.0 {
+            late += 1;
+            assert!(
+                first >= start + 10,
+                "{first} was given away from {start} on"
+            );
+        }
+        assert!(image.next_producer_id() >= first + 10);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
