@@ -444,9 +444,17 @@ pub(crate) fn now_ms() -> TimestampMs {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use millstream_log::storage::MemoryStorage;
+    use millstream_metadata::limits::MAX_RECORD_BYTES;
+    use openraft::raft::AppendEntriesRequest;
+    use openraft::storage::RaftLogStorageExt;
     use openraft::{CommittedLeaderId, EmptyNode, EntryPayload, Membership};
+    use uuid::Uuid;
 
+    use super::super::open;
     use super::*;
+    use crate::Config;
+    use crate::rpc::{Body, Request};
     use crate::types::Proposal;
 
     fn check(payload: EntryPayload<TypeConfig>, expected: &[u8]) {
@@ -475,5 +483,51 @@ mod tests {
             EntryPayload::Membership(Membership::new(joint, nodes)),
             &[1, 2, 7, 172, 2, 2, 2, 1, 1, 2, 1, 2, 3, 1, 2, 3],
         );
+    }
+
+    /// What one message carries has room in it, whatever the entries are.
+    #[tokio::test]
+    async fn entries_are_read_in_bounded_pieces() {
+        let storage = Arc::new(MemoryStorage::new());
+        let config = Config::new(Uuid::from_u128(1), 1, storage, "/node", 1);
+        let mut log = open(&config).expect("a directory").log;
+        let sizes = [
+            400_000,
+            400_000,
+            400_000,
+            MAX_RECORD_BYTES,
+            1,
+            MAX_RECORD_BYTES,
+        ];
+        let entries = (0..).zip(sizes).map(|(index, bytes)| Entry {
+            log_id: LogId::new(CommittedLeaderId::new(1, 1), index),
+            payload: EntryPayload::Normal(Proposal {
+                revision: 0,
+                record: vec![7; bytes].into(),
+            }),
+        });
+        let entries: Vec<_> = entries.collect();
+        log.blocking_append(entries.clone())
+            .await
+            .expect("an append");
+        let mut start = 0;
+        while start < 6 {
+            let read = log.limited_get_log_entries(start, 6).await;
+            let read = read.expect("entries");
+            let end = start + read.len() as u64;
+            assert_eq!(read, entries[start as usize..end as usize]);
+            let request = AppendEntriesRequest {
+                vote: Vote::new_committed(1, 1),
+                prev_log_id: None,
+                entries: read,
+                leader_commit: None,
+            };
+            let request = Request {
+                cluster_id: config.cluster_id,
+                body: Body::Append(request),
+            };
+            assert!(request.encode().is_ok());
+            start = end;
+        }
     }
 }

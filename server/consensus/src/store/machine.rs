@@ -9,8 +9,9 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use super::FileError;
 use super::log::{reading, writing};
-use super::snapshot::{self, Snapshots};
+use super::snapshot::{self, Decoded, Snapshots};
 use crate::error::StorageFailed;
 use crate::types::{
     Entry, LogId, Membership, Outcome, Proposal, SnapshotMeta, StorageError, TypeConfig,
@@ -57,11 +58,9 @@ pub(crate) struct Builder {
 
 impl Machine {
     /// Takes up the newest snapshot.
-    pub(crate) fn load(snapshots: Snapshots) -> Result<Self, StorageFailed> {
-        let state = match snapshots.read()? {
-            Some((meta, bytes)) => state_of(&snapshots, &meta, &bytes)?,
-            None => State::default(),
-        };
+    pub(crate) fn load(snapshots: Snapshots) -> Result<Self, FileError> {
+        let loaded = snapshots.load()?;
+        let state = loaded.map_or_else(State::default, |(meta, decoded)| State::of(&meta, decoded));
         let machine = Self {
             state,
             snapshots: Arc::new(snapshots),
@@ -116,20 +115,16 @@ impl Machine {
     }
 }
 
-fn state_of(
-    snapshots: &Snapshots,
-    meta: &SnapshotMeta,
-    bytes: &[u8],
-) -> Result<State, StorageFailed> {
-    let decoded = snapshot::decode(bytes);
-    let (image, revision) = decoded.map_err(|error| snapshots.fail("read", error))?;
-    Ok(State {
-        image: Arc::new(image),
-        revision,
-        last: meta.last_log_id,
-        membership: meta.last_membership.clone(),
-        sum_bytes: bytes.len() as u64,
-    })
+impl State {
+    fn of(meta: &SnapshotMeta, decoded: Decoded) -> Self {
+        Self {
+            image: Arc::new(decoded.image),
+            revision: decoded.revision,
+            last: meta.last_log_id,
+            membership: meta.last_membership.clone(),
+            sum_bytes: decoded.bytes as u64,
+        }
+    }
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {
@@ -182,7 +177,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let (meta, snapshots) = (meta.clone(), Arc::clone(&self.snapshots));
         self.state = on_a_thread(move || {
             let bytes = snapshot.into_inner();
-            let state = state_of(&snapshots, &meta, &bytes)?;
+            let decoded = snapshot::decode(&bytes);
+            let decoded = decoded.map_err(|error| snapshots.fail("install", error))?;
+            let state = State::of(&meta, decoded);
             snapshots.keep(&meta, &bytes, state.sum_bytes)?;
             Ok(state)
         })
@@ -194,7 +191,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
         let snapshots = Arc::clone(&self.snapshots);
-        let read = on_a_thread(move || snapshots.read()).await;
+        let read = on_a_thread(move || {
+            let read = snapshots.read();
+            read.map_err(|error| snapshots.fail("read", error))
+        })
+        .await;
         Ok(read.map_err(reading)?.map(|(meta, bytes)| Snapshot {
             meta,
             snapshot: Box::new(Cursor::new(bytes)),

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use millstream_log::storage::{Storage, StorageFile};
 use millstream_log::{Log, LogConfig, LogIdentity, LogSetup, OpenError, TailBudget};
 use millstream_protocol::TopicId;
+use thiserror::Error;
 
 pub use machine::Applied;
 
@@ -35,7 +36,7 @@ use crate::error::{StartError, StorageFailed};
 use crate::limits::{LOG_SEGMENT_BYTES, LOG_TAIL_BYTES};
 use log::State;
 use snapshot::Snapshots;
-use state_file::{Durable, Identity, Origin, StateFile, StateFileError};
+use state_file::{Durable, Identity, Origin, StateFile};
 
 const STATE_FILE: &str = "state";
 const IMAGE_FILE: &str = "image";
@@ -57,7 +58,7 @@ pub(crate) fn open(config: &Config) -> Result<Opened, StartError> {
     create_dir(&*config.storage, dir)?;
     let file = open_state(config)?;
     let snapshots = Snapshots::new(Arc::clone(&config.storage), dir.join(IMAGE_FILE));
-    let machine = Machine::load(snapshots)?;
+    let machine = Machine::load(snapshots).map_err(|error| unread(config, error))?;
     let state = open_log(config, file)?;
     let Durable {
         purged, committed, ..
@@ -83,6 +84,28 @@ pub(crate) fn open(config: &Config) -> Result<Opened, StartError> {
     })
 }
 
+/// Why a file cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum FileError {
+    #[error(transparent)]
+    Storage(#[from] StorageFailed),
+    #[error("{} has version {version}", path.display())]
+    Version { path: PathBuf, version: u8 },
+    #[error("{} cannot be read: {reason}", path.display())]
+    Damaged { path: PathBuf, reason: String },
+}
+
+fn unread(config: &Config, error: FileError) -> StartError {
+    match error {
+        FileError::Storage(failed) => failed.into(),
+        FileError::Version { path, version } => StartError::Version {
+            path,
+            found: version.into(),
+        },
+        FileError::Damaged { .. } => damaged(config, error),
+    }
+}
+
 fn damaged(config: &Config, what: impl ToString) -> StartError {
     StartError::Damaged {
         dir: config.dir.clone(),
@@ -103,12 +126,7 @@ fn open_state(config: &Config) -> Result<(StateFile, Durable), StartError> {
             return Ok((file, durable));
         }
         Ok(None) => {}
-        Err(StateFileError::Storage(failed)) => return Err(failed.into()),
-        Err(StateFileError::Version { path, version }) => {
-            let found = version.into();
-            return Err(StartError::Version { path, found });
-        }
-        Err(error @ StateFileError::Damaged { .. }) => return Err(damaged(config, error)),
+        Err(error) => return Err(unread(config, error)),
     }
     let names = storage.list(dir);
     let names = names.map_err(|error| StorageFailed::new("list", dir, error))?;

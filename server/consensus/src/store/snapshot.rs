@@ -25,8 +25,8 @@ use millstream_metadata::{CodecError as ImageError, Image};
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::{crc32c, create_file};
-use crate::codec;
+use super::{FileError, crc32c, create_file};
+use crate::codec::{self, CodecError};
 use crate::error::StorageFailed;
 use crate::limits::{MAX_DESCRIPTION_BYTES, MAX_SNAPSHOT_FILE_BYTES};
 use crate::types::{LogId, SnapshotMeta};
@@ -58,8 +58,16 @@ pub(crate) fn encode(image: &Image, revision: u64) -> Result<Vec<u8>, SnapshotEr
     Ok(bytes)
 }
 
-/// The image and its revision.
-pub(crate) fn decode(bytes: &[u8]) -> Result<(Image, u64), SnapshotError> {
+/// What is in a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decoded {
+    pub(crate) image: Image,
+    pub(crate) revision: u64,
+    /// The snapshot's length.
+    pub(crate) bytes: usize,
+}
+
+pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, SnapshotError> {
     let Some(([version, head @ ..], image)) = bytes.split_first_chunk::<HEAD_BYTES>() else {
         return Err(SnapshotError::TooShort(bytes.len()));
     };
@@ -71,7 +79,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Image, u64), SnapshotError> {
     if crc32c(&[&revision, image]) != u32::from_le_bytes(crc) {
         return Err(SnapshotError::Checksum);
     }
-    Ok((Image::decode(image)?, u64::from_le_bytes(revision)))
+    Ok(Decoded {
+        image: Image::decode(image)?,
+        revision: u64::from_le_bytes(revision),
+        bytes: bytes.len(),
+    })
 }
 
 /// The newest snapshot, in its file.
@@ -100,28 +112,43 @@ impl Snapshots {
     }
 
     /// The newest snapshot and its description.
-    pub(crate) fn read(&self) -> Result<Option<(SnapshotMeta, Vec<u8>)>, StorageFailed> {
+    pub(crate) fn read(&self) -> Result<Option<(SnapshotMeta, Vec<u8>)>, FileError> {
         let file = match self.storage.open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.fail("open", error)),
+            Err(error) => return Err(self.fail("open", error).into()),
         };
         let length = file.length().map_err(|error| self.fail("read", error))?;
         let limit = MAX_SNAPSHOT_FILE_BYTES + MAX_DESCRIPTION_BYTES;
         let length = usize::try_from(length).ok().filter(|it| *it <= limit);
         let Some(length) = length else {
-            return Err(self.fail("read", format!("it is longer than {limit} bytes")));
+            return Err(self.damaged(format!("it is longer than {limit} bytes")));
         };
         let bytes = file.read_at(0, length);
         let bytes = bytes.map_err(|error| self.fail("read", error))?;
         let Some((description, snapshot)) = split(&bytes) else {
-            return Err(self.fail("read", "its description is not sound"));
+            return Err(self.damaged("its description is not sound"));
         };
-        let meta: SnapshotMeta = codec::decode(description, MAX_DESCRIPTION_BYTES)
-            .map_err(|error| self.fail("read", error))?;
+        let meta: SnapshotMeta = match codec::decode(description, MAX_DESCRIPTION_BYTES) {
+            Ok(meta) => meta,
+            Err(CodecError::Version(version)) => return Err(self.version(version)),
+            Err(error) => return Err(self.damaged(error)),
+        };
         let mut newest = self.newest.lock();
         newest.last = newest.last.max(meta.last_log_id);
         Ok(Some((meta, snapshot.to_vec())))
+    }
+
+    /// The newest image and its revision, with the description.
+    pub(crate) fn load(&self) -> Result<Option<(SnapshotMeta, Decoded)>, FileError> {
+        let Some((meta, bytes)) = self.read()? else {
+            return Ok(None);
+        };
+        match decode(&bytes) {
+            Ok(decoded) => Ok(Some((meta, decoded))),
+            Err(SnapshotError::Version(version)) => Err(self.version(version)),
+            Err(error) => Err(self.damaged(error)),
+        }
     }
 
     /// Keeps a snapshot, unless there is a newer one. Durable when it returns. `sum_bytes` is what
@@ -155,6 +182,18 @@ impl Snapshots {
         self.newest.lock().excess_bytes
     }
 
+    fn version(&self, version: u8) -> FileError {
+        let path = self.path.clone();
+        FileError::Version { path, version }
+    }
+
+    fn damaged(&self, reason: impl ToString) -> FileError {
+        FileError::Damaged {
+            path: self.path.clone(),
+            reason: reason.to_string(),
+        }
+    }
+
     pub(crate) fn fail(&self, doing: &'static str, reason: impl ToString) -> StorageFailed {
         StorageFailed::new(doing, &self.path, reason)
     }
@@ -181,7 +220,9 @@ mod tests {
         let image = Image::default().encode().expect("an image");
         assert_eq!(bytes[..9], [1, 2, 1, 0, 0, 0, 0, 0, 0]);
         assert_eq!(bytes[HEAD_BYTES..], image);
-        assert_eq!(decode(&bytes), Ok((Image::default(), 0x0102)));
+        let decoded = decode(&bytes).expect("a snapshot");
+        assert_eq!(decoded.image, Image::default());
+        assert_eq!((decoded.revision, decoded.bytes), (0x0102, bytes.len()));
     }
 
     #[test]
@@ -206,10 +247,16 @@ mod tests {
         let meta = SnapshotMeta::default();
         snapshots.keep(&meta, &bytes, 0).expect("a write");
         assert_eq!(snapshots.read(), Ok(Some((meta, bytes))));
-        for byte in 0..9 {
+        let length = storage.content(&path).expect("a file").len() as u64;
+        for byte in 0..length {
             assert!(storage.flip_bit(&path, byte, 4));
-            assert!(snapshots.read().is_err(), "byte {byte}");
+            let error = snapshots.load().expect_err("no snapshot");
+            assert!(
+                matches!(error, FileError::Damaged { .. } | FileError::Version { .. }),
+                "byte {byte}: {error}"
+            );
             assert!(storage.flip_bit(&path, byte, 4));
         }
+        assert!(matches!(snapshots.load(), Ok(Some(_))));
     }
 }

@@ -19,10 +19,9 @@ use std::sync::Arc;
 use millstream_log::storage::{Storage, StorageFile};
 use millstream_protocol::Offset;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 use uuid::Uuid;
 
-use super::{crc32c, create_file};
+use super::{FileError, crc32c, create_file};
 use crate::NodeId;
 use crate::codec::{self, CodecError};
 use crate::error::StorageFailed;
@@ -66,17 +65,6 @@ pub(crate) enum Copies {
     Two,
 }
 
-/// Why a state file was not opened.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum StateFileError {
-    #[error(transparent)]
-    Storage(#[from] StorageFailed),
-    #[error("{} has version {version}", path.display())]
-    Version { path: PathBuf, version: u8 },
-    #[error("{} cannot be read: {reason}", path.display())]
-    Damaged { path: PathBuf, reason: String },
-}
-
 /// The file. After a failed write it is not to be written any more.
 #[derive(Debug)]
 pub(crate) struct StateFile {
@@ -90,7 +78,7 @@ impl StateFile {
     pub(crate) fn open(
         storage: &dyn Storage,
         path: &Path,
-    ) -> Result<Option<(Self, Durable)>, StateFileError> {
+    ) -> Result<Option<(Self, Durable)>, FileError> {
         let fail = |doing, error: io::Error| StorageFailed::new(doing, path, error);
         let file = match storage.open(path) {
             Ok(file) => file,
@@ -111,7 +99,7 @@ impl StateFile {
             .max_by_key(|(generation, _)| *generation);
         let Some((generation, body)) = newest else {
             let reason = "neither of its slots is sound".to_owned();
-            return Err(StateFileError::Damaged { path, reason });
+            return Err(FileError::Damaged { path, reason });
         };
         match codec::decode(body, MAX_BODY_BYTES) {
             Ok(durable) => {
@@ -122,10 +110,10 @@ impl StateFile {
                 };
                 Ok(Some((state, durable)))
             }
-            Err(CodecError::Version(version)) => Err(StateFileError::Version { path, version }),
+            Err(CodecError::Version(version)) => Err(FileError::Version { path, version }),
             Err(error) => {
                 let reason = error.to_string();
-                Err(StateFileError::Damaged { path, reason })
+                Err(FileError::Damaged { path, reason })
             }
         }
     }
@@ -223,7 +211,7 @@ mod tests {
         }
     }
 
-    fn read(storage: &MemoryStorage) -> Result<Option<Durable>, StateFileError> {
+    fn read(storage: &MemoryStorage) -> Result<Option<Durable>, FileError> {
         let opened = StateFile::open(storage, Path::new(PATH))?;
         Ok(opened.map(|(_, durable)| durable))
     }
@@ -241,10 +229,7 @@ mod tests {
         }
         assert!(storage.flip_bit(path, 40, 3));
         assert!(storage.flip_bit(path, 40 + SLOT_BYTES as u64, 3));
-        assert!(matches!(
-            read(&storage),
-            Err(StateFileError::Damaged { .. })
-        ));
+        assert!(matches!(read(&storage), Err(FileError::Damaged { .. })));
     }
 
     #[test]

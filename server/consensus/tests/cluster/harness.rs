@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use millstream_consensus::limits::MAX_RPC_BYTES;
 use millstream_consensus::{
     Call, Config, Consensus, Limits, NodeId, PeerError, Peers, ProposeError, Role, Status,
 };
 use millstream_log::storage::MemoryStorage;
-use millstream_metadata::{Actor, Command, Image, Record};
+use millstream_metadata::{Actor, Command, DeploymentId, Image, OnExisting, Plugin, Record};
 use millstream_protocol::TopicId;
+use millstream_protocol::api::lifecycle::RevisionChange;
+use millstream_protocol::api::plugin::{DeploymentSpec, FailureAction};
 use millstream_protocol::api::topic::{CreateTopic, TopicConfig};
 use uuid::Uuid;
 
@@ -81,6 +84,7 @@ impl Net {
 
 impl Peers for Way {
     fn call(&self, to: NodeId, request: Bytes, _timeout: Duration) -> Call<'_> {
+        assert!(request.len() <= MAX_RPC_BYTES);
         Box::pin(async move {
             let reason = || format!("node {to} is away");
             let node = lock(&self.net.nodes).get(&to).cloned();
@@ -263,6 +267,28 @@ pub(crate) fn topic(number: u64) -> Command {
             config: TopicConfig::default(),
         },
         actor: Actor::User,
+    }
+}
+
+/// A deployment that takes some room.
+pub(crate) fn deployment(number: u64, bytes: usize) -> Command {
+    let mut spec = DeploymentSpec::new(format!("deployment-{number}"));
+    spec.inputs = vec![topic_name(0)];
+    spec.config = vec![("text".into(), "x".repeat(bytes))];
+    spec.on_failure.finally = FailureAction::Skip;
+    Command::PutDeployment {
+        deployment_id: DeploymentId(Uuid::from_u128(u128::from(number) + 1)),
+        spec,
+        plugin: Plugin {
+            digest: "0123456789abcdef".repeat(4),
+            component_bytes: 1,
+            imports: vec![],
+        },
+        deployed_at_ms: 1,
+        on_existing: OnExisting::Refuse,
+        by: "operator".into(),
+        change: RevisionChange::Deployed,
+        replay: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millstream_consensus::{InitializeError, Limits, MembersError, ReadError, Role, Status};
 
-use crate::harness::{Cluster, status, topic, topic_name};
+use crate::harness::{Cluster, deployment, status, topic, topic_name};
 
 /// Snapshots early, and no entries behind them.
 fn snapshots() -> Limits {
@@ -62,6 +62,29 @@ async fn an_empty_node_gets_a_snapshot_and_a_vote() {
     let image = cluster.agree().await;
     assert!(image.topic(&topic_name(59)).is_some());
     assert_eq!(cluster.leader().await.status().voters, [1, 2, 3]);
+}
+
+/// What is longer than a message goes in several: as entries, and as a snapshot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn much_comes_in_pieces() {
+    for limits in [Limits::default(), snapshots()] {
+        let mut cluster = Cluster::with(&[1], limits, Duration::from_secs(5)).await;
+        cluster.form(&[1]).await;
+        cluster.propose(topic(0)).await.expect("a topic");
+        for number in 0..40 {
+            let deployed = cluster.propose(deployment(number, 60_000)).await;
+            deployed.expect("a deployment");
+        }
+        let leader = cluster.leader().await;
+        let early = limits == snapshots();
+        status(&leader, |it| it.snapshot_index.is_some() == early).await;
+        cluster.add_disk(2);
+        cluster.restart(2).await;
+        leader.add_learner(2).await.expect("a learner");
+        assert_eq!(cluster.agree().await.deployments().count(), 40);
+        let learner = cluster.node(2);
+        status(&learner, |it| it.snapshot_index.is_some() == early).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
