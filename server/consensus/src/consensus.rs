@@ -9,8 +9,7 @@ use bytes::Bytes;
 use millstream_metadata::limits::MAX_SNAPSHOT_BYTES;
 use millstream_metadata::{CodecError, Command, Image, Record};
 use openraft::error::{
-    CheckIsLeaderError, ClientWriteError, ForwardToLeader, InitializeError as RaftInitializeError,
-    RaftError,
+    CheckIsLeaderError, ForwardToLeader, InitializeError as RaftInitializeError, RaftError,
 };
 use openraft::storage::StorageHelper;
 use openraft::{EmptyNode, SnapshotPolicy};
@@ -24,7 +23,7 @@ use crate::limits::{
 };
 use crate::peers::{Network, Peers};
 use crate::rpc::{Answer, Request};
-use crate::status::{Status, stopped};
+use crate::status::{Role, Status, stopped};
 use crate::store::{self, Applied, Opened};
 use crate::timing::{HEARTBEAT, SNAPSHOT_CHUNK_TIMEOUT, election_window_ms};
 use crate::types::{Outcome, Proposal, Raft};
@@ -124,7 +123,7 @@ impl Consensus {
     /// # Errors
     ///
     /// This node does not lead, the cluster says no, or it has not become certain in time that a
-    /// majority has it. If the call is given up, or ends with
+    /// majority has it, or not while this node led. If the call is given up, or ends with
     /// [`NoQuorum`](ProposeError::NoQuorum) or [`Stopped`](ProposeError::Stopped), the change may be
     /// made yet.
     pub async fn propose(&self, command: Command) -> Result<Option<Record>, ProposeError> {
@@ -161,12 +160,10 @@ impl Consensus {
     async fn write(&self, seen: &Applied, record: &Record) -> Result<Outcome, ProposeError> {
         let bytes = record.encode()?;
         check_image_bytes(seen, record, bytes.len()).await?;
-        let status = self.status();
-        let uncommitted = status.last_log_index.max(status.applied_index);
-        let uncommitted = uncommitted.map_or(0, |last| {
-            last - status.applied_index.unwrap_or_default().min(last)
-        });
-        if uncommitted > MAX_UNCOMMITTED_ENTRIES {
+        let status = self.leading()?;
+        let applied = status.applied_index.unwrap_or_default();
+        let last = status.last_log_index.unwrap_or_default();
+        if last.saturating_sub(applied) > MAX_UNCOMMITTED_ENTRIES {
             return Err(ProposeError::NoQuorum);
         }
         let proposal = Proposal {
@@ -175,7 +172,21 @@ impl Consensus {
         };
         match self.raft.client_write(proposal).await {
             Ok(written) => Ok(written.data),
-            Err(error) => Err(write_error(error).into()),
+            Err(RaftError::Fatal(fatal)) => Err(stopped(&fatal).into()),
+            // It has led, and others may have the entry, and bring it to an end.
+            Err(RaftError::APIError(_)) => Err(ProposeError::NoQuorum),
+        }
+    }
+
+    /// The status of a node that leads, as far as it knows.
+    pub(crate) fn leading(&self) -> Result<Status, ReadError> {
+        let status = self.status();
+        match (&status.stopped, status.role) {
+            (Some(stopped), _) => Err(stopped.clone().into()),
+            (None, Role::Leader) => Ok(status),
+            _ => Err(ReadError::NotLeader {
+                leader: status.leader,
+            }),
         }
     }
 
@@ -313,15 +324,6 @@ fn millis(duration: Duration) -> u64 {
 pub(crate) fn not_leader(forward: &ForwardToLeader<NodeId, EmptyNode>) -> ReadError {
     ReadError::NotLeader {
         leader: forward.leader_id,
-    }
-}
-
-/// What keeps a record from being written. Only a change of members has other errors.
-fn write_error(error: RaftError<NodeId, ClientWriteError<NodeId, EmptyNode>>) -> ReadError {
-    match error {
-        RaftError::Fatal(fatal) => stopped(&fatal).into(),
-        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => not_leader(&forward),
-        RaftError::APIError(ClientWriteError::ChangeMembershipError(_)) => ReadError::NoQuorum,
     }
 }
 

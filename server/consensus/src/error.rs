@@ -140,8 +140,8 @@ pub enum ProposeError {
     /// It came to a record that is too long, or the image would. Nothing was done.
     #[error(transparent)]
     TooLong(#[from] CodecError),
-    /// Too few voters have agreed in time. It may be carried out yet.
-    #[error("too few voters answer: the change may be made yet")]
+    /// Too few voters have agreed in time, or while this node led. It may be carried out yet.
+    #[error("too few voters have agreed: the change may be made yet")]
     NoQuorum,
     /// The node takes part no more. It may be carried out yet.
     #[error(transparent)]
@@ -197,7 +197,7 @@ pub enum MembersError {
     /// Another change is under way.
     #[error("another change of the members is under way")]
     InProgress,
-    /// It was not done, or not in time; then it may be yet.
+    /// It was not done in time, or by this node. It may be yet.
     #[error(transparent)]
     Cluster(#[from] ReadError),
 }

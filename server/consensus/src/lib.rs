@@ -29,8 +29,8 @@
 //! # On disk
 //!
 //! A directory with the vote and a few borders, the newest snapshot, and the log. Everything is
-//! synced before it is answered for. After a failure nothing is tried again: the node stops, and another
-//! start finds out what is durable. A start applies the committed entries behind the snapshot
+//! synced before it is answered for. After a failure, a full disk among them, nothing is tried again: the
+//! node stops, and another start finds out what is durable. A start applies the committed entries behind the snapshot
 //! again. A directory of another cluster or node, of a later release, or one in which something
 //! is missing that was durable, is refused.
 //!

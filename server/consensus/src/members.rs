@@ -6,11 +6,11 @@ use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, EmptyNode};
 use tokio::time::timeout;
 
+use crate::NodeId;
 use crate::consensus::{Consensus, not_leader};
 use crate::error::{MembersError, ReadError, Stopped};
 use crate::limits::{MAX_NODES, MAX_PROMOTION_LAG_ENTRIES, VOTER_COUNTS};
-use crate::status::{Role, stopped};
-use crate::{NodeId, Status};
+use crate::status::stopped;
 
 impl Consensus {
     /// Has a node take part without a vote. It is told all that was decided, from a snapshot on if
@@ -50,7 +50,7 @@ impl Consensus {
 
     /// Has these nodes vote, and no others. A voter that is not among them takes part no more. The
     /// voters before and after agree on it, each by a majority of their own. Where that was begun and
-    /// not brought to an end, because a leader has died, [`Status::voters`] names all of them until
+    /// not brought to an end, because a leader has died, [`Status::voters`](crate::Status::voters) names all of them until
     /// the voters are named again.
     ///
     /// # Errors
@@ -76,18 +76,6 @@ impl Consensus {
             }
         }
         self.change(ChangeMembers::ReplaceAllVoters(voters)).await
-    }
-
-    fn leading(&self) -> Result<Status, MembersError> {
-        let status = self.status();
-        match (&status.stopped, status.role) {
-            (Some(stopped), _) => Err(ReadError::Stopped(stopped.clone()).into()),
-            (None, Role::Leader) => Ok(status),
-            _ => Err(ReadError::NotLeader {
-                leader: status.leader,
-            }
-            .into()),
-        }
     }
 
     async fn change(&self, change: ChangeMembers<NodeId, EmptyNode>) -> Result<(), MembersError> {

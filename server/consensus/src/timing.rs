@@ -3,6 +3,9 @@
 //! Voters that wait equally long for a leader that has died elect themselves at the same time, and
 //! none of them wins. So the windows of the voters do not touch: each takes its place among the
 //! voters, in order of their numbers, and has that place's slice to itself.
+//!
+//! Openraft looks at the time every one and a half heartbeats, so that voters of neighbouring places may
+//! ask at the same moment all the same. The higher number prevails then, within the term.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -36,8 +39,9 @@ const SLICE_MS: u64 = (ELECTION_MAX_MS - ELECTION_MIN_MS) / MAX_VOTERS as u64;
 
 const _: () = assert!(SLICE_MS > 1 && ELECTION_MIN_MS > HEARTBEAT.as_millis() as u64);
 
-/// The waits among which a node picks its own, milliseconds. A node that is no voter yet, or has not
-/// heard that it is one, takes the place that its number would have among 1, 2, 3 and so on.
+/// The waits among which a node picks its own when it starts, milliseconds. A node that is no voter
+/// yet, or has not heard that it is one, takes the place that its number would have among 1, 2, 3 and
+/// so on. Two voters that share a place for a while may need another election; they agree all the same.
 pub(crate) fn election_window_ms(node_id: NodeId, voters: &BTreeSet<NodeId>) -> Range<u64> {
     let places = MAX_VOTERS as u64;
     let place = match voters.iter().position(|voter| *voter == node_id) {

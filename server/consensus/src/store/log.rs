@@ -330,9 +330,14 @@ impl RaftLogReader<TypeConfig> for RaftLog {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, StorageError> {
-        self.run(move |state| state.read(start, end, MAX_APPEND_BYTES))
-            .await
-            .map_err(reading)
+        let reading_on = move |state: &mut State| {
+            // A follower gets what follows, and nothing rather than what comes later.
+            if start < state.first_index() {
+                return Ok(Vec::new());
+            }
+            state.read(start, end, MAX_APPEND_BYTES)
+        };
+        self.run(reading_on).await.map_err(reading)
     }
 }
 
@@ -528,6 +533,11 @@ mod tests {
             };
             assert!(request.encode().is_ok());
             start = end;
+        }
+        log.purge(entries[2].log_id).await.expect("a border");
+        for (start, found) in [(0, 0), (2, 0), (3, 1)] {
+            let read = log.limited_get_log_entries(start, 4).await;
+            assert_eq!(read.expect("entries").len(), found, "from {start}");
         }
     }
 }

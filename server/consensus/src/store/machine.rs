@@ -22,7 +22,8 @@ use crate::types::{
 pub struct Applied {
     /// The image.
     pub image: Arc<Image>,
-    /// The index of the last entry that has changed the image; 0 before the first.
+    /// The index of the last entry that has changed the image; 0 before the first, as entry 0 names
+    /// the first voters.
     pub revision: u64,
     /// The index of the last entry that was applied; `None` before the first.
     pub index: Option<u64>,

@@ -244,6 +244,18 @@ mod tests {
     }
 
     #[test]
+    fn a_later_version_is_named() {
+        let storage = MemoryStorage::new();
+        let mut slot = slot(0, &durable(1)).expect("a slot");
+        slot[HEAD_BYTES] += 1;
+        let crc = crc32c(&[&slot[4..]]);
+        slot[..4].copy_from_slice(&crc.to_le_bytes());
+        create_file(&storage, Path::new(PATH), &[&slot]).expect("a file");
+        let path = PATH.into();
+        assert_eq!(read(&storage), Err(FileError::Version { path, version: 2 }));
+    }
+
+    #[test]
     fn the_bytes_are_those_of_the_format() {
         let log_id = |index| Some(LogId::new(CommittedLeaderId::new(3, 2), index));
         let state = Durable {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::select_all;
 use millstream_consensus::limits::MAX_RPC_BYTES;
 use millstream_consensus::{
     Call, Config, Consensus, Limits, NodeId, PeerError, Peers, ProposeError, Role, Status,
@@ -194,9 +195,13 @@ impl Cluster {
     pub(crate) async fn leader(&self) -> Arc<Consensus> {
         within("a leader", async {
             loop {
-                for node in self.nodes() {
-                    let leads = node.status().role == Role::Leader;
-                    if leads && node.linearizable_read().await.is_ok() {
+                let nodes = self.nodes();
+                let leads = |status: &Status| status.role == Role::Leader;
+                let waits = nodes.iter().map(|node| Box::pin(node.status_when(leads)));
+                // A node that has failed is no leader, and may be asked again.
+                let _ = select_all(waits).await;
+                for node in nodes {
+                    if leads(&node.status()) && node.linearizable_read().await.is_ok() {
                         return node;
                     }
                 }
