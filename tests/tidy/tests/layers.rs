@@ -30,6 +30,14 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["millstream-http", "millstream-protocol"],
     ),
     ("millstream-state", &["millstream-protocol"]),
+    (
+        "millstream-consensus",
+        &[
+            "millstream-log",
+            "millstream-metadata",
+            "millstream-protocol",
+        ],
+    ),
     // L3
     (
         "millstream-broker",
