@@ -19,7 +19,7 @@ test: wasm-target clang
 	@echo "==> running every test"
 	@$(CARGO) test --workspace --locked
 	@echo "==> planting mistakes that the simulation has to find"
-	@RUSTFLAGS="--cfg planted" $(CARGO) test --locked -p millstream-sim --test planted \
+	@RUSTFLAGS="--cfg planted" $(CARGO) test --locked -p millstream-sim --test planted --test model \
 		--target-dir target/planted -- --nocapture
 	@echo "==> running the example plugins' own tests"
 	@for plugin in plugins/*/Cargo.toml; do \
