@@ -32,12 +32,13 @@ pub fn offline(image: &Image) -> impl Iterator<Item = (TopicPartition, Outage)> 
 }
 
 /// The partitions of which a replica is not there, or has not got all that it should, by their
-/// topics' identities. Those that are [`offline`] are among them, unless theirs is a leader's fault
-/// alone.
+/// topics' identities. While replicas change, those that are to go count as well: what takes their
+/// place may not have everything yet. Those that are [`offline`] are among them, unless theirs is a
+/// leader's fault alone.
 pub fn under_replicated(image: &Image) -> impl Iterator<Item = TopicPartition> {
     image.partitions().filter_map(|(at, partition)| {
-        let mut target = partition.target().iter();
-        (!target.all(|it| is_whole(image, it))).then_some(at)
+        let mut members = partition.members();
+        (!members.all(|it| is_whole(image, it))).then_some(at)
     })
 }
 

@@ -4,7 +4,7 @@
 //! - one file per kind of command
 //! - `format`: the bytes of records and snapshots
 //! - `model`: random commands, from `commands`, against the invariants
-//! - `plans`: what plans say, and that carried out they come to an end
+//! - `plans`: what plans say; `plan_histories`: that carried out they come to an end
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -24,6 +24,7 @@ mod loops;
 mod loss;
 mod model;
 mod placement;
+mod plan_histories;
 mod plans;
 mod producer_ids;
 mod reassignment;
