@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::broker::{BrokerId, BrokerState};
+use crate::broker::{Broker, BrokerId, BrokerState};
 use crate::image::Image;
 use crate::partition::{Partition, Replica};
 
@@ -25,7 +25,7 @@ struct Carries<'a> {
 
 impl<'a> Load<'a> {
     pub(crate) fn of(image: &'a Image) -> Self {
-        let carries = |broker: &'a crate::broker::Broker| Carries {
+        let carries = |broker: &'a Broker| Carries {
             state: broker.state,
             rack: broker.rack.as_deref(),
             led: 0,

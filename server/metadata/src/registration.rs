@@ -7,6 +7,7 @@ use crate::broker::{Broker, BrokerId, BrokerState, FeatureRange};
 use crate::error::{ConflictError, FeatureError, OverLimit, RegisterError};
 use crate::image::Image;
 use crate::limits::{Limits, MAX_ADDRESS_BYTES, MAX_RACK_BYTES};
+use crate::partition::DirectoryNumber;
 use crate::record::Record;
 use crate::token::TokenHash;
 
@@ -127,7 +128,7 @@ impl Image {
     pub(crate) fn apply_broker_registered(
         &mut self,
         broker: &Broker,
-        renewed: Option<crate::partition::DirectoryNumber>,
+        renewed: Option<DirectoryNumber>,
         redeemed: Option<TokenHash>,
     ) {
         self.brokers.insert(broker.broker_id, broker.clone());

@@ -206,6 +206,10 @@ fn what_makes_no_sense_is_refused() {
         "of the 3 new replicas of {partition}, 1 are on live brokers: it takes more than half to commit"
     );
     refused(&cluster, &[2, 3, 5], &says);
+    let says = format!(
+        "of the 2 new replicas of {partition}, 1 are on live brokers: it takes more than half to commit"
+    );
+    refused(&cluster, &[1, 2], &says);
     cluster.run(register(2));
     cluster.run(reassign(partition, &[2, 3, 5]));
 
