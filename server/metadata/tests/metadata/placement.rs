@@ -8,7 +8,7 @@ use millstream_protocol::ErrorCode;
 use millstream_protocol::api::topic::{CreateTopic, TopicConfig};
 use proptest::prelude::*;
 
-use super::cluster::{Cluster, create, topic};
+use super::cluster::{Cluster, at, create, reassign, topic};
 
 /// `brokers` of each partition, in a line.
 fn check(cluster: &Cluster, count: u32, factor: u8, expected: &str) {
@@ -43,6 +43,21 @@ fn what_is_there_counts() {
     check(&cluster, 1, 3, "[[2, 4, 1]]");
     cluster.run(Command::DrainBroker { broker_id: 4 });
     check(&cluster, 1, 2, "[[2, 1]]");
+}
+
+#[test]
+fn the_least_loaded_goes_before_the_next_in_order() {
+    let mut cluster = Cluster::with_brokers(3);
+    let partition = at(cluster.create("old", 1), 0);
+    // It still leads what it will not keep.
+    cluster.run(reassign(partition, &[3]));
+    check(&cluster, 1, 2, "[[2, 1]]");
+    cluster.run(Command::FinaliseReassignment {
+        partition,
+        epoch: 1,
+        version: 2,
+    });
+    check(&cluster, 1, 2, "[[1, 2]]");
 }
 
 #[test]

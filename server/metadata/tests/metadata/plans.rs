@@ -81,13 +81,14 @@ fn what_a_fenced_broker_led_is_shared_by_the_others() {
 #[test]
 fn a_broker_that_has_started_again_leads_on_in_a_new_epoch() {
     let mut cluster = Cluster::with_brokers(3);
-    let topic_id = cluster.create_replicated("orders", 3, 3);
+    let topic_id = cluster.create_replicated("orders", 4, 3);
     let registration = Registration {
         incarnation: 2,
         ..registration(1)
     };
     cluster.run(Command::RegisterBroker { registration });
-    let expected = [appoint(&[(at(topic_id, 0), 1)])];
+    // Though it leads more than the others do.
+    let expected = [appoint(&[(at(topic_id, 0), 1), (at(topic_id, 3), 1)])];
     assert_eq!(elections(&cluster.image, 1), expected);
 }
 
@@ -179,6 +180,23 @@ fn leaderships_go_back_to_those_that_are_preferred() {
     });
     carry_out(&mut cluster, back);
     assert_eq!(rebalance(&cluster.image), []);
+}
+
+#[test]
+fn preference_is_shared_where_one_is_preferred_too_often() {
+    let mut cluster = Cluster::with_brokers(2);
+    let topic_id = cluster.create_replicated("orders", 2, 2);
+    cluster.run(reassign(at(topic_id, 1), &[1, 2]));
+    finish(&mut cluster);
+    assert_eq!(replicas(&cluster, "orders"), "[[1, 2], [1, 2]]");
+    let expected = [
+        appoint(&[(at(topic_id, 1), 1)]),
+        reassign(at(topic_id, 0), &[2, 1]),
+    ];
+    assert_eq!(rebalance(&cluster.image), expected);
+    until_done(&mut cluster, |it| rebalance(&it.image));
+    assert_eq!(replicas(&cluster, "orders"), "[[2, 1], [1, 2]]");
+    assert_eq!(leaders(&cluster, "orders"), [2, 1]);
 }
 
 #[test]

@@ -88,6 +88,29 @@ fn a_replica_is_trusted_by_its_directory() {
 }
 
 #[test]
+fn records_about_an_older_directory_change_nothing() {
+    let mut cluster = Cluster::with_brokers(3);
+    let partition = at(cluster.create_replicated("orders", 1, 3), 0);
+    let old = cluster.partition(partition).member(2).unwrap().directory;
+    cluster.run(anew(2, &[partition]));
+    let before = cluster.image.clone();
+    cluster.image.apply(&Record::ReplicasTrusted {
+        broker_id: 2,
+        replicas: vec![(partition, old)],
+    });
+    assert_eq!(cluster.image, before);
+    cluster.image.apply(&Record::ReplicasRegistered {
+        broker_id: 2,
+        replicas: vec![RegisteredReplica {
+            partition,
+            directory: old,
+            leader_epoch: 1,
+        }],
+    });
+    assert_eq!(cluster.image, before);
+}
+
+#[test]
 fn while_the_set_changes_both_sets_know_of_it() {
     let mut cluster = Cluster::with_brokers(4);
     let partition = at(cluster.create_replicated("orders", 1, 3), 0);
