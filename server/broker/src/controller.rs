@@ -7,17 +7,17 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use millstream_metadata::limits::MAX_APPOINTMENTS;
 use millstream_metadata::topic::Topic;
-use millstream_metadata::{Actor, Command, Image, Limits, Record};
+use millstream_metadata::{Actor, Command, FeatureRange, Image, Limits, Record, Registration};
 use millstream_protocol::api::topic::CreateTopic;
 use millstream_protocol::batch::{BatchBuilder, Compression};
 use millstream_protocol::limits::MAX_BATCH_BYTES;
-use millstream_protocol::{ErrorCode, ProducerId, TopicPartition, WireError};
+use millstream_protocol::{ErrorCode, ProducerId, WireError};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
 use crate::StartError;
 use crate::clock;
-use crate::data_dir::BrokerIdentity;
+use crate::data_dir::DataDir;
 use crate::errors;
 use crate::internal::{
     self, ARTEFACTS_PARTITION, ARTEFACTS_TOPIC, GROUPS_PARTITION, GROUPS_TOPIC, METADATA_PARTITION,
@@ -44,10 +44,11 @@ impl Controller {
     /// epoch is never resumed after a restart.
     pub(crate) async fn load(
         topics: Topics,
-        identity: &BrokerIdentity,
+        data_dir: &DataDir,
         address: String,
         limits: Limits,
     ) -> Result<Arc<Self>, StartError> {
+        let identity = data_dir.identity();
         let failed = |error: WireError| StartError::Load {
             what: "the metadata".to_owned(),
             reason: error.message,
@@ -78,7 +79,7 @@ impl Controller {
             limits,
         };
         controller
-            .register(identity, address)
+            .register(data_dir, address)
             .await
             .map_err(failed)?;
         let all: Vec<Topic> = controller.image().topics().cloned().collect();
@@ -200,11 +201,19 @@ impl Controller {
                 }
                 Ok(())
             }
+            // A single broker has all replicas and does not change them.
+            Record::ReplicasRegistered { .. }
+            | Record::ReplicasTrusted { .. }
+            | Record::PartitionsReassigned { .. }
+            | Record::ReassignmentFinished { .. }
+            | Record::LossAccepted { .. } => Ok(()),
             // Leaders are appointed before their partitions are opened; the others concern no log.
             Record::LeadersAppointed { .. }
             | Record::ClusterFormed { .. }
             | Record::BrokerRegistered { .. }
-            | Record::BrokerFenced { .. }
+            | Record::BrokerStateSet { .. }
+            | Record::BrokerRemoved { .. }
+            | Record::JoinTokenIssued { .. }
             | Record::ProducerIdsAllocated { .. }
             | Record::DeploymentPut { .. }
             | Record::DeploymentRemoved { .. }
@@ -213,34 +222,30 @@ impl Controller {
         }
     }
 
-    async fn register(&self, identity: &BrokerIdentity, address: String) -> Result<(), WireError> {
+    async fn register(&self, data_dir: &DataDir, address: String) -> Result<(), WireError> {
+        let identity = data_dir.identity();
         if self.image().cluster_id().is_none() {
             self.execute(Command::FormCluster {
                 cluster_id: identity.cluster_id,
             })
             .await?;
         }
-        let (broker_id, directory_id) = (identity.broker_id, identity.directory_id);
-        self.execute(Command::RegisterBroker {
+        let broker_id = identity.broker_id;
+        let registration = Registration {
             broker_id,
-            directory_id,
+            directory_id: identity.directory_id,
+            incarnation: data_dir.incarnation(),
             address,
-        })
-        .await?;
+            rack: None,
+            features: FeatureRange::CURRENT,
+            join: None,
+        };
+        self.execute(Command::RegisterBroker { registration })
+            .await?;
         let image = self.image();
-        let led_here = image.topics().flat_map(|topic| {
-            (0..)
-                .zip(&topic.partitions)
-                .filter(|(_, partition)| partition.leader == broker_id)
-                .map(|(number, _)| {
-                    let id = TopicPartition {
-                        topic_id: topic.topic_id,
-                        partition: number,
-                    };
-                    (id, broker_id)
-                })
-        });
-        let appointments: Vec<_> = led_here.collect();
+        let led_here = image.partitions();
+        let led_here = led_here.filter(|(_, partition)| partition.leader == broker_id);
+        let appointments: Vec<_> = led_here.map(|(id, _)| (id, broker_id)).collect();
         for appointments in appointments.chunks(MAX_APPOINTMENTS) {
             self.execute(Command::AppointLeaders {
                 appointments: appointments.to_vec(),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! broker.toml                        format version, cluster, broker and directory id
+//! incarnation                        how often a broker has started on this directory
 //! lock                               held while a broker runs; contains its process id
 //! topics/<topic id>/<partition>/     one partition's log
 //! state/<topic id>/<partition>.redb  a worker's state, by its journal: made again when it is gone
@@ -21,9 +22,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The version of the layout this broker writes and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 
 const IDENTITY_FILE: &str = "broker.toml";
+const INCARNATION_FILE: &str = "incarnation";
 const LOCK_FILE: &str = "lock";
 
 /// How long another process may still have the lock.
@@ -56,6 +58,16 @@ pub enum DataDirError {
     /// Its identity file cannot be understood.
     #[error("{} is not a broker's identity: {reason}", path.display())]
     Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// How often it was started on cannot be told.
+    #[error(
+        "{} does not hold the number of starts on this data directory: {reason}", path.display()
+    )]
+    Incarnation {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -94,11 +106,13 @@ pub struct BrokerIdentity {
 pub struct DataDir {
     root: PathBuf,
     identity: BrokerIdentity,
+    incarnation: u64,
     _lock: File,
 }
 
 impl DataDir {
-    /// Opens the directory, making it if it is not there, and takes its lock.
+    /// Opens the directory, making it if it is not there, and takes its lock. This is a start: it
+    /// is counted, durably, before anything else is done.
     pub fn open(root: &Path) -> Result<Self, DataDirError> {
         fs::create_dir_all(root).map_err(at(root))?;
         let lock = take_lock(root)?;
@@ -108,6 +122,7 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => create_identity(root, &path)?,
             Err(error) => return Err(at(&path)(error)),
         };
+        let incarnation = raise_incarnation(root)?;
         for folder in ["topics", "state", "tables"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(at(&folder))?;
@@ -116,6 +131,7 @@ impl DataDir {
         Ok(Self {
             root: root.to_owned(),
             identity,
+            incarnation,
             _lock: lock,
         })
     }
@@ -123,6 +139,11 @@ impl DataDir {
     /// Who this broker is.
     pub fn identity(&self) -> &BrokerIdentity {
         &self.identity
+    }
+
+    /// Which start on this directory this is: 1 for the first, and more with every further one.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     /// Where all topics live.
@@ -185,6 +206,43 @@ fn locked(lock: &File) -> bool {
         }
         std::thread::sleep(LOCK_TRIED_EVERY);
     }
+}
+
+/// Counts this start. A directory has the count before it has an identity, so that one without the
+/// other is damaged.
+fn raise_incarnation(root: &Path) -> Result<u64, DataDirError> {
+    let path = root.join(INCARNATION_FILE);
+    let malformed = |reason: String| DataDirError::Incarnation {
+        path: path.clone(),
+        reason,
+    };
+    let text = fs::read_to_string(&path).map_err(|error| malformed(error.to_string()))?;
+    let last: u64 = text
+        .trim()
+        .parse()
+        .map_err(|error| malformed(format!("{:?}: {error}", text.trim())))?;
+    let Some(incarnation) = last.checked_add(1) else {
+        return Err(malformed(format!("{last} is the last of all")));
+    };
+    write_incarnation(root, incarnation)?;
+    Ok(incarnation)
+}
+
+fn write_incarnation(root: &Path, incarnation: u64) -> Result<(), DataDirError> {
+    replace(&root.join(INCARNATION_FILE), &format!("{incarnation}\n"))?;
+    sync_dir(root)
+}
+
+/// Writes a file anew: whoever looks finds the old or the new text, whole.
+fn replace(path: &Path, text: &str) -> Result<(), DataDirError> {
+    let draft = path.with_extension("draft");
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    write().map_err(at(path))
 }
 
 fn take_lock(root: &Path) -> Result<File, DataDirError> {
@@ -252,14 +310,8 @@ fn create_identity(root: &Path, path: &Path) -> Result<BrokerIdentity, DataDirEr
         path: path.to_owned(),
         reason: error.to_string(),
     })?;
-    let draft = path.with_extension("draft");
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
-    };
-    write().map_err(at(path))?;
+    write_incarnation(root, 0)?;
+    replace(path, &text)?;
     Ok(identity)
 }
 
@@ -273,6 +325,39 @@ mod tests {
         let first = DataDir::open(dir.path()).unwrap().identity().clone();
         let second = DataDir::open(dir.path()).unwrap().identity().clone();
         assert_eq!(first, second);
+    }
+
+    #[test]
+    fn every_start_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        for expected in 1..=3 {
+            assert_eq!(DataDir::open(dir.path()).unwrap().incarnation(), expected);
+            let written = fs::read_to_string(dir.path().join(INCARNATION_FILE)).unwrap();
+            assert_eq!(written, format!("{expected}\n"), "before it is used");
+        }
+        // What a crash left of a start that was not counted is of no account.
+        fs::write(dir.path().join("incarnation.draft"), "9").unwrap();
+        assert_eq!(DataDir::open(dir.path()).unwrap().incarnation(), 4);
+    }
+
+    #[test]
+    fn a_start_that_cannot_be_counted_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        DataDir::open(dir.path()).unwrap();
+        let file = dir.path().join(INCARNATION_FILE);
+        for text in ["", "many", "18446744073709551615"] {
+            fs::write(&file, text).unwrap();
+            let refused = DataDir::open(dir.path());
+            assert!(
+                matches!(refused, Err(DataDirError::Incarnation { .. })),
+                "{text:?}: {refused:?}"
+            );
+        }
+        fs::remove_file(&file).unwrap();
+        assert!(matches!(
+            DataDir::open(dir.path()),
+            Err(DataDirError::Incarnation { .. })
+        ));
     }
 
     #[test]

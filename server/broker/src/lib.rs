@@ -130,8 +130,7 @@ impl Broker {
             Arc::clone(&partitions),
         );
         let limits = descriptors::limits();
-        let controller =
-            Controller::load(topics, data_dir.identity(), address.to_string(), limits).await?;
+        let controller = Controller::load(topics, &data_dir, address.to_string(), limits).await?;
         let groups = Groups::load(Arc::clone(&controller), Arc::clone(&partitions)).await?;
         let secrets = Secrets::load(data_dir.secrets()).map_err(|error| StartError::Load {
             what: format!("the secrets in {}", data_dir.secrets().display()),

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use millstream_metadata::topic::{FIRST_LEADER_EPOCH, Topic};
+use millstream_metadata::Topic;
+use millstream_metadata::partition::FIRST_LEADER_EPOCH;
 use millstream_protocol::api::topic::TopicConfig;
 use millstream_protocol::{ErrorCode, LeaderEpoch, PartitionIndex, TopicPartition, WireError};
 use parking_lot::Mutex;

@@ -333,7 +333,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_image_that_may_be_too_long_is_looked_at() {
-        let record = Record::BrokerFenced { broker_id: 1 };
+        let record = Record::BrokerStateSet {
+            broker_id: 1,
+            state: millstream_metadata::BrokerState::Fenced,
+        };
         let mut seen = Applied::default();
         for at_most in [0, MAX_SNAPSHOT_BYTES as u64, u64::MAX] {
             seen.image_bytes_at_most = at_most;

@@ -1,11 +1,10 @@
-//! Brokers: registration and fencing.
+//! Brokers: what is known of each, and the states that they are in.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::error::{BrokerError, OverLimit, UnknownBroker};
-use crate::image::Image;
-use crate::limits::{Limits, MAX_ADDRESS_BYTES};
+use crate::error::{BrokerError, UnknownBroker};
+use crate::image::{FEATURE_LEVEL, Image, MIN_FEATURE_LEVEL};
 use crate::record::Record;
 
 /// A broker's number in the cluster.
@@ -18,57 +17,158 @@ pub struct Broker {
     pub broker_id: BrokerId,
     /// The identity of its data directory.
     pub directory_id: Uuid,
+    /// Which start of a process on this data directory it is: a later one is greater.
+    pub incarnation: u64,
     /// Where clients and peers reach it, `host:port`.
     pub address: String,
-    /// Whether it takes new partitions.
+    /// What it shares its fate with: replicas are spread over racks. Brokers without one share one.
+    pub rack: Option<String>,
+    /// The kinds of records that it understands.
+    pub features: FeatureRange,
+    /// Whether it is there, and what it takes.
     pub state: BrokerState,
 }
 
-/// Whether a broker takes new partitions.
+/// Whether a broker is there, and what it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BrokerState {
-    /// It does.
+    /// It is there, and takes replicas and leaderships.
     Live,
-    /// Not until it registers again.
+    /// It is not there: it leads nothing and takes nothing until it registers again.
     Fenced,
+    /// It is there and keeps what it has, but takes no new replicas and leaderships.
+    Draining,
+    /// It is not there, and is draining when it registers again.
+    FencedDraining,
+}
+
+/// The metadata feature levels that a broker understands, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeatureRange {
+    /// The lowest.
+    pub min: u16,
+    /// The highest.
+    pub max: u16,
+}
+
+impl FeatureRange {
+    /// What this crate understands.
+    pub const CURRENT: Self = Self {
+        min: MIN_FEATURE_LEVEL,
+        max: FEATURE_LEVEL,
+    };
+}
+
+impl BrokerState {
+    /// Whether it is there.
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Live | Self::Draining)
+    }
+
+    /// Whether it is being emptied.
+    pub fn is_draining(self) -> bool {
+        matches!(self, Self::Draining | Self::FencedDraining)
+    }
+
+    /// Whether it is there and takes new replicas and leaderships.
+    pub fn takes_new(self) -> bool {
+        self == Self::Live
+    }
+
+    fn of(is_live: bool, is_draining: bool) -> Self {
+        match (is_live, is_draining) {
+            (true, false) => Self::Live,
+            (true, true) => Self::Draining,
+            (false, false) => Self::Fenced,
+            (false, true) => Self::FencedDraining,
+        }
+    }
+
+    /// The state when it is there.
+    pub(crate) fn live(self) -> Self {
+        Self::of(true, self.is_draining())
+    }
+
+    fn fenced(self) -> Self {
+        Self::of(false, self.is_draining())
+    }
+
+    fn draining(self) -> Self {
+        Self::of(self.is_live(), true)
+    }
+
+    fn serving(self) -> Self {
+        Self::of(self.is_live(), false)
+    }
 }
 
 impl Image {
-    pub(crate) fn validate_register_broker(
-        &self,
-        broker_id: BrokerId,
-        directory_id: Uuid,
-        address: &str,
-        limits: &Limits,
-    ) -> Result<Option<Record>, BrokerError> {
-        if address.is_empty()
-            || address.len() > MAX_ADDRESS_BYTES
-            || address.chars().any(char::is_control)
-        {
-            return Err(BrokerError::Address { broker_id });
-        }
-        if self.broker(broker_id).is_none() && self.brokers().count() >= limits.brokers {
-            return Err(OverLimit {
-                what: "brokers",
-                limit: limits.brokers,
-            }
-            .into());
-        }
-        let broker = Broker {
-            broker_id,
-            directory_id,
-            address: address.to_owned(),
-            state: BrokerState::Live,
-        };
-        let changes = self.broker(broker_id) != Some(&broker);
-        Ok(changes.then_some(Record::BrokerRegistered { broker }))
+    /// Whether this broker is there.
+    pub fn is_live(&self, broker_id: BrokerId) -> bool {
+        self.broker(broker_id)
+            .is_some_and(|broker| broker.state.is_live())
+    }
+
+    /// Whether this broker is there and takes new replicas and leaderships.
+    pub fn takes_new(&self, broker_id: BrokerId) -> bool {
+        self.broker(broker_id)
+            .is_some_and(|broker| broker.state.takes_new())
+    }
+
+    /// How many replicas this broker has, those included that it is to get or to give away.
+    pub fn replicas_on(&self, broker_id: BrokerId) -> usize {
+        let partitions = self.topics.values().flat_map(|topic| &topic.partitions);
+        partitions
+            .filter(|partition| partition.member(broker_id).is_some())
+            .count()
     }
 
     pub(crate) fn validate_fence_broker(
         &self,
         broker_id: BrokerId,
     ) -> Result<Option<Record>, BrokerError> {
-        let broker = self.broker(broker_id).ok_or(UnknownBroker { broker_id })?;
-        Ok((broker.state == BrokerState::Live).then_some(Record::BrokerFenced { broker_id }))
+        self.set_state(broker_id, BrokerState::fenced)
+    }
+
+    pub(crate) fn validate_drain_broker(
+        &self,
+        broker_id: BrokerId,
+    ) -> Result<Option<Record>, BrokerError> {
+        self.set_state(broker_id, BrokerState::draining)
+    }
+
+    pub(crate) fn validate_undrain_broker(
+        &self,
+        broker_id: BrokerId,
+    ) -> Result<Option<Record>, BrokerError> {
+        self.set_state(broker_id, BrokerState::serving)
+    }
+
+    fn set_state(
+        &self,
+        broker_id: BrokerId,
+        change: impl Fn(BrokerState) -> BrokerState,
+    ) -> Result<Option<Record>, BrokerError> {
+        let now = self.known_broker(broker_id)?.state;
+        let state = change(now);
+        Ok((state != now).then_some(Record::BrokerStateSet { broker_id, state }))
+    }
+
+    pub(crate) fn validate_remove_broker(
+        &self,
+        broker_id: BrokerId,
+    ) -> Result<Option<Record>, BrokerError> {
+        self.known_broker(broker_id)?;
+        match self.replicas_on(broker_id) {
+            0 => Ok(Some(Record::BrokerRemoved { broker_id })),
+            replicas => Err(BrokerError::HoldsReplicas {
+                broker_id,
+                replicas,
+            }),
+        }
+    }
+
+    pub(crate) fn known_broker(&self, broker_id: BrokerId) -> Result<&Broker, UnknownBroker> {
+        self.broker(broker_id).ok_or(UnknownBroker { broker_id })
     }
 }

@@ -4,11 +4,14 @@ use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::plugin::{DeploymentSpec, OnExisting};
 use millstream_protocol::api::replay::Replay;
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic};
-use millstream_protocol::{TimestampMs, TopicId, TopicPartition};
+use millstream_protocol::{LeaderEpoch, TimestampMs, TopicId, TopicPartition};
 use uuid::Uuid;
 
 use crate::broker::BrokerId;
 use crate::deployment::{DeploymentId, Plugin};
+use crate::partition::DirectoryNumber;
+use crate::registration::Registration;
+use crate::token::JoinToken;
 
 /// One change that somebody wants. New identities are chosen by who asks, at random.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,19 +25,35 @@ pub enum Command {
         /// The cluster's identity.
         cluster_id: Uuid,
     },
-    /// A broker is there: for the first time, or again after a start.
+    /// A broker is there: for the first time, or again.
     RegisterBroker {
-        /// Its number.
-        broker_id: BrokerId,
-        /// The identity of its data directory: another one after the disk was replaced.
-        directory_id: Uuid,
-        /// Where clients and peers reach it, `host:port`.
-        address: String,
+        /// What it says of itself.
+        registration: Registration,
     },
-    /// A broker takes no new partitions until it registers again.
+    /// A broker is not there: it leads nothing and takes nothing until it registers again.
     FenceBroker {
         /// Its number.
         broker_id: BrokerId,
+    },
+    /// A broker is to take no new replicas and leaderships, and be emptied.
+    DrainBroker {
+        /// Its number.
+        broker_id: BrokerId,
+    },
+    /// A broker that was to be emptied stays.
+    UndrainBroker {
+        /// Its number.
+        broker_id: BrokerId,
+    },
+    /// Removes a broker that keeps nothing.
+    RemoveBroker {
+        /// Its number.
+        broker_id: BrokerId,
+    },
+    /// Lets a new broker in, once.
+    IssueJoinToken {
+        /// The token, by its hash.
+        token: JoinToken,
     },
     /// Makes a topic and places its partitions.
     CreateTopic {
@@ -64,6 +83,48 @@ pub enum Command {
     AppointLeaders {
         /// The partitions and their leaders-to-be; each partition once.
         appointments: Vec<(TopicPartition, BrokerId)>,
+    },
+    /// Replicas of one broker begin anew: their directory was damaged, or a relaxed log has gone
+    /// through a loss of power. The record has their new directory numbers and the newest epochs.
+    RegisterReplicas {
+        /// The broker.
+        broker_id: BrokerId,
+        /// The partitions; each once.
+        partitions: Vec<TopicPartition>,
+    },
+    /// Replicas of one broker have what they lacked: they count again.
+    TrustReplicas {
+        /// The broker.
+        broker_id: BrokerId,
+        /// The partitions, with the directories that are trusted.
+        replicas: Vec<(TopicPartition, DirectoryNumber)>,
+    },
+    /// Partitions are to have other replicas.
+    ReassignPartitions {
+        /// The partitions, each once, and all their replicas-to-be, the preferred leader first.
+        reassignments: Vec<(TopicPartition, Vec<BrokerId>)>,
+    },
+    /// The new replicas of a partition have everything: they take the place of the old ones. If the
+    /// leader is not one of them, one of them becomes the leader in a new epoch by the same record.
+    FinaliseReassignment {
+        /// The partition.
+        partition: TopicPartition,
+        /// The epoch in which its leader has found so.
+        epoch: LeaderEpoch,
+        /// The version of the partition that its leader knows.
+        version: u64,
+    },
+    /// An operator has a partition go on with one replica alone, as it is, because the others are
+    /// lost. What only they had is gone.
+    AcceptLoss {
+        /// The partition.
+        partition: TopicPartition,
+        /// The broker with the replica.
+        broker_id: BrokerId,
+        /// Who says so.
+        by: String,
+        /// The time.
+        at_ms: TimestampMs,
     },
     /// Hands out producer ids that nobody else gets.
     AllocateProducerIds {

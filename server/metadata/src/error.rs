@@ -1,5 +1,14 @@
 //! The errors of each command. Their codes on the wire stand in one place, `error_code`.
 
+mod broker;
+mod partition;
+
+pub use broker::{BrokerError, ConflictError, FeatureError, RegisterError, TokenError};
+pub use partition::{
+    AppointError, FinaliseError, LossError, ReassignError, RegisterReplicasError, ReplicaSetError,
+    TrustError,
+};
+
 use millstream_protocol::api::grants::HttpHostError;
 use millstream_protocol::limits::MAX_NAME_BYTES;
 use millstream_protocol::{TopicId, TopicPartition};
@@ -131,10 +140,20 @@ pub struct UnknownBroker {
     pub broker_id: BrokerId,
 }
 
-/// No broker can take a partition.
+/// There are not as many brokers as a partition is to have replicas.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("no broker is there to take a partition")]
-pub struct NoLiveBroker;
+#[error(
+    "a partition with replication factor {replication_factor} has no place: {live} of {known} brokers take \
+     replicas now; start more, or ask for fewer replicas"
+)]
+pub struct TooFewBrokers {
+    /// How many replicas were asked for.
+    pub replication_factor: u8,
+    /// How many brokers are there and take replicas.
+    pub live: usize,
+    /// How many there would be if none of them were fenced.
+    pub known: usize,
+}
 
 /// No deployment has this name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -166,6 +185,14 @@ pub enum ConfigError {
     /// A setting is too small or too large.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
+    /// There are too few replicas, too many, or one more than is of use.
+    #[error(
+        "replication_factor is {given}, and must be 1, 2, 3 or 5 (4 survive no more failures than 3)"
+    )]
+    ReplicationFactor {
+        /// What was given.
+        given: u8,
+    },
     /// The largest batch does not fit a segment.
     #[error(
         "max_batch_bytes is {max_batch_bytes}, more than segment_bytes, which is {segment_bytes}"
@@ -289,23 +316,6 @@ pub enum ClusterError {
     },
 }
 
-/// Why a broker is not registered or fenced.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum BrokerError {
-    /// Its address is empty, too long or has control characters.
-    #[error("the address of broker {broker_id} is empty, too long or has control characters")]
-    Address {
-        /// Its number.
-        broker_id: BrokerId,
-    },
-    /// There is no such broker.
-    #[error(transparent)]
-    UnknownBroker(#[from] UnknownBroker),
-    /// Too many brokers.
-    #[error(transparent)]
-    OverLimit(#[from] OverLimit),
-}
-
 /// Why a topic is not created.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CreateTopicError {
@@ -332,7 +342,7 @@ pub enum CreateTopicError {
     OverLimit(#[from] OverLimit),
     /// Its partitions have no place.
     #[error(transparent)]
-    NoLiveBroker(#[from] NoLiveBroker),
+    TooFewBrokers(#[from] TooFewBrokers),
 }
 
 /// Why a topic is not changed.
@@ -396,7 +406,7 @@ pub enum AlterTopicError {
     OverLimit(#[from] OverLimit),
     /// Its new partitions have no place.
     #[error(transparent)]
-    NoLiveBroker(#[from] NoLiveBroker),
+    TooFewBrokers(#[from] TooFewBrokers),
 }
 
 /// Why a topic is not deleted.
@@ -416,46 +426,6 @@ pub enum DeleteTopicError {
         /// The first deployment that uses it.
         deployment: String,
     },
-}
-
-/// Why a leader is not appointed. None of the command's is.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum AppointError {
-    /// There is no such partition.
-    #[error(transparent)]
-    UnknownPartition(#[from] UnknownPartition),
-    /// There is no such broker.
-    #[error(transparent)]
-    UnknownBroker(#[from] UnknownBroker),
-    /// The broker is fenced.
-    #[error("broker {broker_id} is fenced")]
-    Fenced {
-        /// Its number.
-        broker_id: BrokerId,
-    },
-    /// The broker does not keep the partition.
-    #[error("broker {broker_id} keeps no replica of {partition}")]
-    NoReplica {
-        /// The partition.
-        partition: TopicPartition,
-        /// The broker.
-        broker_id: BrokerId,
-    },
-    /// The partition stands in the command twice.
-    #[error("{partition} is named twice")]
-    Repeated {
-        /// The partition.
-        partition: TopicPartition,
-    },
-    /// The partition has had all the leaders that it can have.
-    #[error("{partition} has no leader epoch left")]
-    EpochsExhausted {
-        /// The partition.
-        partition: TopicPartition,
-    },
-    /// Too many at once.
-    #[error(transparent)]
-    OverLimit(#[from] OverLimit),
 }
 
 /// Why no producer ids are handed out.
@@ -540,7 +510,13 @@ pub enum CommandError {
     /// The cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// Brokers.
+    /// A broker's registration.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// A join token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A broker's state.
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// A topic's creation.
@@ -555,6 +531,21 @@ pub enum CommandError {
     /// Leaders.
     #[error(transparent)]
     Appoint(#[from] AppointError),
+    /// Replicas that begin anew.
+    #[error(transparent)]
+    RegisterReplicas(#[from] RegisterReplicasError),
+    /// Replicas that are trusted again.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// Other replicas.
+    #[error(transparent)]
+    Reassign(#[from] ReassignError),
+    /// The end of a change of replicas.
+    #[error(transparent)]
+    Finalise(#[from] FinaliseError),
+    /// An accepted loss.
+    #[error(transparent)]
+    Loss(#[from] LossError),
     /// Producer ids.
     #[error(transparent)]
     ProducerIds(#[from] ProducerIdsError),

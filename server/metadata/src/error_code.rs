@@ -4,8 +4,10 @@
 use millstream_protocol::{ErrorCode, WireError};
 
 use crate::error::{
-    AlterTopicError, AppointError, ClusterError, CommandError, CreateTopicError, DeleteTopicError,
-    DeployError, ProducerIdsError, PromoteError, SpecError,
+    AlterTopicError, AppointError, BrokerError, ClusterError, CommandError, CreateTopicError,
+    DeleteTopicError, DeployError, FinaliseError, LossError, ProducerIdsError, PromoteError,
+    ReassignError, RegisterError, RegisterReplicasError, SpecError, TokenError, TooFewBrokers,
+    TrustError,
 };
 
 impl CommandError {
@@ -14,11 +16,22 @@ impl CommandError {
         match self {
             Self::Cluster(ClusterError::NotFormed) => ErrorCode::NotReady,
             Self::Cluster(ClusterError::FormedBefore { .. }) => ErrorCode::InvalidRequest,
-            Self::Broker(_) => ErrorCode::InvalidRequest,
+            Self::Register(error) => error.code(),
+            Self::Token(error) => error.code(),
+            Self::Broker(BrokerError::UnknownBroker(_) | BrokerError::HoldsReplicas { .. }) => {
+                ErrorCode::InvalidRequest
+            }
             Self::CreateTopic(error) => error.code(),
             Self::AlterTopic(error) => error.code(),
             Self::DeleteTopic(error) => error.code(),
             Self::Appoint(error) => error.code(),
+            Self::RegisterReplicas(error) => error.code(),
+            Self::Trust(TrustError::UnknownBroker(_) | TrustError::OverLimit(_)) => {
+                ErrorCode::InvalidRequest
+            }
+            Self::Reassign(error) => error.code(),
+            Self::Finalise(error) => error.code(),
+            Self::Loss(error) => error.code(),
             Self::ProducerIds(ProducerIdsError::Count(_)) => ErrorCode::InvalidRequest,
             Self::ProducerIds(ProducerIdsError::Exhausted) => ErrorCode::Internal,
             Self::Deploy(error) => error.code(),
@@ -33,11 +46,35 @@ impl CommandError {
     }
 }
 
+impl RegisterError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Token(error) => error.code(),
+            Self::Address { .. }
+            | Self::Rack { .. }
+            | Self::Features(_)
+            | Self::Conflict(_)
+            | Self::OverLimit(_) => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+impl TokenError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Missing { .. } | Self::Unknown { .. } | Self::Expired { .. } => {
+                ErrorCode::NotAuthorized
+            }
+            Self::Lifetime | Self::Repeated | Self::OverLimit(_) => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
 impl CreateTopicError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Exists(_) => ErrorCode::TopicExists,
-            Self::NoLiveBroker(_) => ErrorCode::NotReady,
+            Self::TooFewBrokers(error) => error.code(),
             Self::Name(_)
             | Self::IdInUse { .. }
             | Self::Partitions(_)
@@ -51,7 +88,7 @@ impl AlterTopicError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownTopic(_) => ErrorCode::UnknownTopic,
-            Self::NoLiveBroker(_) => ErrorCode::NotReady,
+            Self::TooFewBrokers(error) => error.code(),
             Self::IsTable { .. }
             | Self::DeterministicInput { .. }
             | Self::DeterministicOutput { .. } => ErrorCode::TopicInUse,
@@ -60,6 +97,17 @@ impl AlterTopicError {
             | Self::Partitions(_)
             | Self::Config(_)
             | Self::OverLimit(_) => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+impl TooFewBrokers {
+    /// A fenced broker may come back; one that is not known has to be started.
+    fn code(&self) -> ErrorCode {
+        if self.known < self.replication_factor.into() {
+            ErrorCode::InvalidRequest
+        } else {
+            ErrorCode::NotReady
         }
     }
 }
@@ -80,8 +128,59 @@ impl AppointError {
             Self::UnknownPartition(_) => ErrorCode::UnknownPartition,
             Self::Fenced { .. } => ErrorCode::NotReady,
             Self::UnknownBroker(_)
+            | Self::Draining { .. }
             | Self::NoReplica { .. }
             | Self::Repeated { .. }
+            | Self::OverLimit(_) => ErrorCode::InvalidRequest,
+            Self::EpochsExhausted { .. } => ErrorCode::Internal,
+        }
+    }
+}
+
+impl RegisterReplicasError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownPartition(_) => ErrorCode::UnknownPartition,
+            Self::UnknownBroker(_)
+            | Self::NoReplica { .. }
+            | Self::Repeated { .. }
+            | Self::OverLimit(_) => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+impl ReassignError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownPartition(_) => ErrorCode::UnknownPartition,
+            Self::UnderWay { .. } => ErrorCode::NotReady,
+            Self::Repeated { .. } | Self::Replicas(_) | Self::OverLimit(_) => {
+                ErrorCode::InvalidRequest
+            }
+        }
+    }
+}
+
+impl FinaliseError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownPartition(_) => ErrorCode::UnknownPartition,
+            // Its leader looks again, when it knows of what has changed.
+            Self::Stale { .. } | Self::NoSuccessor { .. } => ErrorCode::NotReady,
+            Self::NotChanging { .. } => ErrorCode::InvalidRequest,
+            Self::EpochsExhausted { .. } => ErrorCode::Internal,
+        }
+    }
+}
+
+impl LossError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownPartition(_) => ErrorCode::UnknownPartition,
+            Self::Fenced { .. } => ErrorCode::NotReady,
+            Self::UnknownBroker(_)
+            | Self::NoReplica { .. }
+            | Self::NothingLost { .. }
             | Self::OverLimit(_) => ErrorCode::InvalidRequest,
             Self::EpochsExhausted { .. } => ErrorCode::Internal,
         }

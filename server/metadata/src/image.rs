@@ -6,19 +6,24 @@ use millstream_protocol::api::lifecycle::Activity;
 use millstream_protocol::{ProducerId, TopicId, TopicPartition};
 use uuid::Uuid;
 
-use crate::broker::{Broker, BrokerId, BrokerState};
+use crate::broker::{Broker, BrokerId};
 use crate::command::Command;
 use crate::deployment::Deployment;
 use crate::error::{ClusterError, CommandError, OutOfRange, ProducerIdsError};
 use crate::limits::{Limits, MAX_PRODUCER_IDS};
-use crate::record::{Appointment, Record};
-use crate::topic::{Partition, Topic};
+use crate::partition::{DirectoryNumber, Partition};
+use crate::record::Record;
+use crate::token::{JoinToken, TokenHash};
+use crate::topic::Topic;
 
 /// The kinds of records that this crate understands. Rises when a record is added.
 pub const FEATURE_LEVEL: u16 = 1;
 
+/// The lowest feature level at which this crate can take part in a cluster.
+pub const MIN_FEATURE_LEVEL: u16 = 1;
+
 /// The cluster as of some record of the metadata log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     pub(crate) cluster: Option<(Uuid, u16)>,
     pub(crate) brokers: BTreeMap<BrokerId, Broker>,
@@ -28,6 +33,25 @@ pub struct Image {
     /// Earlier revisions of each deployment, the oldest first.
     pub(crate) history: BTreeMap<String, Vec<Deployment>>,
     pub(crate) next_producer_id: ProducerId,
+    pub(crate) next_directory: DirectoryNumber,
+    /// Join tokens that nobody has redeemed.
+    pub(crate) tokens: BTreeMap<TokenHash, JoinToken>,
+}
+
+impl Default for Image {
+    fn default() -> Self {
+        Self {
+            cluster: None,
+            brokers: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            topic_ids: BTreeMap::new(),
+            deployments: BTreeMap::new(),
+            history: BTreeMap::new(),
+            next_producer_id: 0,
+            next_directory: DirectoryNumber::FIRST,
+            tokens: BTreeMap::new(),
+        }
+    }
 }
 
 impl Image {
@@ -104,12 +128,14 @@ impl Image {
         }
         Ok(match command {
             Command::FormCluster { .. } => None,
-            Command::RegisterBroker {
-                broker_id,
-                directory_id,
-                address,
-            } => self.validate_register_broker(*broker_id, *directory_id, address, limits)?,
+            Command::RegisterBroker { registration } => {
+                self.validate_register_broker(registration, limits)?
+            }
             Command::FenceBroker { broker_id } => self.validate_fence_broker(*broker_id)?,
+            Command::DrainBroker { broker_id } => self.validate_drain_broker(*broker_id)?,
+            Command::UndrainBroker { broker_id } => self.validate_undrain_broker(*broker_id)?,
+            Command::RemoveBroker { broker_id } => self.validate_remove_broker(*broker_id)?,
+            Command::IssueJoinToken { token } => self.validate_issue_join_token(token)?,
             Command::CreateTopic {
                 topic_id,
                 topic,
@@ -122,6 +148,28 @@ impl Image {
             Command::AppointLeaders { appointments } => {
                 self.validate_appoint_leaders(appointments)?
             }
+            Command::RegisterReplicas {
+                broker_id,
+                partitions,
+            } => self.validate_register_replicas(*broker_id, partitions)?,
+            Command::TrustReplicas {
+                broker_id,
+                replicas,
+            } => self.validate_trust_replicas(*broker_id, replicas)?,
+            Command::ReassignPartitions { reassignments } => {
+                self.validate_reassign_partitions(reassignments)?
+            }
+            Command::FinaliseReassignment {
+                partition,
+                epoch,
+                version,
+            } => self.validate_finalise(*partition, *epoch, *version)?,
+            Command::AcceptLoss {
+                partition,
+                broker_id,
+                by,
+                at_ms,
+            } => self.validate_accept_loss(*partition, *broker_id, by, *at_ms)?,
             Command::AllocateProducerIds { count } => Some(self.validate_producer_ids(*count)?),
             Command::PutDeployment {
                 deployment_id,
@@ -167,12 +215,14 @@ impl Image {
             } => {
                 self.cluster = Some((*cluster_id, *feature_level));
             }
-            Record::BrokerRegistered { broker } => {
-                self.brokers.insert(broker.broker_id, broker.clone());
-            }
-            Record::BrokerFenced { broker_id } => {
+            Record::BrokerRegistered {
+                broker,
+                renewed,
+                redeemed,
+            } => self.apply_broker_registered(broker, *renewed, *redeemed),
+            Record::BrokerStateSet { broker_id, state } => {
                 if let Some(broker) = self.brokers.get_mut(broker_id) {
-                    broker.state = BrokerState::Fenced;
+                    broker.state = *state;
                 }
             }
             Record::TopicCreated { topic } => self.apply_topic_created(topic),
@@ -180,12 +230,7 @@ impl Image {
                 topic_id,
                 config,
                 added,
-            } => {
-                if let Some(topic) = self.topics.get_mut(topic_id) {
-                    topic.config = config.clone();
-                    topic.partitions.extend_from_slice(added);
-                }
-            }
+            } => self.apply_topic_altered(*topic_id, config, added),
             Record::TopicDeleted { topic_id } => {
                 if let Some(topic) = self.topics.remove(topic_id) {
                     self.topic_ids.remove(&topic.name);
@@ -222,30 +267,30 @@ impl Image {
                     deployment.activity = *activity;
                 }
             }
-        }
-    }
-
-    fn apply_topic_created(&mut self, topic: &Topic) {
-        if self.topics.contains_key(&topic.topic_id) || self.topic_ids.contains_key(&topic.name) {
-            return;
-        }
-        self.topic_ids.insert(topic.name.clone(), topic.topic_id);
-        self.topics.insert(topic.topic_id, topic.clone());
-    }
-
-    /// Epochs only rise, whatever the record says.
-    fn apply_appointment(&mut self, appointment: &Appointment) {
-        let Appointment {
-            partition: at,
-            leader,
-            leader_epoch,
-        } = *appointment;
-        let topic = self.topics.get_mut(&at.topic_id);
-        let partition = topic.and_then(|topic| topic.partitions.get_mut(at.partition as usize));
-        if let Some(partition) = partition.filter(|partition| partition.leader_epoch < leader_epoch)
-        {
-            partition.leader = leader;
-            partition.leader_epoch = leader_epoch;
+            Record::BrokerRemoved { broker_id } => {
+                self.brokers.remove(broker_id);
+            }
+            Record::ReplicasRegistered {
+                broker_id,
+                replicas,
+            } => self.apply_replicas_registered(*broker_id, replicas),
+            Record::ReplicasTrusted {
+                broker_id,
+                replicas,
+            } => self.apply_replicas_trusted(*broker_id, replicas),
+            Record::PartitionsReassigned { reassignments } => {
+                self.apply_partitions_reassigned(reassignments);
+            }
+            Record::ReassignmentFinished {
+                partition,
+                appointment,
+            } => self.apply_reassignment_finished(*partition, appointment.as_ref()),
+            Record::LossAccepted {
+                appointment,
+                by,
+                at_ms,
+            } => self.apply_loss_accepted(appointment, by, *at_ms),
+            Record::JoinTokenIssued { token } => self.apply_join_token_issued(token),
         }
     }
 

@@ -1,8 +1,9 @@
-//! The cluster's image: its brokers, topics, partitions, leaders, producer ids and deployments.
+//! The cluster's image: its brokers, topics, partitions, replicas, leaders, producer ids and
+//! deployments.
 //!
 //! A pure core, and the state machine of the metadata log. It knows no network, no disk, no clock
 //! and no randomness: new identities and the time are part of a [`Command`]. It does not know what
-//! a partition's log holds, nor what a plugin's workers are doing.
+//! a partition's log holds, which broker answers, nor what a plugin's workers are doing.
 //!
 //! # Two steps
 //!
@@ -16,13 +17,27 @@
 //! applies it before it validates the next command, and answers after that. Where a write fails,
 //! nothing was applied and nothing is to be taken back.
 //!
+//! # Replicas
+//!
+//! A partition has replicas, one of which leads it in an epoch. Each replica is in a directory with
+//! a number: the image hands them out, a later one is greater, and a directory that has lost
+//! something gets another. So an acknowledgement, or a leadership, tells for which directory it
+//! holds. What a partition's replicas are told is its [`Partition`]: version, epoch, leader and its
+//! directory, the replicas, and those that are to take their place.
+//!
+//! Who is to lead or to keep what after a broker has come or gone is not decided by validation:
+//! [`plan`] says which commands to give, and these are validated like any others.
+//!
 //! # On disk
 //!
-//! Records and snapshots are a version number and postcard. The types of
+//! Records and snapshots are a version number and postcard. Until a release has written it,
+//! [`FORMAT_VERSION`] stays 1 and the layout may change under it; the data directory has a version
+//! of its own, which changes with it. From then on, who changes a type adds a version here. The
+//! types of
 //! [`millstream_protocol::api`] that they carry ([`TopicConfig`], [`DeploymentSpec`]) are a part of
-//! the format: who changes one adds a version here that still reads the old layout. The tests hold
-//! the bytes.
+//! the format as well. The tests hold the bytes.
 //!
+//! [`FORMAT_VERSION`]: record::FORMAT_VERSION
 //! [`TopicConfig`]: millstream_protocol::api::topic::TopicConfig
 //! [`DeploymentSpec`]: millstream_protocol::api::plugin::DeploymentSpec
 //!
@@ -30,8 +45,12 @@
 //!
 //! - [`Image`]: the state, its queries, [`Image::validate`] and [`Image::apply`]
 //! - [`command`], [`record`]: what is asked, and what was decided
-//! - [`broker`], [`topic`], [`deployment`]: the parts of the image, each with its rules
-//! - [`placement`]: which broker gets a new partition
+//! - [`broker`], [`topic`], [`partition`], [`deployment`]: the parts of the image
+//! - [`registration`], [`token`]: who is let in, and under which number
+//! - [`leaders`], [`replicas`], [`reassignment`]: how a partition's leader, directories and replicas
+//!   change; `loss`: how it goes on when too many are lost
+//! - [`placement`]: which brokers get a new partition; `load`: what each carries
+//! - [`plan`]: what to do about brokers that come, go and are emptied; how the partitions stand
 //! - [`names`]: what a name may be
 //! - [`error`]: the errors of each command, and their codes on the wire
 //! - [`limits`]: the bounds
@@ -39,7 +58,7 @@
 //! # Example
 //!
 //! ```
-//! use millstream_metadata::{Actor, Command, Image, Limits};
+//! use millstream_metadata::{Actor, Command, FeatureRange, Image, Limits, Registration};
 //! use millstream_protocol::TopicId;
 //! use millstream_protocol::api::topic::{CreateTopic, TopicConfig};
 //! use uuid::Uuid;
@@ -49,9 +68,15 @@
 //! for command in [
 //!     Command::FormCluster { cluster_id: Uuid::from_u128(1) },
 //!     Command::RegisterBroker {
-//!         broker_id: 1,
-//!         directory_id: Uuid::from_u128(2),
-//!         address: "127.0.0.1:9092".into(),
+//!         registration: Registration {
+//!             broker_id: 1,
+//!             directory_id: Uuid::from_u128(2),
+//!             incarnation: 1,
+//!             address: "127.0.0.1:9092".into(),
+//!             rack: None,
+//!             features: FeatureRange::CURRENT,
+//!             join: None,
+//!         },
 //!     },
 //!     Command::CreateTopic { topic_id: TopicId(Uuid::from_u128(3)), topic, actor: Actor::User },
 //! ] {
@@ -69,22 +94,37 @@ pub mod error;
 mod error_code;
 mod history;
 mod image;
+pub mod leaders;
 pub mod limits;
+mod load;
 mod loops;
+mod loss;
 pub mod names;
+pub mod partition;
 pub mod placement;
+pub mod plan;
+pub mod reassignment;
 pub mod record;
+pub mod registration;
+pub mod replicas;
 mod shadow;
 mod snapshot;
+pub mod token;
 pub mod topic;
 
-pub use broker::{Broker, BrokerId, BrokerState};
+pub use broker::{Broker, BrokerId, BrokerState, FeatureRange};
 pub use command::{Actor, Command};
 pub use deployment::{Deployment, DeploymentId, Plugin};
 pub use error::{CommandError, SpecError};
-pub use image::{FEATURE_LEVEL, Image};
+pub use image::{FEATURE_LEVEL, Image, MIN_FEATURE_LEVEL};
+pub use leaders::Appointment;
 pub use limits::Limits;
 pub use millstream_protocol::api::plugin::OnExisting;
-pub use record::{Appointment, CodecError, Record};
+pub use partition::{DirectoryNumber, Partition, Replica};
+pub use reassignment::Reassignment;
+pub use record::{CodecError, Record};
+pub use registration::{Join, Registration};
+pub use replicas::RegisteredReplica;
 pub use shadow::Shadow;
-pub use topic::{Partition, Topic};
+pub use token::{JoinToken, TokenHash};
+pub use topic::Topic;

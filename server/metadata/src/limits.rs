@@ -12,7 +12,7 @@ pub const MAX_ATTEMPTS: u32 = 1_000_000;
 pub const MAX_BACK_OFF_MS: u32 = 86_400_000;
 
 /// One encoded record of the metadata log, bytes.
-pub const MAX_RECORD_BYTES: usize = 1 << 20;
+pub const MAX_RECORD_BYTES: usize = 2 << 20;
 
 /// One encoded image, bytes.
 pub const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
@@ -36,6 +36,31 @@ pub const MAX_TIME_MS: u64 = i64::MAX as u64 / 2;
 
 /// The longest address of a broker, bytes.
 pub const MAX_ADDRESS_BYTES: usize = 255;
+
+/// The longest name of a rack, bytes.
+pub const MAX_RACK_BYTES: usize = 255;
+
+/// How many replicas a partition may have. Four would survive no more failures than three.
+pub const REPLICATION_FACTORS: [usize; 4] = [1, 2, 3, MAX_REPLICAS];
+
+/// The most replicas that a partition may have. While its set changes there may be twice as many.
+pub const MAX_REPLICAS: usize = 5;
+
+/// Replicas of one broker that begin anew, or are trusted, by one command.
+pub const MAX_REPLICAS_AT_ONCE: usize = MAX_ITEMS_PER_REQUEST;
+
+/// Partitions that get other replicas by one command.
+pub const MAX_REASSIGNMENTS: usize = 1_000;
+
+/// Partitions whose replicas change at the same time by plans: what their copies take from the
+/// brokers and the links is bounded by it.
+pub const MAX_CHANGES_UNDER_WAY: usize = 64;
+
+/// Join tokens that nobody has redeemed and that have not expired.
+pub const MAX_JOIN_TOKENS: usize = 32;
+
+/// How long a join token lives at most, milliseconds: a week.
+pub const MAX_JOIN_TOKEN_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// Producer ids of one allocation.
 pub const MAX_PRODUCER_IDS: u32 = 1_000_000;
@@ -71,8 +96,15 @@ pub const MAX_IMPORTS: usize = 256;
 pub const MIN_WORKER_MEMORY_BYTES: u64 = 1 << 20;
 
 const MAX_STRING: usize = MAX_NAME_BYTES + 2;
-const _: () = assert!(MAX_PARTITIONS_PER_TOPIC as usize * 32 < MAX_RECORD_BYTES);
-const _: () = assert!(MAX_APPOINTMENTS * 40 < MAX_RECORD_BYTES);
+const MAX_REPLICA: usize = 16;
+const MAX_PARTITION: usize = 40 + MAX_REPLICAS * MAX_REPLICA;
+const _: () = assert!(MAX_PARTITIONS_PER_TOPIC as usize * MAX_PARTITION + 1_024 < MAX_RECORD_BYTES);
+const _: () = assert!(MAX_APPOINTMENTS * 41 + 16 < MAX_RECORD_BYTES);
+const _: () = assert!(MAX_REPLICAS_AT_ONCE * 36 + 16 < MAX_RECORD_BYTES);
+const _: () =
+    assert!(MAX_REASSIGNMENTS * (22 + MAX_REPLICAS * MAX_REPLICA) + 16 < MAX_RECORD_BYTES);
+const _: () = assert!(MAX_CHANGES_UNDER_WAY <= MAX_REASSIGNMENTS);
+const _: () = assert!(MAX_RECORD_BYTES < MAX_BATCH_BYTES);
 const _: () = assert!(
     MAX_DEPLOYMENT_CONFIG_BYTES
         + MAX_CONFIG_ENTRIES * 6

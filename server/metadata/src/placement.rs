@@ -1,37 +1,53 @@
-//! Which broker gets a new partition.
+//! Which brokers get a new partition.
 
-use std::collections::BTreeMap;
-
-use crate::broker::{BrokerId, BrokerState};
-use crate::error::NoLiveBroker;
+use crate::broker::BrokerId;
+use crate::error::TooFewBrokers;
 use crate::image::Image;
-use crate::topic::{FIRST_LEADER_EPOCH, Partition};
+use crate::load::Load;
+use crate::partition::{Partition, Replica};
 
-/// Places `count` new partitions, each on the live broker that leads the fewest by then, the lower
-/// number first. A partition has one replica: its leader.
-pub fn place(image: &Image, count: u32) -> Result<Vec<Partition>, NoLiveBroker> {
-    let live = image
-        .brokers()
-        .filter(|broker| broker.state == BrokerState::Live);
-    let mut led: BTreeMap<BrokerId, usize> = live.map(|broker| (broker.broker_id, 0)).collect();
-    for partition in image.topics().flat_map(|topic| &topic.partitions) {
-        if let Some(led) = led.get_mut(&partition.leader) {
-            *led += 1;
-        }
+/// Places `count` new partitions with this many replicas each, on brokers that take new ones.
+///
+/// A partition's leader is the broker that leads the fewest by then. Its other replicas go to other
+/// racks first, and among those of a rack to the broker that keeps the fewest. Where nothing else
+/// tells two brokers apart, it is the lower number, counted from the leader's.
+pub fn place(
+    image: &Image,
+    count: u32,
+    replication_factor: u8,
+) -> Result<Vec<Partition>, TooFewBrokers> {
+    if count == 0 {
+        return Ok(Vec::new());
     }
+    let mut load = Load::of(image);
+    let too_few = || {
+        let staying = image.brokers().filter(|it| !it.state.is_draining());
+        TooFewBrokers {
+            replication_factor,
+            live: Load::of(image).takers().count(),
+            known: staying.count(),
+        }
+    };
+    let mut directory = image.next_directory();
     (0..count)
-        .map(|_| place_one(&mut led).ok_or(NoLiveBroker))
+        .map(|_| {
+            let brokers = place_one(&load, replication_factor.into()).ok_or_else(too_few)?;
+            load.keep(&brokers);
+            brokers.iter().take(1).for_each(|it| load.lead(*it));
+            let replicas = brokers.iter();
+            let replicas = replicas.map(|it| Replica::new(*it, directory.take()));
+            Partition::new(replicas.collect()).ok_or_else(too_few)
+        })
         .collect()
 }
 
-fn place_one(led: &mut BTreeMap<BrokerId, usize>) -> Option<Partition> {
-    let (&leader, count) = led
-        .iter_mut()
-        .min_by_key(|(broker_id, count)| (**count, **broker_id))?;
-    *count += 1;
-    Some(Partition {
-        leader,
-        leader_epoch: FIRST_LEADER_EPOCH,
-        replicas: vec![leader],
-    })
+fn place_one(load: &Load<'_>, replicas: usize) -> Option<Vec<BrokerId>> {
+    let leader = load
+        .takers()
+        .min_by_key(|it| (load.led(*it), load.kept(*it), *it))?;
+    let mut brokers = vec![leader];
+    while brokers.len() < replicas {
+        brokers.push(load.further(&brokers)?);
+    }
+    Some(brokers)
 }

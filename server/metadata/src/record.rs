@@ -2,18 +2,24 @@
 
 use millstream_protocol::api::lifecycle::Activity;
 use millstream_protocol::api::topic::TopicConfig;
-use millstream_protocol::{LeaderEpoch, ProducerId, TopicId, TopicPartition};
+use millstream_protocol::{ProducerId, TimestampMs, TopicId, TopicPartition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::broker::{Broker, BrokerId};
+use crate::broker::{Broker, BrokerId, BrokerState};
 use crate::deployment::Deployment;
+use crate::leaders::Appointment;
 use crate::limits::MAX_RECORD_BYTES;
-use crate::topic::{Partition, Topic};
+use crate::partition::{DirectoryNumber, Partition};
+use crate::reassignment::Reassignment;
+use crate::replicas::RegisteredReplica;
+use crate::token::{JoinToken, TokenHash};
+use crate::topic::Topic;
 
-/// The version of records and snapshots that this crate writes: the first byte of each.
+/// The version of records and snapshots that this crate writes: the first byte of each. No release
+/// has written it yet: the layout under it is what the tests hold.
 pub const FORMAT_VERSION: u8 = 1;
 
 /// One decided change. Grows only at the end.
@@ -30,11 +36,18 @@ pub enum Record {
     BrokerRegistered {
         /// The broker.
         broker: Broker,
+        /// If it has another data directory: the first of the numbers that its replicas get, one
+        /// after the other, by the topics' identities and the partitions' numbers.
+        renewed: Option<DirectoryNumber>,
+        /// The join token that it has redeemed.
+        redeemed: Option<TokenHash>,
     },
-    /// A broker was fenced.
-    BrokerFenced {
+    /// A broker was fenced, or drains, or drains no more.
+    BrokerStateSet {
         /// Its number.
         broker_id: BrokerId,
+        /// Its state from here on.
+        state: BrokerState,
     },
     /// A topic was made.
     TopicCreated {
@@ -95,17 +108,52 @@ pub enum Record {
         /// How many earlier revisions are kept, the newest.
         history: u32,
     },
-}
-
-/// A partition's leadership.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Appointment {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// The broker that leads it.
-    pub leader: BrokerId,
-    /// In which epoch.
-    pub leader_epoch: LeaderEpoch,
+    /// A broker was removed.
+    BrokerRemoved {
+        /// Its number.
+        broker_id: BrokerId,
+    },
+    /// Replicas of a broker begin anew.
+    ReplicasRegistered {
+        /// The broker.
+        broker_id: BrokerId,
+        /// Its replicas.
+        replicas: Vec<RegisteredReplica>,
+    },
+    /// Replicas of a broker are trusted.
+    ReplicasTrusted {
+        /// The broker.
+        broker_id: BrokerId,
+        /// Their partitions and directories.
+        replicas: Vec<(TopicPartition, DirectoryNumber)>,
+    },
+    /// Partitions are to have other replicas.
+    PartitionsReassigned {
+        /// The partitions.
+        reassignments: Vec<Reassignment>,
+    },
+    /// The new replicas of a partition have taken the place of the old ones.
+    ReassignmentFinished {
+        /// The partition.
+        partition: TopicPartition,
+        /// Its new leader, if the old one is not among the replicas any more.
+        appointment: Option<Appointment>,
+    },
+    /// An operator has a partition go on with one replica alone, which is trusted, whatever the
+    /// others had.
+    LossAccepted {
+        /// The replica, as the leader in a new epoch.
+        appointment: Appointment,
+        /// Who said so.
+        by: String,
+        /// When.
+        at_ms: TimestampMs,
+    },
+    /// A join token was issued. Those that have expired by then are gone.
+    JoinTokenIssued {
+        /// The token.
+        token: JoinToken,
+    },
 }
 
 /// A record or a snapshot that cannot be read or written.

@@ -3,7 +3,7 @@
 //! ```text
 //! 1 byte   the format version
 //! postcard cluster (option of id and feature level), brokers, topics, deployments, next producer id,
-//!          earlier revisions (name, deployments)
+//!          earlier revisions (name, deployments), next directory number, join tokens
 //! ```
 //!
 //! The lists are in the order of numbers and names, so equal images have equal bytes.
@@ -16,7 +16,9 @@ use crate::broker::Broker;
 use crate::deployment::Deployment;
 use crate::image::Image;
 use crate::limits::MAX_SNAPSHOT_BYTES;
+use crate::partition::DirectoryNumber;
 use crate::record::{CodecError, decode, encode};
+use crate::token::JoinToken;
 use crate::topic::Topic;
 
 const WHAT: &str = "snapshot";
@@ -29,6 +31,8 @@ struct Written<'a> {
     deployments: Vec<&'a Deployment>,
     next_producer_id: ProducerId,
     history: Vec<(&'a String, &'a Vec<Deployment>)>,
+    next_directory: DirectoryNumber,
+    tokens: Vec<&'a JoinToken>,
 }
 
 #[derive(Deserialize)]
@@ -39,6 +43,8 @@ struct Read {
     deployments: Vec<Deployment>,
     next_producer_id: ProducerId,
     history: Vec<(String, Vec<Deployment>)>,
+    next_directory: DirectoryNumber,
+    tokens: Vec<JoinToken>,
 }
 
 impl Image {
@@ -51,6 +57,8 @@ impl Image {
             deployments: self.deployments().collect(),
             next_producer_id: self.next_producer_id,
             history: self.history.iter().collect(),
+            next_directory: self.next_directory,
+            tokens: self.tokens.values().collect(),
         };
         encode(&written, WHAT, MAX_SNAPSHOT_BYTES)
     }
@@ -66,6 +74,7 @@ impl Image {
         let mut image = Self {
             cluster: read.cluster,
             next_producer_id: read.next_producer_id,
+            next_directory: read.next_directory,
             ..Self::default()
         };
         for broker in read.brokers {
@@ -94,6 +103,11 @@ impl Image {
         for (name, earlier) in read.history {
             if image.history.insert(name.clone(), earlier).is_some() {
                 return Err(repeated("history of deployment", name));
+            }
+        }
+        for token in read.tokens {
+            if let Some(token) = image.tokens.insert(token.hash, token) {
+                return Err(repeated("join token", format!("{:?}", token.hash)));
             }
         }
         Ok(image)

@@ -1,31 +1,26 @@
-//! Topics: creation, change, deletion, and the leaders of their partitions.
-
-use std::collections::BTreeSet;
+//! Topics: creation, change, deletion.
 
 use millstream_protocol::api::plugin::DeliveryGuarantee;
 use millstream_protocol::api::topic::{AlterTopic, Cleanup, CreateTopic, TopicConfig};
 use millstream_protocol::limits::{MAX_BATCH_BYTES, MAX_PARTITIONS_PER_TOPIC};
-use millstream_protocol::{LeaderEpoch, TopicId, TopicPartition};
+use millstream_protocol::{PartitionIndex, TopicId, TopicPartition};
 use serde::{Deserialize, Serialize};
 
-use crate::broker::{BrokerId, BrokerState};
 use crate::command::Actor;
 use crate::deployment::Deployment;
 use crate::error::{
-    AlterTopicError, AppointError, ConfigError, CreateTopicError, DeleteTopicError, OutOfRange,
-    OverLimit, TopicExists, UnknownBroker, UnknownPartition, UnknownTopic,
+    AlterTopicError, ConfigError, CreateTopicError, DeleteTopicError, OutOfRange, OverLimit,
+    TopicExists, UnknownTopic,
 };
 use crate::image::Image;
 use crate::limits::{
-    Limits, MAX_APPOINTMENTS, MAX_SEGMENT_BYTES, MAX_TIME_MS, MIN_BATCH_BYTES, MIN_SEGMENT_BYTES,
-    MIN_SEGMENT_MS,
+    Limits, MAX_SEGMENT_BYTES, MAX_TIME_MS, MIN_BATCH_BYTES, MIN_SEGMENT_BYTES, MIN_SEGMENT_MS,
+    REPLICATION_FACTORS,
 };
 use crate::names::{check_name_for, check_not_reserved};
+use crate::partition::Partition;
 use crate::placement::place;
-use crate::record::{Appointment, Record};
-
-/// The epoch of a partition's first leadership. 0 stands for none.
-pub const FIRST_LEADER_EPOCH: LeaderEpoch = 1;
+use crate::record::Record;
 
 /// One topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,15 +35,14 @@ pub struct Topic {
     pub partitions: Vec<Partition>,
 }
 
-/// One partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Partition {
-    /// The broker that leads it.
-    pub leader: BrokerId,
-    /// The epoch of its leadership; rises with every appointment.
-    pub leader_epoch: LeaderEpoch,
-    /// The brokers that keep it, the leader among them.
-    pub replicas: Vec<BrokerId>,
+impl Topic {
+    /// The partition of this number.
+    pub fn at(&self, partition: PartitionIndex) -> TopicPartition {
+        TopicPartition {
+            topic_id: self.topic_id,
+            partition,
+        }
+    }
 }
 
 impl Image {
@@ -79,7 +73,7 @@ impl Image {
             .into());
         }
         self.check_room_for(topic.partitions as usize, limits)?;
-        let partitions = place(self, topic.partitions)?;
+        let partitions = place(self, topic.partitions, topic.config.replication_factor)?;
         let (name, config) = (topic.name.clone(), topic.config.clone());
         Ok(Some(Record::TopicCreated {
             topic: Topic {
@@ -142,7 +136,8 @@ impl Image {
         } else if config == topic.config {
             return Ok(None);
         }
-        let added = place(self, added.try_into().unwrap_or(u32::MAX))?;
+        let added = added.try_into().unwrap_or(u32::MAX);
+        let added = place(self, added, config.replication_factor)?;
         Ok(Some(Record::TopicAltered {
             topic_id: topic.topic_id,
             config,
@@ -175,57 +170,30 @@ impl Image {
         }))
     }
 
-    pub(crate) fn validate_appoint_leaders(
-        &self,
-        wanted: &[(TopicPartition, BrokerId)],
-    ) -> Result<Option<Record>, AppointError> {
-        if wanted.len() > MAX_APPOINTMENTS {
-            return Err(OverLimit {
-                what: "leaders to appoint at once",
-                limit: MAX_APPOINTMENTS,
-            }
-            .into());
+    pub(crate) fn apply_topic_created(&mut self, topic: &Topic) {
+        if self.topics.contains_key(&topic.topic_id) || self.topic_ids.contains_key(&topic.name) {
+            return;
         }
-        let mut seen = BTreeSet::new();
-        let mut appointments = Vec::with_capacity(wanted.len());
-        for &(partition, leader) in wanted {
-            if !seen.insert(partition) {
-                return Err(AppointError::Repeated { partition });
-            }
-            appointments.push(self.validate_appointment(partition, leader)?);
-        }
-        Ok((!appointments.is_empty()).then_some(Record::LeadersAppointed { appointments }))
+        self.hand_out_of(&topic.partitions);
+        self.topic_ids.insert(topic.name.clone(), topic.topic_id);
+        self.topics.insert(topic.topic_id, topic.clone());
     }
 
-    fn validate_appointment(
-        &self,
-        partition: TopicPartition,
-        leader: BrokerId,
-    ) -> Result<Appointment, AppointError> {
-        let now = self
-            .partition(partition)
-            .ok_or(UnknownPartition { partition })?;
-        let broker = self
-            .broker(leader)
-            .ok_or(UnknownBroker { broker_id: leader })?;
-        if broker.state == BrokerState::Fenced {
-            return Err(AppointError::Fenced { broker_id: leader });
+    pub(crate) fn apply_topic_altered(
+        &mut self,
+        topic_id: TopicId,
+        config: &TopicConfig,
+        added: &[Partition],
+    ) {
+        if let Some(topic) = self.topics.get_mut(&topic_id) {
+            topic.config = config.clone();
+            topic.partitions.extend_from_slice(added);
+            self.hand_out_of(added);
         }
-        if !now.replicas.contains(&leader) {
-            return Err(AppointError::NoReplica {
-                partition,
-                broker_id: leader,
-            });
-        }
-        let leader_epoch = now
-            .leader_epoch
-            .checked_add(1)
-            .ok_or(AppointError::EpochsExhausted { partition })?;
-        Ok(Appointment {
-            partition,
-            leader,
-            leader_epoch,
-        })
+    }
+
+    fn hand_out_of(&mut self, partitions: &[Partition]) {
+        self.hand_out(partitions.iter().flat_map(Partition::members));
     }
 
     fn check_room_for(&self, added: usize, limits: &Limits) -> Result<(), OverLimit> {
@@ -278,6 +246,11 @@ pub fn check_config(config: &TopicConfig) -> Result<(), ConfigError> {
         0,
         MAX_TIME_MS,
     )?;
+    if !REPLICATION_FACTORS.contains(&config.replication_factor.into()) {
+        return Err(ConfigError::ReplicationFactor {
+            given: config.replication_factor,
+        });
+    }
     if batch > config.segment_bytes {
         return Err(ConfigError::BatchAboveSegment {
             max_batch_bytes: config.max_batch_bytes,
@@ -299,5 +272,6 @@ fn altered(config: &TopicConfig, change: &AlterTopic) -> TopicConfig {
         tombstone_retention_ms: change
             .tombstone_retention_ms
             .unwrap_or(config.tombstone_retention_ms),
+        replication_factor: config.replication_factor,
     }
 }

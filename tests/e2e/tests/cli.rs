@@ -43,8 +43,8 @@ fn has_keys(object: &Value, keys: &str) {
 }
 
 const TOPIC_KEYS: &str = "name topic_id durability cleanup retention_ms retention_bytes \
-     segment_bytes segment_ms max_batch_bytes tombstone_retention_ms partitions";
-const PARTITION_KEYS: &str = "partition leader leader_epoch log_start_offset high_watermark \
+     segment_bytes segment_ms max_batch_bytes tombstone_retention_ms replication_factor partitions";
+const PARTITION_KEYS: &str = "partition leader leader_epoch replicas log_start_offset high_watermark \
      log_end_offset flushed_offset size_bytes damage";
 
 #[test]

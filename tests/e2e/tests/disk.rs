@@ -434,13 +434,13 @@ fn a_data_directory_of_another_version_or_owner_is_refused_and_left_alone() {
     broker.kill();
     let identity_file = broker.broker_dir().join("broker.toml");
     let written = fs::read_to_string(&identity_file).unwrap();
-    let newer = written.replace("format_version = 5", "format_version = 6");
+    let newer = written.replace("format_version = 6", "format_version = 7");
     assert_ne!(newer, written);
     let cases = [
         (
             newer.as_str(),
             5,
-            "has format version 6, this broker reads version 5",
+            "has format version 7, this broker reads version 6",
         ),
         ("nonsense", 7, "is not a broker's identity"),
     ];

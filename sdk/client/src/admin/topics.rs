@@ -198,6 +198,12 @@ impl CreateTopicBuilder {
         self
     }
 
+    /// How many brokers keep each partition: 1, 2, 3 or 5.
+    pub fn replication_factor(mut self, replicas: u8) -> Self {
+        self.request.config.replication_factor = replicas;
+        self
+    }
+
     /// All settings at once; those set before are forgotten.
     pub fn config(mut self, config: TopicConfig) -> Self {
         self.request.config = config;

@@ -45,6 +45,9 @@ pub struct TopicConfig {
     pub max_batch_bytes: u32,
     /// How long a tombstone outlives its key's records, milliseconds.
     pub tombstone_retention_ms: u64,
+    /// How many brokers keep each new partition: 1, 2, 3 or 5. With 3, one of them may be lost and
+    /// the partition goes on; with 5, two of them.
+    pub replication_factor: u8,
 }
 
 impl Default for TopicConfig {
@@ -59,6 +62,7 @@ impl Default for TopicConfig {
             segment_ms: 7 * DAY_MS,
             max_batch_bytes: crate::limits::MAX_BATCH_BYTES as u32,
             tombstone_retention_ms: DAY_MS,
+            replication_factor: 1,
         }
     }
 }
@@ -157,6 +161,8 @@ pub struct PartitionDescription {
     pub leader: u32,
     /// The leader's epoch.
     pub leader_epoch: LeaderEpoch,
+    /// The brokers that keep it, the preferred leader first.
+    pub replicas: Vec<u32>,
     /// The first offset still there.
     pub log_start_offset: Offset,
     /// Records below are visible.

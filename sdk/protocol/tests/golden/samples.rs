@@ -42,6 +42,7 @@ pub(crate) fn config() -> TopicConfig {
         segment_ms: 3_600_000,
         max_batch_bytes: 1 << 20,
         tombstone_retention_ms: 86_400_000,
+        replication_factor: 3,
     }
 }
 
@@ -138,6 +139,7 @@ pub(crate) fn topic() -> TopicDescription {
         partition: 0,
         leader: 1,
         leader_epoch: 2,
+        replicas: vec![1, 300],
         log_start_offset: 3,
         high_watermark: 4,
         log_end_offset: 6,

@@ -129,6 +129,7 @@ fn description(context: &Context, topic: &Topic) -> TopicDescription {
             partition: number,
             leader: placed.leader,
             leader_epoch: placed.leader_epoch,
+            replicas: placed.brokers(),
             log_start_offset: visible.map_or(0, |visible| visible.log_start_offset),
             high_watermark: visible.map_or(0, |visible| visible.high_watermark),
             log_end_offset: status.log_end_offset,
@@ -147,17 +148,14 @@ fn description(context: &Context, topic: &Topic) -> TopicDescription {
 
 #[cfg(test)]
 mod tests {
-    use millstream_metadata::topic::Partition;
+    use millstream_metadata::{DirectoryNumber, Partition, Replica};
     use millstream_protocol::api::topic::TopicConfig;
 
     use super::*;
 
     fn topic(name: &str, partitions: usize) -> Topic {
-        let partition = Partition {
-            leader: 1,
-            leader_epoch: 1,
-            replicas: vec![1],
-        };
+        let replica = Replica::new(1, DirectoryNumber::FIRST);
+        let partition = Partition::new(vec![replica]).expect("a replica");
         Topic {
             topic_id: TopicId(Uuid::nil()),
             name: name.to_owned(),

@@ -172,6 +172,10 @@ fn of_data_dir(error: &DataDirError) -> (Exit, Advice) {
         }
         DataDirError::Foreign { .. } => (Exit::Refused, Some("name an empty directory, or one that does not exist yet".into())),
         DataDirError::Malformed { .. } => (Exit::Damaged, Some("restore the file from a copy of the data directory".into())),
+        DataDirError::Incarnation { .. } => (
+            Exit::Damaged,
+            Some("restore the whole data directory from a copy, or start on another one".into()),
+        ),
         DataDirError::Io { .. } => (Exit::Failure, Some("check that the directory can be written to".into())),
     }
 }

@@ -38,6 +38,10 @@ pub(crate) struct CreateArgs {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     partitions: u32,
 
+    /// How many brokers keep each partition: 1, 2, 3 or 5
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    replication_factor: u8,
+
     /// Succeeds when a topic of this name is there already, whatever its settings
     #[arg(long)]
     if_not_exists: bool,
@@ -126,7 +130,10 @@ pub(crate) async fn run(command: TopicCommand, context: &Context) -> anyhow::Res
 }
 
 async fn create(admin: &Admin, args: CreateArgs) -> millstream::Result<TopicDescription> {
-    let config = args.settings.over(TopicConfig::default());
+    let config = args.settings.over(TopicConfig {
+        replication_factor: args.replication_factor,
+        ..TopicConfig::default()
+    });
     match admin
         .create_topic(&args.name)
         .partitions(args.partitions)

@@ -101,6 +101,7 @@ impl SettingArgs {
             tombstone_retention_ms: self
                 .tombstone_retention
                 .map_or(config.tombstone_retention_ms, millis),
+            replication_factor: config.replication_factor,
         }
     }
 
@@ -190,6 +191,7 @@ mod tests {
             segment_ms: 3_600_000,
             max_batch_bytes: 64 << 10,
             tombstone_retention_ms: 7_200_000,
+            replication_factor: 1,
         };
         assert_eq!(given.over(TopicConfig::default()), expected);
     }

@@ -25,6 +25,7 @@ pub(super) struct TopicView {
     segment_ms: u64,
     max_batch_bytes: u32,
     tombstone_retention_ms: u64,
+    replication_factor: u8,
     partitions: Vec<PartitionView>,
 }
 
@@ -33,6 +34,8 @@ struct PartitionView {
     partition: u32,
     leader: u32,
     leader_epoch: u32,
+    /// The brokers that keep it, the preferred leader first.
+    replicas: Vec<u32>,
     log_start_offset: u64,
     high_watermark: u64,
     log_end_offset: u64,
@@ -62,6 +65,7 @@ impl TopicView {
             segment_ms: config.segment_ms,
             max_batch_bytes: config.max_batch_bytes,
             tombstone_retention_ms: config.tombstone_retention_ms,
+            replication_factor: config.replication_factor,
             partitions: topic.partitions.iter().map(PartitionView::of).collect(),
         }
     }
@@ -108,6 +112,7 @@ impl PartitionView {
             partition: partition.partition,
             leader: partition.leader,
             leader_epoch: partition.leader_epoch,
+            replicas: partition.replicas.clone(),
             log_start_offset: partition.log_start_offset,
             high_watermark: partition.high_watermark,
             log_end_offset: partition.log_end_offset,
@@ -115,6 +120,11 @@ impl PartitionView {
             size_bytes: partition.size_bytes,
             damage: partition.damage.clone(),
         }
+    }
+
+    fn replicas(&self) -> String {
+        let replicas: Vec<_> = self.replicas.iter().map(u32::to_string).collect();
+        replicas.join(",")
     }
 
     /// Offsets that can be read: in a compacted topic there are fewer records.
@@ -165,6 +175,7 @@ impl View for TopicView {
                 "#PARTITION",
                 "#LEADER",
                 "#EPOCH",
+                "REPLICAS",
                 "#FIRST OFFSET",
                 "#HIGH WATERMARK",
                 "#FLUSHED",
@@ -178,6 +189,7 @@ impl View for TopicView {
                 partition.partition.to_string(),
                 partition.leader.to_string(),
                 partition.leader_epoch.to_string(),
+                partition.replicas(),
                 count(partition.log_start_offset),
                 count(partition.high_watermark),
                 count(partition.flushed_offset),
@@ -284,6 +296,7 @@ mod tests {
             partition,
             leader: 1,
             leader_epoch: 3,
+            replicas: vec![1, 2, 3],
             log_start_offset: 0,
             high_watermark: 1_500,
             log_end_offset: 1_500,
@@ -313,9 +326,9 @@ mod tests {
         records:       3,000
         size:          241.1 KiB
 
-        PARTITION  LEADER  EPOCH  FIRST OFFSET  HIGH WATERMARK  FLUSHED       SIZE  STATE
-                0       1      3             0           1,500    1,500  120.6 KiB  ok
-                1       1      3             0           1,500    1,500  120.6 KiB  damaged: bad checksum at offset 12
+        PARTITION  LEADER  EPOCH  REPLICAS  FIRST OFFSET  HIGH WATERMARK  FLUSHED       SIZE  STATE
+                0       1      3  1,2,3                0           1,500    1,500  120.6 KiB  ok
+                1       1      3  1,2,3                0           1,500    1,500  120.6 KiB  damaged: bad checksum at offset 12
         ---
         {
           "name": "orders",
@@ -328,11 +341,17 @@ mod tests {
           "segment_ms": 604800000,
           "max_batch_bytes": 8388608,
           "tombstone_retention_ms": 86400000,
+          "replication_factor": 1,
           "partitions": [
             {
               "partition": 0,
               "leader": 1,
               "leader_epoch": 3,
+              "replicas": [
+                1,
+                2,
+                3
+              ],
               "log_start_offset": 0,
               "high_watermark": 1500,
               "log_end_offset": 1500,
@@ -344,6 +363,11 @@ mod tests {
               "partition": 1,
               "leader": 1,
               "leader_epoch": 3,
+              "replicas": [
+                1,
+                2,
+                3
+              ],
               "log_start_offset": 0,
               "high_watermark": 1500,
               "log_end_offset": 1500,

@@ -12,7 +12,9 @@ use millstream_consensus::{
     Call, Config, Consensus, Limits, NodeId, PeerError, Peers, ProposeError, Role, Status,
 };
 use millstream_log::storage::MemoryStorage;
-use millstream_metadata::{Actor, Command, DeploymentId, Image, OnExisting, Plugin, Record};
+use millstream_metadata::{
+    Actor, Command, DeploymentId, FeatureRange, Image, OnExisting, Plugin, Record, Registration,
+};
 use millstream_protocol::TopicId;
 use millstream_protocol::api::lifecycle::RevisionChange;
 use millstream_protocol::api::plugin::{DeploymentSpec, FailureAction};
@@ -145,9 +147,15 @@ impl Cluster {
         })
         .await;
         self.propose(Command::RegisterBroker {
-            broker_id: 1,
-            directory_id: Uuid::from_u128(2),
-            address: "127.0.0.1:1".into(),
+            registration: Registration {
+                broker_id: 1,
+                directory_id: Uuid::from_u128(2),
+                incarnation: 1,
+                address: "127.0.0.1:1".into(),
+                rack: None,
+                features: FeatureRange::CURRENT,
+                join: None,
+            },
         })
         .await;
     }

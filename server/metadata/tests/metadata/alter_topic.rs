@@ -48,6 +48,7 @@ fn what_is_named_changes_and_the_rest_stays() {
         segment_ms: 60_000,
         max_batch_bytes: 1 << 16,
         tombstone_retention_ms: 5,
+        replication_factor: 1,
     };
     let topic = cluster.image.topic("orders").unwrap();
     assert_eq!((&topic.config, topic.partitions.len()), (&expected, 3));
@@ -57,7 +58,7 @@ fn what_is_named_changes_and_the_rest_stays() {
 fn partitions_are_added_behind_those_there_are() {
     let mut cluster = Cluster::with_topics(&["orders"]);
     let before = cluster.image.topic("orders").unwrap().clone();
-    cluster.run(super::cluster::register(2));
+    cluster.join(super::cluster::registration(2));
     cluster.run(alter(AlterTopic {
         partitions: Some(5),
         ..AlterTopic::default()

@@ -1,10 +1,10 @@
-//! The cluster's making; registration and fencing.
+//! The cluster's making; brokers that come, go and are emptied.
 
 use millstream_metadata::{BrokerState, Command, FEATURE_LEVEL, Image};
 use millstream_protocol::ErrorCode;
 use uuid::Uuid;
 
-use super::cluster::{Cluster, register, topic};
+use super::cluster::{Cluster, at, reassign, register, topic};
 
 #[test]
 fn nothing_is_done_before_the_cluster_is_formed_and_it_is_formed_once() {
@@ -32,27 +32,9 @@ fn nothing_is_done_before_the_cluster_is_formed_and_it_is_formed_once() {
 }
 
 #[test]
-fn a_broker_registers_again_with_what_has_changed() {
-    let mut cluster = Cluster::with_brokers(2);
-    cluster.nothing(register(1));
-    let directory_id = Uuid::from_u128(77);
-    cluster.run(Command::RegisterBroker {
-        broker_id: 1,
-        directory_id,
-        address: "moved:1".into(),
-    });
-    let broker = cluster.image.broker(1).unwrap();
-    assert_eq!(
-        (broker.directory_id, broker.address.as_str()),
-        (directory_id, "moved:1")
-    );
-    assert_eq!(cluster.image.brokers().count(), 2);
-}
-
-#[test]
 fn a_fenced_broker_takes_no_partitions_until_it_registers() {
     let mut cluster = Cluster::with_brokers(2);
-    cluster.run(Command::FenceBroker { broker_id: 1 });
+    cluster.fence(1);
     assert_eq!(cluster.image.broker(1).unwrap().state, BrokerState::Fenced);
     cluster.nothing(Command::FenceBroker { broker_id: 1 });
     cluster.create("a", 2);
@@ -60,6 +42,51 @@ fn a_fenced_broker_takes_no_partitions_until_it_registers() {
     cluster.run(register(1));
     cluster.create("b", 3);
     assert_eq!(leaders(&cluster.image, "b"), [1, 1, 1]);
+}
+
+#[test]
+fn a_draining_broker_takes_no_partitions_and_stays_so_when_it_was_away() {
+    let mut cluster = Cluster::with_brokers(2);
+    cluster.run(Command::DrainBroker { broker_id: 1 });
+    cluster.nothing(Command::DrainBroker { broker_id: 1 });
+    let state = |cluster: &Cluster| cluster.image.broker(1).unwrap().state;
+    assert_eq!(state(&cluster), BrokerState::Draining);
+    assert!(state(&cluster).is_live() && !state(&cluster).takes_new());
+    cluster.create("a", 2);
+    assert_eq!(leaders(&cluster.image, "a"), [2, 2]);
+    cluster.fence(1);
+    assert_eq!(state(&cluster), BrokerState::FencedDraining);
+    assert!(!state(&cluster).is_live() && state(&cluster).is_draining());
+    cluster.run(register(1));
+    assert_eq!(state(&cluster), BrokerState::Draining);
+    cluster.run(Command::UndrainBroker { broker_id: 1 });
+    assert_eq!(state(&cluster), BrokerState::Live);
+    cluster.nothing(Command::UndrainBroker { broker_id: 1 });
+    cluster.create("b", 1);
+    assert_eq!(leaders(&cluster.image, "b"), [1]);
+}
+
+#[test]
+fn a_broker_is_removed_when_it_keeps_nothing() {
+    let mut cluster = Cluster::with_brokers(2);
+    let partition = at(cluster.create("a", 1), 0);
+    let remove = |broker_id| Command::RemoveBroker { broker_id };
+    let says = |broker_id| {
+        format!("broker {broker_id} has 1 replicas: drain it, and remove it when it has none")
+    };
+    cluster.refused(remove(1), ErrorCode::InvalidRequest, &says(1));
+    cluster.run(reassign(partition, &[2]));
+    // It has its replica until the new one has everything, and the new one is to come.
+    cluster.refused(remove(1), ErrorCode::InvalidRequest, &says(1));
+    cluster.refused(remove(2), ErrorCode::InvalidRequest, &says(2));
+    cluster.run(Command::FinaliseReassignment {
+        partition,
+        epoch: 1,
+        version: 2,
+    });
+    cluster.run(remove(1));
+    assert_eq!(cluster.image.broker(1), None);
+    cluster.refused(remove(1), ErrorCode::InvalidRequest, "there is no broker 1");
 }
 
 #[test]
@@ -74,37 +101,29 @@ fn new_partitions_go_to_the_broker_that_leads_the_fewest() {
 #[test]
 fn without_a_broker_there_is_no_place() {
     let mut cluster = Cluster::with_brokers(1);
-    cluster.run(Command::FenceBroker { broker_id: 1 });
+    cluster.fence(1);
     let id = millstream_protocol::TopicId(cluster.next_id());
     let create = super::cluster::create(id, topic("a", 1));
     cluster.refused(
         create,
         ErrorCode::NotReady,
-        "no broker is there to take a partition",
+        "a partition with replication factor 1 has no place: 0 of 1 brokers take replicas now; start more, \
+         or ask for fewer replicas",
     );
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
-    let mut cluster = Cluster::with_brokers(1);
-    let at = |address: &str| Command::RegisterBroker {
-        broker_id: 7,
-        directory_id: Uuid::nil(),
-        address: address.into(),
-    };
-    for address in ["", "a\nb", &"x".repeat(256)] {
-        let says = "the address of broker 7 is empty, too long or has control characters";
-        cluster.refused(at(address), ErrorCode::InvalidRequest, says);
+fn who_is_not_known_is_not_changed() {
+    let cluster = Cluster::with_brokers(1);
+    let broker_id = 7;
+    for command in [
+        Command::FenceBroker { broker_id },
+        Command::DrainBroker { broker_id },
+        Command::UndrainBroker { broker_id },
+        Command::RemoveBroker { broker_id },
+    ] {
+        cluster.refused(command, ErrorCode::InvalidRequest, "there is no broker 7");
     }
-    let fence = Command::FenceBroker { broker_id: 7 };
-    cluster.refused(fence, ErrorCode::InvalidRequest, "there is no broker 7");
-    cluster.limits.brokers = 1;
-    cluster.refused(at("b:1"), ErrorCode::InvalidRequest, "more than 1 brokers");
-    cluster.run(Command::RegisterBroker {
-        broker_id: 1,
-        directory_id: Uuid::nil(),
-        address: "b:1".into(),
-    });
 }
 
 fn leaders(image: &Image, topic: &str) -> Vec<u32> {
@@ -112,7 +131,7 @@ fn leaders(image: &Image, topic: &str) -> Vec<u32> {
     assert!(
         partitions
             .iter()
-            .all(|partition| partition.replicas == [partition.leader])
+            .all(|partition| partition.brokers() == [partition.leader])
     );
     partitions
         .iter()

@@ -1,12 +1,13 @@
 //! A cluster in the making: commands that must succeed, and commands that must not.
 
 use millstream_metadata::{
-    Actor, Command, CommandError, DeploymentId, Image, Limits, OnExisting, Plugin, Record,
+    Actor, Command, CommandError, DeploymentId, FeatureRange, Image, Join, JoinToken, Limits,
+    OnExisting, Partition, Plugin, Record, Registration, TokenHash,
 };
 use millstream_protocol::api::lifecycle::RevisionChange;
 use millstream_protocol::api::plugin::{DeploymentSpec, OutputSpec};
 use millstream_protocol::api::topic::{CreateTopic, TopicConfig};
-use millstream_protocol::{ErrorCode, TopicId};
+use millstream_protocol::{ErrorCode, TimestampMs, TopicId, TopicPartition};
 use uuid::Uuid;
 
 #[derive(Default)]
@@ -24,9 +25,39 @@ impl Cluster {
             cluster_id: Uuid::from_u128(1),
         });
         for broker_id in 1..=count {
-            cluster.run(register(broker_id));
+            cluster.join(registration(broker_id));
         }
         cluster
+    }
+
+    /// A formed cluster with a broker in each of these racks, as often as the rack is named.
+    pub(crate) fn with_racks(racks: &[&str]) -> Self {
+        let mut cluster = Self::with_brokers(0);
+        for (broker_id, rack) in (1..).zip(racks) {
+            cluster.join(Registration {
+                rack: Some((*rack).into()),
+                ..registration(broker_id)
+            });
+        }
+        cluster
+    }
+
+    /// Lets a new broker in, with a token unless it is the first.
+    pub(crate) fn join(&mut self, registration: Registration) -> Record {
+        let join = (self.image.brokers().count() > 0).then(|| {
+            let token = hash(registration.broker_id);
+            self.run(issue(token, NOW_MS + 1_000));
+            Join {
+                token,
+                now_ms: NOW_MS,
+            }
+        });
+        self.run(Command::RegisterBroker {
+            registration: Registration {
+                join,
+                ..registration
+            },
+        })
     }
 
     /// One broker and these topics, of 3 partitions each.
@@ -73,18 +104,89 @@ impl Cluster {
         topic_id
     }
 
+    /// As [`Self::create`], with this many replicas.
+    pub(crate) fn create_replicated(&mut self, name: &str, partitions: u32, factor: u8) -> TopicId {
+        let topic_id = TopicId(self.next_id());
+        let config = TopicConfig {
+            replication_factor: factor,
+            ..TopicConfig::default()
+        };
+        let topic = CreateTopic {
+            config,
+            ..topic(name, partitions)
+        };
+        self.run(create(topic_id, topic));
+        topic_id
+    }
+
+    pub(crate) fn partition(&self, at: TopicPartition) -> &Partition {
+        self.image.partition(at).unwrap()
+    }
+
+    pub(crate) fn fence(&mut self, broker_id: u32) {
+        self.run(Command::FenceBroker { broker_id });
+    }
+
     pub(crate) fn deploy(&mut self, spec: DeploymentSpec) -> Record {
         let deployment_id = DeploymentId(self.next_id());
         self.run(put(deployment_id, spec))
     }
 }
 
-pub(crate) fn register(broker_id: u32) -> Command {
-    let directory_id = Uuid::from_u128(u128::from(broker_id));
-    Command::RegisterBroker {
+/// What a broker says of itself at its first start.
+pub(crate) fn registration(broker_id: u32) -> Registration {
+    Registration {
         broker_id,
-        directory_id,
+        directory_id: Uuid::from_u128(u128::from(broker_id)),
+        incarnation: 1,
         address: format!("b{broker_id}:9092"),
+        rack: None,
+        features: FeatureRange::CURRENT,
+        join: None,
+    }
+}
+
+pub(crate) fn register(broker_id: u32) -> Command {
+    let registration = registration(broker_id);
+    Command::RegisterBroker { registration }
+}
+
+/// The time at which tokens are issued and redeemed.
+pub(crate) const NOW_MS: TimestampMs = 1_700_000_000_000;
+
+/// The hash of a token made for this broker.
+pub(crate) fn hash(broker_id: u32) -> TokenHash {
+    let mut hash = [7; 32];
+    hash[..4].copy_from_slice(&broker_id.to_be_bytes());
+    TokenHash(hash)
+}
+
+pub(crate) fn issue(hash: TokenHash, expires_at_ms: TimestampMs) -> Command {
+    let token = JoinToken {
+        hash,
+        issued_at_ms: NOW_MS,
+        expires_at_ms,
+        issued_by: "operator".into(),
+    };
+    Command::IssueJoinToken { token }
+}
+
+pub(crate) fn at(topic_id: TopicId, partition: u32) -> TopicPartition {
+    TopicPartition {
+        topic_id,
+        partition,
+    }
+}
+
+pub(crate) fn appoint(appointments: &[(TopicPartition, u32)]) -> Command {
+    Command::AppointLeaders {
+        appointments: appointments.to_vec(),
+    }
+}
+
+pub(crate) fn reassign(partition: TopicPartition, brokers: &[u32]) -> Command {
+    Command::ReassignPartitions {
+        reassignments: vec![(partition, brokers.to_vec())],
     }
 }
 

@@ -1,6 +1,6 @@
 //! Topics, made.
 
-use millstream_metadata::topic::FIRST_LEADER_EPOCH;
+use millstream_metadata::partition::FIRST_LEADER_EPOCH;
 use millstream_metadata::{Actor, Command};
 use millstream_protocol::api::topic::{CreateTopic, TopicConfig};
 use millstream_protocol::{ErrorCode, TopicId, TopicPartition};
@@ -201,6 +201,20 @@ fn settings_are_checked() {
                 ..config()
             },
             "tombstone_retention_ms is 18446744073709551615, and must be from 0 to 4611686018427387903",
+        ),
+        (
+            TopicConfig {
+                replication_factor: 0,
+                ..config()
+            },
+            "replication_factor is 0, and must be 1, 2, 3 or 5 (4 survive no more failures than 3)",
+        ),
+        (
+            TopicConfig {
+                replication_factor: 4,
+                ..config()
+            },
+            "replication_factor is 4, and must be 1, 2, 3 or 5 (4 survive no more failures than 3)",
         ),
     ] {
         let create = create(

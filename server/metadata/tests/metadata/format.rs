@@ -2,9 +2,11 @@
 //! before must still be read.
 
 use millstream_metadata::limits::MAX_RECORD_BYTES;
+use millstream_metadata::partition::AcceptedLoss;
 use millstream_metadata::{
-    Appointment, Broker, BrokerState, CodecError, Deployment, DeploymentId, Image, Partition,
-    Plugin, Record, Shadow, Topic,
+    Appointment, Broker, BrokerState, CodecError, Deployment, DeploymentId, DirectoryNumber,
+    FeatureRange, Image, JoinToken, Partition, Plugin, Reassignment, Record, RegisteredReplica,
+    Replica, Shadow, TokenHash, Topic,
 };
 use millstream_protocol::api::grants::{Grants, HttpHost, HttpScheme};
 use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
@@ -26,7 +28,10 @@ fn broker() -> Broker {
     Broker {
         broker_id: 300,
         directory_id: ID,
+        incarnation: 400,
         address: "b:1".into(),
+        rack: Some("r".into()),
+        features: FeatureRange { min: 1, max: 2 },
         state: BrokerState::Fenced,
     }
 }
@@ -34,8 +39,32 @@ fn broker() -> Broker {
 fn partition() -> Partition {
     Partition {
         leader: 1,
+        leader_directory: DirectoryNumber(500),
         leader_epoch: 2,
-        replicas: vec![1, 3],
+        version: 600,
+        replicas: vec![replica(1, 500), replica(3, 4)],
+        next: vec![replica(3, 4)],
+        accepted_loss: Some(AcceptedLoss {
+            by: "me".into(),
+            at_ms: -1,
+            leader_epoch: 2,
+        }),
+    }
+}
+
+fn replica(broker_id: u32, directory: u64) -> Replica {
+    Replica {
+        trusted: broker_id == 1,
+        ..Replica::new(broker_id, DirectoryNumber(directory))
+    }
+}
+
+fn token() -> JoinToken {
+    JoinToken {
+        hash: TokenHash([0xab; 32]),
+        issued_at_ms: 1,
+        expires_at_ms: 300,
+        issued_by: "me".into(),
     }
 }
 
@@ -49,6 +78,7 @@ fn config() -> TopicConfig {
         segment_ms: 1_000,
         max_batch_bytes: 1_024,
         tombstone_retention_ms: 5,
+        replication_factor: 3,
     }
 }
 
@@ -142,10 +172,15 @@ fn deployment() -> Deployment {
 }
 
 // durability, cleanup, retention_ms, retention_bytes, segment_bytes, segment_ms, max_batch_bytes,
-// tombstone_retention_ms
-const CONFIG_HEX: &str = "01_01_01ac02_00_808004_e807_8008_05";
-// count; leader, epoch, replicas
-const PARTITIONS_HEX: &str = "01_01_02_020103";
+// tombstone_retention_ms, replication_factor
+const CONFIG_HEX: &str = "01_01_01ac02_00_808004_e807_8008_05_03";
+// number, directory, incarnation, address, rack, features, state
+const BROKER_HEX: &str = "ac02_100102030405060708090a0b0c0d0e0f10_9003_03623a31_010172_0102_01";
+// count; leader, its directory, epoch, version, replicas, next, accepted loss
+const PARTITIONS_HEX: &str = "01_01_f403_02_d804_02_01f40301_030400_01_030400_01_026d65_01_02";
+// hash, issued, expires, by
+const TOKEN_HEX: &str =
+    "abababababababababababababababababababababababababababababababab_02_d804_026d65";
 // id, revision; name, inputs, outputs, config, start, limits, delivery, failure policy, grants, tables; digest, size, imports; time, activity; by,
 // change, shadow
 const DEPLOYMENT_HEX: &str = "02_0164_0102696e_01016f036f7574_01016b0176_0301_0102030405_01_050607_02_000171_01000101730101016850_010174057461626c65_026162_ac02_010169_02_01_026d65_0201_01_100102030405060708090a0b0c0d0e0f10_016c_01_02696e_01_05ac02_01_016f_036f7574_0173_010a_0101_00";
@@ -158,8 +193,10 @@ fn all() -> Vec<(Record, String)> {
     let appointment = Appointment {
         partition: at,
         leader: 1,
+        directory: DirectoryNumber(500),
         leader_epoch: 300,
     };
+    let appointment_hex = format!("{ID_HEX}_ac02_01_f403_ac02");
     vec![
         (
             Record::ClusterFormed {
@@ -169,10 +206,20 @@ fn all() -> Vec<(Record, String)> {
             format!("00_{ID_HEX}_01"),
         ),
         (
-            Record::BrokerRegistered { broker: broker() },
-            format!("01_ac02_{ID_HEX}_03623a31_01"),
+            Record::BrokerRegistered {
+                broker: broker(),
+                renewed: Some(DirectoryNumber(500)),
+                redeemed: Some(token().hash),
+            },
+            format!("01_{BROKER_HEX}_01f403_01{}", "ab".repeat(32)),
         ),
-        (Record::BrokerFenced { broker_id: 300 }, "02_ac02".into()),
+        (
+            Record::BrokerStateSet {
+                broker_id: 300,
+                state: BrokerState::FencedDraining,
+            },
+            "02_ac02_03".into(),
+        ),
         (
             Record::TopicCreated { topic: topic() },
             format!("03_{ID_HEX}_02696e_{CONFIG_HEX}_{PARTITIONS_HEX}"),
@@ -195,7 +242,7 @@ fn all() -> Vec<(Record, String)> {
             Record::LeadersAppointed {
                 appointments: vec![appointment],
             },
-            format!("06_01_{ID_HEX}_ac02_01_ac02"),
+            format!("06_01_{appointment_hex}"),
         ),
         (
             Record::ProducerIdsAllocated {
@@ -229,6 +276,53 @@ fn all() -> Vec<(Record, String)> {
                 history: 10,
             },
             format!("0b_{ID_HEX}_{DEPLOYMENT_HEX}_0173_0a"),
+        ),
+        (Record::BrokerRemoved { broker_id: 301 }, "0c_ad02".into()),
+        (
+            Record::ReplicasRegistered {
+                broker_id: 300,
+                replicas: vec![RegisteredReplica {
+                    partition: at,
+                    directory: DirectoryNumber(500),
+                    leader_epoch: 300,
+                }],
+            },
+            format!("0d_ac02_01_{ID_HEX}_ac02_f403_ac02"),
+        ),
+        (
+            Record::ReplicasTrusted {
+                broker_id: 300,
+                replicas: vec![(at, DirectoryNumber(500))],
+            },
+            format!("0e_ac02_01_{ID_HEX}_ac02_f403"),
+        ),
+        (
+            Record::PartitionsReassigned {
+                reassignments: vec![Reassignment {
+                    partition: at,
+                    next: vec![replica(1, 500), replica(3, 4)],
+                }],
+            },
+            format!("0f_01_{ID_HEX}_ac02_02_01f40301_030400"),
+        ),
+        (
+            Record::ReassignmentFinished {
+                partition: at,
+                appointment: Some(appointment),
+            },
+            format!("10_{ID_HEX}_ac02_01_{appointment_hex}"),
+        ),
+        (
+            Record::LossAccepted {
+                appointment,
+                by: "me".into(),
+                at_ms: -1,
+            },
+            format!("11_{appointment_hex}_026d65_01"),
+        ),
+        (
+            Record::JoinTokenIssued { token: token() },
+            format!("12_{TOKEN_HEX}"),
         ),
     ]
 }
@@ -277,14 +371,18 @@ fn golden_snapshot() {
         history: 10,
     });
     let third = DEPLOYMENT_HEX.replacen("02", "03", 1);
-    // next producer id: 1300
+    // Fenced and draining in the end. next producer id: 1300, next directory number: 501
+    let broker = BROKER_HEX.replace("_0102_01", "_0102_03");
     let expected = format!(
-        "01_01{ID_HEX}01_01ac02{ID_HEX}03623a3101_01{ID_HEX}02696e{CONFIG_HEX}{PARTITIONS_HEX}\
-         _01{ID_HEX}{third}_940a_01_0164_01{ID_HEX}{DEPLOYMENT_HEX}"
+        "01_01{ID_HEX}01_01{broker}_01{ID_HEX}02696e{CONFIG_HEX}{PARTITIONS_HEX}\
+         _01{ID_HEX}{third}_940a_01_0164_01{ID_HEX}{DEPLOYMENT_HEX}_f503_01{TOKEN_HEX}"
     );
     assert_eq!(hex(&image.encode().unwrap()), hex(&bytes(&expected)));
     assert_eq!(Image::decode(&bytes(&expected)), Ok(image));
-    assert_eq!(hex(&Image::default().encode().unwrap()), "01000000000000");
+    assert_eq!(
+        hex(&Image::default().encode().unwrap()),
+        "010000000000000100"
+    );
 }
 
 #[test]
@@ -309,9 +407,9 @@ fn what_cannot_be_read_is_refused() {
     version(b"\x02\x02\x01", Some(2));
     for malformed in [
         b"\x01".as_slice(),
-        b"\x01\x0c",
+        b"\x01\x13",
         b"\x01\x02",
-        b"\x01\x02\x01\x00",
+        b"\x01\x02\x01\x00\x00",
     ] {
         assert!(
             matches!(Record::decode(malformed), Err(CodecError::Malformed { .. })),
@@ -334,31 +432,36 @@ fn what_cannot_be_read_is_refused() {
 
 #[test]
 fn what_stands_in_a_snapshot_twice_is_refused() {
-    let brokers = format!("01_00_02_ac02{ID_HEX}03623a3101_ac02{ID_HEX}03623a3101_00_00_00_00");
+    let brokers = format!("01_00_02_{BROKER_HEX}_{BROKER_HEX}_00_00_00_00_01_00");
     let topic = format!("{ID_HEX}02696e{CONFIG_HEX}{PARTITIONS_HEX}");
     let renamed = format!("{ID_HEX}02696f{CONFIG_HEX}{PARTITIONS_HEX}");
     let deployment = format!("{ID_HEX}{DEPLOYMENT_HEX}");
     for (snapshot, part, name) in [
         (brokers, "broker", "300".to_owned()),
         (
-            format!("01_00_00_02{topic}{topic}_00_00_00"),
+            format!("01_00_00_02{topic}{topic}_00_00_00_01_00"),
             "topic",
             "in".to_owned(),
         ),
         (
-            format!("01_00_00_02{topic}{renamed}_00_00_00"),
+            format!("01_00_00_02{topic}{renamed}_00_00_00_01_00"),
             "topic",
             ID.to_string(),
         ),
         (
-            format!("01_00_00_00_02{deployment}{deployment}_00_00"),
+            format!("01_00_00_00_02{deployment}{deployment}_00_00_01_00"),
             "deployment",
             "d".to_owned(),
         ),
         (
-            "01_00_00_00_00_00_02_016400_016400".to_owned(),
+            "01_00_00_00_00_00_02_016400_016400_01_00".to_owned(),
             "history of deployment",
             "d".to_owned(),
+        ),
+        (
+            format!("01_00_00_00_00_00_00_01_02{TOKEN_HEX}{TOKEN_HEX}"),
+            "join token",
+            "TokenHash(abababab…)".to_owned(),
         ),
     ] {
         let what = "snapshot";
@@ -371,7 +474,7 @@ fn what_stands_in_a_snapshot_twice_is_refused() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..13) {
+    fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..20) {
         let record = [&[1, kind], body.as_slice()].concat();
         let mut image = Image::default();
         if let Ok(record) = Record::decode(&record) {

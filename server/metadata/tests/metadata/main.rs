@@ -3,7 +3,8 @@
 //! - `cluster`: a cluster in the making, shared by the other files
 //! - one file per kind of command
 //! - `format`: the bytes of records and snapshots
-//! - `model`: random commands against the invariants
+//! - `model`: random commands, from `commands`, against the invariants
+//! - `plans`: what plans say; `plan_histories`: that carried out they come to an end
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -13,12 +14,21 @@
 mod alter_topic;
 mod brokers;
 mod cluster;
+mod commands;
 mod create_topic;
 mod delete_topic;
 mod deployments;
 mod format;
 mod leaders;
 mod loops;
+mod loss;
 mod model;
+mod placement;
+mod plan_histories;
+mod plans;
 mod producer_ids;
+mod reassignment;
+mod registration;
+mod replicas;
 mod shadows;
+mod tokens;

@@ -3,100 +3,20 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use millstream_metadata::{
-    Actor, BrokerState, Command, DeploymentId, Image, Limits, OnExisting, Record,
-};
-use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
-use millstream_protocol::api::replay::Replay;
-use millstream_protocol::api::topic::{AlterTopic, CreateTopic, TopicConfig};
-use millstream_protocol::{LeaderEpoch, ProducerId, TopicId, TopicPartition};
+use millstream_metadata::{BrokerState, DirectoryNumber, Image, Limits, Partition, Record};
+use millstream_protocol::api::topic::TopicConfig;
+use millstream_protocol::{ProducerId, TopicId, TopicPartition};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use uuid::Uuid;
 
-use super::cluster::{plugin, spec};
-
-const TOPICS: [&str; 5] = ["a", "b", "c", "d", "__own"];
-const DEPLOYMENTS: [&str; 4] = ["k", "l", "m", "n"];
-
-/// A command whose identities are drawn from few, so that they meet.
-fn command() -> impl Strategy<Value = Command> {
-    let id = || (1u128..12).prop_map(Uuid::from_u128);
-    let topic = || prop::sample::select(&TOPICS).prop_map(str::to_owned);
-    let deployment = || prop::sample::select(&DEPLOYMENTS).prop_map(str::to_owned);
-    let live = || prop::sample::select(&DEPLOYMENTS[..2]).prop_map(str::to_owned);
-    let shadow = || prop::sample::select(&DEPLOYMENTS[2..]).prop_map(str::to_owned);
-    let actor = || prop_oneof![4 => Just(Actor::User), 1 => Just(Actor::Broker)];
-    let some_topics = || prop::collection::vec(prop::sample::select(&TOPICS[..4]), 0..3);
-    let appointment = (id(), 0u32..4, 1u32..5).prop_map(|(id, partition, leader)| {
-        (
-            TopicPartition {
-                topic_id: TopicId(id),
-                partition,
-            },
-            leader,
-        )
-    });
-    prop_oneof![
-        1 => id().prop_map(|cluster_id| Command::FormCluster { cluster_id }),
-        3 => (1u32..5, id()).prop_map(|(broker_id, directory_id)| {
-            Command::RegisterBroker { broker_id, directory_id, address: "b:1".into() }
-        }),
-        1 => (1u32..5).prop_map(|broker_id| Command::FenceBroker { broker_id }),
-        8 => (id(), topic(), 0u32..6, actor()).prop_map(|(id, name, partitions, actor)| {
-            let topic = CreateTopic { name, partitions, config: TopicConfig::default() };
-            Command::CreateTopic { topic_id: TopicId(id), topic, actor }
-        }),
-        3 => (topic(), prop::option::of(0u32..9), prop::option::of(0u64..3), actor()).prop_map(
-            |(name, partitions, retention, actor)| {
-                let retention_ms = retention.map(Some);
-                Command::AlterTopic { change: AlterTopic { name, partitions, retention_ms, ..AlterTopic::default() }, actor }
-            }
-        ),
-        2 => (topic(), actor()).prop_map(|(topic, actor)| Command::DeleteTopic { topic, actor }),
-        6 => prop::collection::vec(appointment, 0..3)
-            .prop_map(|appointments| Command::AppointLeaders { appointments }),
-        2 => (0u32..2_000).prop_map(|count| Command::AllocateProducerIds { count }),
-        6 => (id(), deployment(), some_topics(), some_topics(), any::<bool>()).prop_map(
-            |(id, name, inputs, outputs, replace)| Command::PutDeployment {
-                deployment_id: DeploymentId(id),
-                spec: spec(&name, &inputs, &outputs),
-                plugin: plugin(),
-                deployed_at_ms: 7,
-                on_existing: if replace { OnExisting::Replace } else { OnExisting::Refuse },
-                by: "operator".into(),
-                change: RevisionChange::Upgraded,
-                replay: None,
-            }
-        ),
-        2 => deployment().prop_map(|name| Command::RemoveDeployment { name }),
-        8 => (id(), shadow(), live(), some_topics()).prop_map(|(id, name, of, inputs)| {
-            let (inputs_replayed, outputs, since_ms, before_ms) = (Vec::new(), Vec::new(), None, None);
-            Command::PutDeployment {
-                deployment_id: DeploymentId(id),
-                spec: spec(&name, &inputs, &[]),
-                plugin: plugin(),
-                deployed_at_ms: 7,
-                on_existing: OnExisting::Refuse,
-                by: "operator".into(),
-                change: RevisionChange::Deployed,
-                replay: Some(Box::new(Replay { of, inputs: inputs_replayed, outputs, since_ms, before_ms })),
-            }
-        }),
-        12 => (live(), shadow()).prop_map(|(name, shadow)| {
-            Command::Promote { name, shadow, at_ms: 8, by: "operator".into() }
-        }),
-        2 => (deployment(), any::<bool>()).prop_map(|(name, paused)| {
-            let activity = if paused { Activity::Paused } else { Activity::Active };
-            Command::SetActivity { name, activity }
-        }),
-    ]
-}
+use super::commands::{beginning, resolve, steps};
 
 /// What must not fall back, over the whole history.
 #[derive(Default)]
 struct Heights {
-    epochs: BTreeMap<TopicPartition, LeaderEpoch>,
+    partitions: BTreeMap<TopicPartition, Partition>,
+    next_directory: DirectoryNumber,
     next_producer_id: ProducerId,
     /// By name: what was a shadow takes up the count of the deployment in whose place it comes.
     revisions: BTreeMap<String, u32>,
@@ -109,17 +29,14 @@ fn check(image: &Image, heights: &mut Heights) {
         assert_eq!(image.topic_by_id(topic.topic_id), Some(topic));
         assert!(ids.insert(topic.topic_id) && !topic.partitions.is_empty());
         for (index, partition) in (0..).zip(&topic.partitions) {
-            assert!(image.broker(partition.leader).is_some());
-            assert!(partition.replicas.contains(&partition.leader));
-            let at = TopicPartition {
-                topic_id: topic.topic_id,
-                partition: index,
-            };
-            assert!(*heights.epochs.entry(at).or_default() <= partition.leader_epoch);
-            heights.epochs.insert(at, partition.leader_epoch);
+            check_partition(image, topic.at(index), partition, heights);
         }
     }
-    heights.epochs.retain(|at, _| ids.contains(&at.topic_id));
+    heights
+        .partitions
+        .retain(|at, _| ids.contains(&at.topic_id));
+    assert!(heights.next_directory <= image.next_directory());
+    heights.next_directory = image.next_directory();
     assert!(heights.next_producer_id <= image.next_producer_id());
     heights.next_producer_id = image.next_producer_id();
 
@@ -157,6 +74,49 @@ fn check(image: &Image, heights: &mut Heights) {
     assert_acyclic(image);
 }
 
+fn check_partition(
+    image: &Image,
+    at: TopicPartition,
+    partition: &Partition,
+    heights: &mut Heights,
+) {
+    assert!(
+        partition.member(partition.leader).is_some(),
+        "{partition:?}"
+    );
+    assert!([1, 2, 3, 5].contains(&partition.replicas.len()));
+    let mut directories = BTreeSet::new();
+    for set in [&partition.replicas, &partition.next] {
+        let brokers: BTreeSet<_> = set.iter().map(|it| it.broker_id).collect();
+        assert_eq!(brokers.len(), set.len(), "no two replicas on one broker");
+        for replica in set {
+            assert!(image.broker(replica.broker_id).is_some());
+            assert_eq!(
+                partition.member(replica.broker_id),
+                Some(replica),
+                "one in both sets"
+            );
+            assert!(replica.directory < image.next_directory());
+            directories.insert(replica.directory);
+        }
+    }
+    assert_eq!(directories.len(), partition.members().count());
+    assert!(partition.leader_directory < image.next_directory());
+    let Some(before) = heights.partitions.insert(at, partition.clone()) else {
+        return;
+    };
+    assert!(before.leader_epoch <= partition.leader_epoch);
+    let leads = |it: &Partition| (it.leader, it.leader_directory);
+    assert!(before.leader_epoch < partition.leader_epoch || leads(&before) == leads(partition));
+    assert!(before.version < partition.version || before == *partition);
+    for (now, was) in partition
+        .members()
+        .filter_map(|it| Some((it, before.member(it.broker_id)?)))
+    {
+        assert!(was.directory <= now.directory, "a later number is greater");
+    }
+}
+
 /// Takes away, again and again, the deployments whose inputs nobody left writes.
 fn assert_acyclic(image: &Image) {
     let mut left: Vec<_> = image
@@ -182,16 +142,13 @@ fn assert_acyclic(image: &Image) {
 fn check_record(before: &Image, record: &Record, after: &Image) {
     match record {
         Record::TopicCreated { topic } => {
-            let live = |id| {
-                before
-                    .broker(id)
-                    .is_some_and(|broker| broker.state == BrokerState::Live)
-            };
+            let live = |id| before.takes_new(id);
             assert!(
                 topic
                     .partitions
                     .iter()
-                    .all(|partition| live(partition.leader))
+                    .flat_map(Partition::brokers)
+                    .all(live)
             );
             let led = |id| {
                 let partitions = after.topics().flat_map(|topic| &topic.partitions);
@@ -228,6 +185,27 @@ fn check_record(before: &Image, record: &Record, after: &Image) {
             let count = |image: &Image| image.topic_by_id(*topic_id).unwrap().partitions.len();
             assert_eq!(count(after), count(before) + added.len());
         }
+        Record::BrokerRegistered {
+            broker, redeemed, ..
+        } => {
+            let known = before.broker(broker.broker_id).is_some();
+            let first = before.brokers().count() == 0;
+            assert_eq!(redeemed.is_some(), !known && !first);
+            assert!(after.is_live(broker.broker_id));
+        }
+        Record::BrokerRemoved { broker_id } => assert_eq!(before.replicas_on(*broker_id), 0),
+        Record::ReassignmentFinished { partition, .. } => {
+            let (was, now) = (before.partition(*partition), after.partition(*partition));
+            let (was, now) = (was.unwrap(), now.unwrap());
+            assert_eq!(was.next, now.replicas);
+            let stays = now.brokers().contains(&was.leader);
+            assert_eq!(stays, was.leader_epoch == now.leader_epoch);
+        }
+        Record::LossAccepted { appointment, .. } => {
+            let now = after.partition(appointment.partition).unwrap();
+            assert_eq!(now.brokers(), [appointment.leader]);
+            assert!(now.replicas[0].trusted && after.is_live(now.leader));
+        }
         _ => {}
     }
 }
@@ -238,7 +216,7 @@ fn kind(record: &Record) -> usize {
 
 #[test]
 fn random_commands_keep_the_image_whole() {
-    let granted = RefCell::new([0u32; 12]);
+    let granted = RefCell::new([0u32; 19]);
     let refused = RefCell::new(0u32);
     let limits = Limits {
         topics: 4,
@@ -247,22 +225,17 @@ fn random_commands_keep_the_image_whole() {
     };
     // So many that the rarest record, a promotion, is met some dozens of times.
     let mut runner = TestRunner::new(ProptestConfig {
-        cases: 2_048,
+        cases: 1_024,
         failure_persistence: None,
         ..Default::default()
     });
-    let result = runner.run(&prop::collection::vec(command(), 1..100), |commands| {
+    let result = runner.run(&steps(), |steps| {
         let (mut image, mut replayed) = (Image::default(), Image::default());
         let mut heights = Heights::default();
-        let form = Command::FormCluster {
-            cluster_id: Uuid::from_u128(1),
-        };
-        let register = Command::RegisterBroker {
-            broker_id: 1,
-            directory_id: Uuid::nil(),
-            address: "b:1".into(),
-        };
-        for command in [form, register].into_iter().chain(commands) {
+        for step in beginning().into_iter().chain(steps) {
+            let Some(command) = resolve(step, &image) else {
+                continue;
+            };
             let Ok(record) = image.validate(&command, &limits) else {
                 *refused.borrow_mut() += 1;
                 continue;
@@ -299,11 +272,29 @@ fn records_about_what_is_not_there_change_nothing() {
     let appointment = millstream_metadata::Appointment {
         partition,
         leader: 1,
+        directory: DirectoryNumber(1),
         leader_epoch: 1,
     };
     let mut image = Image::default();
     for record in [
-        Record::BrokerFenced { broker_id },
+        Record::BrokerStateSet {
+            broker_id,
+            state: BrokerState::Fenced,
+        },
+        Record::BrokerRemoved { broker_id },
+        Record::ReplicasTrusted {
+            broker_id,
+            replicas: vec![(partition, DirectoryNumber(1))],
+        },
+        Record::ReassignmentFinished {
+            partition,
+            appointment: Some(appointment),
+        },
+        Record::LossAccepted {
+            appointment,
+            by: "operator".into(),
+            at_ms: 1,
+        },
         Record::TopicAltered {
             topic_id,
             config: TopicConfig::default(),

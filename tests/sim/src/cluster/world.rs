@@ -168,7 +168,7 @@ impl World {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Arrives { from, to, packet } => self.arrives(from, to, packet),
+            Event::Arrives { from, to, packet } => self.arrives(from, to, *packet),
             Event::Starts { broker, boot } => {
                 self.with(broker, boot, |broker, env| match broker.process {
                     None => broker.start(env),
@@ -254,12 +254,12 @@ impl World {
         self.brokers.get(id as usize - 1)
     }
 
-    fn arrives(&mut self, from: Node, to: Node, packet: Box<Packet>) {
+    fn arrives(&mut self, from: Node, to: Node, packet: Packet) {
         if !self.env.network.delivers(from, to) {
             return;
         }
         let now_us = self.env.queue.now_us;
-        match (to, *packet) {
+        match (to, packet) {
             (Node::Broker(id), packet) => {
                 let boot = self.broker(id).map_or(0, |it| it.boot);
                 let paused_until_us = self.broker(id).map_or(0, |it| it.paused_until_us);

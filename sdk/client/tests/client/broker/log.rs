@@ -42,6 +42,7 @@ impl Topic {
             partition: index as u32,
             leader: 1,
             leader_epoch: 1,
+            replicas: vec![1],
             log_start_offset: partition.log_start_offset,
             high_watermark: partition.end_offset,
             log_end_offset: partition.end_offset,

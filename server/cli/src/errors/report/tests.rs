@@ -238,9 +238,18 @@ fn brokers_that_do_not_start_or_stop_by_themselves() {
         found: 7,
     };
     insta::assert_snapshot!(shown(StartError::DataDir(version)), @r"
-    error: data directory /data has format version 7, this broker reads version 5
+    error: data directory /data has format version 7, this broker reads version 6
       try: use the release that wrote it, or another data directory
     exit 5
+    ");
+    let uncounted = DataDirError::Incarnation {
+        path: "/data/incarnation".into(),
+        reason: "no such file".to_owned(),
+    };
+    insta::assert_snapshot!(shown(StartError::DataDir(uncounted)), @r"
+    error: /data/incarnation does not hold the number of starts on this data directory: no such file
+      try: restore the whole data directory from a copy, or start on another one
+    exit 7
     ");
     let bind = BindError::Socket {
         address: "127.0.0.1:9092".parse().unwrap(),

@@ -1,0 +1,192 @@
+//! A broker's registration: who may take a number, and what becomes of the replicas under it.
+
+use millstream_protocol::TimestampMs;
+use uuid::Uuid;
+
+use crate::broker::{Broker, BrokerId, BrokerState, FeatureRange};
+use crate::error::{ConflictError, FeatureError, OverLimit, RegisterError};
+use crate::image::Image;
+use crate::limits::{Limits, MAX_ADDRESS_BYTES, MAX_RACK_BYTES};
+use crate::partition::DirectoryNumber;
+use crate::record::Record;
+use crate::token::TokenHash;
+
+/// What a broker says of itself when it starts, or is there again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Its number.
+    pub broker_id: BrokerId,
+    /// The identity of its data directory: another one after the disk was emptied or replaced.
+    pub directory_id: Uuid,
+    /// Rises with every start of a process on this data directory.
+    pub incarnation: u64,
+    /// Where clients and peers reach it, `host:port`.
+    pub address: String,
+    /// What it shares its fate with.
+    pub rack: Option<String>,
+    /// The kinds of records that it understands.
+    pub features: FeatureRange,
+    /// How a new number joins. The cluster's first broker needs none, and those that are known
+    /// need none any more.
+    pub join: Option<Join>,
+}
+
+/// A one-time token, redeemed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// The token's hash.
+    pub token: TokenHash,
+    /// The time.
+    pub now_ms: TimestampMs,
+}
+
+impl Image {
+    pub(crate) fn validate_register_broker(
+        &self,
+        registration: &Registration,
+        limits: &Limits,
+    ) -> Result<Option<Record>, RegisterError> {
+        check_text(registration)?;
+        self.check_features(registration)?;
+        let known = self.broker(registration.broker_id);
+        let redeemed = match known {
+            Some(known) => {
+                check_conflict(known, registration)?;
+                None
+            }
+            None => self.check_new_broker(registration, limits)?,
+        };
+        let state = known.map_or(BrokerState::Live, |known| known.state.live());
+        let broker = Broker {
+            broker_id: registration.broker_id,
+            directory_id: registration.directory_id,
+            incarnation: registration.incarnation,
+            address: registration.address.clone(),
+            rack: registration.rack.clone(),
+            features: registration.features,
+            state,
+        };
+        if known == Some(&broker) {
+            return Ok(None);
+        }
+        let renewed = known
+            .is_some_and(|known| known.directory_id != broker.directory_id)
+            .then_some(self.next_directory);
+        Ok(Some(Record::BrokerRegistered {
+            broker,
+            renewed,
+            redeemed,
+        }))
+    }
+
+    fn check_features(&self, registration: &Registration) -> Result<(), FeatureError> {
+        let (broker_id, level) = (registration.broker_id, self.feature_level());
+        let FeatureRange { min, max } = registration.features;
+        if min > max {
+            Err(FeatureError::Reversed {
+                broker_id,
+                min,
+                max,
+            })
+        } else if level > max {
+            Err(FeatureError::TooOld {
+                broker_id,
+                level,
+                max,
+            })
+        } else if level < min {
+            Err(FeatureError::TooNew {
+                broker_id,
+                level,
+                min,
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_new_broker(
+        &self,
+        registration: &Registration,
+        limits: &Limits,
+    ) -> Result<Option<TokenHash>, RegisterError> {
+        if self.brokers.len() >= limits.brokers {
+            return Err(OverLimit {
+                what: "brokers",
+                limit: limits.brokers,
+            }
+            .into());
+        }
+        if self.brokers.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(
+            self.check_token(registration.broker_id, registration.join)?,
+        ))
+    }
+
+    pub(crate) fn apply_broker_registered(
+        &mut self,
+        broker: &Broker,
+        renewed: Option<DirectoryNumber>,
+        redeemed: Option<TokenHash>,
+    ) {
+        self.brokers.insert(broker.broker_id, broker.clone());
+        if let Some(hash) = redeemed {
+            self.tokens.remove(&hash);
+        }
+        if let Some(first) = renewed {
+            self.renew_directories(broker.broker_id, first);
+        }
+    }
+}
+
+/// An address and a rack are lines of text that are there.
+fn check_text(registration: &Registration) -> Result<(), RegisterError> {
+    let is_line = |text: &str, longest| {
+        !text.is_empty() && text.len() <= longest && !text.chars().any(char::is_control)
+    };
+    let broker_id = registration.broker_id;
+    if !is_line(&registration.address, MAX_ADDRESS_BYTES) {
+        return Err(RegisterError::Address { broker_id });
+    }
+    match &registration.rack {
+        Some(rack) if !is_line(rack, MAX_RACK_BYTES) => Err(RegisterError::Rack { broker_id }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses who is not the broker that is known, nor its successor.
+fn check_conflict(known: &Broker, registration: &Registration) -> Result<(), ConflictError> {
+    let is_live = known.state.is_live();
+    let (broker_id, address) = (known.broker_id, &known.address);
+    if known.directory_id != registration.directory_id {
+        // Incarnations are counted by each data directory for itself.
+        return if is_live {
+            Err(ConflictError::NumberInUse {
+                broker_id,
+                address: address.clone(),
+            })
+        } else {
+            Ok(())
+        };
+    }
+    if registration.incarnation < known.incarnation {
+        return Err(ConflictError::OldIncarnation {
+            broker_id,
+            known: known.incarnation,
+            given: registration.incarnation,
+            address: address.clone(),
+        });
+    }
+    let is_same = registration.incarnation == known.incarnation;
+    if is_same && is_live && registration.address != *address {
+        return Err(ConflictError::CopiedDirectory {
+            broker_id,
+            incarnation: known.incarnation,
+            address: address.clone(),
+            given: registration.address.clone(),
+        });
+    }
+    Ok(())
+}
