@@ -30,8 +30,10 @@ pub(crate) struct Leading {
 /// What a leader knows of a follower.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Follower {
-    /// The directory whose acknowledgements count.
+    /// The directory whose acknowledgements count: one that is trusted, or that had everything once.
     directory: Option<DirectoryId>,
+    /// What older directories acknowledge is ignored.
+    newest: Option<DirectoryId>,
     verified: Offset,
     flushed: Offset,
     /// Whether the follower says that it is trusted.
@@ -70,6 +72,7 @@ impl Follower {
     fn new(directory: Option<DirectoryId>, next: Offset) -> Self {
         Self {
             directory,
+            newest: directory,
             verified: 0,
             flushed: 0,
             trusted: false,
@@ -128,10 +131,11 @@ impl Leading {
         let next = end.min(self.start - 1);
         for broker in replicas.members().filter(|it| *it != me) {
             let newest = appointment.directories.get(&broker).copied();
-            let follower = || Follower::new(newest, next);
-            let follower = self.followers.entry(broker).or_insert_with(follower);
-            if follower.directory < newest {
-                follower.begin_anew(newest);
+            let follower = self.followers.entry(broker);
+            let follower = follower.or_insert_with(|| Follower::new(None, next));
+            if follower.newest < newest {
+                follower.newest = newest;
+                follower.begin_anew(None);
                 follower.ask = true;
             }
         }
@@ -206,12 +210,13 @@ impl Replica {
             let reason = "it acknowledges what it was not sent";
             return effects.push(Effect::Refused { from, reason });
         }
-        let is_new = follower.directory.is_none_or(|it| it < ack.directory);
-        if follower.directory.is_some_and(|it| it > ack.directory) {
+        if follower.newest > Some(ack.directory) {
             return;
         }
+        let is_new = follower.directory != Some(ack.directory);
         let has_all = ack.flushed >= needed;
         if is_new && (ack.trusted || has_all) {
+            follower.newest = Some(ack.directory);
             follower.begin_anew(Some(ack.directory));
         }
         let counts = follower.directory == Some(ack.directory);

@@ -422,3 +422,22 @@ fn a_lying_disk_is_found_out() {
         assert_eq!(log.log_end_offset(), right.len() as u64);
     }
 }
+
+/// Which producers and epochs are left is read from the log again. Where that comes upon damage, it
+/// is said: whoever compares logs by their epochs must not believe these.
+#[test]
+fn a_truncation_above_damage_does_not_hide_it() {
+    let storage = MemoryStorage::new();
+    let mut log = open_sound(&storage, &small());
+    for i in 0..11 {
+        append_values(&mut log, &[&format!("{i}{}", "v".repeat(100))]);
+    }
+    let names = files(&storage, ".log");
+    assert!(names.len() > 1);
+    let first = storage.content(&path(&names[0])).expect("a segment");
+    // Within the header of the segment's last batch.
+    assert!(storage.flip_bit(&path(&names[0]), first.len() as u64 - 150, 2));
+    assert_eq!(log.truncate(10).expect("a truncation"), 10);
+    assert!(log.damage().is_some());
+    assert!(is_refused(&mut log));
+}
