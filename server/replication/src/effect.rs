@@ -153,6 +153,6 @@ pub enum Deposition {
     Promised(LeaderEpoch),
     /// Metadata has appointed in a newer epoch.
     Appointed(LeaderEpoch),
-    /// The start of the epoch could not be written.
+    /// The start of the epoch, or an entry that it lacked, could not be written.
     NotWritten,
 }

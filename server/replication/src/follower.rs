@@ -25,8 +25,14 @@ pub(crate) struct Following {
 /// A write under way, and what it will have added to the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Writing {
-    Span { runs: Vec<Run>, then: Taken },
-    EpochStart { epoch: LeaderEpoch },
+    Span {
+        runs: Vec<Run>,
+        until: Offset,
+        then: Taken,
+    },
+    EpochStart {
+        epoch: LeaderEpoch,
+    },
 }
 
 /// What holds once a span is in the log.
@@ -187,8 +193,8 @@ impl Replica {
             effects.push(Effect::Write { from });
         }
         if grows || restarted {
-            let runs = span.runs;
-            self.writing = Some(Writing::Span { runs, then });
+            let (runs, until) = (span.runs, span.until);
+            self.writing = Some(Writing::Span { runs, until, then });
         }
         Ok(())
     }

@@ -222,7 +222,7 @@ impl Replica {
                 tip,
                 from: position,
             } => self.fetch(from, epoch, (directory, tip), position, effects),
-            Message::Fetched { epoch, span } => self.fetched(from, epoch, span, effects),
+            Message::Fetched { epoch, span } => self.fetched(now_ms, from, epoch, span, effects),
             Message::Parted {
                 epoch,
                 asked,
@@ -283,12 +283,15 @@ impl Replica {
 
     fn written(&mut self, now_ms: u64, end: Offset, effects: &mut Vec<Effect>) {
         match self.writing.take() {
-            Some(Writing::Span { runs, then }) => {
+            Some(Writing::Span { runs, until, then }) => {
                 assert!(end >= self.log.end(), "a write does not shorten the log");
                 self.log.extend(&runs, end);
                 assert!(self.log.end() == end, "what was written was sent");
                 match &self.state {
                     State::Following(_) => self.span_taken(then, effects),
+                    State::Sealing(_) if end < until => {
+                        self.step_down(Deposition::NotWritten, effects);
+                    }
                     State::Sealing(_) => self.adopt(now_ms, effects),
                     State::Leading(_) => {}
                 }

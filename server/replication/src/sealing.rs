@@ -183,49 +183,92 @@ impl Replica {
             sealing.starting = true;
             self.writing = Some(Writing::EpochStart { epoch });
             effects.push(Effect::WriteEpochStart { epoch });
-        } else if sealing.fetching != Some((donor, tip)) {
-            sealing.fetching = Some((donor, tip));
+        } else if sealing.fetching.is_none_or(|(known, _)| known != donor) {
+            self.ask_for(now_ms, (donor, best), tip, effects);
+        }
+    }
+
+    /// Asks the donor for what follows a position of this log.
+    fn ask_for(
+        &mut self,
+        now_ms: u64,
+        (donor, best): (BrokerId, Answer),
+        from: Position,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let State::Sealing(sealing) = &mut self.state {
+            sealing.fetching = Some((donor, from));
             sealing.retry_at_ms = now_ms + RETRY_MS;
             let message = Message::Fetch {
                 epoch: sealing.epoch,
                 directory: best.directory,
                 tip: best.tip,
-                from: tip,
+                from,
             };
             effects.push(Effect::Send { to: donor, message });
         }
     }
 
+    /// What the donor has answered, if it is the one asked and this is the position asked for.
+    fn donor(&self, from: BrokerId, epoch: LeaderEpoch, asked: Position) -> Option<Answer> {
+        let State::Sealing(sealing) = &self.state else {
+            return None;
+        };
+        // What comes late is not taken: the log has grown, or another donor was chosen.
+        let is_asked = sealing.epoch == epoch && sealing.fetching == Some((from, asked));
+        let answer = sealing.answers.get(&from).copied();
+        answer.filter(|_| is_asked && !sealing.starting)
+    }
+
     /// Entries of the donor.
     pub(crate) fn fetched(
         &mut self,
+        now_ms: u64,
         from: BrokerId,
         epoch: LeaderEpoch,
         span: Span,
         effects: &mut Vec<Effect>,
     ) {
-        let State::Sealing(sealing) = &self.state else {
+        let asked = match &self.state {
+            // The donor's log begins behind what was asked for.
+            State::Sealing(Sealing { fetching, .. }) if span.from_start => fetching.map(|it| it.1),
+            _ => Some(span.prev),
+        };
+        let Some(donor) = asked.and_then(|asked| self.donor(from, epoch, asked)) else {
             return;
         };
-        // What comes late is not taken: the log has grown, or another donor was chosen.
-        let asked = Some((from, self.log.tip()));
-        if sealing.epoch != epoch || sealing.starting || sealing.fetching != asked {
-            return;
-        }
-        if epoch == 0 || !span.is_sound(epoch - 1) {
+        let until = span.until;
+        if !span.is_sound(epoch.saturating_sub(1)) || until > donor.tip.offset {
             let reason = "its entries do not hold together";
             return effects.push(Effect::Refused { from, reason });
         }
-        if span.prev != self.log.tip() && !span.from_start {
-            return;
-        }
         if self.take(span, Taken::adopted(), effects).is_err() {
             let reason = "its entries do not follow";
-            effects.push(Effect::Refused { from, reason });
+            return effects.push(Effect::Refused { from, reason });
+        }
+        if let State::Sealing(sealing) = &mut self.state {
+            sealing.fetching = None;
+        }
+        if self.writing.is_some() {
+            return;
+        }
+        // The two logs are the same up to here, and this one goes on.
+        match self.log.position(until) {
+            Some(position) if until < donor.tip.offset => {
+                self.ask_for(now_ms, (from, donor), position, effects);
+            }
+            Some(_) => {
+                self.cut(until, effects);
+                self.adopt(now_ms, effects);
+            }
+            None => {
+                let reason = "its log ends before this one begins";
+                effects.push(Effect::Refused { from, reason });
+            }
         }
     }
 
-    /// The donor does not have the end of this log.
+    /// The donor does not have the position asked for.
     pub(crate) fn parted(
         &mut self,
         now_ms: u64,
@@ -235,21 +278,16 @@ impl Replica {
         floor: Position,
         effects: &mut Vec<Effect>,
     ) {
-        let State::Sealing(sealing) = &self.state else {
+        let Some(donor) = self.donor(from, epoch, asked) else {
             return;
         };
-        let expected = Some((from, self.log.tip()));
-        if sealing.epoch != epoch || sealing.fetching != expected || Some((from, asked)) != expected
-        {
-            return;
-        }
-        let to = self.log.floor(floor).offset;
-        if to >= self.log.end() {
+        // Nothing is cut off before it is known where the logs part.
+        let next = self.log.floor(floor);
+        if next >= asked {
             let reason = "it does not say where the logs part";
             return effects.push(Effect::Refused { from, reason });
         }
-        self.cut(to, effects);
-        self.adopt(now_ms, effects);
+        self.ask_for(now_ms, (from, donor), next, effects);
     }
 
     /// The epoch's start is in the log.

@@ -76,6 +76,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "millstream-sim",
         &[
             "millstream-log",
+            "millstream-metadata",
             "millstream-protocol",
             "millstream-replication",
         ],

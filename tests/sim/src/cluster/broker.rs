@@ -284,6 +284,7 @@ impl Broker {
         let Some(process) = &self.process else {
             return;
         };
+        let trusted = process.partition.as_ref().map(|it| it.replica.durable());
         let beat = Beat {
             boot: self.boot,
             leads: process
@@ -291,11 +292,12 @@ impl Broker {
                 .as_ref()
                 .and_then(|it| it.replica.leading()),
             version: process.version,
+            disk: self.disk,
+            trusted: trusted.filter(|it| it.trusted).map(|it| it.directory),
         };
         env.send(self.node(), Node::Metadata, Packet::Beat(beat));
         if let Some(instead_of) = process.lost {
-            let disk = self.disk;
-            let packet = Packet::Register { instead_of, disk };
+            let packet = Packet::Register { instead_of };
             env.send(self.node(), Node::Metadata, packet);
         }
         let (broker, boot) = (self.id, self.boot);
@@ -327,7 +329,9 @@ impl Broker {
     }
 
     fn decided(&mut self, env: &mut Env, decision: Decision) -> Result<(), Trouble> {
-        let disk = self.disk;
+        if decision.registered != (self.boot, self.disk) {
+            return Ok(());
+        }
         let Some(process) = &mut self.process else {
             return Ok(());
         };
@@ -347,7 +351,7 @@ impl Broker {
                 self.delete_log()?;
             }
             (Some(directory), Some(assigned)) if directory >= assigned.directory => {}
-            (known, Some(assigned)) if assigned.disk == disk => {
+            (known, Some(assigned)) => {
                 // A new replica, or one that was away while it was none.
                 process.partition = None;
                 if known.is_some() {
@@ -355,10 +359,6 @@ impl Broker {
                     process.states.flush().map_err(|_| Trouble::Stop)?;
                 }
                 self.begin(env, assigned, false)?;
-            }
-            (_, Some(assigned)) => {
-                // What it had was on another disk.
-                return self.lose(Some(assigned.directory), false);
             }
         }
         if let Some(process) = &mut self.process {
@@ -377,7 +377,7 @@ impl Broker {
         let is_meant = process
             .lost
             .is_some_and(|lost| lost.is_none_or(|lost| lost < assigned.directory));
-        if !is_meant || assigned.disk != self.disk {
+        if !is_meant {
             return Ok(());
         }
         process.lost = None;
@@ -448,6 +448,7 @@ impl Broker {
             };
             if changed {
                 self.input(env, Input::Written { end });
+                continue;
             }
             let partition = self.partition();
             let flushed =

@@ -187,6 +187,8 @@ pub(crate) struct Consumer {
     pace_us: u64,
     /// Whether it reads what it has read before now and then.
     pub(crate) goes_back: bool,
+    /// Whether its last request was.
+    answered: bool,
 }
 
 impl Consumer {
@@ -198,6 +200,7 @@ impl Consumer {
             target: 1,
             pace_us,
             goes_back: true,
+            answered: false,
         }
     }
 
@@ -212,7 +215,7 @@ impl Consumer {
     }
 
     pub(crate) fn wake(&mut self, env: &mut Env, brokers: &[BrokerId]) {
-        if env.dice.happens(200) {
+        if !self.answered || env.dice.happens(200) {
             self.target = env.dice.pick(brokers).unwrap_or(1);
         }
         // Now and then it reads from the beginning: what is old must still be there.
@@ -220,6 +223,7 @@ impl Consumer {
             self.start_over();
         }
         self.request += 1;
+        self.answered = false;
         let packet = Packet::Read {
             request: self.request,
             offset: self.position,
@@ -239,6 +243,7 @@ impl Consumer {
         if request != self.request {
             return;
         }
+        self.answered = true;
         let mut expected = self.position;
         for bytes in batches {
             let Ok(batch) = RecordBatch::parse(bytes) else {

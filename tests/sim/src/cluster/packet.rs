@@ -29,7 +29,6 @@ pub(crate) enum Packet {
     Register {
         /// The directory that it had; `None` if it knows of none.
         instead_of: Option<DirectoryId>,
-        disk: u64,
     },
     Registered(Assigned),
     Finalise {
@@ -73,12 +72,19 @@ pub(crate) struct Beat {
     pub(crate) leads: Option<LeaderEpoch>,
     /// The version that it knows.
     pub(crate) version: u64,
+    /// The identity of its disk.
+    pub(crate) disk: u64,
+    /// The directory that is trusted, if it is.
+    pub(crate) trusted: Option<DirectoryId>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Decision {
+    /// The start and the disk with which the receiver is registered. A broker acts on nothing that
+    /// was decided before it has registered: it may be about what was on another disk.
+    pub(crate) registered: (u64, u64),
     pub(crate) appointment: Appointment,
-    /// The receiver's directory and the disk that it was given for, and the epoch as of that; `None`
+    /// The receiver's directory, and what it is to promise if it begins with it; `None`
     /// if it is no replica.
     pub(crate) assigned: Option<Assigned>,
 }
@@ -86,7 +92,6 @@ pub(crate) struct Decision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Assigned {
     pub(crate) directory: DirectoryId,
-    pub(crate) disk: u64,
     pub(crate) epoch: LeaderEpoch,
     /// It takes the place of a directory that was lost.
     pub(crate) replaces: bool,

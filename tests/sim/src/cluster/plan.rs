@@ -66,7 +66,7 @@ pub(crate) enum Whom {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) brokers: u32,
-    pub(crate) replicas: Vec<BrokerId>,
+    pub(crate) replication_factor: u8,
     pub(crate) durability: Durability,
     pub(crate) weather: Weather,
     pub(crate) sync_us: (u64, u64),
@@ -115,7 +115,7 @@ impl Plan {
         }
         Self {
             brokers,
-            replicas: (1..=replication_factor).collect(),
+            replication_factor: replication_factor as u8,
             durability,
             weather,
             sync_us: (100, slow_us),

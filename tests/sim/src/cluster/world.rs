@@ -71,8 +71,8 @@ impl World {
             })
             .collect();
         let disks = brokers.iter().map(|it| (it.id, it.disk)).collect();
-        let replicas = millstream_replication::ReplicaSet::new(&plan.replicas).unwrap_or_default();
-        let metadata = Metadata::new(dice.split(), replicas, &disks, plan.durability);
+        let factor = plan.replication_factor;
+        let metadata = Metadata::new(dice.split(), &disks, factor, plan.durability);
         let mut env = Env {
             queue: Queue::default(),
             network: Network::new(dice.split(), plan.weather.clone()),
@@ -281,8 +281,8 @@ impl World {
                             self.env.send(to, from, Packet::Decided(decision));
                         }
                     }
-                    Packet::Register { instead_of, disk } => {
-                        if let Some(assigned) = self.metadata.register(broker, instead_of, disk) {
+                    Packet::Register { instead_of } => {
+                        if let Some(assigned) = self.metadata.register(broker, instead_of, now_us) {
                             self.env.send(to, from, Packet::Registered(assigned));
                         }
                     }
@@ -351,7 +351,7 @@ impl World {
     /// Replicas whose disks are sound may lose them as long as a majority is left, or half of an
     /// even number: what seals.
     fn may_spoil(&self, broker: BrokerId) -> bool {
-        let replicas = &self.metadata.replicas;
+        let replicas = self.metadata.replicas();
         if !replicas.next().is_empty() {
             return false;
         }
@@ -363,7 +363,7 @@ impl World {
     /// Replicas that count again are spoilt no longer.
     fn forgive(&mut self) {
         let (brokers, lying) = (&self.brokers, &self.lying);
-        let replicas = &self.metadata.replicas;
+        let replicas = self.metadata.replicas();
         self.spoilt.retain(|id| {
             let broker = brokers.get(*id as usize - 1);
             let is_sound = broker.is_some_and(|it| it.is_trusted() && it.flipped_in.is_none());
@@ -394,7 +394,7 @@ impl World {
         let loses_disk = self.lying.remove(&id);
         let seed = self.env.dice.next();
         let relaxed = self.plan.durability == Durability::Relaxed;
-        if (loses_disk || relaxed) && self.metadata.replicas.contains(id) {
+        if (loses_disk || relaxed) && self.metadata.replicas().contains(id) {
             self.spoilt.insert(id);
         }
         let disk = self.next_disk;
@@ -505,7 +505,7 @@ impl World {
             }
             Fault::SyncLies => {
                 let id = self.whom(Whom::Anyone);
-                if self.may_spoil(id) && self.metadata.replicas.contains(id) {
+                if self.may_spoil(id) && self.metadata.replicas().contains(id) {
                     self.env.report.bad_syncs += 1;
                     self.spoilt.insert(id);
                     self.lying.insert(id);
@@ -517,7 +517,7 @@ impl World {
             Fault::Flip => self.flip(),
             Fault::Wipe => {
                 let id = self.whom(Whom::Anyone);
-                if self.may_spoil(id) && self.metadata.replicas.contains(id) {
+                if self.may_spoil(id) && self.metadata.replicas().contains(id) {
                     self.note_hit(id);
                     self.env.report.wipes += 1;
                     self.spoilt.insert(id);
@@ -546,10 +546,12 @@ impl World {
             }
             Fault::Reassign => {
                 let mut brokers = self.broker_ids();
-                let count = self.metadata.replicas.current().len();
-                let count = match self.env.dice.below(4) {
-                    0 if count > 2 => count - 1,
-                    1 if count < 5 => count + 1,
+                let count = self.metadata.replicas().current().len();
+                let count = match (self.env.dice.below(4), count) {
+                    (0, 2 | 3) => count - 1,
+                    (0, 5) => 3,
+                    (1, 1 | 2) => count + 1,
+                    (1, 3) => 5,
                     _ => count,
                 };
                 while brokers.len() > count {
@@ -557,10 +559,8 @@ impl World {
                     brokers.remove(gone);
                 }
                 // A disk that is spoilt is not chosen, and none of a set that has one.
-                if self.spoilt.is_empty() && brokers != self.metadata.replicas.current() {
-                    let disks: BTreeMap<BrokerId, u64> =
-                        self.brokers.iter().map(|it| (it.id, it.disk)).collect();
-                    self.metadata.reassign(&brokers, &disks);
+                if self.spoilt.is_empty() && brokers != self.metadata.replicas().current() {
+                    self.metadata.reassign(&brokers, self.env.queue.now_us);
                 }
             }
             Fault::Hunt => {
@@ -577,7 +577,8 @@ impl World {
             Fault::PowerCutAtPromise => {
                 // The old leader does not get to know of the new one.
                 let old = self.metadata.leader();
-                let replicas = self.metadata.replicas.members();
+                let replicas = self.metadata.replicas();
+                let replicas = replicas.members();
                 let others: Vec<BrokerId> = replicas.filter(|it| *it != old).collect();
                 let Some(new) = self.env.dice.pick(&others) else {
                     return;
@@ -600,8 +601,8 @@ impl World {
     /// See [`Fault::Fork`].
     fn fork(&mut self) {
         let first = self.whom(Whom::Leader);
-        let replicas = self.metadata.replicas.members();
-        let others: Vec<BrokerId> = replicas.filter(|it| *it != first).collect();
+        let replicas = self.metadata.replicas();
+        let others: Vec<BrokerId> = replicas.members().filter(|it| *it != first).collect();
         let Some(second) = self.env.dice.pick(&others) else {
             return;
         };
@@ -640,7 +641,7 @@ impl World {
 
     fn flip(&mut self) {
         let id = self.whom(Whom::Anyone);
-        if !self.may_spoil(id) || !self.metadata.replicas.contains(id) {
+        if !self.may_spoil(id) || !self.metadata.replicas().contains(id) {
             return;
         }
         let chance = self.env.dice.next();
@@ -712,7 +713,7 @@ impl World {
             let read: Vec<u64> = self.consumers.iter().map(|it| it.position).collect();
             self.env.oracle.violated(format!(
                 "stuck: {open} producers wait, consumers at {read:?}, replicas {:?}; {}",
-                self.metadata.replicas,
+                self.metadata.replicas(),
                 brokers.join("; ")
             ));
         } else {
@@ -726,7 +727,7 @@ impl World {
         let leader = self.broker(self.metadata.leader())?.partition()?;
         leader.replica.leading()?;
         let end = leader.replica.log().end();
-        let replicas = &self.metadata.replicas;
+        let replicas = self.metadata.replicas();
         let done = replicas.next().is_empty()
             && self.producers.iter().all(|it| it.stopped)
             && self.producers.iter().all(Producer::is_done)
