@@ -60,7 +60,8 @@ pub enum Input {
     },
     /// What was to be persisted is on the disk.
     Persisted(Durable),
-    /// The log ends here now: after every effect that changes it, and after a leader's append.
+    /// The log ends here now: told once, after all effects of a step by which something was written
+    /// or begun anew, and after a leader's append.
     Written {
         /// The next offset.
         end: Offset,

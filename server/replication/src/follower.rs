@@ -20,6 +20,8 @@ pub(crate) struct Following {
     asked_by: Option<BrokerId>,
     /// What the last acknowledgement said, for not saying it twice.
     said: Option<Ack>,
+    /// The leader has asked, and waits.
+    owes_answer: bool,
 }
 
 /// A write under way, and what it will have added to the log.
@@ -49,6 +51,10 @@ impl Replica {
     pub(crate) fn seal(&mut self, from: BrokerId, epoch: LeaderEpoch, effects: &mut Vec<Effect>) {
         if epoch < self.wanted.promised {
             return;
+        }
+        if self.is_led_by_another(epoch, from) {
+            let reason = "it wants to lead in an epoch that is another's";
+            return effects.push(Effect::Refused { from, reason });
         }
         self.promise(epoch, effects);
         match &mut self.state {
@@ -131,6 +137,10 @@ impl Replica {
         if epoch < self.wanted.promised {
             return;
         }
+        if self.is_led_by_another(epoch, from) {
+            let reason = "it leads in an epoch that is another's";
+            return effects.push(Effect::Refused { from, reason });
+        }
         self.promise(epoch, effects);
         let State::Following(following) = &mut self.state else {
             let reason = "it leads in an epoch that is led from here";
@@ -182,6 +192,8 @@ impl Replica {
             );
             effects.push(Effect::Restart { at: span.prev });
             self.log = crate::LogView::empty_at(span.prev);
+            // Where a log begins, everything before was committed.
+            self.high_watermark = span.prev.offset;
             restarted = true;
         }
         if let Some(to) = self.log.divergence(&span) {
@@ -219,9 +231,7 @@ impl Replica {
         self.high_watermark = self
             .high_watermark
             .max(taken.high_watermark.min(following.verified));
-        if taken.asks {
-            following.said = None;
-        }
+        following.owes_answer |= taken.asks;
         self.acknowledge(effects);
     }
 
@@ -248,13 +258,15 @@ impl Replica {
             verified: following.verified,
             flushed,
             high_watermark: self.high_watermark,
+            answers: following.owes_answer,
         };
         // What is written counts only where it need not be on the disk.
         let news = following.said.is_none_or(|said| {
             (said.flushed, said.trusted) != (ack.flushed, ack.trusted)
                 || (relaxed && said.verified != ack.verified)
         });
-        if news {
+        if news || following.owes_answer {
+            following.owes_answer = false;
             following.said = Some(ack);
             self.send(leader, Message::Ack(ack), effects);
         }
@@ -263,11 +275,17 @@ impl Replica {
     /// The leader has found that everything is here.
     pub(crate) fn trust(
         &mut self,
+        from: BrokerId,
         epoch: LeaderEpoch,
         directory: DirectoryId,
         effects: &mut Vec<Effect>,
     ) {
-        let is_meant = epoch == self.wanted.promised && directory == self.wanted.directory;
+        let State::Following(following) = &self.state else {
+            return;
+        };
+        let is_meant = following.leader == Some(from)
+            && epoch == self.wanted.promised
+            && directory == self.wanted.directory;
         if is_meant && !self.wanted.trusted {
             self.wanted.trusted = true;
             effects.push(Effect::Persist(self.wanted));

@@ -30,13 +30,14 @@ pub(crate) struct Leading {
 /// What a leader knows of a follower.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Follower {
-    /// The directory whose acknowledgements count: one that is trusted, or that had everything once.
+    /// Its newest directory. What older ones acknowledge is ignored.
     directory: Option<DirectoryId>,
-    /// What older directories acknowledge is ignored.
-    newest: Option<DirectoryId>,
+    /// If it is not trusted: up to here it must have everything to be so. Nothing behind is committed
+    /// by counting what an older directory had.
+    target: Option<Offset>,
     verified: Offset,
     flushed: Offset,
-    /// Whether the follower says that it is trusted.
+    /// Whether its disk says that it is trusted: it counts.
     trusted: bool,
     /// Everything before was sent.
     next: Offset,
@@ -72,7 +73,7 @@ impl Follower {
     fn new(directory: Option<DirectoryId>, next: Offset) -> Self {
         Self {
             directory,
-            newest: directory,
+            target: None,
             verified: 0,
             flushed: 0,
             trusted: false,
@@ -86,9 +87,11 @@ impl Follower {
         }
     }
 
-    /// What an older directory has acknowledged is gone with it.
-    fn begin_anew(&mut self, directory: Option<DirectoryId>) {
+    /// It has another directory: what the older one had is gone. It is trusted again when it has
+    /// everything up to `target`.
+    fn begin_anew(&mut self, directory: Option<DirectoryId>, target: Offset) {
         self.directory = directory;
+        self.target = Some(target);
         (self.verified, self.flushed) = (0, 0);
         self.trusted = false;
     }
@@ -96,6 +99,7 @@ impl Follower {
     /// How far it counts.
     fn counts(&self, durability: Durability) -> Offset {
         match durability {
+            _ if !self.trusted => 0,
             Durability::Sync => self.flushed,
             Durability::Relaxed => self.verified,
         }
@@ -120,22 +124,26 @@ impl Leading {
         self.followers.insert(broker, follower);
     }
 
-    /// Metadata has decided who the replicas are. `end` is the log's.
-    pub(crate) fn learn(&mut self, appointment: &Appointment, me: BrokerId, end: Offset) {
+    /// Metadata has decided who the replicas are.
+    pub(crate) fn learn(
+        &mut self,
+        appointment: &Appointment,
+        me: BrokerId,
+        high_watermark: Offset,
+    ) {
         self.replicas = appointment.replicas.clone();
         self.version = appointment.version;
         self.finalised_at_ms = None;
         let replicas = &self.replicas;
         self.followers
             .retain(|broker, _| *broker != me && replicas.contains(*broker));
-        let next = end.min(self.start - 1);
+        let (next, target) = (self.start - 1, self.start.max(high_watermark));
         for broker in replicas.members().filter(|it| *it != me) {
             let newest = appointment.directories.get(&broker).copied();
             let follower = self.followers.entry(broker);
             let follower = follower.or_insert_with(|| Follower::new(None, next));
-            if follower.newest < newest {
-                follower.newest = newest;
-                follower.begin_anew(None);
+            if follower.directory < newest {
+                follower.begin_anew(newest, target);
                 follower.ask = true;
             }
         }
@@ -210,36 +218,34 @@ impl Replica {
             let reason = "it acknowledges what it was not sent";
             return effects.push(Effect::Refused { from, reason });
         }
-        if follower.newest > Some(ack.directory) {
+        if follower.directory > Some(ack.directory) {
             return;
         }
-        let is_new = follower.directory != Some(ack.directory);
-        let has_all = ack.flushed >= needed;
-        if is_new && (ack.trusted || has_all) {
-            follower.newest = Some(ack.directory);
-            follower.begin_anew(Some(ack.directory));
+        if follower.directory < Some(ack.directory) {
+            follower.begin_anew(Some(ack.directory), needed);
         }
-        let counts = follower.directory == Some(ack.directory);
-        if counts {
-            follower.verified = follower.verified.max(ack.verified);
-            follower.flushed = follower.flushed.max(ack.flushed);
-            follower.trusted |= ack.trusted;
-        }
-        if counts && !ack.trusted && has_all {
+        let grows = ack.verified > follower.verified || ack.flushed > follower.flushed;
+        follower.verified = follower.verified.max(ack.verified);
+        follower.flushed = follower.flushed.max(ack.flushed);
+        follower.trusted |= ack.trusted;
+        if !ack.trusted && ack.flushed >= *follower.target.get_or_insert(needed) {
             let message = Message::Trust {
                 epoch: ack.epoch,
                 directory: ack.directory,
             };
             effects.push(Effect::Send { to: from, message });
         }
-        if std::mem::take(&mut follower.asked) && ack.verified < follower.next {
-            // It has answered a question, and lacks something that was sent.
+        if ack.answers && std::mem::take(&mut follower.asked) && ack.verified < follower.next {
+            // It lacks something that was sent.
             follower.next = ack.verified.max(self.log.start());
             follower.base = follower.next;
         }
-        follower.patience_ms = RETRY_MS;
+        // Who gets nowhere, because its disk is full, is sent the same ever more rarely.
+        if grows {
+            follower.patience_ms = RETRY_MS;
+        }
         let up_to_date = ack.flushed == end && ack.trusted && ack.high_watermark == high_watermark;
-        follower.ask_at_ms = (!up_to_date).then_some(now_ms + RETRY_MS);
+        follower.ask_at_ms = (!up_to_date).then_some(now_ms + follower.patience_ms);
         self.advance();
     }
 
@@ -273,8 +279,7 @@ impl Replica {
         let State::Leading(leading) = &self.state else {
             return;
         };
-        let needed = leading.start.max(self.high_watermark);
-        if !self.wanted.trusted && self.log.flushed() >= needed {
+        if !self.wanted.trusted && self.log.flushed() >= leading.start {
             self.wanted.trusted = true;
             effects.push(Effect::Persist(self.wanted));
         }

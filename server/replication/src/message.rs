@@ -74,7 +74,7 @@ pub enum Message {
         /// The last position that the two may have in common.
         floor: Position,
     },
-    /// A follower that was not trusted has all that is committed: it counts again.
+    /// A follower that was not trusted has everything that it may have forgotten: it counts again.
     Trust {
         /// The leader's epoch.
         epoch: LeaderEpoch,
@@ -98,4 +98,6 @@ pub struct Ack {
     pub flushed: Offset,
     /// What it knows to be committed.
     pub high_watermark: Offset,
+    /// It answers a question.
+    pub answers: bool,
 }

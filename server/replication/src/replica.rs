@@ -184,7 +184,7 @@ impl Replica {
         match &mut self.state {
             State::Leading(leading) if leading.epoch == epoch => {
                 if let Some(appointment) = &self.appointment {
-                    leading.learn(appointment, self.me, self.log.end());
+                    leading.learn(appointment, self.me, self.high_watermark);
                 }
                 self.advance();
             }
@@ -240,7 +240,7 @@ impl Replica {
                 asked,
                 floor,
             } => self.mismatched(from, epoch, asked, floor),
-            Message::Trust { epoch, directory } => self.trust(epoch, directory, effects),
+            Message::Trust { epoch, directory } => self.trust(from, epoch, directory, effects),
         }
     }
 
@@ -344,6 +344,12 @@ impl Replica {
             State::Sealing(_) => self.seal_again(now_ms, effects),
             State::Leading(leading) => leading.ask(now_ms, peer),
         }
+    }
+
+    /// Whether metadata is known to have appointed somebody else in this epoch.
+    pub(crate) fn is_led_by_another(&self, epoch: LeaderEpoch, than: BrokerId) -> bool {
+        let appointed = self.appointed_leader();
+        appointed.is_some_and(|(leader, known)| known == epoch && leader != than)
     }
 
     pub(crate) fn durability(&self) -> Durability {

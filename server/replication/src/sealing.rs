@@ -108,8 +108,11 @@ impl Replica {
             to,
             message: Message::Seal { epoch },
         }));
-        if sealing.fetching.take().is_some() {
-            self.adopt(now_ms, effects);
+        // The same question: what a slow donor has answered meanwhile is still what was asked for.
+        if let Some((donor, from)) = sealing.fetching
+            && let Some(answer) = sealing.answers.get(&donor).copied()
+        {
+            self.ask_for(now_ms, (donor, answer), from, effects);
         }
     }
 
@@ -306,7 +309,7 @@ impl Replica {
         }
         // A change of the replicas that was decided meanwhile holds from here on.
         if let Some(appointment) = &self.appointment {
-            leading.learn(appointment, self.me, start);
+            leading.learn(appointment, self.me, self.high_watermark);
         }
         self.state = State::Leading(leading);
         effects.push(Effect::Activated { epoch });

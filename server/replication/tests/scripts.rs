@@ -113,10 +113,25 @@ impl Cluster {
                 Effect::Send { to, message } => self.network.push_back((id, to, message)),
                 Effect::Activated { .. } => {}
                 Effect::Deposed { epoch, .. } => self.deposed.push(format!("{id} of {epoch}")),
-                Effect::Finalise { epoch, version } => self.finalised = Some((epoch, version)),
+                Effect::Finalise { epoch, version } => {
+                    self.check_final();
+                    self.finalised = Some((epoch, version));
+                }
                 Effect::Refused { from, reason } => panic!("{id} refuses {from}: {reason}"),
             }
         }
+    }
+
+    /// Who is to seal from here on must be able to.
+    fn check_final(&self) {
+        let next = self.decided.as_ref().unwrap().replicas.next();
+        let trusted = next
+            .iter()
+            .filter(|it| self.nodes[it].replica.durable().trusted);
+        assert!(
+            trusted.count() * 2 > next.len(),
+            "a majority of {next:?} is trusted"
+        );
     }
 
     /// A write has ended, unless a restart has told so already.
@@ -439,6 +454,22 @@ fn a_follower_behind_the_logs_start_begins_there() {
         produce 1 9 -> 1L 1@10 10, 2F 1@10 10, 3F 1@1 1
         retain 1 6  -> 1L 1@10 10, 2F 1@10 10, 3F 1@1 1
         meet        -> 1L 1@10 10, 2F 1@10 10, 3F 1@10 10
+        ",
+    );
+}
+
+#[test]
+fn a_change_is_not_final_while_its_majority_is_not_trusted() {
+    check(
+        &[1],
+        "
+        appoint 1   -> 1L 1@1 1
+        produce 1 2 -> 1L 1@3 3
+        part 2      -> 1L 1@3 3
+        change 2    -> 1L 1@3 3, 2F 0@0 0, changing to [2]
+        wipe 2      -> 1L 1@3 3, 2F? 0@0 0, changing to [2]
+        meet        -> 1L 1@3 3, 2F 1@3 3
+        appoint 2   -> 1F 1@3 3, 2L 2@4 4, deposed 1 of 1
         ",
     );
 }

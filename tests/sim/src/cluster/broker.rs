@@ -235,7 +235,6 @@ impl Broker {
         self.effects = effects;
         if let Some(process) = &mut self.process {
             process.partition = Some(partition);
-            process.version = 0;
         }
         self.perform(env, &[])?;
         self.settle(env)
@@ -321,7 +320,12 @@ impl Broker {
                 Ok(())
             }
             (Node::Metadata, Packet::Decided(decision)) => self.decided(env, decision),
-            (Node::Metadata, Packet::Registered(assigned)) => self.registered(env, assigned),
+            (Node::Metadata, Packet::Registered(registered, assigned)) => {
+                match registered == (self.boot, self.disk) {
+                    true => self.registered(env, assigned),
+                    false => Ok(()),
+                }
+            }
             (_, Packet::Produce { request, batch }) => self.produce(env, from, request, batch),
             (_, Packet::Read { request, offset }) => self.read(env, from, request, offset),
             _ => Ok(()),

@@ -155,16 +155,17 @@ impl Metadata {
             directories: directories.collect(),
             durability: self.durability,
         };
-        let broker_known = self.image.broker(broker)?;
-        let (incarnation, disk) = (
-            broker_known.incarnation,
-            broker_known.directory_id.as_u128(),
-        );
         Some(Decision {
-            registered: (incarnation - 1, disk as u64),
+            registered: self.registered(broker)?,
             appointment,
             assigned: self.assigned(broker),
         })
+    }
+
+    /// The start and the disk with which a broker is registered.
+    pub(crate) fn registered(&self, broker: BrokerId) -> Option<(u64, u64)> {
+        let known = self.image.broker(broker)?;
+        Some((known.incarnation - 1, known.directory_id.as_u128() as u64))
     }
 
     fn assigned(&self, broker: BrokerId) -> Option<Assigned> {

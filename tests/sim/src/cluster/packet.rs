@@ -30,7 +30,8 @@ pub(crate) enum Packet {
         /// The directory that it had; `None` if it knows of none.
         instead_of: Option<DirectoryId>,
     },
-    Registered(Assigned),
+    /// Of this start and disk.
+    Registered((u64, u64), Assigned),
     Finalise {
         epoch: LeaderEpoch,
         version: u64,

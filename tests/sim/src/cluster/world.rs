@@ -283,7 +283,9 @@ impl World {
                     }
                     Packet::Register { instead_of } => {
                         if let Some(assigned) = self.metadata.register(broker, instead_of, now_us) {
-                            self.env.send(to, from, Packet::Registered(assigned));
+                            let registered = self.metadata.registered(broker).unwrap_or_default();
+                            self.env
+                                .send(to, from, Packet::Registered(registered, assigned));
                         }
                     }
                     Packet::Finalise { epoch, version } => {
@@ -352,12 +354,9 @@ impl World {
     /// even number: what seals.
     fn may_spoil(&self, broker: BrokerId) -> bool {
         let replicas = self.metadata.replicas();
-        if !replicas.next().is_empty() {
-            return false;
-        }
         let spoilt = |it: &&BrokerId| self.spoilt.contains(it) || **it == broker;
-        let lost = replicas.current().iter().filter(spoilt).count();
-        lost <= replicas.current().len() / 2
+        let is_left = |set: &[BrokerId]| set.iter().filter(spoilt).count() <= set.len() / 2;
+        is_left(replicas.current()) && is_left(replicas.next())
     }
 
     /// Replicas that count again are spoilt no longer.
@@ -611,7 +610,7 @@ impl World {
         for (at_us, fault) in [
             (150_000, Fault::Die(first)),
             (151_000, Fault::Return(second)),
-            (950_000, Fault::Return(first)),
+            (450_000, Fault::Return(first)),
             (2_300_000, Fault::Return(second)),
         ] {
             self.env.queue.push(at_us, Event::Fails(fault));
@@ -627,7 +626,7 @@ impl World {
                 ],
             ),
         ]);
-        self.restarts_us = BTreeMap::from([(first, 700_000), (second, 2_000_000)]);
+        self.restarts_us = BTreeMap::from([(first, 250_000), (second, 2_000_000)]);
     }
 
     /// Cuts the links between a broker and all others.
