@@ -7,6 +7,9 @@ pub const MAX_REPLICAS: usize = 5;
 /// place where two replicas part is sent in several spans.
 pub const MAX_RUNS: usize = 256;
 
+/// The highest offset that is believed of a peer: a record a nanosecond gets there in a century.
+pub const MAX_OFFSET: u64 = 1 << 62;
+
 /// How long an unanswered message stays so before its sender asks again, milliseconds. Links are
 /// reliable, so this is for one that was lost with its link or a peer that has restarted.
 pub const RETRY_MS: u64 = 250;

@@ -2,7 +2,7 @@
 
 use millstream_protocol::{LeaderEpoch, Offset};
 
-use crate::limits::MAX_RUNS;
+use crate::limits::{MAX_OFFSET, MAX_RUNS};
 
 /// A place between two entries of a log, named so that two logs which both have it agree on
 /// everything before it (the log matching property of
@@ -48,7 +48,9 @@ impl Span {
         let empty = self.until == self.prev.offset;
         let last = self.runs.last().map_or(self.prev.offset, |run| run.start);
         self.runs.len() <= MAX_RUNS
+            && self.until <= MAX_OFFSET
             && self.prev.epoch <= epoch
+            && (self.prev.offset > 0 || self.prev.epoch == 0)
             && match starts {
                 None => empty,
                 Some(start) => start == self.prev.offset && last < self.until,
@@ -394,6 +396,11 @@ mod tests {
         assert!(!spoil(|span| span.until = 10));
         assert!(!spoil(|span| span.runs.clear()));
         assert!(!spoil(|span| span.prev.epoch = 2));
+        assert!(!spoil(|span| span.until = MAX_OFFSET + 1));
+        let mut from_nothing = view(20, &[(1, 0)]).span(at(0, 0));
+        assert!(from_nothing.is_sound(1));
+        from_nothing.prev.epoch = 1;
+        assert!(!from_nothing.is_sound(1));
         assert!(!spoil(|span| span.runs = vec![span.runs[0]; MAX_RUNS + 1]));
     }
 }

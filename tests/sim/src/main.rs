@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let options = Options {
         tracing: args.trace,
+        fail_over: false,
         #[cfg(planted)]
         mistake: args.mistake.and_then(|name| {
             let mut all = millstream_sim::planted::MISTAKES.into_iter();

@@ -39,3 +39,23 @@ fn nothing_is_lost_repeated_or_out_of_order() {
         assert!(count >= least, "{count} {what} in {SEEDS} seeds");
     }
 }
+
+/// The metadata quorum is there all the time: what it takes to miss a leader, to appoint another one,
+/// to seal, and for a producer to find it.
+#[test]
+fn a_dead_leader_is_replaced_within_two_seconds() {
+    let options = Options {
+        fail_over: true,
+        ..Options::default()
+    };
+    let (report, failures) = cluster::run_many(0, 2_000, options);
+    assert!(failures.is_empty(), "{failures:#?}");
+    let mut gaps_us = report.gaps_us;
+    gaps_us.sort_unstable();
+    assert_eq!(gaps_us.len(), 2_000);
+    let [median, p99, longest] = [1_000, 1_980, 1_999].map(|place| gaps_us[place] / 1_000);
+    println!(
+        "a leader's death to the first acknowledgement: median {median} ms, p99 {p99} ms, longest {longest} ms"
+    );
+    assert!(p99 <= 2_000, "p99 {p99} ms");
+}

@@ -146,7 +146,9 @@ impl Producer {
                     env.oracle.acknowledged(name, offset);
                 }
                 env.report.acked += u64::from(sent.records);
-                env.report.acked_at(now_us);
+                if let Some((_, died_us)) = env.died.take_if(|(leader, _)| *leader != from) {
+                    env.report.gaps_us.push(now_us - died_us);
+                }
                 self.target = from;
                 self.resend_at_us = (!self.in_flight.is_empty()).then_some(now_us + TIMEOUT_US);
             }

@@ -26,6 +26,8 @@ pub(crate) struct Env {
     pub(crate) activated: Option<BrokerId>,
     /// The machine that promises this broker something next loses power.
     pub(crate) cuts_at_promise: Option<BrokerId>,
+    /// The leader whose death is measured, and when it was.
+    pub(crate) died: Option<(BrokerId, u64)>,
     /// Prints what happens.
     pub(crate) tracing: bool,
 }

@@ -12,6 +12,8 @@ pub(crate) enum Fault {
     Crash(Whom),
     /// A process is killed, and what it has sent does not arrive.
     Die(BrokerId),
+    /// A leader's process is killed for good, and the time without one is measured.
+    LastDeath,
     /// A machine loses power.
     PowerCut(Whom),
     /// All machines lose power.
@@ -86,6 +88,23 @@ const FAULTS_US: u64 = 6_000_000;
 const START_US: u64 = 800_000;
 
 impl Plan {
+    /// Three replicas, a calm network, and one leader that dies.
+    pub(crate) fn fail_over(dice: &mut Dice) -> Self {
+        let at_us = START_US + dice.below(1_000_000);
+        Self {
+            brokers: 3,
+            replication_factor: 3,
+            durability: Durability::Sync,
+            weather: Weather::calm(),
+            sync_us: (100, 3_000),
+            producers: 3,
+            pace_us: 10_000,
+            message_bytes: 2_000,
+            faults_until_us: 20_000_000,
+            faults: vec![(at_us, Fault::LastDeath)],
+        }
+    }
+
     pub(crate) fn new(dice: &mut Dice) -> Self {
         let replication_factor = dice.pick(&[1, 2, 3, 3, 3, 3, 3, 5]).unwrap_or(3);
         let brokers = (replication_factor + dice.below(2) as u32).max(2);

@@ -53,17 +53,12 @@ pub struct Report {
     pub lost_packets: u64,
     /// Packets repeated.
     pub repeated_packets: u64,
-    /// The longest time without an acknowledgement, microseconds, of runs with an undisturbed
-    /// network.
+    /// From a leader's death to the first record that another one has acknowledged, microseconds; of
+    /// runs that measure it.
     pub gaps_us: Vec<u64>,
-    pub(crate) last_ack_us: u64,
 }
 
 impl Report {
-    pub(crate) fn acked_at(&mut self, now_us: u64) {
-        self.last_ack_us = now_us;
-    }
-
     /// Adds another's counts.
     pub fn add(&mut self, other: &Self) {
         self.seeds += other.seeds;

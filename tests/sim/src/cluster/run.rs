@@ -16,6 +16,8 @@ pub(crate) const MIN_ACKED: u64 = 50;
 pub struct Options {
     /// Prints what happens.
     pub tracing: bool,
+    /// A leader dies, and the run ends with the first record that another one acknowledges.
+    pub fail_over: bool,
     /// A mistake that is compiled in.
     #[cfg(planted)]
     pub mistake: Option<crate::planted::Mistake>,
@@ -45,7 +47,7 @@ pub struct Failure {
 pub fn run(seed: u64, options: Options) -> Outcome {
     #[cfg(planted)]
     crate::planted::plant(options.mistake);
-    let mut world = World::new(seed, options.tracing);
+    let mut world = World::new(seed, options);
     let steps = AssertUnwindSafe(
         || {
             while world.env.report.steps < MAX_STEPS && world.step() {}

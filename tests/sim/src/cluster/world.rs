@@ -16,7 +16,7 @@ use super::packet::{Node, Packet};
 use super::plan::{Fault, Plan, Whom};
 use super::queue::{Event, Queue};
 use super::report::Report;
-use super::run::MIN_ACKED;
+use super::run::{MIN_ACKED, Options};
 
 /// How often the metadata quorum looks after its brokers.
 const WATCH_US: u64 = 50_000;
@@ -57,9 +57,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, tracing: bool) -> Self {
+    pub(crate) fn new(seed: u64, options: Options) -> Self {
         let mut dice = Dice::new(seed);
-        let plan = Plan::new(&mut dice.split());
+        let plan = match options.fail_over {
+            false => Plan::new(&mut dice.split()),
+            true => Plan::fail_over(&mut dice.split()),
+        };
         let mut clocks = dice.split();
         let brokers: Vec<Broker> = (1..=plan.brokers)
             .map(|id| {
@@ -82,9 +85,10 @@ impl World {
             sync_us: plan.sync_us,
             message_bytes: plan.message_bytes,
             activated: None,
+            died: None,
             cuts_at_promise: None,
             hash: 0xcbf2_9ce4_8422_2325,
-            tracing,
+            tracing: options.tracing,
         };
         for broker in &brokers {
             let (broker, boot) = (broker.id, broker.boot);
@@ -136,6 +140,9 @@ impl World {
         self.env.report.steps += 1;
         self.handle(event);
         self.hunt();
+        if !self.env.report.gaps_us.is_empty() {
+            self.finish();
+        }
         true
     }
 
@@ -431,6 +438,12 @@ impl World {
                 }
             }
             Fault::Fork => self.fork(),
+            Fault::LastDeath => {
+                let leader = self.whom(Whom::Leader);
+                self.env.died = Some((leader, self.env.queue.now_us));
+                self.restarts_us.insert(leader, u64::MAX / 2);
+                self.fails(Fault::Crash(Whom::This(leader)));
+            }
             Fault::Return(id) => {
                 self.env.network.cut.clear();
                 self.metadata.appoint(self.env.queue.now_us, Some(id));
