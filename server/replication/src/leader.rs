@@ -245,7 +245,10 @@ impl Replica {
             follower.patience_ms = RETRY_MS;
         }
         let up_to_date = ack.flushed == end && ack.trusted && ack.high_watermark == high_watermark;
-        follower.ask_at_ms = (!up_to_date).then_some(now_ms + follower.patience_ms);
+        // Who still owes an answer is asked for it again.
+        if !follower.asked {
+            follower.ask_at_ms = (!up_to_date).then_some(now_ms + follower.patience_ms);
+        }
         self.advance();
     }
 
