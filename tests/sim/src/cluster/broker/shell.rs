@@ -1,0 +1,326 @@
+//! Doing what the core says, and telling it what came of it.
+
+use bytes::{Bytes, BytesMut};
+use millstream_log::{AppendError, ProducedBatch};
+use millstream_protocol::Offset;
+use millstream_protocol::batch::{BatchHeader, epoch_start};
+use millstream_replication::{BrokerId, Effect, Input, Message, Role, Run, Span};
+
+use super::{Broker, PARTITION, Partition, Trouble, Waiting, trouble_of};
+use crate::cluster::env::Env;
+use crate::cluster::packet::{Node, Packet, Refusal};
+use crate::cluster::plan::{Fault, Whom};
+use crate::cluster::queue::Event;
+
+impl Broker {
+    /// Gives the core an input and does what it says.
+    pub(crate) fn step(
+        &mut self,
+        env: &mut Env,
+        input: Input,
+        batches: &[Bytes],
+    ) -> Result<(), Trouble> {
+        self.input(env, input);
+        self.perform(env, batches)?;
+        self.settle(env)
+    }
+
+    pub(super) fn input(&mut self, env: &mut Env, input: Input) {
+        let now_ms = self.clock.ms(env.queue.now_us);
+        let id = self.id;
+        env.trace(|| format!("{id} <- {input:?}"));
+        if let Some(partition) = self.process.as_mut().and_then(|it| it.partition.as_mut()) {
+            partition.replica.step(now_ms, input, &mut self.effects);
+        }
+    }
+
+    /// Does what the core has said, and tells it what came of it.
+    pub(super) fn perform(&mut self, env: &mut Env, batches: &[Bytes]) -> Result<(), Trouble> {
+        loop {
+            let mut effects = std::mem::take(&mut self.effects);
+            let mut changed = false;
+            for effect in effects.drain(..) {
+                let id = self.id;
+                env.trace(|| format!("{id}    {effect:?}"));
+                changed |= self.effect(env, effect, batches)?;
+            }
+            self.effects = effects;
+            let Some(end) = self.partition().map(|it| it.log.log_end_offset()) else {
+                return Ok(());
+            };
+            if changed {
+                self.input(env, Input::Written { end });
+                continue;
+            }
+            let partition = self.partition();
+            let flushed =
+                partition.filter(|it| it.log.flushed_offset() > it.replica.log().flushed());
+            if let Some(offset) = flushed.map(|it| it.log.flushed_offset()) {
+                self.input(env, Input::Flushed { offset });
+            }
+            if self.effects.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Does one thing. `true` if it has changed the log.
+    fn effect(
+        &mut self,
+        env: &mut Env,
+        effect: Effect,
+        batches: &[Bytes],
+    ) -> Result<bool, Trouble> {
+        let now_ms = self.now_ms(env);
+        let (broker, boot) = (self.id, self.boot);
+        let Some(process) = &mut self.process else {
+            return Ok(false);
+        };
+        let Some(Partition { log, .. }) = &mut process.partition else {
+            return Ok(false);
+        };
+        match effect {
+            Effect::Persist(durable) => {
+                process.persisting.push_back(durable);
+                let delay_us = env.sync_us();
+                let follows = process
+                    .partition
+                    .as_ref()
+                    .is_some_and(|it| it.replica.role() == Role::Follower);
+                if follows && let Some(candidate) = env.cuts_at_promise.take() {
+                    // And then it does not hear of it again for a while.
+                    let link = (Node::Broker(candidate), Node::Broker(broker));
+                    env.network.cut.insert(link);
+                    let fault = Fault::PowerCut(Whom::This(broker));
+                    env.queue.push(delay_us * 3 / 4, Event::Fails(fault));
+                }
+                env.queue.push(delay_us, Event::Persists { broker, boot });
+            }
+            Effect::Truncate { to } => {
+                env.report.truncations += 1;
+                let end = log.truncate(to).map_err(|_| Trouble::Stop)?;
+                // It is cut where a batch ends, unless what says so was spoilt.
+                if end != to || log.damage().is_some() {
+                    return Err(Trouble::Damaged);
+                }
+            }
+            Effect::Restart { .. } => return Err(Trouble::Damaged),
+            Effect::Write { from } => {
+                let rest = batches.iter().filter_map(|bytes| {
+                    let header = BatchHeader::parse(bytes).ok()?;
+                    (header.base_offset >= from).then(|| ProducedBatch {
+                        bytes: BytesMut::from(&bytes[..]),
+                        header,
+                    })
+                });
+                let rest: Vec<_> = rest.collect();
+                match log.append_as_follower(rest, now_ms) {
+                    Ok(_) | Err(AppendError::StorageFull) => {}
+                    Err(AppendError::Poisoned(_)) => return Err(Trouble::Stop),
+                    Err(AppendError::Damaged(_)) => return Err(Trouble::Damaged),
+                    Err(error) => env
+                        .oracle
+                        .violated(format!("{broker} cannot append: {error}")),
+                }
+                return Ok(true);
+            }
+            Effect::WriteEpochStart { epoch } => {
+                let bytes = epoch_start(now_ms).map_err(|_| Trouble::Stop)?;
+                let header = BatchHeader::parse(&bytes).map_err(|_| Trouble::Stop)?;
+                let bytes = BytesMut::from(&bytes[..]);
+                let batch = ProducedBatch { bytes, header };
+                let appended = log.append(vec![batch], epoch, now_ms, &mut Vec::new());
+                match appended {
+                    Ok(()) | Err(AppendError::StorageFull) => {}
+                    Err(AppendError::Damaged(_)) => return Err(Trouble::Damaged),
+                    Err(_) => return Err(Trouble::Stop),
+                }
+                return Ok(true);
+            }
+            Effect::Send { to, message } => self.send(env, to, message)?,
+            Effect::Activated { epoch } => {
+                env.report.activations += 1;
+                env.activated = Some(broker);
+                let log = process.partition.as_ref().map(|it| it.replica.log());
+                if let Some(log) = log {
+                    env.oracle.activated(broker, epoch, log);
+                }
+                self.beat(env);
+            }
+            Effect::Deposed { .. } => {
+                env.report.depositions += 1;
+                let waiting = process
+                    .partition
+                    .as_mut()
+                    .map(|it| std::mem::take(&mut it.waiting));
+                for Waiting { to, request, .. } in waiting.into_iter().flatten() {
+                    let result = Err(Refusal::NotLeader(None));
+                    env.send(
+                        Node::Broker(broker),
+                        to,
+                        Packet::Produced { request, result },
+                    );
+                }
+            }
+            Effect::Finalise { epoch, version } => {
+                let packet = Packet::Finalise { epoch, version };
+                env.send(Node::Broker(broker), Node::Metadata, packet);
+            }
+            Effect::Refused { from, reason } => {
+                env.oracle
+                    .violated(format!("{broker} refused {from}: {reason}"));
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sends a message, its span in as many pieces as it takes.
+    fn send(&mut self, env: &mut Env, to: BrokerId, mut message: Message) -> Result<(), Trouble> {
+        let (from, to) = (self.node(), Node::Broker(to));
+        loop {
+            let mut rest = None;
+            let mut batches = Vec::new();
+            if let Message::Append { span, .. } | Message::Fetched { span, .. } = &mut message
+                && span.until > span.prev.offset
+                && let Some(partition) = self.partition()
+            {
+                let read =
+                    partition
+                        .log
+                        .reader()
+                        .read(span.prev.offset, span.until, env.message_bytes);
+                let read = read.map_err(|error| trouble_of(&error, env))?;
+                rest = partition
+                    .replica
+                    .log()
+                    .position(read.next_offset)
+                    .map(|prev| Span {
+                        prev,
+                        runs: clip(&span.runs, read.next_offset),
+                        until: span.until,
+                        from_start: false,
+                    });
+                span.cut(read.next_offset);
+                batches = read.batches;
+            }
+            let next = rest.filter(|rest| rest.until > rest.prev.offset);
+            let following = match (&message, next) {
+                (
+                    Message::Append {
+                        epoch,
+                        high_watermark,
+                        ..
+                    },
+                    Some(span),
+                ) => Some(Message::Append {
+                    epoch: *epoch,
+                    span,
+                    high_watermark: *high_watermark,
+                    asks: false,
+                }),
+                _ => None,
+            };
+            env.send(from, to, Packet::Replica { message, batches });
+            match following {
+                Some(following) => message = following,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// After every step: what has become visible is told, and what is to be done later is set.
+    pub(super) fn settle(&mut self, env: &mut Env) -> Result<(), Trouble> {
+        let (broker, boot, node) = (self.id, self.boot, self.node());
+        let clock = self.clock;
+        let Some(partition) = self.process.as_mut().and_then(|it| it.partition.as_mut()) else {
+            return Ok(());
+        };
+        let high_watermark = partition.replica.high_watermark();
+        if high_watermark > partition.told {
+            let log = partition.replica.log();
+            let epoch = partition.replica.durable().promised;
+            env.oracle
+                .committed((broker, epoch), log, partition.told, high_watermark);
+            partition.told = high_watermark;
+        }
+        while let Some(waiting) = partition.waiting.front() {
+            if waiting.visible_at > high_watermark {
+                break;
+            }
+            let (to, request) = (waiting.to, waiting.request);
+            let result = Ok(waiting.base_offset);
+            env.send(node, to, Packet::Produced { request, result });
+            partition.waiting.pop_front();
+        }
+        env.mark(partition.replica.log().end() ^ high_watermark << 20 ^ u64::from(broker) << 40);
+        if partition.flushing.is_none() {
+            partition.flushing = partition.log.flush_ticket();
+            if partition.flushing.is_some() {
+                let delay_us = env.sync_us();
+                env.queue.push(delay_us, Event::Flushes { broker, boot });
+            }
+        }
+        let deadline = partition.replica.deadline();
+        if deadline.is_some() && partition.tick_at_ms.is_none_or(|at| deadline < Some(at)) {
+            partition.tick_at_ms = deadline;
+            let delay_us = deadline.map_or(0, |at| clock.delay_us(at, env.queue.now_us));
+            env.queue.push(delay_us, Event::Ticks { broker, boot });
+        }
+        Ok(())
+    }
+
+    /// A state is synced.
+    pub(crate) fn persisted(&mut self, env: &mut Env) -> Result<(), Trouble> {
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
+        let Some(durable) = process.persisting.pop_front() else {
+            return Ok(());
+        };
+        let known = process.partition.as_ref().map(|it| it.replica.durable());
+        if known.is_none_or(|known| known.directory != durable.directory) {
+            return Ok(());
+        }
+        process.states.put(PARTITION, Some(&durable.to_bytes()));
+        process.states.flush().map_err(|_| Trouble::Stop)?;
+        self.step(env, Input::Persisted(durable), &[])
+    }
+
+    /// The log is synced.
+    pub(crate) fn flushed(&mut self, env: &mut Env) -> Result<(), Trouble> {
+        let Some(partition) = self.process.as_mut().and_then(|it| it.partition.as_mut()) else {
+            return Ok(());
+        };
+        let Some(ticket) = partition.flushing.take() else {
+            return Ok(());
+        };
+        let outcome = ticket.run();
+        partition.log.flushed(outcome).map_err(|_| Trouble::Stop)?;
+        let offset = partition.log.flushed_offset();
+        self.step(env, Input::Flushed { offset }, &[])
+    }
+
+    /// The core's deadline may have come.
+    pub(crate) fn ticked(&mut self, env: &mut Env) -> Result<(), Trouble> {
+        let now_ms = self.clock.ms(env.queue.now_us);
+        let Some(partition) = self.process.as_mut().and_then(|it| it.partition.as_mut()) else {
+            return Ok(());
+        };
+        partition.tick_at_ms = None;
+        match partition.replica.deadline() {
+            Some(at_ms) if at_ms <= now_ms => self.step(env, Input::Tick, &[]),
+            _ => self.settle(env),
+        }
+    }
+}
+
+fn clip(runs: &[Run], from: Offset) -> Vec<Run> {
+    let first = runs
+        .partition_point(|run| run.start <= from)
+        .saturating_sub(1);
+    let mut runs = runs.get(first..).unwrap_or_default().to_vec();
+    if let Some(run) = runs.first_mut() {
+        run.start = run.start.max(from);
+    }
+    runs
+}
