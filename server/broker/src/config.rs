@@ -11,6 +11,15 @@ use millstream_transport::{Identity, TransportConfig};
 /// produce streams wait with the batch that they have received.
 pub const MAX_STAGED_PRODUCE_BYTES: usize = 256 << 20;
 
+/// How long a command waits for somebody who leads the metadata quorum.
+pub const QUORUM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How soon a command is tried again that has found nobody who leads the metadata quorum.
+pub const QUORUM_RETRY: Duration = Duration::from_millis(20);
+
+/// How long whoever makes a topic waits until its partitions are led.
+pub const ACTIVATION_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Components that are received at the same time; a further deployment waits.
 pub const MAX_UPLOADS: usize = 4;
 

@@ -13,7 +13,7 @@ use crate::controller::Controller;
 use crate::data_dir::DataDir;
 use crate::errors;
 use crate::groups::Groups;
-use crate::partition::Partition;
+use crate::partition::{Partition, Standing};
 use crate::registry::Registry;
 use crate::secrets::Secrets;
 use crate::workers::Deployments;
@@ -82,10 +82,12 @@ impl Context {
             topic_id: found.topic_id,
             partition,
         };
-        self.partitions.get(id).ok_or_else(|| {
+        let hosted = self.partitions.get(id);
+        let serves = hosted.filter(|it| it.visible().standing != Standing::Following);
+        serves.ok_or_else(|| {
             WireError::new(
                 ErrorCode::NotReady,
-                format!("partition {topic}-{partition} is being opened"),
+                format!("partition {topic}-{partition} has no leader yet"),
             )
         })
     }

@@ -1,107 +1,113 @@
-//! The shell around the metadata core: one command at a time is validated, written to the metadata
-//! log, applied to the image, and followed by what it means for the partitions here.
+//! The cluster's metadata as this broker knows and changes it: commands go to the metadata quorum, and
+//! what it decides is followed by what it means for the replicas here.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use millstream_metadata::limits::MAX_APPOINTMENTS;
 use millstream_metadata::topic::Topic;
-use millstream_metadata::{Actor, Command, FeatureRange, Image, Limits, Record, Registration};
+use millstream_metadata::{
+    Actor, Command, DirectoryNumber, FeatureRange, Image, Limits, Record, Registration,
+};
 use millstream_protocol::api::topic::CreateTopic;
-use millstream_protocol::batch::{BatchBuilder, Compression};
-use millstream_protocol::limits::MAX_BATCH_BYTES;
-use millstream_protocol::{ErrorCode, ProducerId, WireError};
-use parking_lot::RwLock;
-use tokio::sync::Mutex;
+use millstream_protocol::{ErrorCode, ProducerId, TopicPartition, WireError};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Mutex, watch};
+use tokio::time::timeout;
 
 use crate::StartError;
-use crate::clock;
+use crate::config::ACTIVATION_PATIENCE;
 use crate::data_dir::DataDir;
 use crate::errors;
-use crate::internal::{
-    self, ARTEFACTS_PARTITION, ARTEFACTS_TOPIC, GROUPS_PARTITION, GROUPS_TOPIC, METADATA_PARTITION,
-    METADATA_TOPIC,
-};
-use crate::partition::Partition;
-use crate::topics::Topics;
+use crate::internal::{self, ARTEFACTS_PARTITION, ARTEFACTS_TOPIC, GROUPS_PARTITION, GROUPS_TOPIC};
+use crate::partition::Standing;
+use crate::quorum::Quorum;
+use crate::registry::Registry;
+use crate::replicas::ReplicaEvent;
+use crate::replicas::actor::Fault;
+use crate::replicas::hosting::{Hosting, HostingError};
 
-/// Producer ids taken from the metadata log at once.
+/// Producer ids taken from the metadata at once.
 const PRODUCER_IDS_PER_BLOCK: u32 = 1_000;
 
 /// The cluster's metadata as this broker knows and changes it.
 pub(crate) struct Controller {
-    image: RwLock<Arc<Image>>,
-    /// Held from a command's validation to the end of what follows from it.
-    write: Mutex<Partition>,
-    topics: Topics,
+    quorum: Arc<Quorum>,
+    /// Up to which entry of the metadata's log the replicas here are as the image has them.
+    followed: watch::Receiver<Option<u64>>,
+    partitions: Arc<Registry>,
+    broker_id: u32,
     producer_ids: Mutex<Range<ProducerId>>,
     limits: Limits,
 }
 
+/// What [`Controller::load`] puts together.
+pub(crate) struct ControllerSetup {
+    pub(crate) quorum: Quorum,
+    pub(crate) hosting: Hosting,
+    pub(crate) partitions: Arc<Registry>,
+    /// What replicas come to.
+    pub(crate) events: UnboundedReceiver<ReplicaEvent>,
+    /// Where a failure goes that the broker must not survive.
+    pub(crate) faults: tokio::sync::mpsc::UnboundedSender<Fault>,
+    pub(crate) address: String,
+    pub(crate) limits: Limits,
+}
+
 impl Controller {
-    /// Reads the metadata log back and opens every partition led here, each in a new epoch: an
-    /// epoch is never resumed after a restart.
+    /// Registers this start of the broker, and has every partition that it leads led in a new epoch:
+    /// an epoch is never resumed after a restart. Returns once those that need nobody else are led.
     pub(crate) async fn load(
-        topics: Topics,
+        setup: ControllerSetup,
         data_dir: &DataDir,
-        address: String,
-        limits: Limits,
     ) -> Result<Arc<Self>, StartError> {
-        let identity = data_dir.identity();
+        let ControllerSetup {
+            quorum,
+            hosting,
+            partitions,
+            events,
+            faults,
+            address,
+            limits,
+        } = setup;
         let failed = |error: WireError| StartError::Load {
             what: "the metadata".to_owned(),
             reason: error.message,
         };
-        let opened = topics
-            .open_internal(
-                METADATA_PARTITION,
-                METADATA_TOPIC,
-                internal::metadata_config(),
-            )
-            .await;
-        let log = opened.map_err(failed)?;
-        let image = read_image(&log).map_err(failed)?;
-        if image
-            .cluster_id()
-            .is_some_and(|cluster_id| cluster_id != identity.cluster_id)
-        {
-            return Err(failed(WireError::new(
-                ErrorCode::Internal,
-                "it belongs to another cluster",
-            )));
-        }
-        let controller = Self {
-            image: RwLock::new(Arc::new(image)),
-            write: Mutex::new(log),
-            topics,
+        let (following, followed) = watch::channel(None);
+        let controller = Arc::new(Self {
+            quorum: Arc::new(quorum),
+            followed,
+            partitions,
+            broker_id: data_dir.identity().broker_id,
             producer_ids: Mutex::new(0..0),
             limits,
-        };
+        });
         controller
             .register(data_dir, address)
             .await
             .map_err(failed)?;
-        let all: Vec<Topic> = controller.image().topics().cloned().collect();
-        let opened = controller.topics.open_all(&all, 0).await;
-        opened.map_err(|error| StartError::Load {
-            what: "a partition".to_owned(),
-            reason: error.message,
-        })?;
-        let image = controller.image();
-        controller.topics.remove_strangers(|folder| {
-            folder == METADATA_PARTITION.topic_id.to_string()
-                || image
-                    .topics()
-                    .any(|topic| topic.topic_id.to_string() == folder)
-        });
+        hosting.remove_strangers(&controller.image());
+        let follower = Follower {
+            quorum: Arc::clone(&controller.quorum),
+            hosting,
+            events,
+            following,
+            broker_id: controller.broker_id,
+        };
+        tokio::spawn(follower.run(faults));
+        controller.followed_now().await.map_err(failed)?;
         controller.ensure_internal_topics().await.map_err(failed)?;
-        Ok(Arc::new(controller))
+        let image = controller.image();
+        let alone = image.partitions().filter(|(_, it)| it.members().count() == 1);
+        let alone: Vec<TopicPartition> = alone.map(|(id, _)| id).collect();
+        controller.led(&alone).await;
+        Ok(controller)
     }
 
-    /// The image as of the last command.
+    /// The image as this broker knows it.
     pub(crate) fn image(&self) -> Arc<Image> {
-        Arc::clone(&self.image.read())
+        self.quorum.applied().image
     }
 
     /// A topic by its name.
@@ -156,76 +162,61 @@ impl Controller {
         Ok(image)
     }
 
-    /// Validates a command, makes it durable, applies it, and does what follows from it. Returns
-    /// the record, or none when nothing was to change.
+    /// Has the cluster carry out a command, and returns once what follows from it for the replicas
+    /// here is done. Returns the record, or none when nothing was to change.
     pub(crate) async fn execute(&self, command: Command) -> Result<Option<Record>, WireError> {
-        let log = self.write.lock().await;
-        let before = self.image();
-        let record = before
-            .validate(&command, &self.limits)
-            .map_err(|error| error.to_wire())?;
-        let Some(record) = record else {
-            return Ok(None);
-        };
-        append(&log, &record).await?;
-        let mut image = Image::clone(&before);
-        image.apply(&record);
-        let image = Arc::new(image);
-        *self.image.write() = Arc::clone(&image);
-        self.follow(&record, &before, &image).await?;
-        Ok(Some(record))
+        let record = self.quorum.propose(command).await?;
+        self.followed_now().await?;
+        if let Some(Record::TopicCreated { topic }) = &record {
+            self.led(&partitions_of(topic)).await;
+        }
+        if let Some(Record::TopicAltered { topic_id, .. }) = &record
+            && let Some(topic) = self.image().topic_by_id(*topic_id)
+        {
+            self.led(&partitions_of(topic)).await;
+        }
+        Ok(record)
     }
 
-    /// What a record means for the partitions here.
-    async fn follow(
-        &self,
-        record: &Record,
-        before: &Image,
-        after: &Image,
-    ) -> Result<(), WireError> {
-        match record {
-            Record::TopicCreated { topic } => self.topics.open(topic, 0).await,
-            Record::TopicAltered { topic_id, .. } => {
-                let Some(topic) = after.topic_by_id(*topic_id) else {
-                    return Ok(());
-                };
-                self.topics.configure(topic);
-                let first = before
-                    .topic_by_id(*topic_id)
-                    .map_or(0, |topic| topic.partitions.len());
-                self.topics.open(topic, first as u32).await
-            }
-            Record::TopicDeleted { topic_id } => {
-                if let Some(topic) = before.topic_by_id(*topic_id) {
-                    self.topics.remove(topic).await;
+    /// Ends this broker's part in the metadata quorum.
+    pub(crate) async fn close(&self) {
+        self.quorum.close().await;
+    }
+
+    /// Waits until the replicas here are as the image is now.
+    async fn followed_now(&self) -> Result<(), WireError> {
+        let applied = self.quorum.applied().index;
+        let mut followed = self.followed.clone();
+        let reached = followed.wait_for(|followed| *followed >= applied).await;
+        reached.map(drop).map_err(|_| errors::shutting_down())
+    }
+
+    /// Waits for a while until this broker leads those of the partitions that it is to lead, so that
+    /// whoever has asked can use them at once.
+    async fn led(&self, partitions: &[TopicPartition]) {
+        let all = async {
+            for id in partitions {
+                let image = self.image();
+                let is_mine = |id| image.partition(id).is_some_and(|it| it.leader == self.broker_id);
+                if let Some(partition) = self.partitions.get(*id).filter(|_| is_mine(*id)) {
+                    let mut visible = partition.watch();
+                    let serves = visible
+                        .wait_for(|it| it.standing != Standing::Following || it.closed.is_some());
+                    // A partition that is gone is not waited for.
+                    let _ = serves.await;
                 }
-                Ok(())
             }
-            // A single broker has all replicas and does not change them.
-            Record::ReplicasRegistered { .. }
-            | Record::ReplicasTrusted { .. }
-            | Record::PartitionsReassigned { .. }
-            | Record::ReassignmentFinished { .. }
-            | Record::LossAccepted { .. } => Ok(()),
-            // Leaders are appointed before their partitions are opened; the others concern no log.
-            Record::LeadersAppointed { .. }
-            | Record::ClusterFormed { .. }
-            | Record::BrokerRegistered { .. }
-            | Record::BrokerStateSet { .. }
-            | Record::BrokerRemoved { .. }
-            | Record::JoinTokenIssued { .. }
-            | Record::ProducerIdsAllocated { .. }
-            | Record::DeploymentPut { .. }
-            | Record::DeploymentRemoved { .. }
-            | Record::ActivitySet { .. }
-            | Record::ShadowPromoted { .. } => Ok(()),
+        };
+        if timeout(ACTIVATION_PATIENCE, all).await.is_err() {
+            tracing::warn!("partitions that this broker is to lead are not led yet");
         }
     }
 
+    /// Tells the cluster of this start, before anything that is here is opened.
     async fn register(&self, data_dir: &DataDir, address: String) -> Result<(), WireError> {
         let identity = data_dir.identity();
         if self.image().cluster_id().is_none() {
-            self.execute(Command::FormCluster {
+            self.quorum.propose(Command::FormCluster {
                 cluster_id: identity.cluster_id,
             })
             .await?;
@@ -240,14 +231,14 @@ impl Controller {
             features: FeatureRange::CURRENT,
             join: None,
         };
-        self.execute(Command::RegisterBroker { registration })
+        self.quorum.propose(Command::RegisterBroker { registration })
             .await?;
         let image = self.image();
         let led_here = image.partitions();
         let led_here = led_here.filter(|(_, partition)| partition.leader == broker_id);
         let appointments: Vec<_> = led_here.map(|(id, _)| (id, broker_id)).collect();
         for appointments in appointments.chunks(MAX_APPOINTMENTS) {
-            self.execute(Command::AppointLeaders {
+            self.quorum.propose(Command::AppointLeaders {
                 appointments: appointments.to_vec(),
             })
             .await?;
@@ -293,25 +284,100 @@ pub(crate) fn group_topic(topic: &Topic) -> millstream_group::Topic {
     }
 }
 
-async fn append(log: &Partition, record: &Record) -> Result<(), WireError> {
-    let encoded = record
-        .encode()
-        .map_err(|error| WireError::new(ErrorCode::Internal, error.to_string()))?;
-    let mut builder = BatchBuilder::new(Compression::None, MAX_BATCH_BYTES);
-    builder
-        .append(clock::now_ms(), None, Some(&encoded), &[])
-        .map_err(|error| WireError::new(ErrorCode::RecordTooLarge, error.to_string()))?;
-    let batch = builder.finish(None).map_err(errors::from_batch)?;
-    log.append_and_wait(BytesMut::from(batch)).await.map(|_| ())
+fn partitions_of(topic: &Topic) -> Vec<TopicPartition> {
+    (0..topic.partitions.len() as u32)
+        .map(|number| topic.at(number))
+        .collect()
 }
 
-fn read_image(log: &Partition) -> Result<Image, WireError> {
-    let mut image = Image::default();
-    internal::replay(log, |_, value| {
-        let record = Record::decode(value.unwrap_or_default())
-            .map_err(|error| WireError::new(ErrorCode::Internal, error.to_string()))?;
-        image.apply(&record);
-        Ok::<_, WireError>(())
-    })?;
-    Ok(image)
+/// Has the replicas here follow the image, and tells the quorum what they have come to.
+struct Follower {
+    quorum: Arc<Quorum>,
+    hosting: Hosting,
+    events: UnboundedReceiver<ReplicaEvent>,
+    following: watch::Sender<Option<u64>>,
+    broker_id: u32,
+}
+
+impl Follower {
+    async fn run(mut self, faults: tokio::sync::mpsc::UnboundedSender<Fault>) {
+        if let Err(error) = self.follow().await {
+            let fault = Fault {
+                partition: "of this broker".to_owned(),
+                reason: error.to_string(),
+            };
+            // The broker may be stopping for an earlier fault already.
+            let _ = faults.send(fault);
+        }
+    }
+
+    async fn follow(&mut self) -> Result<(), HostingError> {
+        let mut images = self.quorum.watch();
+        loop {
+            let applied = images.borrow_and_update().clone();
+            self.hosting.follow(&applied.image).await?;
+            self.register_lost();
+            self.following.send_replace(applied.index);
+            tokio::select! {
+                changed = images.changed() => if changed.is_err() { return Ok(()) },
+                event = self.events.recv() => match event {
+                    None => return Ok(()),
+                    Some(event) => self.heed(event).await?,
+                },
+            }
+        }
+    }
+
+    async fn heed(
+        &mut self,
+        event: ReplicaEvent,
+    ) -> Result<(), HostingError> {
+        match event {
+            ReplicaEvent::Damaged {
+                partition,
+                directory,
+            } => self.hosting.damaged(partition, directory).await?,
+            ReplicaEvent::Trusted {
+                partition,
+                directory,
+            } => self.ask(Command::TrustReplicas {
+                broker_id: self.broker_id,
+                replicas: vec![(partition, DirectoryNumber(directory.0))],
+            }),
+            ReplicaEvent::Complete {
+                partition,
+                epoch,
+                version,
+            } => self.ask(Command::FinaliseReassignment {
+                partition,
+                epoch,
+                version,
+            }),
+        }
+        Ok(())
+    }
+
+    /// Asks for other directories for the replicas that have lost something.
+    fn register_lost(&mut self) {
+        loop {
+            let partitions = self.hosting.take_lost();
+            if partitions.is_empty() {
+                return;
+            }
+            self.ask(Command::RegisterReplicas {
+                broker_id: self.broker_id,
+                partitions,
+            });
+        }
+    }
+
+    /// Asks the quorum for something that does not have to be waited for.
+    fn ask(&self, command: Command) {
+        let quorum = Arc::clone(&self.quorum);
+        tokio::spawn(async move {
+            if let Err(error) = quorum.propose(command.clone()).await {
+                tracing::warn!(%error, ?command, "the cluster has not agreed");
+            }
+        });
+    }
 }

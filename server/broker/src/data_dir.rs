@@ -4,6 +4,8 @@
 //! broker.toml                        format version, cluster, broker and directory id
 //! incarnation                        how often a broker has started on this directory
 //! lock                               held while a broker runs; contains its process id
+//! replicas                           what the replicas here have promised
+//! metadata/                          the metadata quorum's log and image
 //! topics/<topic id>/<partition>/     one partition's log
 //! state/<topic id>/<partition>.redb  a worker's state, by its journal: made again when it is gone
 //! tables/<topic id>/<partition>.redb what workers look up, by its topic: made again when it is gone
@@ -22,11 +24,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The version of the layout this broker writes and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 6;
+pub const FORMAT_VERSION: u32 = 7;
 
 const IDENTITY_FILE: &str = "broker.toml";
 const INCARNATION_FILE: &str = "incarnation";
 const LOCK_FILE: &str = "lock";
+const REPLICAS_FILE: &str = "replicas";
 
 /// How long another process may still have the lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -159,6 +162,16 @@ impl DataDir {
     /// Where one partition's log lives.
     pub fn partition(&self, id: TopicPartition) -> PathBuf {
         self.topic(id.topic_id).join(id.partition.to_string())
+    }
+
+    /// Where it stands what the replicas here have promised.
+    pub fn replicas(&self) -> PathBuf {
+        self.root.join(REPLICAS_FILE)
+    }
+
+    /// Where this node of the metadata quorum keeps its log and image.
+    pub fn metadata(&self) -> PathBuf {
+        self.root.join("metadata")
     }
 
     /// Where the state of workers lives. What is there can be made again from their journals.
@@ -377,12 +390,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(
             dir.path().join(IDENTITY_FILE),
-            "format_version = 7\nshape = \"unknown\"\n",
+            "format_version = 8\nshape = \"unknown\"\n",
         )
         .unwrap();
         assert!(matches!(
             DataDir::open(dir.path()),
-            Err(DataDirError::Version { found: 7, .. })
+            Err(DataDirError::Version { found: 8, .. })
         ));
     }
 

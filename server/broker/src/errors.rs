@@ -13,21 +13,35 @@ use millstream_state::StateError;
 use tokio::task::JoinError;
 
 use crate::config::UPLOAD_LIMIT;
-use crate::partition::Partition;
+use crate::partition::{Closed, Partition};
 
 pub(crate) fn shutting_down() -> WireError {
     WireError::new(ErrorCode::ShuttingDown, "the broker is shutting down")
 }
 
-/// The topic of a partition was deleted while it was in use.
-pub(crate) fn topic_deleted(partition: &str) -> WireError {
+/// Nothing more comes of a partition that is in use.
+pub(crate) fn closed(partition: &str, why: Closed) -> WireError {
+    match why {
+        Closed::Deleted => WireError::new(
+            ErrorCode::UnknownTopic,
+            format!("the topic of partition {partition} was deleted"),
+        ),
+        Closed::Left => WireError::new(
+            ErrorCode::NotLeader,
+            format!("this broker does not keep partition {partition} any more"),
+        ),
+    }
+}
+
+/// This broker does not lead a partition, or not yet.
+pub(crate) fn not_leading(partition: &str) -> WireError {
     WireError::new(
-        ErrorCode::UnknownTopic,
-        format!("the topic of partition {partition} was deleted"),
+        ErrorCode::NotLeader,
+        format!("this broker does not lead partition {partition}"),
     )
 }
 
-/// The same, where nothing but its identity is known any more.
+/// A topic was deleted, where nothing but a partition's identity is known any more.
 pub(crate) fn partition_gone(id: TopicPartition) -> WireError {
     WireError::new(
         ErrorCode::UnknownTopic,

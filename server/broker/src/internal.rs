@@ -10,9 +10,6 @@ use uuid::Uuid;
 use crate::errors;
 use crate::partition::{AppendResult, Partition};
 
-/// The log of metadata records.
-pub(crate) const METADATA_TOPIC: &str = "__metadata";
-
 /// Committed offsets and generations of all groups.
 pub(crate) const GROUPS_TOPIC: &str = "__groups";
 
@@ -22,13 +19,8 @@ pub(crate) const ARTEFACTS_TOPIC: &str = "__artefacts";
 /// What one turn of a replay reads, bytes.
 const REPLAY_BYTES: usize = 4 << 20;
 
-/// The metadata log's partition. Its topic id is fixed: it is read before any topic is known.
-pub(crate) const METADATA_PARTITION: TopicPartition = TopicPartition {
-    topic_id: TopicId(Uuid::from_u128(0x6d69_6c6c_7374_7265_616d_0000_0000_0001)),
-    partition: 0,
-};
-
-/// The groups' partition.
+/// The groups' partition. Like the other one, its topic has a fixed identity: it is the same in every
+/// cluster.
 pub(crate) const GROUPS_PARTITION: TopicPartition = TopicPartition {
     topic_id: TopicId(Uuid::from_u128(0x6d69_6c6c_7374_7265_616d_0000_0000_0002)),
     partition: 0,
@@ -40,23 +32,15 @@ pub(crate) const ARTEFACTS_PARTITION: TopicPartition = TopicPartition {
     partition: 0,
 };
 
-/// Settings of the metadata log: every record counts, for ever.
-pub(crate) fn metadata_config() -> TopicConfig {
-    TopicConfig {
-        durability: Durability::Sync,
-        cleanup: Cleanup::Delete,
-        retention_ms: None,
-        retention_bytes: None,
-        ..TopicConfig::default()
-    }
-}
-
-/// Settings of the groups' log: the last record of a key counts.
+/// Settings of the groups' log: the last record of a key counts, for ever.
 pub(crate) fn groups_config() -> TopicConfig {
     TopicConfig {
+        durability: Durability::Sync,
         cleanup: Cleanup::Compact,
+        retention_ms: None,
+        retention_bytes: None,
         segment_bytes: 32 << 20,
-        ..metadata_config()
+        ..TopicConfig::default()
     }
 }
 
@@ -123,7 +107,8 @@ pub(crate) fn each_batch<E: From<WireError>>(
     each_batch_from(partition, 0, each).map(drop)
 }
 
-/// Reads a partition from the batch that contains `offset`, or from its start. Returns where what was
+/// Reads a partition from the batch that contains `offset`, or from its start; what leaders have written
+/// of themselves is passed over. Returns where what was
 /// read ends. It may block on the disk.
 pub(crate) fn each_batch_from<E: From<WireError>>(
     partition: &Partition,
@@ -137,7 +122,9 @@ pub(crate) fn each_batch_from<E: From<WireError>>(
         let read = reader.read_blocking(offset, REPLAY_BYTES)?;
         for bytes in read.batches {
             let batch = RecordBatch::parse(bytes).map_err(|e| E::from(errors::from_batch(e)))?;
-            each(&batch)?;
+            if !batch.header().control {
+                each(&batch)?;
+            }
         }
         if read.next_offset <= offset {
             break;

@@ -10,8 +10,9 @@
 //! - [`config`]: what it is told, and its named limits
 //! - [`data_dir`]: the directory's layout, version and lock
 //! - `listener`, `session`, `handlers`: connections, and one file per API family
-//! - `writer`, `flusher`, `actor`, `partition`, `registry`: the way of a batch to the log, and back
-//! - `controller`, `topics`: the metadata image and what follows from a change of it
+//! - `writer`, `flusher`, `partition`, `registry`: the way of a batch to the log, and back
+//! - `replicas`: the shell around each partition's replica, and which replicas there are here
+//! - `quorum`, `controller`: the metadata quorum, its image and what follows from a change of it
 //! - `descriptors`: the files that may be open, which bound the partitions
 //! - `groups`: the shell around the group coordinator
 //! - `workers`: deployments and the workers they run
@@ -25,7 +26,6 @@
 //! watermark, which wakes the fetch streams and workers of the partition, and acknowledges it to
 //! the produce stream.
 
-mod actor;
 mod clock;
 pub mod config;
 mod context;
@@ -39,11 +39,12 @@ mod handlers;
 mod internal;
 mod listener;
 mod partition;
+mod quorum;
 mod registry;
+mod replicas;
 mod secrets;
 mod session;
 mod storage;
-mod topics;
 mod workers;
 mod writer;
 
@@ -51,23 +52,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use millstream_log::{StateFile, States};
 use millstream_transport::{BindError, Listener};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use config::BrokerConfig;
 use context::{ConnectionCount, Context};
-use controller::Controller;
+use controller::{Controller, ControllerSetup};
 use data_dir::{DataDir, DataDirError};
 use groups::Groups;
 use listener::Phase;
 pub use millstream_runtime::{CompileLimits, Compiler, CompilerProcess};
+use quorum::Quorum;
 use registry::Registry;
+use replicas::actor::Fault;
+use replicas::hosting::Hosting;
 use secrets::Secrets;
 use storage::LogStore;
-use topics::Topics;
 use workers::Deployments;
-use writer::{Writer, WriterCommand};
+use writer::{Writer, WriterCommand, WriterSetup};
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -117,20 +121,42 @@ impl Broker {
         let address = listener.local_addr();
 
         let (faults, faulty) = mpsc::unbounded_channel();
-        let writer = Writer::start(faults)?;
+        let (events, replica_events) = mpsc::unbounded_channel();
         let store = Arc::new(LogStore::new(
             Arc::clone(&data_dir),
             config.tail_cache_bytes,
         ));
+        let (states, known) = open_states(&data_dir, &store)?;
+        let (writer, flusher) = Writer::start(WriterSetup {
+            me: data_dir.identity().broker_id,
+            states,
+            faults: faults.clone(),
+            events,
+        })?;
         let partitions: Arc<Registry> = Arc::default();
-        let topics = Topics::new(
+        let limits = descriptors::limits();
+        let quorum = Quorum::start(&data_dir, store.storage(), limits).await;
+        let quorum = quorum.map_err(|reason| StartError::Load {
+            what: "the metadata".to_owned(),
+            reason,
+        })?;
+        let hosting = Hosting::new(
             Arc::clone(&data_dir),
             store,
-            writer.clone(),
+            (writer.clone(), flusher),
             Arc::clone(&partitions),
+            &known,
         );
-        let limits = descriptors::limits();
-        let controller = Controller::load(topics, &data_dir, address.to_string(), limits).await?;
+        let setup = ControllerSetup {
+            quorum,
+            hosting,
+            partitions: Arc::clone(&partitions),
+            events: replica_events,
+            faults,
+            address: address.to_string(),
+            limits,
+        };
+        let controller = Controller::load(setup, &data_dir).await?;
         let groups = Groups::load(Arc::clone(&controller), Arc::clone(&partitions)).await?;
         let secrets = Secrets::load(data_dir.secrets()).map_err(|error| StartError::Load {
             what: format!("the secrets in {}", data_dir.secrets().display()),
@@ -201,7 +227,7 @@ async fn run(
     listener: Listener,
     context: Arc<Context>,
     writer: Writer,
-    mut faulty: mpsc::UnboundedReceiver<actor::Fault>,
+    mut faulty: mpsc::UnboundedReceiver<Fault>,
     phases: watch::Receiver<Phase>,
 ) -> Result<(), StopError> {
     let maintenance = tokio::spawn(maintain(writer.clone()));
@@ -219,6 +245,7 @@ async fn run(
         return Err(StopError::Storage(fault.to_string()));
     }
     context.deployments.stop().await;
+    context.controller.close().await;
     let (done, stopped) = oneshot::channel();
     if writer.send(WriterCommand::Stop { done }).is_ok() {
         // A writer that ended without an answer has told its fault.
@@ -228,6 +255,32 @@ async fn run(
         Ok(fault) => Err(StopError::Storage(fault.to_string())),
         Err(_) => Ok(()),
     }
+}
+
+/// What is known of replicas besides their logs. The file is made at the directory's first start: without
+/// it, nobody knows what was promised.
+fn open_states(
+    data_dir: &DataDir,
+    store: &LogStore,
+) -> Result<(StateFile, States), StartError> {
+    let path = data_dir.replicas();
+    let failed = |reason: String| StartError::Load {
+        what: format!("what replicas have promised, in {}", path.display()),
+        reason,
+    };
+    if data_dir.incarnation() > 1 && !path.exists() {
+        let reason = "the file is gone: give the broker an empty data directory, and it gets its \
+                      records from other brokers";
+        return Err(failed(reason.to_owned()));
+    }
+    let (states, damaged) = store.states().map_err(|error| failed(error.to_string()))?;
+    if damaged {
+        let reason = "it is damaged: give the broker an empty data directory, and it gets its \
+                      records from other brokers";
+        return Err(failed(reason.to_owned()));
+    }
+    let known = states.states().clone();
+    Ok((states, known))
 }
 
 async fn maintain(writer: Writer) {

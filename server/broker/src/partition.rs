@@ -2,7 +2,7 @@
 //! append through. The log itself is the writer's alone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use millstream_log::LogReader;
@@ -26,8 +26,30 @@ pub(crate) struct Visible {
     pub(crate) high_watermark: Offset,
     /// The first offset still there.
     pub(crate) log_start_offset: Offset,
-    /// The partition was deleted: nothing more will come.
-    pub(crate) closed: bool,
+    /// What this broker is to the partition.
+    pub(crate) standing: Standing,
+    /// Nothing more will come.
+    pub(crate) closed: Option<Closed>,
+}
+
+/// What a broker is to a partition that it keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It follows a leader, or waits for one, or is to lead and does not know yet what is committed.
+    Following,
+    /// The log is damaged, and nobody else has it: what is sound of it can be read.
+    ReadOnly,
+    /// It leads in this epoch, and knows all that was committed before.
+    Leading(LeaderEpoch),
+}
+
+/// Why nothing more will come of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// Its topic was deleted.
+    Deleted,
+    /// This broker keeps it no longer, or begins anew with it.
+    Left,
 }
 
 /// How a partition's log stands on disk, taken at one moment.
@@ -51,12 +73,21 @@ pub(crate) struct Partition {
 pub(crate) struct Shared {
     pub(crate) id: TopicPartition,
     pub(crate) topic: Arc<str>,
-    pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) reader: LogReader,
+    /// Counts how often the log was cut, or begun anew.
+    pub(crate) rewritten: AtomicU64,
     pub(crate) visible: watch::Sender<Visible>,
     pub(crate) status: Mutex<LogStatus>,
     pub(crate) config: Mutex<TopicConfig>,
     pub(crate) writer: Writer,
+}
+
+impl Shared {
+    /// The log is about to be cut or begun anew: whoever reads what is not committed looks afterwards
+    /// whether that has happened.
+    pub(crate) fn rewritten(&self) {
+        self.rewritten.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// A batch is appended, or was before.
@@ -191,6 +222,14 @@ impl PartitionReader {
 impl Partition {
     pub(crate) fn id(&self) -> TopicPartition {
         self.shared.id
+    }
+
+    /// The epoch in which this broker leads it, if it does.
+    pub(crate) fn leading(&self) -> Option<LeaderEpoch> {
+        match self.visible().standing {
+            Standing::Leading(epoch) => Some(epoch),
+            Standing::Following | Standing::ReadOnly => None,
+        }
     }
 
     pub(crate) fn topic(&self) -> &Arc<str> {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use millstream_log::storage::{DiskStorage, Storage};
 use millstream_log::{
-    Cleanup, Log, LogConfig, LogIdentity, LogSetup, OpenError, Recovery, TailBudget,
+    Cleanup, Log, LogConfig, LogIdentity, LogSetup, OpenError, Recovery, StateFile,
+    StorageFailure, TailBudget, delete_dir,
 };
 use millstream_protocol::TopicPartition;
 use millstream_protocol::api::topic::{self, TopicConfig};
@@ -25,6 +26,9 @@ pub(crate) enum OpenLogError {
     /// The log itself.
     #[error(transparent)]
     Log(#[from] OpenError),
+    /// A new log cannot be made durable, or an old one not be removed.
+    #[error(transparent)]
+    Storage(#[from] StorageFailure),
 }
 
 /// What all logs of a broker share.
@@ -63,6 +67,29 @@ impl LogStore {
             salt: Uuid::new_v4().as_u64_pair().0,
         };
         Ok(Log::create_or_open(setup, clock::now_ms())?)
+    }
+
+    /// Makes an empty log, durably, in the place of whatever is there. Blocks on the disk.
+    pub(crate) fn make(&self, id: TopicPartition, config: &TopicConfig) -> Result<(), OpenLogError> {
+        self.remove(id)?;
+        let (log, _) = self.open(id, config)?;
+        Ok(log.close()?)
+    }
+
+    /// Removes a log that nobody has open, if there is one. Blocks on the disk.
+    pub(crate) fn remove(&self, id: TopicPartition) -> Result<(), OpenLogError> {
+        Ok(delete_dir(&*self.storage, &self.data_dir.partition(id))?)
+    }
+
+    /// What is known of replicas besides their logs. The file is there from the directory's first start
+    /// on.
+    pub(crate) fn states(&self) -> Result<(StateFile, bool), OpenError> {
+        StateFile::open(Arc::clone(&self.storage), self.data_dir.replicas())
+    }
+
+    /// The storage that all of it is on.
+    pub(crate) fn storage(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.storage)
     }
 
     /// Makes the topic's folder, durably: what is acknowledged in it must not vanish with it.

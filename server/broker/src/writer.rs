@@ -5,28 +5,58 @@
 //! flush is under way more batches gather, and the next flush covers them all: that is the group
 //! commit.
 
-use std::collections::HashMap;
-use std::sync::mpsc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use millstream_log::{Compacted, CompactionError, FlushError, FlushTicket, Flushed, Log};
+use millstream_log::{
+    Compacted, CompactionError, FlushError, FlushTicket, Flushed, Log, ProducedBatch, StateFile,
+    StorageFailure,
+};
 use millstream_protocol::api::topic::TopicConfig;
-use millstream_protocol::{Offset, ProducerId, TopicPartition, WireError};
+use millstream_protocol::{Offset, ProducerId, TimestampMs, TopicPartition, WireError};
+use millstream_replication::{Appointment, BrokerId, Durable, Input, Message};
 use tokio::sync::oneshot;
+use tokio::sync::mpsc::UnboundedSender;
 
-use crate::actor::{Actor, Fault};
 use crate::clock;
 use crate::config::MAX_WRITER_TURN_BYTES;
-use crate::flusher::{self, FlushJob};
-use crate::partition::{Partition, StagedBatch};
+use crate::flusher::{FlushJob, Flusher};
+use crate::partition::{Closed, Partition, StagedBatch};
+use crate::replicas::ReplicaEvent;
+use crate::replicas::actor::{Actor, Fault};
+use crate::replicas::state::State;
 
 /// What the writer can be told.
 pub(crate) enum WriterCommand {
-    /// Takes over an opened log.
+    /// Takes over an opened log, and its replica. Without one it is only read.
     Adopt {
         log: Box<Log>,
+        durable: Option<Durable>,
+        /// There is no other replica.
+        is_alone: bool,
         partition: Partition,
         done: oneshot::Sender<()>,
+    },
+    /// The metadata quorum has decided something about a partition.
+    Appoint {
+        partition: TopicPartition,
+        appointment: Appointment,
+    },
+    /// A peer has sent something, with the entries that go with it.
+    Received {
+        partition: TopicPartition,
+        from: BrokerId,
+        message: Message,
+        batches: Vec<ProducedBatch>,
+    },
+    /// There is a link to a peer again.
+    Linked { peer: BrokerId },
+    /// What a replica promises is on the disk.
+    Promised {
+        partition: TopicPartition,
+        outcome: Result<State, StorageFailure>,
     },
     /// Appends a validated batch.
     Append {
@@ -58,6 +88,7 @@ pub(crate) enum WriterCommand {
     /// Deletes the partition and its files.
     Remove {
         partition: TopicPartition,
+        why: Closed,
         done: oneshot::Sender<()>,
     },
     /// Looks after retention, compaction, checkpoints and the flushing of relaxed partitions.
@@ -81,27 +112,41 @@ pub(crate) struct Writer {
     commands: mpsc::Sender<WriterCommand>,
 }
 
+/// What the writer is started with.
+pub(crate) struct WriterSetup {
+    /// This broker.
+    pub(crate) me: BrokerId,
+    /// What replicas promise.
+    pub(crate) states: StateFile,
+    /// A fault that the broker must not survive goes here.
+    pub(crate) faults: UnboundedSender<Fault>,
+    /// What replicas come to.
+    pub(crate) events: UnboundedSender<ReplicaEvent>,
+}
+
 impl Writer {
-    /// Starts the writer and its flusher. A fault that the broker must not survive goes to `faults`.
-    pub(crate) fn start(
-        faults: tokio::sync::mpsc::UnboundedSender<Fault>,
-    ) -> std::io::Result<Self> {
+    /// Starts the writer and its flusher.
+    pub(crate) fn start(setup: WriterSetup) -> std::io::Result<(Self, Flusher)> {
         let (commands, queue) = mpsc::channel();
         let writer = Self { commands };
-        let flushes = flusher::start(writer.clone())?;
+        let flusher = Flusher::start(setup.states, writer.clone())?;
         let turn = Turn {
+            me: setup.me,
             actors: HashMap::new(),
             dirty: Vec::new(),
+            deadlines: BTreeSet::new(),
             staged_bytes: 0,
             flushes_under_way: 0,
-            flushes,
-            faults,
+            flusher: flusher.clone(),
+            faults: setup.faults,
+            events: setup.events,
+            started: Instant::now(),
         };
         let own = writer.clone();
         thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || turn.run(&queue, &own))?;
-        Ok(writer)
+        Ok((writer, flusher))
     }
 
     pub(crate) fn send(&self, command: WriterCommand) -> Result<(), WriterStopped> {
@@ -109,22 +154,54 @@ impl Writer {
     }
 }
 
+/// What an actor may use.
+pub(crate) struct Outside<'a> {
+    /// The time of day.
+    pub(crate) now_ms: TimestampMs,
+    /// A clock that does not go back, milliseconds.
+    pub(crate) elapsed_ms: u64,
+    pub(crate) flusher: &'a Flusher,
+    events: &'a UnboundedSender<ReplicaEvent>,
+}
+
+impl Outside<'_> {
+    /// Says what a replica has come to.
+    pub(crate) fn tell(&self, event: ReplicaEvent) {
+        // Who has heard of them is gone when the broker stops.
+        let _ = self.events.send(event);
+    }
+}
+
+/// A partition, and when its replica wants to be told the time.
+struct Seat {
+    actor: Box<Actor>,
+    deadline: Option<u64>,
+}
+
 /// What the writer's thread holds.
 struct Turn {
-    actors: HashMap<TopicPartition, Box<Actor>>,
+    me: BrokerId,
+    actors: HashMap<TopicPartition, Seat>,
     /// Partitions with staged batches, in the order of their first.
     dirty: Vec<TopicPartition>,
+    /// When replicas want to be told the time, the earliest first.
+    deadlines: BTreeSet<(u64, TopicPartition)>,
     staged_bytes: usize,
-    /// Flushes that the flusher has and has not answered.
+    /// Flushes of logs that the flusher has and has not answered.
     flushes_under_way: usize,
-    flushes: mpsc::Sender<FlushJob>,
-    faults: tokio::sync::mpsc::UnboundedSender<Fault>,
+    flusher: Flusher,
+    faults: UnboundedSender<Fault>,
+    events: UnboundedSender<ReplicaEvent>,
+    started: Instant,
 }
 
 impl Turn {
     fn run(mut self, queue: &mpsc::Receiver<WriterCommand>, writer: &Writer) {
-        while let Ok(first) = queue.recv() {
-            let mut next = Some(first);
+        loop {
+            let mut next = match self.receive(queue) {
+                Ok(first) => first,
+                Err(WriterStopped) => return,
+            };
             while let Some(command) = next {
                 if let WriterCommand::Stop { done } = command {
                     self.stop(queue);
@@ -140,7 +217,28 @@ impl Turn {
                 };
             }
             self.write_staged();
+            self.tick();
         }
+    }
+
+    /// The next command. `None` if a replica's time has come before.
+    fn receive(
+        &self,
+        queue: &mpsc::Receiver<WriterCommand>,
+    ) -> Result<Option<WriterCommand>, WriterStopped> {
+        let Some((deadline, _)) = self.deadlines.first() else {
+            return queue.recv().map(Some).map_err(|_| WriterStopped);
+        };
+        let wait = deadline.saturating_sub(self.elapsed_ms());
+        match queue.recv_timeout(Duration::from_millis(wait)) {
+            Ok(command) => Ok(Some(command)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(WriterStopped),
+        }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn take(&mut self, command: WriterCommand, writer: &Writer) {
@@ -148,23 +246,59 @@ impl Turn {
             WriterCommand::Append { partition, batch } => self.stage(partition, batch),
             WriterCommand::Adopt {
                 log,
+                durable,
+                is_alone,
                 partition,
                 done,
             } => {
-                self.actors
-                    .insert(partition.id(), Box::new(Actor::new(*log, partition)));
+                let id = partition.id();
+                let actor = Actor::new(*log, durable, self.me, is_alone, partition);
+                let actor = Box::new(actor);
+                let seat = Seat {
+                    actor,
+                    deadline: None,
+                };
+                self.actors.insert(id, seat);
+                self.step(id, Actor::begin);
                 let _ = done.send(());
+            }
+            WriterCommand::Appoint {
+                partition,
+                appointment,
+            } => {
+                self.write_staged();
+                self.step(partition, |actor, outside| {
+                    actor.appointed(outside, appointment)
+                });
+            }
+            WriterCommand::Received {
+                partition,
+                from,
+                message,
+                batches,
+            } => self.step(partition, |actor, outside| {
+                actor.received(outside, from, message, batches)
+            }),
+            WriterCommand::Linked { peer } => {
+                for partition in self.partitions() {
+                    self.step(partition, |actor, outside| {
+                        actor.step(outside, Input::Linked { peer }, Vec::new())
+                    });
+                }
+            }
+            WriterCommand::Promised { partition, outcome } => {
+                self.step(partition, |actor, outside| actor.promised(outside, outcome));
             }
             WriterCommand::Flushed { partition, outcome } => {
                 self.flushes_under_way -= 1;
                 self.write_staged();
-                self.with(partition, |actor, turn| match actor.flushed(outcome) {
-                    Ok(()) => turn.flush(partition, actor.next_flush()),
-                    Err(fault) => turn.fail(fault),
-                });
+                self.step(partition, |actor, outside| actor.flushed(outside, outcome));
             }
             WriterCommand::Configure { partition, config } => {
-                self.with(partition, |actor, _| actor.configure(*config));
+                self.step(partition, |actor, _| {
+                    actor.configure(*config);
+                    Ok(())
+                });
             }
             WriterCommand::DeleteRecords {
                 partition,
@@ -173,7 +307,10 @@ impl Turn {
             } => {
                 self.write_staged();
                 let mut result = Err(crate::errors::partition_gone(partition));
-                self.with(partition, |actor, _| result = actor.delete_records(before));
+                self.step(partition, |actor, outside| {
+                    result = actor.delete_records(outside, before);
+                    Ok(())
+                });
                 let _ = done.send(result);
             }
             WriterCommand::LastSequence {
@@ -182,63 +319,113 @@ impl Turn {
                 done,
             } => {
                 self.write_staged();
-                let mut last = None;
-                self.with(partition, |actor, _| {
-                    last = actor.last_sequence(producer_id)
-                });
+                let seat = self.actors.get(&partition);
+                let last = seat.and_then(|seat| seat.actor.last_sequence(producer_id));
                 let _ = done.send(last);
             }
-            WriterCommand::Remove { partition, done } => {
+            WriterCommand::Remove {
+                partition,
+                why,
+                done,
+            } => {
                 self.write_staged();
-                if let Some(actor) = self.actors.remove(&partition) {
-                    actor.remove();
+                if let Some(Seat { actor, deadline }) = self.actors.remove(&partition) {
+                    self.reschedule(partition, deadline, None);
+                    actor.remove(why);
                 }
                 let _ = done.send(());
             }
             WriterCommand::Maintain => self.maintain(writer),
             WriterCommand::Compacted { partition, outcome } => {
-                self.with(partition, |actor, _| actor.compacted(outcome));
+                self.step(partition, |actor, outside| {
+                    actor.compacted(outside, outcome);
+                    Ok(())
+                });
             }
             WriterCommand::Stop { .. } => {}
         }
     }
 
+    fn partitions(&self) -> Vec<TopicPartition> {
+        self.actors.keys().copied().collect()
+    }
+
     fn stage(&mut self, partition: TopicPartition, batch: StagedBatch) {
-        let Some(actor) = self.actors.get_mut(&partition) else {
+        let Some(seat) = self.actors.get_mut(&partition) else {
             batch
                 .ack
                 .send(Err(crate::errors::partition_gone(partition)));
             return;
         };
         self.staged_bytes += batch.bytes.len();
-        if actor.stage(batch) {
+        if seat.actor.stage(batch) {
             self.dirty.push(partition);
         }
     }
 
     fn write_staged(&mut self) {
         self.staged_bytes = 0;
-        let now_ms = clock::now_ms();
         for partition in std::mem::take(&mut self.dirty) {
-            self.with(partition, |actor, turn| match actor.write(now_ms) {
-                Ok(()) => turn.flush(partition, actor.next_flush()),
-                Err(fault) => turn.fail(fault),
+            self.step(partition, Actor::write);
+        }
+    }
+
+    /// Tells replicas the time that have waited for it.
+    fn tick(&mut self) {
+        let elapsed_ms = self.elapsed_ms();
+        let is_due = |(deadline, _): &&(u64, TopicPartition)| *deadline <= elapsed_ms;
+        let due: Vec<_> = self.deadlines.iter().take_while(is_due).copied().collect();
+        for (_, partition) in due {
+            self.step(partition, |actor, outside| {
+                actor.step(outside, Input::Tick, Vec::new())
             });
         }
     }
 
-    /// Runs `act` on a partition's actor, if it is still there.
-    fn with(&mut self, partition: TopicPartition, act: impl FnOnce(&mut Actor, &mut Self)) {
-        if let Some(mut actor) = self.actors.remove(&partition) {
-            act(&mut actor, self);
-            self.actors.insert(partition, actor);
+    /// Runs `act` on a partition's actor, if it is still there, and does what is due afterwards.
+    fn step(
+        &mut self,
+        partition: TopicPartition,
+        act: impl FnOnce(&mut Actor, &Outside<'_>) -> Result<(), Fault>,
+    ) {
+        let elapsed_ms = self.elapsed_ms();
+        let Some(seat) = self.actors.get_mut(&partition) else {
+            return;
+        };
+        let outside = Outside {
+            now_ms: clock::now_ms(),
+            elapsed_ms,
+            flusher: &self.flusher,
+            events: &self.events,
+        };
+        let outcome = act(&mut seat.actor, &outside);
+        let ticket = seat.actor.next_flush();
+        let deadline = seat.actor.deadline();
+        let scheduled = std::mem::replace(&mut seat.deadline, deadline);
+        self.reschedule(partition, scheduled, deadline);
+        match outcome {
+            Ok(()) => self.flush(partition, ticket),
+            Err(fault) => self.fail(fault),
+        }
+    }
+
+    fn reschedule(&mut self, partition: TopicPartition, from: Option<u64>, to: Option<u64>) {
+        if from == to {
+            return;
+        }
+        if let Some(from) = from {
+            self.deadlines.remove(&(from, partition));
+        }
+        if let Some(to) = to {
+            self.deadlines.insert((to, partition));
         }
     }
 
     fn flush(&mut self, partition: TopicPartition, ticket: Option<FlushTicket>) {
         let Some(ticket) = ticket else { return };
+        let job = FlushJob::Log { partition, ticket };
         // The flusher outlives the writer's use of it.
-        if self.flushes.send(FlushJob { partition, ticket }).is_ok() {
+        if self.flusher.send(job).is_ok() {
             self.flushes_under_way += 1;
         }
     }
@@ -249,20 +436,17 @@ impl Turn {
     }
 
     fn maintain(&mut self, writer: &Writer) {
-        let now_ms = clock::now_ms();
-        let partitions: Vec<_> = self.actors.keys().copied().collect();
-        for partition in partitions {
-            self.with(partition, |actor, turn| {
-                if let Err(fault) = actor.maintain(now_ms, writer) {
-                    turn.fail(fault);
-                }
-                turn.flush(partition, actor.background_flush());
-            });
+        for partition in self.partitions() {
+            self.step(partition, |actor, outside| actor.maintain(outside, writer));
+            let seat = self.actors.get_mut(&partition);
+            let ticket = seat.and_then(|seat| seat.actor.background_flush());
+            self.flush(partition, ticket);
         }
     }
 
     /// Appends what is queued, waits for the flushes under way, and closes every log.
     fn stop(&mut self, queue: &mpsc::Receiver<WriterCommand>) {
+        self.write_staged();
         loop {
             let next = if self.flushes_under_way > 0 {
                 queue.recv().ok()
@@ -271,29 +455,27 @@ impl Turn {
             };
             match next {
                 None => break,
-                Some(WriterCommand::Append { partition, batch }) => self.stage(partition, batch),
+                Some(WriterCommand::Append { partition, batch }) => {
+                    self.stage(partition, batch);
+                    self.write_staged();
+                }
                 Some(WriterCommand::Flushed { partition, outcome }) => {
                     self.flushes_under_way -= 1;
-                    self.with(partition, |actor, turn| {
-                        if let Err(fault) = actor.flushed(outcome) {
-                            turn.fail(fault);
-                        }
-                    });
+                    self.step(partition, |actor, outside| actor.flushed(outside, outcome));
                 }
                 // Whoever waits for one of these is told by its dropped channel.
                 Some(_) => {}
             }
         }
-        let now_ms = clock::now_ms();
-        for partition in std::mem::take(&mut self.dirty) {
-            self.with(partition, |actor, turn| {
-                if let Err(fault) = actor.write(now_ms) {
-                    turn.fail(fault);
-                }
-            });
-        }
-        for (_, actor) in std::mem::take(&mut self.actors) {
-            if let Err(fault) = actor.close() {
+        let elapsed_ms = self.elapsed_ms();
+        for (_, Seat { actor, .. }) in std::mem::take(&mut self.actors) {
+            let outside = Outside {
+                now_ms: clock::now_ms(),
+                elapsed_ms,
+                flusher: &self.flusher,
+                events: &self.events,
+            };
+            if let Err(fault) = actor.close(&outside) {
                 self.fail(fault);
             }
         }

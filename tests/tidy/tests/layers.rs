@@ -42,10 +42,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "millstream-broker",
         &[
+            "millstream-consensus",
             "millstream-group",
             "millstream-log",
             "millstream-metadata",
             "millstream-protocol",
+            "millstream-replication",
             "millstream-runtime",
             "millstream-state",
             "millstream-transport",

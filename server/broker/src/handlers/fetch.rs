@@ -51,8 +51,8 @@ impl Cursor {
     /// Reads what is visible from here, and moves on. `None`: nothing yet.
     async fn read(&mut self, max_bytes: usize) -> Result<Option<Push>, WireError> {
         let visible = *self.changes.borrow_and_update();
-        if visible.closed {
-            return Err(errors::topic_deleted(&self.partition.name()));
+        if let Some(why) = visible.closed {
+            return Err(errors::closed(&self.partition.name(), why));
         }
         if self.offset >= visible.high_watermark {
             return Ok(None);

@@ -45,7 +45,7 @@ pub(crate) async fn open(
     sender
         .send(&Ok::<_, WireError>(ProduceOpened {
             topic_id: partition.id().topic_id,
-            leader_epoch: partition.shared.leader_epoch,
+            leader_epoch: partition.leading().unwrap_or_default(),
             max_batch_bytes: partition.config().max_batch_bytes,
         }))
         .await?;

@@ -352,19 +352,26 @@ fn target(live: &Deployment, wanted: Option<&DeploymentSpec>) -> Result<Deployme
 
 /// The timestamp of the record at an offset, or of the next one.
 async fn time_at(partition: &Partition, offset: Offset) -> Result<Option<TimestampMs>, WireError> {
-    let read = partition.reader().read(offset, 1).await?;
-    for bytes in read.batches {
-        let batch = RecordBatch::parse(bytes).map_err(errors::from_batch)?;
-        if batch.header().control {
-            continue;
-        }
-        let records = batch.records().map_err(errors::from_batch)?;
-        for record in records.iter() {
-            let record = record.map_err(errors::from_batch)?;
-            if record.offset >= offset {
-                return Ok(Some(record.timestamp_ms));
+    let reader = partition.reader();
+    let mut from = offset;
+    loop {
+        let read = reader.read(from, 1).await?;
+        for bytes in read.batches {
+            let batch = RecordBatch::parse(bytes).map_err(errors::from_batch)?;
+            if batch.header().control {
+                continue;
+            }
+            let records = batch.records().map_err(errors::from_batch)?;
+            for record in records.iter() {
+                let record = record.map_err(errors::from_batch)?;
+                if record.offset >= offset {
+                    return Ok(Some(record.timestamp_ms));
+                }
             }
         }
+        if read.next_offset <= from {
+            return Ok(None);
+        }
+        from = read.next_offset;
     }
-    Ok(None)
 }

@@ -47,10 +47,13 @@ impl Deployments {
         let (mut retried, mut retried_bytes, mut next_offset) = (0, 0, start);
         'batches: for bytes in read.batches {
             let batch = RecordBatch::parse(bytes).map_err(errors::from_batch)?;
+            if batch.header().control {
+                continue;
+            }
             let records = batch.records().map_err(errors::from_batch)?;
             for record in records.into_owned() {
                 let (offset, record) = record.map_err(errors::from_batch)?;
-                if offset >= request.before || retried >= MAX_RETRIED_LETTERS.into() {
+                if offset >= request.before || retried >= u64::from(MAX_RETRIED_LETTERS) {
                     break 'batches;
                 }
                 if offset < start {

@@ -243,7 +243,7 @@ impl Spell {
         let mut bounds = self.shared.bounds.subscribe();
         loop {
             let visible = *changes.borrow_and_update();
-            if *stopped.borrow() || visible.closed {
+            if *stopped.borrow() || visible.closed.is_some() {
                 self.journal.settle_all().await?;
                 self.tell_group().await?;
                 return Ok(Ended::Stopped);

@@ -308,7 +308,7 @@ impl Keeper {
     /// Whether there is something to be done.
     pub(super) fn is_behind(&self) -> bool {
         let visible = self.part.partition.visible();
-        visible.closed
+        visible.closed.is_some()
             || visible.high_watermark > self.part.next_offset()
             || visible.log_start_offset != self.part.start_offset
             || self.is_flush_due()
@@ -324,7 +324,7 @@ impl Keeper {
     pub(super) fn step(&mut self) -> Result<(), Lost> {
         let partition = &self.part.partition;
         let visible = partition.visible();
-        if visible.closed {
+        if visible.closed.is_some() {
             return Err(errors::partition_gone(partition.id()).into());
         }
         if visible.log_start_offset != self.part.start_offset {

@@ -1,23 +1,27 @@
 //! The partition actor: the only place where what must happen to a partition meets its log.
 //!
 //! It lives on the writer's thread. Batches are staged, written together, and acknowledged in
-//! order once the high watermark has passed them: at the flushed offset for `sync`, at the log's
-//! end for `relaxed`.
+//! order once the high watermark has passed them. Where that is, the replica's core decides.
 
 use std::collections::VecDeque;
 
 use millstream_log::{
     AppendError, AppendOutcome, ChangeError, Compacted, CompactionError, FlushError, FlushTicket,
-    Flushed, Log, ProducedBatch,
+    Flushed, Log, ProducedBatch, StorageFailure,
 };
 use millstream_protocol::api::topic::{Durability, TopicConfig};
 use millstream_protocol::{Offset, ProducerId, TimestampMs, TopicPartition, WireError};
+use millstream_replication::{
+    Appointment, BrokerId, Durable, Effect, Input, LogView, Message, Replica, Run,
+};
 
+use super::ReplicaEvent;
+use super::state::State;
 use crate::errors;
 use crate::partition::{
-    AckSink, AppendResult, Appended, LogStatus, Partition, StagedBatch, Visible,
+    AckSink, AppendResult, Appended, Closed, LogStatus, Partition, StagedBatch, Standing, Visible,
 };
-use crate::writer::{Writer, WriterCommand};
+use crate::writer::{Outside, Writer, WriterCommand};
 
 /// Something that the broker must not survive: it stops, and recovers from what is on disk.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +40,15 @@ struct Pending {
 }
 
 pub(crate) struct Actor {
-    log: Log,
-    partition: Partition,
+    pub(super) log: Log,
+    pub(super) partition: Partition,
+    /// None if its log is damaged: what is sound of it can be read.
+    pub(super) replica: Option<Replica>,
+    pub(super) effects: Vec<Effect>,
+    /// There is no other replica.
+    is_alone: bool,
+    /// The high watermark of a log without a replica.
+    readable_until: Offset,
     durability: Durability,
     /// Compaction may have taken tombstones below, or is about to.
     tombstones_gone_until: Offset,
@@ -50,20 +61,34 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    pub(crate) fn new(log: Log, partition: Partition) -> Self {
-        let durability = partition.config().durability;
-        let mut actor = Self {
+    /// Takes over a log, and what is on the disk about its replica. Without that the log is only
+    /// read.
+    pub(crate) fn new(log: Log, durable: Option<Durable>, me: BrokerId, is_alone: bool, partition: Partition) -> Self {
+        let mut effects = Vec::new();
+        let replica = durable.map(|durable| {
+            let runs = log.epochs().map(|(epoch, start)| Run { epoch, start });
+            let view = LogView::new(
+                log.log_start_offset(),
+                log.log_end_offset(),
+                log.flushed_offset(),
+                runs.collect(),
+            );
+            Replica::open(me, durable, view, &mut effects)
+        });
+        Self {
             tombstones_gone_until: log.tombstones_gone_until(),
+            durability: partition.config().durability,
+            readable_until: log.flushed_offset(),
             log,
             partition,
-            durability,
+            replica,
+            effects,
+            is_alone,
             staged: Vec::new(),
             pending: VecDeque::new(),
             failed: false,
             full: false,
-        };
-        actor.publish();
-        actor
+        }
     }
 
     pub(crate) fn id(&self) -> TopicPartition {
@@ -76,11 +101,73 @@ impl Actor {
         self.staged.len() == 1
     }
 
+    /// The metadata quorum has decided something about the partition.
+    pub(crate) fn appointed(
+        &mut self,
+        outside: &Outside<'_>,
+        appointment: Appointment,
+    ) -> Result<(), Fault> {
+        self.is_alone = appointment.replicas.members().count() == 1;
+        self.step(outside, Input::Appointed(appointment), Vec::new())
+    }
+
+    /// A peer has sent something.
+    pub(crate) fn received(
+        &mut self,
+        outside: &Outside<'_>,
+        from: BrokerId,
+        message: Message,
+        batches: Vec<ProducedBatch>,
+    ) -> Result<(), Fault> {
+        self.step(outside, Input::Received { from, message }, batches)
+    }
+
+    /// A promise is on the disk, or will never be.
+    pub(crate) fn promised(
+        &mut self,
+        outside: &Outside<'_>,
+        outcome: Result<State, StorageFailure>,
+    ) -> Result<(), Fault> {
+        let state = outcome.map_err(|failure| self.fail(failure.to_string()))?;
+        let (State::Replica(durable), Some(replica)) = (state, &self.replica) else {
+            return Ok(());
+        };
+        let known = replica.durable();
+        // It may have been another replica's, in whose place this one is.
+        if known.directory != durable.directory {
+            return Ok(());
+        }
+        if durable.trusted && !known.trusted {
+            outside.tell(ReplicaEvent::Trusted {
+                partition: self.id(),
+                directory: durable.directory,
+            });
+        }
+        self.step(outside, Input::Persisted(durable), Vec::new())
+    }
+
+    /// When [`Input::Tick`] is due.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.replica.as_ref()?.deadline()
+    }
+
     /// Appends what is staged with one write.
-    pub(crate) fn write(&mut self, now_ms: TimestampMs) -> Result<(), Fault> {
-        let mut acks = Vec::with_capacity(self.staged.len());
-        let mut batches = Vec::with_capacity(self.staged.len());
-        for StagedBatch { bytes, header, ack } in self.staged.drain(..) {
+    pub(crate) fn write(&mut self, outside: &Outside<'_>) -> Result<(), Fault> {
+        let staged = std::mem::take(&mut self.staged);
+        let Some(epoch) = self.replica.as_ref().and_then(Replica::leading) else {
+            let refusal = match (self.log.damage(), &self.replica) {
+                (Some(damage), None) => errors::from_append(&self.partition, &AppendError::Damaged(damage)),
+                _ => errors::not_leading(&self.name()),
+            };
+            for StagedBatch { ack, .. } in staged {
+                self.refuse(ack, refusal.clone());
+            }
+            self.publish(outside);
+            return Ok(());
+        };
+        let mut acks = Vec::with_capacity(staged.len());
+        let mut batches = Vec::with_capacity(staged.len());
+        for StagedBatch { bytes, header, ack } in staged {
             // Behind a batch that failed nothing of the same stream may be appended.
             if !ack.has_failed() {
                 acks.push(ack);
@@ -90,28 +177,15 @@ impl Actor {
         if batches.is_empty() {
             return Ok(());
         }
+        let now_ms = outside.now_ms;
         let mut outcomes = Vec::with_capacity(batches.len());
-        let result = self.log.append(
-            batches,
-            self.partition.shared.leader_epoch,
-            now_ms,
-            &mut outcomes,
-        );
+        let result = self.log.append(batches, epoch, now_ms, &mut outcomes);
         let mut acks = acks.into_iter();
         // The outcomes lead: they are fewer after an error, and no sink may be taken without one.
         for (outcome, ack) in outcomes.into_iter().zip(acks.by_ref()) {
             self.settle(ack, outcome, now_ms);
         }
-        let full = matches!(result, Err(AppendError::StorageFull));
-        if full != std::mem::replace(&mut self.full, full) {
-            match full {
-                true => tracing::error!(
-                    partition = self.name(),
-                    "the disk is full; writes are refused"
-                ),
-                false => tracing::info!(partition = self.name(), "there is room on the disk again"),
-            }
-        }
+        self.note_full(matches!(result, Err(AppendError::StorageFull)));
         let fault = match result {
             Ok(()) => None,
             Err(error) => {
@@ -122,8 +196,23 @@ impl Actor {
                 self.fault_of(error)
             }
         };
-        self.publish();
+        let end = self.log.log_end_offset();
+        self.step(outside, Input::Written { end }, Vec::new())?;
         fault.map_or(Ok(()), Err)
+    }
+
+    /// Says so when the disk has become full, or has room again.
+    pub(super) fn note_full(&mut self, full: bool) {
+        if full == std::mem::replace(&mut self.full, full) {
+            return;
+        }
+        match full {
+            true => tracing::error!(
+                partition = self.name(),
+                "the disk is full; writes are refused"
+            ),
+            false => tracing::info!(partition = self.name(), "there is room on the disk again"),
+        }
     }
 
     fn settle(&mut self, ack: AckSink, outcome: AppendOutcome, appended_at_ms: TimestampMs) {
@@ -181,10 +270,7 @@ impl Actor {
     /// What the broker must not survive of an error: a storage that failed.
     fn fault_of(&mut self, error: AppendError) -> Option<Fault> {
         match error {
-            AppendError::Poisoned(failure) => {
-                self.failed = true;
-                Some(self.fault(failure.to_string()))
-            }
+            AppendError::Poisoned(failure) => Some(self.fail(failure.to_string())),
             AppendError::StorageFull
             | AppendError::Damaged(_)
             | AppendError::StaleEpoch { .. }
@@ -193,22 +279,36 @@ impl Actor {
         }
     }
 
-    fn fault(&self, reason: String) -> Fault {
+    /// The storage failed for good.
+    pub(super) fn fail(&mut self, reason: String) -> Fault {
+        self.failed = true;
         Fault {
             partition: self.name(),
             reason,
         }
     }
 
-    fn name(&self) -> String {
+    /// Tells everybody who waits for the high watermark that it does not come.
+    pub(super) fn refuse_all(&mut self, error: &WireError) {
+        for Pending { result, ack, .. } in std::mem::take(&mut self.pending) {
+            // What has failed before keeps its own reason.
+            let result = result.and(Err(error.clone()));
+            ack.mark_failed();
+            ack.send(result);
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
         self.partition.name()
     }
 
-    /// The flush to start now, if one is needed for acknowledgements and none is under way.
+    /// The flush to start now, if one is waited for and none is under way.
     pub(crate) fn next_flush(&mut self) -> Option<FlushTicket> {
+        let replica = self.replica.as_ref()?;
+        // A replica that is not trusted becomes so by what is on its disk.
         match self.durability {
-            Durability::Sync => self.background_flush(),
-            Durability::Relaxed => None,
+            Durability::Relaxed if replica.durable().trusted => None,
+            Durability::Relaxed | Durability::Sync => self.background_flush(),
         }
     }
 
@@ -222,20 +322,22 @@ impl Actor {
     }
 
     /// A flush has ended. A failed one is never tried again.
-    pub(crate) fn flushed(&mut self, outcome: Result<Flushed, FlushError>) -> Result<(), Fault> {
+    pub(crate) fn flushed(
+        &mut self,
+        outside: &Outside<'_>,
+        outcome: Result<Flushed, FlushError>,
+    ) -> Result<(), Fault> {
         if let Err(error) = self.log.flushed(outcome) {
-            self.failed = true;
-            return Err(self.fault(error.to_string()));
+            return Err(self.fail(error.to_string()));
         }
-        self.publish();
-        Ok(())
+        let offset = self.log.flushed_offset();
+        self.step(outside, Input::Flushed { offset }, Vec::new())
     }
 
     pub(crate) fn configure(&mut self, config: TopicConfig) {
         self.durability = config.durability;
         self.log.set_config(crate::storage::log_config(&config));
         *self.partition.shared.config.lock() = config;
-        self.publish();
     }
 
     /// The last sequence of a worker's producer in the log.
@@ -243,7 +345,11 @@ impl Actor {
         self.log.last_worker_sequence(producer_id)
     }
 
-    pub(crate) fn delete_records(&mut self, before: Offset) -> Result<Offset, WireError> {
+    pub(crate) fn delete_records(
+        &mut self,
+        outside: &Outside<'_>,
+        before: Offset,
+    ) -> Result<Offset, WireError> {
         let visible = self.partition.visible();
         if before > visible.high_watermark {
             return Err(errors::beyond_high_watermark(
@@ -256,39 +362,39 @@ impl Actor {
             .log
             .delete_records(before)
             .map_err(|error| errors::from_change(&self.partition, &error))?;
-        self.publish();
+        // It only tells the core where the log begins: nothing comes of it that could fail.
+        let _ = self.step(outside, Input::Retained { start }, Vec::new());
         Ok(start)
     }
 
     /// Deletes the files. Readers are told that nothing more will come.
-    pub(crate) fn remove(mut self) {
-        let gone = errors::topic_deleted(&self.name());
-        for pending in self.pending.drain(..) {
-            pending.ack.send(Err(gone.clone()));
-        }
+    pub(crate) fn remove(mut self, why: Closed) {
+        self.partition.shared.rewritten();
+        self.refuse_all(&errors::closed(&self.name(), why));
         self.partition
             .shared
             .visible
-            .send_modify(|visible| visible.closed = true);
+            .send_modify(|visible| visible.closed = Some(why));
         let name = self.name();
         if let Err(error) = self.log.delete_all() {
-            tracing::error!(partition = name, %error, "files of a deleted partition remain");
+            tracing::error!(partition = name, %error, "files of a removed replica remain");
         }
     }
 
     /// Retention and compaction, as they fall due.
-    pub(crate) fn maintain(&mut self, now_ms: TimestampMs, writer: &Writer) -> Result<(), Fault> {
-        if self.failed {
+    pub(crate) fn maintain(&mut self, outside: &Outside<'_>, writer: &Writer) -> Result<(), Fault> {
+        if self.failed || self.replica.is_none() {
             return Ok(());
         }
+        let now_ms = outside.now_ms;
         let high_watermark = self.partition.visible().high_watermark;
         if let Some(plan) = self.log.plan_retention(high_watermark, now_ms) {
             match self.log.apply_retention(plan, now_ms) {
-                Ok(_) => {}
-                Err(ChangeError::Poisoned(failure)) => {
-                    self.failed = true;
-                    return Err(self.fault(failure.to_string()));
+                Ok(_) => {
+                    let start = self.log.log_start_offset();
+                    self.step(outside, Input::Retained { start }, Vec::new())?;
                 }
+                Err(ChangeError::Poisoned(failure)) => return Err(self.fail(failure.to_string())),
                 Err(error) => tracing::error!(partition = %self.name(), %error, "retention failed"),
             }
         }
@@ -310,17 +416,21 @@ impl Actor {
                 tracing::error!(%error, "cannot start a compaction");
             }
         }
-        self.publish();
+        self.publish(outside);
         Ok(())
     }
 
     /// A compaction has ended: its segments take the place of the old.
-    pub(crate) fn compacted(&mut self, outcome: Result<Compacted, CompactionError>) {
+    pub(crate) fn compacted(
+        &mut self,
+        outside: &Outside<'_>,
+        outcome: Result<Compacted, CompactionError>,
+    ) {
         if let Ok(compacted) = &outcome {
             // Told before it happens: whoever reads the log without them finds it told.
             let gone_until = compacted.tombstones_gone_until();
             self.tombstones_gone_until = self.tombstones_gone_until.max(gone_until);
-            self.publish();
+            self.publish(outside);
         }
         match self.log.install_compaction(outcome) {
             Ok(report) => tracing::debug!(partition = %self.name(), ?report, "compacted"),
@@ -328,18 +438,17 @@ impl Actor {
                 tracing::error!(partition = %self.name(), %error, "compaction failed; the log is as it was")
             }
         }
-        self.publish();
+        self.publish(outside);
     }
 
     /// Flushes, tells what waits, and closes the log cleanly. No flush may be under way.
-    pub(crate) fn close(mut self) -> Result<(), Fault> {
+    pub(crate) fn close(mut self, outside: &Outside<'_>) -> Result<(), Fault> {
         if self.failed {
             return Ok(());
         }
         if let Some(ticket) = self.log.flush_ticket() {
-            self.flushed(ticket.run())?;
+            self.flushed(outside, ticket.run())?;
         }
-        self.publish();
         let partition = self.name();
         self.log.close().map_err(|error| Fault {
             partition,
@@ -348,10 +457,23 @@ impl Actor {
     }
 
     /// Makes visible what may be seen, and acknowledges what it covers.
-    fn publish(&mut self) {
-        let covered = match self.durability {
-            Durability::Sync => self.log.flushed_offset(),
-            Durability::Relaxed => self.log.log_end_offset(),
+    pub(super) fn publish(&mut self, outside: &Outside<'_>) {
+        let damage = self.log.damage();
+        if let Some(damage) = &damage
+            && !self.is_alone
+        {
+            // Others have what is damaged here.
+            self.damaged(outside, &damage.to_string());
+        }
+        let replica = self.replica.as_ref();
+        let committed = replica.map_or(self.readable_until, Replica::high_watermark);
+        let standing = match replica {
+            None if self.is_alone => Standing::ReadOnly,
+            Some(replica) if replica.is_settled() => {
+                let leading = replica.leading().map(Standing::Leading);
+                leading.unwrap_or(Standing::Following)
+            }
+            None | Some(_) => Standing::Following,
         };
         let log_start_offset = self.log.log_start_offset();
         let shared = &self.partition.shared;
@@ -360,15 +482,15 @@ impl Actor {
             flushed_offset: self.log.flushed_offset(),
             size_bytes: self.log.size_bytes(),
             tombstones_gone_until: self.tombstones_gone_until,
-            damage: self.log.damage().map(|damage| damage.to_string()),
+            damage: damage.map(|damage| damage.to_string()),
         };
-        let mut high_watermark = covered;
+        let mut high_watermark = committed;
         shared.visible.send_if_modified(|visible| {
-            // It never goes back, whatever becomes of the topic's durability.
-            high_watermark = visible.high_watermark.max(covered);
+            high_watermark = visible.high_watermark.max(committed);
             let next = Visible {
                 high_watermark,
                 log_start_offset,
+                standing,
                 closed: visible.closed,
             };
             let modified = next != *visible;

@@ -1,0 +1,556 @@
+//! Which replicas this broker keeps: opened at its start, begun, appointed and removed as the
+//! cluster's image has them.
+//!
+//! One task looks at the image, whenever it has changed, and makes what is here agree with it. It acts
+//! on no image in which this start of this broker, on this data directory, is not registered: what an
+//! older one says may be about a disk that is no longer there.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use millstream_log::{Log, Recovery, States};
+use millstream_metadata::limits::MAX_REPLICAS_AT_ONCE;
+use millstream_metadata::{Image, Partition as Placed, Topic};
+use millstream_protocol::api::topic::{self, TopicConfig};
+use millstream_protocol::{TopicId, TopicPartition};
+use millstream_replication::{
+    Appointment, DirectoryId, Durability, Durable, ReplicaSet,
+};
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::state::State;
+use crate::data_dir::DataDir;
+use crate::flusher::Flusher;
+use crate::partition::{Closed, LogStatus, Partition, Shared, Standing, Visible};
+use crate::registry::Registry;
+use crate::storage::LogStore;
+use crate::writer::{Writer, WriterCommand};
+
+/// Logs opened at the same time.
+const MAX_PARALLEL_OPENS: usize = 8;
+
+/// A replica that could not be opened, begun or removed. The broker cannot go on without knowing
+/// what is on its disk.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {reason}")]
+pub(crate) struct HostingError {
+    what: String,
+    reason: String,
+}
+
+/// What is known of a replica here.
+enum Hosted {
+    /// It is open.
+    Open {
+        directory: DirectoryId,
+        /// The version of the partition that it was told last.
+        version: u64,
+    },
+    /// It has lost something, and waits for another directory's number.
+    Lost { directory: DirectoryId },
+}
+
+/// The replicas of this broker.
+pub(crate) struct Hosting {
+    data_dir: Arc<DataDir>,
+    store: Arc<LogStore>,
+    writer: Writer,
+    flusher: Flusher,
+    partitions: Arc<Registry>,
+    /// What was on the disk at the start about replicas that were not looked at yet.
+    found: HashMap<TopicPartition, State>,
+    hosted: BTreeMap<TopicPartition, Hosted>,
+    /// The settings that each topic's partitions were given last.
+    settings: HashMap<TopicId, TopicConfig>,
+    /// Those that wait for another directory's number, which nobody has asked for yet.
+    unasked: Vec<TopicPartition>,
+}
+
+/// A replica of this broker, as the image has it.
+#[derive(Clone)]
+struct Assigned {
+    id: TopicPartition,
+    topic: Arc<str>,
+    config: TopicConfig,
+    directory: DirectoryId,
+    /// What it begins with, if there is nothing here.
+    begins_with: Durable,
+    is_alone: bool,
+}
+
+/// What the image says of the topic of a partition, and of the partition.
+fn assigned(topic: &Topic, id: TopicPartition, placed: &Placed, me: u32) -> Option<Assigned> {
+    let member = placed.member(me)?;
+    let directory = DirectoryId(member.directory.0);
+    // A leader-to-be promises its epoch when it is appointed in it, and only then seals it.
+    let is_to_lead = placed.leader == me && placed.leader_directory == member.directory;
+    let epoch = placed.leader_epoch - u32::from(is_to_lead);
+    let begins_with = match member.trusted {
+        true => Durable::assigned(directory, epoch),
+        false => Durable::registered(directory, epoch),
+    };
+    Some(Assigned {
+        id,
+        topic: topic.name.as_str().into(),
+        config: topic.config.clone(),
+        directory,
+        begins_with,
+        is_alone: placed.members().count() == 1,
+    })
+}
+
+fn appointment(topic: &Topic, placed: &Placed) -> Option<Appointment> {
+    let ids = |replicas: &[millstream_metadata::Replica]| -> Vec<u32> {
+        replicas.iter().map(|it| it.broker_id).collect()
+    };
+    let current = ReplicaSet::new(&ids(&placed.replicas))?;
+    let replicas = match placed.is_changing() {
+        true => ReplicaSet::changing(current.current(), &ids(&placed.next))?,
+        false => current,
+    };
+    let directories = placed.members();
+    Some(Appointment {
+        version: placed.version,
+        epoch: placed.leader_epoch,
+        leader: placed.leader,
+        replicas,
+        directories: directories
+            .map(|it| (it.broker_id, DirectoryId(it.directory.0)))
+            .collect(),
+        durability: match topic.config.durability {
+            topic::Durability::Sync => Durability::Sync,
+            topic::Durability::Relaxed => Durability::Relaxed,
+        },
+    })
+}
+
+impl Hosting {
+    /// With what was on the disk at the start. Nothing is opened yet.
+    pub(crate) fn new(
+        data_dir: Arc<DataDir>,
+        store: Arc<LogStore>,
+        (writer, flusher): (Writer, Flusher),
+        partitions: Arc<Registry>,
+        states: &States,
+    ) -> Self {
+        let found = states
+            .iter()
+            .filter_map(|(id, bytes)| State::from_bytes(bytes).map(|state| (*id, state)));
+        Self {
+            found: found.collect(),
+            data_dir,
+            store,
+            writer,
+            flusher,
+            partitions,
+            hosted: BTreeMap::new(),
+            settings: HashMap::new(),
+            unasked: Vec::new(),
+        }
+    }
+
+    /// The replicas that wait for another directory's number since this was asked last; a bounded
+    /// number of them.
+    pub(crate) fn take_lost(&mut self) -> Vec<TopicPartition> {
+        let count = self.unasked.len().min(MAX_REPLICAS_AT_ONCE);
+        self.unasked.drain(..count).collect()
+    }
+
+    fn me(&self) -> u32 {
+        self.data_dir.identity().broker_id
+    }
+
+    /// Whether this start of this broker is registered in the image.
+    fn is_registered(&self, image: &Image) -> bool {
+        image.broker(self.me()).is_some_and(|known| {
+            known.directory_id == self.data_dir.identity().directory_id
+                && known.incarnation == self.data_dir.incarnation()
+        })
+    }
+
+    /// Makes what is here agree with the image.
+    ///
+    /// # Errors
+    ///
+    /// The disk or the writer fails: the broker is to stop.
+    pub(crate) async fn follow(&mut self, image: &Image) -> Result<(), HostingError> {
+        if !self.is_registered(image) {
+            return Ok(());
+        }
+        let me = self.me();
+        let gone: Vec<_> = self
+            .hosted
+            .keys()
+            .chain(self.found.keys())
+            .copied()
+            .filter(|id| image.partition(*id).is_none_or(|it| it.member(me).is_none()))
+            .collect();
+        for id in gone {
+            let why = match image.partition(id) {
+                None => Closed::Deleted,
+                Some(_) => Closed::Left,
+            };
+            self.forsake(id, why).await?;
+        }
+        let mut to_open = Vec::new();
+        for topic in image.topics() {
+            for (number, placed) in (0..).zip(&topic.partitions) {
+                let id = topic.at(number);
+                let Some(assigned) = assigned(topic, id, placed, me) else {
+                    continue;
+                };
+                match self.hosted.get(&id) {
+                    Some(Hosted::Open { directory, .. } | Hosted::Lost { directory })
+                        if *directory >= assigned.directory => {}
+                    Some(_) => {
+                        self.forsake(id, Closed::Left).await?;
+                        to_open.push(assigned);
+                    }
+                    None => to_open.push(assigned),
+                }
+            }
+        }
+        self.open_all(to_open).await?;
+        for topic in image.topics() {
+            self.configure(topic);
+            for (number, placed) in (0..).zip(&topic.partitions) {
+                self.appoint(topic, topic.at(number), placed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells a replica what was decided, if that is news.
+    fn appoint(
+        &mut self,
+        topic: &Topic,
+        id: TopicPartition,
+        placed: &Placed,
+    ) -> Result<(), HostingError> {
+        let Some(Hosted::Open { version, .. }) = self.hosted.get_mut(&id) else {
+            return Ok(());
+        };
+        if *version >= placed.version {
+            return Ok(());
+        }
+        *version = placed.version;
+        let Some(appointment) = appointment(topic, placed) else {
+            let reason = "its replicas are no set".to_owned();
+            return Err(self.failed(&topic.name, id, reason));
+        };
+        let partition = id;
+        self.send(WriterCommand::Appoint {
+            partition,
+            appointment,
+        })
+    }
+
+    /// Gives open partitions their topic's settings, if they have changed.
+    fn configure(&mut self, topic: &Topic) {
+        let known = self.settings.get(&topic.topic_id);
+        if known == Some(&topic.config) {
+            return;
+        }
+        let is_first = known.is_none();
+        self.settings.insert(topic.topic_id, topic.config.clone());
+        // Its partitions were opened with what was there first.
+        if is_first {
+            return;
+        }
+        for number in 0..topic.partitions.len() as u32 {
+            let partition = topic.at(number);
+            let config = Box::new(topic.config.clone());
+            // A writer that has stopped has told its fault.
+            let _ = self
+                .writer
+                .send(WriterCommand::Configure { partition, config });
+        }
+    }
+
+    /// A replica that is open is damaged: it does not count any more. If there are others it begins
+    /// anew, once the metadata quorum has given it another directory's number.
+    pub(crate) async fn damaged(
+        &mut self,
+        id: TopicPartition,
+        directory: DirectoryId,
+    ) -> Result<(), HostingError> {
+        let Some(Hosted::Open {
+            directory: known, ..
+        }) = self.hosted.get(&id)
+        else {
+            return Ok(());
+        };
+        if *known != directory {
+            return Ok(());
+        }
+        self.lose(id, directory).await
+    }
+
+    /// Notes on the disk that a directory does not count any more, before anybody else hears of it.
+    async fn lose(
+        &mut self,
+        id: TopicPartition,
+        directory: DirectoryId,
+    ) -> Result<(), HostingError> {
+        self.store_states(vec![(id, Some(State::Lost(directory)))])
+            .await?;
+        self.hosted.insert(id, Hosted::Lost { directory });
+        self.unasked.push(id);
+        Ok(())
+    }
+
+    /// Keeps a replica no longer: its files go, and what is known of it.
+    async fn forsake(&mut self, id: TopicPartition, why: Closed) -> Result<(), HostingError> {
+        self.found.remove(&id);
+        self.unasked.retain(|it| *it != id);
+        let is_open = self.hosted.remove(&id).is_some();
+        self.partitions.remove(id);
+        if is_open {
+            let (done, removed) = oneshot::channel();
+            self.send(WriterCommand::Remove {
+                partition: id,
+                why,
+                done,
+            })?;
+            // A writer that ends meanwhile has told its fault.
+            let _ = removed.await;
+        }
+        // A replica without a state is none, so that this comes before its files go.
+        self.store_states(vec![(id, None)]).await?;
+        let (store, topic_id) = (Arc::clone(&self.store), id.topic_id);
+        let removed = tokio::task::spawn_blocking(move || store.remove(id)).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(partition = %id, %error, "files of a removed replica remain");
+        }
+        if why == Closed::Deleted && !self.hosted.keys().any(|it| it.topic_id == topic_id) {
+            self.settings.remove(&topic_id);
+            remove_folder(&self.data_dir.topic(topic_id));
+        }
+        Ok(())
+    }
+
+    async fn open_all(&mut self, to_open: Vec<Assigned>) -> Result<(), HostingError> {
+        let begun = self.begin_all(&to_open).await?;
+        let mut waiting = to_open.into_iter();
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < MAX_PARALLEL_OPENS
+                && let Some(assigned) = waiting.next()
+            {
+                let store = Arc::clone(&self.store);
+                running.spawn_blocking(move || {
+                    let opened = store.open(assigned.id, &assigned.config);
+                    (assigned, opened.map_err(|error| error.to_string()))
+                });
+            }
+            match running.join_next().await {
+                None => return Ok(()),
+                Some(Ok((assigned, Ok((log, recovery))))) => {
+                    let is_new = begun.contains(&assigned.id);
+                    self.opened(assigned, (log, recovery), is_new).await?;
+                }
+                Some(Ok((assigned, Err(reason)))) => {
+                    return Err(self.failed(&assigned.topic, assigned.id, reason));
+                }
+                Some(Err(error)) => {
+                    let what = "cannot open a log".to_owned();
+                    let reason = error.to_string();
+                    return Err(HostingError { what, reason });
+                }
+            }
+        }
+    }
+
+    /// Begins those of which nothing is known here: an empty log first, then their states with one
+    /// sync, so that a state without a log is damage.
+    async fn begin_all(
+        &mut self,
+        to_open: &[Assigned],
+    ) -> Result<BTreeSet<TopicPartition>, HostingError> {
+        let is_new = |it: &&Assigned| {
+            let found = self.found.get(&it.id);
+            found.is_none_or(|found| found.directory() < it.directory)
+        };
+        let new: Vec<Assigned> = to_open.iter().filter(is_new).cloned().collect();
+        if new.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let (store, making) = (Arc::clone(&self.store), new.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            making.iter().try_for_each(|it| {
+                let made = store.make(it.id, &it.config);
+                made.map_err(|error| (Arc::clone(&it.topic), it.id, error.to_string()))
+            })
+        });
+        match made.await {
+            Ok(Ok(())) => {}
+            Ok(Err((topic, id, reason))) => return Err(self.failed(&topic, id, reason)),
+            Err(error) => {
+                return Err(HostingError {
+                    what: "cannot make a log".to_owned(),
+                    reason: error.to_string(),
+                });
+            }
+        }
+        let states = new.iter().map(|it| (it.id, Some(State::Replica(it.begins_with))));
+        self.store_states(states.collect()).await?;
+        for it in &new {
+            self.found.insert(it.id, State::Replica(it.begins_with));
+        }
+        Ok(new.iter().map(|it| it.id).collect())
+    }
+
+    /// A log is open: its replica goes on with what it has promised, or has lost something.
+    async fn opened(
+        &mut self,
+        assigned: Assigned,
+        (log, recovery): (Log, Recovery),
+        is_new: bool,
+    ) -> Result<(), HostingError> {
+        let Assigned {
+            id,
+            directory,
+            is_alone,
+            ..
+        } = assigned;
+        let name = format!("{}-{}", assigned.topic, id.partition);
+        for damage in &recovery.damage {
+            tracing::error!(partition = name, %damage, "damaged");
+        }
+        if recovery.created && !is_new {
+            tracing::error!(
+                partition = name,
+                "its files are gone: it begins anew, without its records"
+            );
+        }
+        if recovery.cut_bytes > 0 {
+            tracing::warn!(
+                partition = name,
+                bytes = recovery.cut_bytes,
+                "cut a tail that was not whole: the last writes before the broker was killed"
+            );
+        }
+        let state = self.found.remove(&id);
+        let is_sound = recovery.damage.is_empty() && (is_new || !recovery.created);
+        let durable = match state {
+            Some(State::Replica(durable)) if is_sound => Some(durable),
+            // With nobody else to have its records from, what is left of them is kept and read.
+            Some(State::Replica(durable)) if is_alone && recovery.created => Some(durable),
+            Some(State::Replica(_)) if is_alone => None,
+            Some(State::Replica(Durable { directory, .. }) | State::Lost(directory)) => {
+                drop(log);
+                return self.lose(id, directory).await;
+            }
+            None => {
+                let reason = "nothing is known of its replica".to_owned();
+                return Err(self.failed(&assigned.topic, id, reason));
+            }
+        };
+        self.adopt(assigned, log, durable).await?;
+        let version = 0;
+        self.hosted.insert(id, Hosted::Open { directory, version });
+        Ok(())
+    }
+
+    /// Hands an open log to the writer.
+    async fn adopt(
+        &self,
+        assigned: Assigned,
+        log: Log,
+        durable: Option<Durable>,
+    ) -> Result<(), HostingError> {
+        let Assigned {
+            id,
+            topic,
+            config,
+            is_alone,
+            ..
+        } = assigned;
+        let visible = Visible {
+            high_watermark: 0,
+            log_start_offset: log.log_start_offset(),
+            standing: Standing::Following,
+            closed: None,
+        };
+        let partition = Partition {
+            shared: Arc::new(Shared {
+                id,
+                topic,
+                reader: log.reader(),
+                rewritten: Default::default(),
+                visible: watch::channel(visible).0,
+                status: Mutex::new(LogStatus::default()),
+                config: Mutex::new(config),
+                writer: self.writer.clone(),
+            }),
+        };
+        let (done, adopted) = oneshot::channel();
+        self.send(WriterCommand::Adopt {
+            log: Box::new(log),
+            durable,
+            is_alone,
+            partition: partition.clone(),
+            done,
+        })?;
+        adopted.await.map_err(|_| stopped())?;
+        self.partitions.insert(partition);
+        Ok(())
+    }
+
+    async fn store_states(
+        &self,
+        states: Vec<(TopicPartition, Option<State>)>,
+    ) -> Result<(), HostingError> {
+        let stored = self.flusher.store(states).await;
+        stored.map_err(|reason| HostingError {
+            what: "cannot store what is known of replicas".to_owned(),
+            reason,
+        })
+    }
+
+    fn send(&self, command: WriterCommand) -> Result<(), HostingError> {
+        self.writer.send(command).map_err(|_| stopped())
+    }
+
+    fn failed(&self, topic: &str, id: TopicPartition, reason: String) -> HostingError {
+        HostingError {
+            what: format!("cannot open {topic}-{}", id.partition),
+            reason,
+        }
+    }
+
+    /// Deletes what replicas left behind that the image does not list: their removal was cut short.
+    pub(crate) fn remove_strangers(&self, image: &Image) {
+        let Ok(entries) = std::fs::read_dir(self.data_dir.topics()) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let folder = entry.file_name();
+            let is_known = image
+                .topics()
+                .any(|topic| folder.to_str() == Some(&topic.topic_id.to_string()));
+            if !is_known {
+                tracing::info!(folder = %entry.path().display(), "removing what a deleted topic left behind");
+                remove_folder(&entry.path());
+            }
+        }
+    }
+}
+
+fn stopped() -> HostingError {
+    HostingError {
+        what: "cannot go on".to_owned(),
+        reason: "the writer has stopped".to_owned(),
+    }
+}
+
+fn remove_folder(folder: &std::path::Path) {
+    if let Err(error) = std::fs::remove_dir_all(folder)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(folder = %folder.display(), %error, "files of a removed topic remain");
+    }
+}
+

@@ -1,0 +1,34 @@
+//! The replicas that this broker keeps: the shell around each one's core, and which there are.
+//!
+//! - [`actor`]: a partition's log and replica on the writer's thread; `steps`: doing what the core says
+//! - [`state`]: what is on the disk about a replica besides its log
+//! - [`hosting`]: opening, beginning and removing replicas as the cluster's image has them
+
+pub(crate) mod actor;
+pub(crate) mod hosting;
+pub(crate) mod state;
+mod steps;
+
+use millstream_protocol::{LeaderEpoch, TopicPartition};
+use millstream_replication::DirectoryId;
+
+/// What a replica has come to that others are to hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReplicaEvent {
+    /// It leads and has everything: the change of the replicas may be made final.
+    Complete {
+        partition: TopicPartition,
+        epoch: LeaderEpoch,
+        version: u64,
+    },
+    /// It is trusted again, and its disk says so.
+    Trusted {
+        partition: TopicPartition,
+        directory: DirectoryId,
+    },
+    /// Its log is damaged: it takes part no more.
+    Damaged {
+        partition: TopicPartition,
+        directory: DirectoryId,
+    },
+}
