@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use millstream_metadata::limits::MAX_APPOINTMENTS;
 use millstream_metadata::topic::Topic;
 use millstream_metadata::{Actor, Command, FeatureRange, Image, Limits, Record, Registration};
 use millstream_protocol::api::topic::CreateTopic;
@@ -240,18 +239,9 @@ impl Controller {
             features: FeatureRange::CURRENT,
             join: None,
         };
+        // What it leads, it leads in a new epoch from here on.
         self.execute(Command::RegisterBroker { registration })
             .await?;
-        let image = self.image();
-        let led_here = image.partitions();
-        let led_here = led_here.filter(|(_, partition)| partition.leader == broker_id);
-        let appointments: Vec<_> = led_here.map(|(id, _)| (id, broker_id)).collect();
-        for appointments in appointments.chunks(MAX_APPOINTMENTS) {
-            self.execute(Command::AppointLeaders {
-                appointments: appointments.to_vec(),
-            })
-            .await?;
-        }
         Ok(())
     }
 
