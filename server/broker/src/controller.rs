@@ -4,7 +4,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use millstream_metadata::limits::MAX_APPOINTMENTS;
+        // What it leads, it leads in a new epoch from here on.
+        self.quorum
+            .propose(Command::RegisterBroker { registration })
+            .await?;
 use millstream_metadata::topic::Topic;
 use millstream_metadata::{
     Actor, Command, DirectoryNumber, FeatureRange, Image, Limits, Record, Registration,
@@ -231,6 +234,7 @@ impl Controller {
             features: FeatureRange::CURRENT,
             join: None,
         };
+<<<<<<< HEAD
         self.quorum.propose(Command::RegisterBroker { registration })
             .await?;
         let image = self.image();
@@ -243,6 +247,11 @@ impl Controller {
             })
             .await?;
         }
+=======
+        // What it leads, it leads in a new epoch from here on.
+        self.execute(Command::RegisterBroker { registration })
+            .await?;
+>>>>>>> metadata
         Ok(())
     }
 

@@ -29,6 +29,15 @@ pub struct Broker {
     pub state: BrokerState,
 }
 
+/// One start of a broker's process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// The identity of its data directory.
+    pub directory_id: Uuid,
+    /// Which start on this directory it is: a later one is greater.
+    pub incarnation: u64,
+}
+
 /// Whether a broker is there, and what it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BrokerState {
@@ -102,6 +111,16 @@ impl BrokerState {
     }
 }
 
+impl Broker {
+    /// The start that has registered last.
+    pub fn start(&self) -> Start {
+        Start {
+            directory_id: self.directory_id,
+            incarnation: self.incarnation,
+        }
+    }
+}
+
 impl Image {
     /// Whether this broker is there.
     pub fn is_live(&self, broker_id: BrokerId) -> bool {
@@ -126,8 +145,12 @@ impl Image {
     pub(crate) fn validate_fence_broker(
         &self,
         broker_id: BrokerId,
+        start: Start,
     ) -> Result<Option<Record>, BrokerError> {
-        self.set_state(broker_id, BrokerState::fenced)
+        match self.known_broker(broker_id)?.start() == start {
+            true => self.set_state(broker_id, BrokerState::fenced),
+            false => Ok(None),
+        }
     }
 
     pub(crate) fn validate_drain_broker(

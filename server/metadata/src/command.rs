@@ -1,20 +1,39 @@
 //! What is asked of the cluster.
+//!
+//! The broker that leads the metadata quorum validates commands. Another one passes its own on to
+//! it, in bytes ([`Command::encode`]), and gets an [`Answer`](crate::Answer) back. A command that a
+//! later release has added is not read by an earlier one: it is asked only once the cluster's
+//! feature level says that all brokers understand it.
 
 use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::plugin::{DeploymentSpec, OnExisting};
 use millstream_protocol::api::replay::Replay;
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic};
 use millstream_protocol::{LeaderEpoch, TimestampMs, TopicId, TopicPartition};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::broker::BrokerId;
+use crate::broker::{BrokerId, Start};
+use crate::codec::{CodecError, Format};
 use crate::deployment::{DeploymentId, Plugin};
+use crate::leaders::Nomination;
+use crate::limits::MAX_COMMAND_BYTES;
 use crate::partition::DirectoryNumber;
 use crate::registration::Registration;
 use crate::token::JoinToken;
 
-/// One change that somebody wants. New identities are chosen by who asks, at random.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The version of what brokers tell each other: the first byte of each command, answer and beat.
+pub const WIRE_VERSION: u8 = 1;
+
+const FORMAT: Format = Format {
+    what: "command",
+    version: WIRE_VERSION,
+    limit: MAX_COMMAND_BYTES,
+};
+
+/// One change that somebody wants. New identities are chosen by who asks, at random. Grows only at
+/// the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(
     clippy::large_enum_variant,
     reason = "there is one at a time, and it does not last"
@@ -25,7 +44,7 @@ pub enum Command {
         /// The cluster's identity.
         cluster_id: Uuid,
     },
-    /// A broker is there: for the first time, or again.
+    /// A broker is there: for the first time, or again. After a restart it leads on in new epochs.
     RegisterBroker {
         /// What it says of itself.
         registration: Registration,
@@ -34,6 +53,8 @@ pub enum Command {
     FenceBroker {
         /// Its number.
         broker_id: BrokerId,
+        /// Which start is meant. If another one has registered by now, nothing is to be done.
+        start: Start,
     },
     /// A broker is to take no new replicas and leaderships, and be emptied.
     DrainBroker {
@@ -78,11 +99,11 @@ pub enum Command {
         /// Who asks.
         actor: Actor,
     },
-    /// Makes brokers the leaders of partitions, each in the partition's next epoch. Also when a
-    /// leader stays the same: after a restart it leads in a new epoch.
+    /// Makes brokers the leaders of partitions, each in the partition's next epoch; also where the
+    /// leader stays the same.
     AppointLeaders {
         /// The partitions and their leaders-to-be; each partition once.
-        appointments: Vec<(TopicPartition, BrokerId)>,
+        nominations: Vec<Nomination>,
     },
     /// Replicas of one broker begin anew: their directory was damaged, or a relaxed log has gone
     /// through a loss of power. The record has their new directory numbers and the newest epochs.
@@ -176,8 +197,20 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The command in bytes, at most [`MAX_COMMAND_BYTES`].
+    pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        FORMAT.encode(self)
+    }
+
+    /// Reads a command that another broker passes on.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        FORMAT.decode(bytes)
+    }
+}
+
 /// Who asks for a change of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Actor {
     /// A user. Names that begin with `__` are not his.
     User,

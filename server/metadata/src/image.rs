@@ -131,7 +131,9 @@ impl Image {
             Command::RegisterBroker { registration } => {
                 self.validate_register_broker(registration, limits)?
             }
-            Command::FenceBroker { broker_id } => self.validate_fence_broker(*broker_id)?,
+            Command::FenceBroker { broker_id, start } => {
+                self.validate_fence_broker(*broker_id, *start)?
+            }
             Command::DrainBroker { broker_id } => self.validate_drain_broker(*broker_id)?,
             Command::UndrainBroker { broker_id } => self.validate_undrain_broker(*broker_id)?,
             Command::RemoveBroker { broker_id } => self.validate_remove_broker(*broker_id)?,
@@ -145,8 +147,8 @@ impl Image {
                 self.validate_alter_topic(change, *actor, limits)?
             }
             Command::DeleteTopic { topic, actor } => self.validate_delete_topic(topic, *actor)?,
-            Command::AppointLeaders { appointments } => {
-                self.validate_appoint_leaders(appointments)?
+            Command::AppointLeaders { nominations } => {
+                self.validate_appoint_leaders(nominations)?
             }
             Command::RegisterReplicas {
                 broker_id,

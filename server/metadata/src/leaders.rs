@@ -12,6 +12,18 @@ use crate::limits::MAX_APPOINTMENTS;
 use crate::partition::{DirectoryNumber, Partition};
 use crate::record::Record;
 
+/// A leader-to-be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nomination {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The broker that is to lead it.
+    pub leader: BrokerId,
+    /// The epoch that comes to its end by it. If the partition is in another one by now, it was
+    /// decided on already, and nothing is to be done.
+    pub after: LeaderEpoch,
+}
+
 /// A partition's leadership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Appointment {
@@ -28,9 +40,9 @@ pub struct Appointment {
 impl Image {
     pub(crate) fn validate_appoint_leaders(
         &self,
-        wanted: &[(TopicPartition, BrokerId)],
+        nominations: &[Nomination],
     ) -> Result<Option<Record>, AppointError> {
-        if wanted.len() > MAX_APPOINTMENTS {
+        if nominations.len() > MAX_APPOINTMENTS {
             return Err(OverLimit {
                 what: "leaders to appoint at once",
                 limit: MAX_APPOINTMENTS,
@@ -38,21 +50,21 @@ impl Image {
             .into());
         }
         let mut seen = BTreeSet::new();
-        let mut appointments = Vec::with_capacity(wanted.len());
-        for &(partition, leader) in wanted {
+        let mut appointments = Vec::with_capacity(nominations.len());
+        for nomination in nominations {
+            let partition = nomination.partition;
             if !seen.insert(partition) {
                 return Err(AppointError::Repeated { partition });
             }
-            appointments.push(self.validate_appointment(partition, leader)?);
+            if self.known_partition(partition)?.leader_epoch == nomination.after {
+                appointments.push(self.validate_nomination(nomination)?);
+            }
         }
         Ok((!appointments.is_empty()).then_some(Record::LeadersAppointed { appointments }))
     }
 
-    fn validate_appointment(
-        &self,
-        at: TopicPartition,
-        leader: BrokerId,
-    ) -> Result<Appointment, AppointError> {
+    fn validate_nomination(&self, nomination: &Nomination) -> Result<Appointment, AppointError> {
+        let (at, leader) = (nomination.partition, nomination.leader);
         let now = self.known_partition(at)?;
         let state = self.known_broker(leader)?.state;
         if !state.is_live() {
@@ -87,6 +99,20 @@ impl Image {
             .ok_or(UnknownPartition { partition })
     }
 
+    /// A broker leads what it leads in the next epoch.
+    pub(crate) fn lead_on(&mut self, broker_id: BrokerId) {
+        let topics = self.topics.values_mut();
+        for partition in topics.flat_map(|topic| &mut topic.partitions) {
+            if partition.leader == broker_id
+                && partition.leader_is_as_appointed()
+                && let Some(epoch) = partition.leader_epoch.checked_add(1)
+            {
+                partition.leader_epoch = epoch;
+                partition.touch();
+            }
+        }
+    }
+
     /// Epochs only rise, whatever the record says.
     pub(crate) fn apply_appointment(&mut self, appointment: &Appointment) {
         if let Some(partition) = self.partition_mut(appointment.partition)
@@ -98,6 +124,15 @@ impl Image {
 }
 
 impl Partition {
+    /// Has this broker take over from the leader of now, or the leader itself go on in a new epoch.
+    pub fn nominate(&self, partition: TopicPartition, leader: BrokerId) -> Nomination {
+        Nomination {
+            partition,
+            leader,
+            after: self.leader_epoch,
+        }
+    }
+
     /// The next leadership. `None` if there have been as many as there can be.
     pub(crate) fn appointment(
         &self,

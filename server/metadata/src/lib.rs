@@ -86,7 +86,9 @@
 //! assert_eq!(image.topic("orders").unwrap().partitions.len(), 3);
 //! ```
 
+mod answer;
 pub mod broker;
+mod codec;
 pub mod command;
 pub mod deployment;
 pub mod difference;
@@ -112,17 +114,19 @@ mod snapshot;
 pub mod token;
 pub mod topic;
 
-pub use broker::{Broker, BrokerId, BrokerState, FeatureRange};
+pub use answer::Answer;
+pub use broker::{Broker, BrokerId, BrokerState, FeatureRange, Start};
+pub use codec::CodecError;
 pub use command::{Actor, Command};
 pub use deployment::{Deployment, DeploymentId, Plugin};
 pub use error::{CommandError, SpecError};
 pub use image::{FEATURE_LEVEL, Image, MIN_FEATURE_LEVEL};
-pub use leaders::Appointment;
+pub use leaders::{Appointment, Nomination};
 pub use limits::Limits;
 pub use millstream_protocol::api::plugin::OnExisting;
 pub use partition::{DirectoryNumber, Partition, Replica};
 pub use reassignment::Reassignment;
-pub use record::{CodecError, Record};
+pub use record::Record;
 pub use registration::{Join, Registration};
 pub use replicas::RegisteredReplica;
 pub use shadow::Shadow;

@@ -1,8 +1,8 @@
 //! The bounds of the image.
 
 use millstream_protocol::limits::{
-    MAX_BATCH_BYTES, MAX_DEPLOYMENT_CONFIG_BYTES, MAX_HOST_BYTES, MAX_ITEMS_PER_REQUEST,
-    MAX_NAME_BYTES, MAX_PARTITIONS_PER_TOPIC, MAX_REPLAYED_PARTITIONS,
+    MAX_BATCH_BYTES, MAX_BODY_BYTES, MAX_DEPLOYMENT_CONFIG_BYTES, MAX_HOST_BYTES,
+    MAX_ITEMS_PER_REQUEST, MAX_NAME_BYTES, MAX_PARTITIONS_PER_TOPIC, MAX_REPLAYED_PARTITIONS,
 };
 
 /// How often a deployment may have a record tried.
@@ -13,6 +13,12 @@ pub const MAX_BACK_OFF_MS: u32 = 86_400_000;
 
 /// One encoded record of the metadata log, bytes.
 pub const MAX_RECORD_BYTES: usize = 2 << 20;
+
+/// One encoded command, bytes: the body of a frame has room for it and what is said around it.
+pub const MAX_COMMAND_BYTES: usize = MAX_BODY_BYTES / 2;
+
+/// What became of a command, encoded, bytes: a record, or an error that repeats what was asked.
+pub const MAX_ANSWER_BYTES: usize = MAX_RECORD_BYTES + 1_024;
 
 /// One encoded image, bytes.
 pub const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
@@ -105,18 +111,20 @@ const _: () =
     assert!(MAX_REASSIGNMENTS * (22 + MAX_REPLICAS * MAX_REPLICA) + 16 < MAX_RECORD_BYTES);
 const _: () = assert!(MAX_CHANGES_UNDER_WAY <= MAX_REASSIGNMENTS);
 const _: () = assert!(MAX_RECORD_BYTES < MAX_BATCH_BYTES);
-const _: () = assert!(
-    MAX_DEPLOYMENT_CONFIG_BYTES
-        + MAX_CONFIG_ENTRIES * 6
-        + (MAX_INPUTS + 2 * MAX_OUTPUTS + 2 * MAX_TABLES + MAX_GRANTED_SECRETS + MAX_IMPORTS + 1)
-            * MAX_STRING
-        + MAX_GRANTED_HOSTS * (MAX_HOST_BYTES + 6)
-        + MAX_PRINCIPAL_BYTES
-        + (MAX_INPUTS + 3 * MAX_OUTPUTS + 1) * MAX_STRING
-        + MAX_REPLAYED_PARTITIONS * 30
-        + 256
-        < MAX_RECORD_BYTES
-);
+const MAX_DEPLOYMENT: usize = MAX_DEPLOYMENT_CONFIG_BYTES
+    + MAX_CONFIG_ENTRIES * 6
+    + (MAX_INPUTS + 2 * MAX_OUTPUTS + 2 * MAX_TABLES + MAX_GRANTED_SECRETS + MAX_IMPORTS + 1)
+        * MAX_STRING
+    + MAX_GRANTED_HOSTS * (MAX_HOST_BYTES + 6)
+    + MAX_PRINCIPAL_BYTES
+    + (MAX_INPUTS + 3 * MAX_OUTPUTS + 1) * MAX_STRING
+    + MAX_REPLAYED_PARTITIONS * 30
+    + 256;
+const _: () = assert!(MAX_DEPLOYMENT < MAX_RECORD_BYTES && MAX_DEPLOYMENT < MAX_COMMAND_BYTES);
+const _: () = assert!(MAX_APPOINTMENTS * 32 + 16 < MAX_COMMAND_BYTES);
+const _: () = assert!(MAX_REPLICAS_AT_ONCE * 32 + 16 < MAX_COMMAND_BYTES);
+const _: () = assert!(MAX_REASSIGNMENTS * (23 + MAX_REPLICAS * 5) + 16 < MAX_COMMAND_BYTES);
+const _: () = assert!(MAX_COMMAND_BYTES < MAX_RECORD_BYTES);
 const _: () = assert!(MAX_SEGMENT_BYTES + MAX_BATCH_BYTES as u64 <= u32::MAX as u64);
 const _: () = assert!(MIN_BATCH_BYTES as usize <= MAX_BATCH_BYTES);
 

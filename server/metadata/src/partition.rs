@@ -177,6 +177,12 @@ impl Image {
         })
     }
 
+    /// Whether a partition's leader is there, with the directory with which it was appointed.
+    /// Whether it leads by now, only the leader knows.
+    pub fn has_leader(&self, partition: &Partition) -> bool {
+        self.is_live(partition.leader) && partition.leader_is_as_appointed()
+    }
+
     pub(crate) fn partition_mut(&mut self, at: TopicPartition) -> Option<&mut Partition> {
         let topic = self.topics.get_mut(&at.topic_id)?;
         topic.partitions.get_mut(at.partition as usize)

@@ -3,12 +3,11 @@
 use millstream_protocol::api::lifecycle::Activity;
 use millstream_protocol::api::topic::TopicConfig;
 use millstream_protocol::{ProducerId, TimestampMs, TopicId, TopicPartition};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 use uuid::Uuid;
 
 use crate::broker::{Broker, BrokerId, BrokerState};
+use crate::codec::{CodecError, Format};
 use crate::deployment::Deployment;
 use crate::leaders::Appointment;
 use crate::limits::MAX_RECORD_BYTES;
@@ -32,7 +31,8 @@ pub enum Record {
         /// The kinds of records that all its brokers understand.
         feature_level: u16,
     },
-    /// A broker registered.
+    /// A broker registered. If it is a later start on the same data directory, it leads what it led
+    /// in the next epoch of each partition.
     BrokerRegistered {
         /// The broker.
         broker: Broker,
@@ -156,99 +156,20 @@ pub enum Record {
     },
 }
 
-/// A record or a snapshot that cannot be read or written.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum CodecError {
-    /// It is longer than it may be.
-    #[error("a metadata {what} of {bytes} bytes is longer than {limit}")]
-    TooLong {
-        /// Record or snapshot.
-        what: &'static str,
-        /// How long it is.
-        bytes: usize,
-        /// How long it may be.
-        limit: usize,
-    },
-    /// It was written by a later broker, or is empty.
-    #[error("a metadata {what} has the unknown version {version:?}")]
-    Version {
-        /// Record or snapshot.
-        what: &'static str,
-        /// The version it claims, if there is a byte at all.
-        version: Option<u8>,
-    },
-    /// It is damaged.
-    #[error("a metadata {what} is damaged")]
-    Malformed {
-        /// Record or snapshot.
-        what: &'static str,
-        /// What the codec says.
-        source: postcard::Error,
-    },
-    /// Its parts contradict each other.
-    #[error("a metadata {what} has the {part} {name} twice")]
-    Repeated {
-        /// Record or snapshot.
-        what: &'static str,
-        /// Topic, broker and so on.
-        part: &'static str,
-        /// Its name or number.
-        name: String,
-    },
-}
+const FORMAT: Format = Format {
+    what: "record",
+    version: FORMAT_VERSION,
+    limit: MAX_RECORD_BYTES,
+};
 
 impl Record {
     /// The record in bytes.
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        encode(self, "record", MAX_RECORD_BYTES)
+        FORMAT.encode(self)
     }
 
     /// Reads a record back.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        decode(bytes, "record", MAX_RECORD_BYTES)
-    }
-}
-
-pub(crate) fn encode<T: Serialize>(
-    value: &T,
-    what: &'static str,
-    limit: usize,
-) -> Result<Vec<u8>, CodecError> {
-    let bytes = postcard::to_extend(value, vec![FORMAT_VERSION])
-        .map_err(|source| CodecError::Malformed { what, source })?;
-    check_length(&bytes, what, limit)?;
-    Ok(bytes)
-}
-
-/// Reads `bytes` to the end. Their length is checked first, and bounds what the codec allocates.
-pub(crate) fn decode<T: DeserializeOwned>(
-    bytes: &[u8],
-    what: &'static str,
-    limit: usize,
-) -> Result<T, CodecError> {
-    check_length(bytes, what, limit)?;
-    let body = match bytes.split_first() {
-        Some((&FORMAT_VERSION, body)) => body,
-        other => {
-            return Err(CodecError::Version {
-                what,
-                version: other.map(|(version, _)| *version),
-            });
-        }
-    };
-    match postcard::take_from_bytes(body) {
-        Ok((value, [])) => Ok(value),
-        Ok(_) => Err(CodecError::Malformed {
-            what,
-            source: postcard::Error::DeserializeBadEncoding,
-        }),
-        Err(source) => Err(CodecError::Malformed { what, source }),
-    }
-}
-
-fn check_length(bytes: &[u8], what: &'static str, limit: usize) -> Result<(), CodecError> {
-    match bytes.len() {
-        bytes if bytes > limit => Err(CodecError::TooLong { what, bytes, limit }),
-        _ => Ok(()),
+        FORMAT.decode(bytes)
     }
 }

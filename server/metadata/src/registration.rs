@@ -1,6 +1,12 @@
 //! A broker's registration: who may take a number, and what becomes of the replicas under it.
+//!
+//! With another data directory all its replicas begin anew, and what it led needs a leader. With the
+//! same directory but a later start it leads on what it led, in the next epoch by the very record:
+//! no epoch is resumed after a start, and no moment passes in which one could seem to be. The same
+//! start, which was fenced though it was there, goes on in the epoch in which it is.
 
 use millstream_protocol::TimestampMs;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::broker::{Broker, BrokerId, BrokerState, FeatureRange};
@@ -12,7 +18,7 @@ use crate::record::Record;
 use crate::token::TokenHash;
 
 /// What a broker says of itself when it starts, or is there again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// Its number.
     pub broker_id: BrokerId,
@@ -32,7 +38,7 @@ pub struct Registration {
 }
 
 /// A one-time token, redeemed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Join {
     /// The token's hash.
     pub token: TokenHash,
@@ -131,7 +137,13 @@ impl Image {
         renewed: Option<DirectoryNumber>,
         redeemed: Option<TokenHash>,
     ) {
-        self.brokers.insert(broker.broker_id, broker.clone());
+        let before = self.brokers.insert(broker.broker_id, broker.clone());
+        let has_restarted = before.is_some_and(|before| {
+            before.directory_id == broker.directory_id && before.incarnation != broker.incarnation
+        });
+        if has_restarted {
+            self.lead_on(broker.broker_id);
+        }
         if let Some(hash) = redeemed {
             self.tokens.remove(&hash);
         }

@@ -13,15 +13,20 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::broker::Broker;
+use crate::codec::{CodecError, Format};
 use crate::deployment::Deployment;
 use crate::image::Image;
 use crate::limits::MAX_SNAPSHOT_BYTES;
 use crate::partition::DirectoryNumber;
-use crate::record::{CodecError, decode, encode};
+use crate::record::FORMAT_VERSION;
 use crate::token::JoinToken;
 use crate::topic::Topic;
 
-const WHAT: &str = "snapshot";
+const FORMAT: Format = Format {
+    what: "snapshot",
+    version: FORMAT_VERSION,
+    limit: MAX_SNAPSHOT_BYTES,
+};
 
 #[derive(Serialize)]
 struct Written<'a> {
@@ -60,14 +65,14 @@ impl Image {
             next_directory: self.next_directory,
             tokens: self.tokens.values().collect(),
         };
-        encode(&written, WHAT, MAX_SNAPSHOT_BYTES)
+        FORMAT.encode(&written)
     }
 
     /// Reads an image back. What stands in it twice is refused.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        let read: Read = decode(bytes, WHAT, MAX_SNAPSHOT_BYTES)?;
+        let read: Read = FORMAT.decode(bytes)?;
         let repeated = |part, name| CodecError::Repeated {
-            what: WHAT,
+            what: FORMAT.what,
             part,
             name,
         };

@@ -62,7 +62,12 @@ async fn a_refusal_comes_as_what_it_is() {
         ),
         "{refused:?}"
     );
-    let fence = Command::FenceBroker { broker_id: 1 };
+    let image = leader.image();
+    let known = image.broker(1).expect("it has registered");
+    let fence = Command::FenceBroker {
+        broker_id: 1,
+        start: known.start(),
+    };
     assert!(matches!(leader.propose(fence.clone()).await, Ok(Some(_))));
     assert!(matches!(leader.propose(fence).await, Ok(None)));
 }

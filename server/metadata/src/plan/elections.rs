@@ -1,47 +1,45 @@
-//! New leaders, after a broker has gone or has come.
+//! New leaders where there is none.
 
-use millstream_protocol::{LeaderEpoch, TopicPartition};
+use millstream_protocol::LeaderEpoch;
 
 use crate::broker::BrokerId;
 use crate::command::Command;
 use crate::image::Image;
+use crate::leaders::Nomination;
 use crate::limits::MAX_APPOINTMENTS;
 use crate::load::Load;
 use crate::partition::{Partition, has};
 
-/// Who leads what after this broker was fenced, or has registered, or has begun anew with replicas
-/// that it leads.
+/// New leaders for the partitions whose leader is not there, or has another directory than the one
+/// with which it was appointed.
 ///
-/// A partition that it leads gets a leader in a new epoch: the broker itself if it is there (an
-/// epoch is not resumed after a start), otherwise the live replica that leads the fewest by then,
-/// in the preferred order among equals. If the broker is there, the same is done for partitions
-/// that it keeps and whose leader is not. A replica that is trusted goes before one that is not,
-/// and one on a draining broker leads only what no other can. A partition without a live replica
-/// keeps its leader, and waits.
-pub fn elections(image: &Image, broker_id: BrokerId) -> Vec<Command> {
+/// The leader itself leads on in a new epoch if it is there and has all it should; otherwise it is
+/// the live replica that leads the fewest by then, in the preferred order among equals. A replica
+/// that is trusted goes before one that is not, and one on a draining broker leads only what no
+/// other can. A partition without a live replica keeps its leader, and waits.
+pub fn elections(image: &Image) -> Vec<Command> {
+    let lost = image.partitions();
+    let mut lost = lost.filter(|(_, it)| !image.has_leader(it)).peekable();
+    if lost.peek().is_none() {
+        return Vec::new();
+    }
     let mut load = Load::of(image);
-    let is_live = image.is_live(broker_id);
-    let mut appointments = Vec::new();
-    for (at, partition) in image.partitions() {
-        let may_help =
-            is_live && !image.is_live(partition.leader) && partition.member(broker_id).is_some();
-        if partition.leader != broker_id && !may_help {
-            continue;
-        }
+    let mut nominations = Vec::new();
+    for (at, partition) in lost {
         if let Some(leader) = successor(image, &load, partition, None) {
             load.yield_lead(partition.leader);
             load.lead(leader);
-            appointments.push((at, leader));
+            nominations.push(partition.nominate(at, leader));
         }
     }
-    appoint(&appointments)
+    appoint(&nominations)
 }
 
 /// The commands that appoint these.
-pub(super) fn appoint(appointments: &[(TopicPartition, BrokerId)]) -> Vec<Command> {
-    let chunks = appointments.chunks(MAX_APPOINTMENTS);
-    let command = |chunk: &[(TopicPartition, BrokerId)]| Command::AppointLeaders {
-        appointments: chunk.to_vec(),
+pub(crate) fn appoint(nominations: &[Nomination]) -> Vec<Command> {
+    let chunks = nominations.chunks(MAX_APPOINTMENTS);
+    let command = |chunk: &[Nomination]| Command::AppointLeaders {
+        nominations: chunk.to_vec(),
     };
     chunks.map(command).collect()
 }

@@ -8,6 +8,7 @@ use super::elections::{appoint, successor};
 use crate::broker::BrokerId;
 use crate::command::Command;
 use crate::image::Image;
+use crate::leaders::Nomination;
 use crate::limits::{MAX_APPOINTMENTS, MAX_CHANGES_UNDER_WAY};
 use crate::load::Load;
 use crate::partition::Partition;
@@ -27,7 +28,8 @@ pub struct Drain {
 /// broker is that of too many partitions. Replicas never move closer together within racks. No more
 /// than [`MAX_CHANGES_UNDER_WAY`] partitions change at a time. Empty when all is even, or waits.
 pub fn rebalance(image: &Image) -> Vec<Command> {
-    let mut commands = appoint(&back_to_preferred(image));
+    let leaders: Vec<_> = back_to_preferred(image).take(MAX_APPOINTMENTS).collect();
+    let mut commands = appoint(&leaders);
     let mut moves = Moves::new(image, Load::of(image));
     while moves.has_room() && moves.move_one() {}
     moves.share_preference();
@@ -55,7 +57,7 @@ pub fn drain(image: &Image, broker_id: BrokerId) -> Drain {
         if let Some(next) = next.filter(takes) {
             load.yield_lead(broker_id);
             load.lead(next);
-            leaders.push((at, next));
+            leaders.push(partition.nominate(at, next));
         }
     }
     let mut drain = Drain {
@@ -82,16 +84,15 @@ pub fn drain(image: &Image, broker_id: BrokerId) -> Drain {
 }
 
 /// Leaderships for the preferred leaders that are there and do not lead.
-fn back_to_preferred(image: &Image) -> Vec<(TopicPartition, BrokerId)> {
+pub(crate) fn back_to_preferred(image: &Image) -> impl Iterator<Item = Nomination> {
     let settled = image.partitions().filter(|(_, it)| !it.is_changing());
-    let preferred = settled.filter_map(|(at, it)| {
+    settled.filter_map(|(at, it)| {
         let preferred = it.replicas.first()?;
         let leads = preferred.broker_id == it.leader;
         let may = preferred.trusted && image.takes_new(preferred.broker_id);
         let epochs = it.leader_epoch.checked_add(1).is_some();
-        (!leads && may && epochs).then_some((at, preferred.broker_id))
-    });
-    preferred.take(MAX_APPOINTMENTS).collect()
+        (!leads && may && epochs).then(|| it.nominate(at, preferred.broker_id))
+    })
 }
 
 /// Changes of replicas that are planned.

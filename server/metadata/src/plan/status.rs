@@ -18,10 +18,9 @@ pub enum Outage {
 /// The partitions that take no records, as far as the metadata knows, by their topics' identities.
 pub fn offline(image: &Image) -> impl Iterator<Item = (TopicPartition, Outage)> {
     image.partitions().filter_map(|(at, partition)| {
-        let leads = image.is_live(partition.leader) && partition.leader_is_as_appointed();
         let target = partition.target();
         let whole = target.iter().filter(|it| is_whole(image, it)).count();
-        if !leads {
+        if !image.has_leader(partition) {
             Some((at, Outage::NoLeader))
         } else if whole * 2 <= target.len() {
             Some((at, Outage::NoMajority))

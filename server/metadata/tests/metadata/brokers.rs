@@ -1,10 +1,10 @@
 //! The cluster's making; brokers that come, go and are emptied.
 
-use millstream_metadata::{BrokerState, Command, FEATURE_LEVEL, Image};
+use millstream_metadata::{BrokerState, Command, FEATURE_LEVEL, Image, Registration, Start};
 use millstream_protocol::ErrorCode;
 use uuid::Uuid;
 
-use super::cluster::{Cluster, at, reassign, register, topic};
+use super::cluster::{Cluster, at, fence, reassign, register, registration, start, topic};
 
 #[test]
 fn nothing_is_done_before_the_cluster_is_formed_and_it_is_formed_once() {
@@ -36,12 +36,36 @@ fn a_fenced_broker_takes_no_partitions_until_it_registers() {
     let mut cluster = Cluster::with_brokers(2);
     cluster.fence(1);
     assert_eq!(cluster.image.broker(1).unwrap().state, BrokerState::Fenced);
-    cluster.nothing(Command::FenceBroker { broker_id: 1 });
+    cluster.nothing(fence(&cluster.image, 1));
     cluster.create("a", 2);
     assert_eq!(leaders(&cluster.image, "a"), [2, 2]);
     cluster.run(register(1));
     cluster.create("b", 3);
     assert_eq!(leaders(&cluster.image, "b"), [1, 1, 1]);
+}
+
+#[test]
+fn a_start_that_is_over_is_not_fenced_in_the_next_one() {
+    let mut cluster = Cluster::with_brokers(1);
+    let first = fence(&cluster.image, 1);
+    let registration = Registration {
+        incarnation: 2,
+        ..registration(1)
+    };
+    cluster.run(Command::RegisterBroker { registration });
+    cluster.nothing(first);
+    let other_directory = Start {
+        directory_id: Uuid::max(),
+        ..start(1, 2)
+    };
+    cluster.nothing(Command::FenceBroker {
+        broker_id: 1,
+        start: other_directory,
+    });
+    cluster.run(Command::FenceBroker {
+        broker_id: 1,
+        start: start(1, 2),
+    });
 }
 
 #[test]
@@ -117,7 +141,7 @@ fn who_is_not_known_is_not_changed() {
     let cluster = Cluster::with_brokers(1);
     let broker_id = 7;
     for command in [
-        Command::FenceBroker { broker_id },
+        fence(&cluster.image, broker_id),
         Command::DrainBroker { broker_id },
         Command::UndrainBroker { broker_id },
         Command::RemoveBroker { broker_id },

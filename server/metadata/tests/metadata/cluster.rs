@@ -1,8 +1,8 @@
 //! A cluster in the making: commands that must succeed, and commands that must not.
 
 use millstream_metadata::{
-    Actor, Command, CommandError, DeploymentId, FeatureRange, Image, Join, JoinToken, Limits,
-    OnExisting, Partition, Plugin, Record, Registration, TokenHash,
+    Actor, Broker, Command, CommandError, DeploymentId, FeatureRange, Image, Join, JoinToken,
+    Limits, Nomination, OnExisting, Partition, Plugin, Record, Registration, Start, TokenHash,
 };
 use millstream_protocol::api::lifecycle::RevisionChange;
 use millstream_protocol::api::plugin::{DeploymentSpec, OutputSpec};
@@ -124,7 +124,7 @@ impl Cluster {
     }
 
     pub(crate) fn fence(&mut self, broker_id: u32) {
-        self.run(Command::FenceBroker { broker_id });
+        self.run(fence(&self.image, broker_id));
     }
 
     pub(crate) fn deploy(&mut self, spec: DeploymentSpec) -> Record {
@@ -178,9 +178,30 @@ pub(crate) fn at(topic_id: TopicId, partition: u32) -> TopicPartition {
     }
 }
 
-pub(crate) fn appoint(appointments: &[(TopicPartition, u32)]) -> Command {
+/// Appoints these, each after the epoch that its partition is in.
+pub(crate) fn appoint(image: &Image, leaders: &[(TopicPartition, u32)]) -> Command {
+    let nominate = |(partition, leader): &(TopicPartition, u32)| Nomination {
+        partition: *partition,
+        leader: *leader,
+        after: image.partition(*partition).map_or(0, |it| it.leader_epoch),
+    };
     Command::AppointLeaders {
-        appointments: appointments.to_vec(),
+        nominations: leaders.iter().map(nominate).collect(),
+    }
+}
+
+/// Fences a broker as it has registered last.
+pub(crate) fn fence(image: &Image, broker_id: u32) -> Command {
+    let known = image.broker(broker_id);
+    let start = known.map_or_else(|| start(broker_id, 1), Broker::start);
+    Command::FenceBroker { broker_id, start }
+}
+
+/// A start on a broker's first data directory.
+pub(crate) fn start(broker_id: u32, incarnation: u64) -> Start {
+    Start {
+        directory_id: Uuid::from_u128(u128::from(broker_id)),
+        incarnation,
     }
 }
 

@@ -10,7 +10,7 @@ use millstream_protocol::{TopicId, TopicPartition};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::cluster::{NOW_MS, appoint, hash, issue, plugin, register, registration, spec};
+use super::cluster::{NOW_MS, appoint, fence, hash, issue, plugin, register, registration, spec};
 
 const TOPICS: [&str; 5] = ["a", "b", "c", "d", "__own"];
 const DEPLOYMENTS: [&str; 4] = ["k", "l", "m", "n"];
@@ -19,6 +19,10 @@ const DEPLOYMENTS: [&str; 4] = ["k", "l", "m", "n"];
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Run(Box<Command>),
+    /// These are to lead, after the epochs that there are.
+    Appoint(Vec<(TopicPartition, u32)>),
+    /// This broker is fenced, in its last start.
+    Fence(u32),
     /// This one, of the replicas that are not trusted, is.
     Trust(usize),
     /// This one, of the changes under way, is at its end.
@@ -83,12 +87,14 @@ fn about_brokers() -> impl Strategy<Value = Step> {
         1 => id().prop_map(|cluster_id| Command::FormCluster { cluster_id }),
         24 => registration,
         12 => (1u32..4, 0i64..3).prop_map(|(token, life)| issue(hash(token), NOW_MS + life)),
-        3 => broker().prop_map(|broker_id| Command::FenceBroker { broker_id }),
         1 => broker().prop_map(|broker_id| Command::DrainBroker { broker_id }),
         2 => broker().prop_map(|broker_id| Command::UndrainBroker { broker_id }),
         1 => broker().prop_map(|broker_id| Command::RemoveBroker { broker_id }),
     ];
-    command.prop_map(run)
+    prop_oneof![
+        41 => command.prop_map(run),
+        3 => broker().prop_map(Step::Fence),
+    ]
 }
 
 fn about_replicas() -> impl Strategy<Value = Step> {
@@ -96,7 +102,6 @@ fn about_replicas() -> impl Strategy<Value = Step> {
     let partitions = prop::collection::vec(partition(), 0..3);
     let brokers = prop::collection::vec(broker(), 1..4);
     let command = prop_oneof![
-        appointments.prop_map(|it| appoint(&it)),
         (broker(), partitions).prop_map(|(broker_id, partitions)| Command::RegisterReplicas {
             broker_id,
             partitions
@@ -106,7 +111,8 @@ fn about_replicas() -> impl Strategy<Value = Step> {
         }),
     ];
     prop_oneof![
-        4 => command.prop_map(run),
+        3 => command.prop_map(run),
+        1 => appointments.prop_map(Step::Appoint),
         1 => (0usize..50).prop_map(Step::Trust),
         1 => (0usize..50).prop_map(Step::Finalise),
         1 => (0usize..50).prop_map(Step::Accept),
@@ -212,6 +218,8 @@ pub(crate) fn resolve(step: Step, image: &Image) -> Option<Command> {
     };
     match step {
         Step::Run(command) => Some(*command),
+        Step::Appoint(leaders) => Some(appoint(image, &leaders)),
+        Step::Fence(broker_id) => Some(fence(image, broker_id)),
         Step::Trust(n) => {
             let untrusted = replicas().filter(|(_, it)| !it.trusted);
             let trust = untrusted.map(|(at, it)| Command::TrustReplicas {

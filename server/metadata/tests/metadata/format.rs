@@ -21,8 +21,8 @@ use millstream_protocol::{TopicId, TopicPartition};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-const ID: Uuid = Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
-const ID_HEX: &str = "100102030405060708090a0b0c0d0e0f10";
+pub(crate) const ID: Uuid = Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
+pub(crate) const ID_HEX: &str = "100102030405060708090a0b0c0d0e0f10";
 
 fn broker() -> Broker {
     Broker {
@@ -59,7 +59,7 @@ fn replica(broker_id: u32, directory: u64) -> Replica {
     }
 }
 
-fn token() -> JoinToken {
+pub(crate) fn token() -> JoinToken {
     JoinToken {
         hash: TokenHash([0xab; 32]),
         issued_at_ms: 1,
@@ -68,7 +68,7 @@ fn token() -> JoinToken {
     }
 }
 
-fn config() -> TopicConfig {
+pub(crate) fn config() -> TopicConfig {
     TopicConfig {
         durability: Durability::Relaxed,
         cleanup: Cleanup::Compact,
@@ -91,7 +91,7 @@ fn topic() -> Topic {
     }
 }
 
-fn replay() -> Replay {
+pub(crate) fn replay() -> Replay {
     Replay {
         of: "l".into(),
         inputs: vec![ReplayedTopic {
@@ -112,7 +112,7 @@ fn replay() -> Replay {
     }
 }
 
-fn deployment() -> Deployment {
+pub(crate) fn deployment() -> Deployment {
     Deployment {
         deployment_id: DeploymentId(ID),
         revision: 2,
@@ -173,19 +173,19 @@ fn deployment() -> Deployment {
 
 // durability, cleanup, retention_ms, retention_bytes, segment_bytes, segment_ms, max_batch_bytes,
 // tombstone_retention_ms, replication_factor
-const CONFIG_HEX: &str = "01_01_01ac02_00_808004_e807_8008_05_03";
+pub(crate) const CONFIG_HEX: &str = "01_01_01ac02_00_808004_e807_8008_05_03";
 // number, directory, incarnation, address, rack, features, state
 const BROKER_HEX: &str = "ac02_100102030405060708090a0b0c0d0e0f10_9003_03623a31_010172_0102_01";
 // count; leader, its directory, epoch, version, replicas, next, accepted loss
 const PARTITIONS_HEX: &str = "01_01_f403_02_d804_02_01f40301_030400_01_030400_01_026d65_01_02";
 // hash, issued, expires, by
-const TOKEN_HEX: &str =
+pub(crate) const TOKEN_HEX: &str =
     "abababababababababababababababababababababababababababababababab_02_d804_026d65";
 // id, revision; name, inputs, outputs, config, start, limits, delivery, failure policy, grants, tables; digest, size, imports; time, activity; by,
 // change, shadow
 const DEPLOYMENT_HEX: &str = "02_0164_0102696e_01016f036f7574_01016b0176_0301_0102030405_01_050607_02_000171_01000101730101016850_010174057461626c65_026162_ac02_010169_02_01_026d65_0201_01_100102030405060708090a0b0c0d0e0f10_016c_01_02696e_01_05ac02_01_016f_036f7574_0173_010a_0101_00";
 
-fn all() -> Vec<(Record, String)> {
+pub(crate) fn all() -> Vec<(Record, String)> {
     let at = TopicPartition {
         topic_id: TopicId(ID),
         partition: 300,
@@ -327,7 +327,7 @@ fn all() -> Vec<(Record, String)> {
     ]
 }
 
-fn bytes(hex: &str) -> Vec<u8> {
+pub(crate) fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<char> = hex.chars().filter(|c| *c != '_').collect();
     digits
         .chunks(2)
@@ -335,7 +335,7 @@ fn bytes(hex: &str) -> Vec<u8> {
         .collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

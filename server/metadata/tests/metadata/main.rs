@@ -2,7 +2,7 @@
 //!
 //! - `cluster`: a cluster in the making, shared by the other files
 //! - one file per kind of command
-//! - `format`: the bytes of records and snapshots
+//! - `format`: the bytes of records and snapshots; `wire`: those of what brokers tell each other
 //! - `model`: random commands, from `commands`, against the invariants
 //! - `plans`: what plans say; `plan_histories`: that carried out they come to an end
 #![allow(
@@ -32,3 +32,4 @@ mod registration;
 mod replicas;
 mod shadows;
 mod tokens;
+mod wire;

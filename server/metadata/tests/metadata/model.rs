@@ -192,6 +192,16 @@ fn check_record(before: &Image, record: &Record, after: &Image) {
             let first = before.brokers().count() == 0;
             assert_eq!(redeemed.is_some(), !known && !first);
             assert!(after.is_live(broker.broker_id));
+            let known = before.broker(broker.broker_id);
+            let has_restarted = known.is_some_and(|it| {
+                it.directory_id == broker.directory_id && it.incarnation < broker.incarnation
+            });
+            for ((_, was), (at, now)) in before.partitions().zip(after.partitions()) {
+                let leads_on =
+                    has_restarted && was.leader == broker.broker_id && was.leader_is_as_appointed();
+                let epochs = u32::from(leads_on);
+                assert_eq!(was.leader_epoch + epochs, now.leader_epoch, "{at}");
+            }
         }
         Record::BrokerRemoved { broker_id } => assert_eq!(before.replicas_on(*broker_id), 0),
         Record::ReassignmentFinished { partition, .. } => {

@@ -8,7 +8,7 @@ use millstream_metadata::{Command, Registration};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use super::cluster::{Cluster, registration};
+use super::cluster::{Cluster, fence, registration};
 use super::plans::{carry_out, elect, finish, until_done};
 
 /// How far apart the most and the least frequent of `all` are.
@@ -77,8 +77,9 @@ fn happen(cluster: &mut Cluster, event: Event) {
         }
         Event::Join(_) => {}
         Event::Fence(broker_id) => {
-            attempt(cluster, Command::FenceBroker { broker_id });
-            elect(cluster, broker_id);
+            let command = fence(&cluster.image, broker_id);
+            attempt(cluster, command);
+            elect(cluster);
         }
         Event::Return(broker_id) => {
             if let Some(known) = cluster.image.broker(broker_id) {
@@ -88,7 +89,7 @@ fn happen(cluster: &mut Cluster, event: Event) {
                     ..registration(broker_id)
                 };
                 cluster.run(Command::RegisterBroker { registration });
-                elect(cluster, broker_id);
+                elect(cluster);
             }
         }
         Event::Drain(broker_id) => {
@@ -108,7 +109,7 @@ fn happen(cluster: &mut Cluster, event: Event) {
                     partitions,
                 },
             );
-            elect(cluster, broker_id);
+            elect(cluster);
         }
         Event::Rebalance => {
             let commands = rebalance(&cluster.image);

@@ -111,7 +111,7 @@ fn a_change_is_final_only_as_its_leader_has_seen_it() {
         ErrorCode::NotReady,
         &stale(1, 1, 1, 2),
     );
-    cluster.run(appoint(&[(partition, 2)]));
+    cluster.run(appoint(&cluster.image, &[(partition, 2)]));
     cluster.refused(
         finalise(partition, 1, 2),
         ErrorCode::NotReady,
@@ -150,7 +150,7 @@ fn the_survivor_of_two_goes_on_alone() {
     let mut cluster = Cluster::with_brokers(2);
     let partition = at(cluster.create_replicated("orders", 1, 2), 0);
     cluster.fence(1);
-    cluster.run(appoint(&[(partition, 2)]));
+    cluster.run(appoint(&cluster.image, &[(partition, 2)]));
     cluster.run(reassign(partition, &[2]));
     cluster.run(finalise(partition, 2, 3));
     assert_eq!(cluster.partition(partition).brokers(), [2]);

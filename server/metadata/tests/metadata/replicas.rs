@@ -24,7 +24,7 @@ fn a_replica_begins_anew_with_a_greater_number_and_the_newest_epoch() {
     let mut cluster = Cluster::with_brokers(3);
     let topic_id = cluster.create_replicated("orders", 2, 3);
     let partition = |it| at(topic_id, it);
-    cluster.run(appoint(&[(partition(1), 3)]));
+    cluster.run(appoint(&cluster.image, &[(partition(1), 3)]));
     let next = cluster.image.next_directory();
     assert_eq!(next, DirectoryNumber(7), "six are handed out");
     let record = cluster.run(anew(2, &[partition(1), partition(0)]));
@@ -64,7 +64,7 @@ fn a_leader_that_begins_anew_leads_no_more() {
     assert!(cluster.partition(partition).leader_is_as_appointed());
     cluster.run(anew(1, &[partition]));
     assert!(!cluster.partition(partition).leader_is_as_appointed());
-    cluster.run(appoint(&[(partition, 1)]));
+    cluster.run(appoint(&cluster.image, &[(partition, 1)]));
     assert!(cluster.partition(partition).leader_is_as_appointed());
 }
 

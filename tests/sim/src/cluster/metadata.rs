@@ -194,7 +194,7 @@ impl Metadata {
             },
         });
         if registered {
-            self.execute_all(elections(&self.image, broker));
+            self.execute_all(elections(&self.image));
         }
     }
 
@@ -256,7 +256,7 @@ impl Metadata {
                 broker_id: broker,
                 partitions: vec![PARTITION],
             });
-            self.execute_all(elections(&self.image, broker));
+            self.execute_all(elections(&self.image));
         }
         self.assigned(broker)
     }
@@ -264,12 +264,16 @@ impl Metadata {
     /// Fences brokers that are silent, and replaces a leader that does not get to lead.
     pub(crate) fn watch(&mut self, now_us: u64) {
         self.now_us = now_us;
-        let live: Vec<BrokerId> = self.image.brokers().map(|it| it.broker_id).collect();
-        for broker in live {
+        let known = self.image.brokers();
+        let known: Vec<_> = known.map(|it| (it.broker_id, it.start())).collect();
+        for (broker, start) in known {
             let heard_us = self.heard_us.get(&broker).copied().unwrap_or(0);
             if self.image.is_live(broker) && heard_us + DEAD_AFTER_US < now_us {
-                self.execute(Command::FenceBroker { broker_id: broker });
-                self.execute_all(elections(&self.image, broker));
+                self.execute(Command::FenceBroker {
+                    broker_id: broker,
+                    start,
+                });
+                self.execute_all(elections(&self.image));
             }
         }
         if !self.active && self.appointed_at_us + ACTIVE_WITHIN_US < now_us {
@@ -287,8 +291,9 @@ impl Metadata {
             .collect();
         let wish = wish.filter(|it| live.contains(it));
         if let Some(leader) = wish.or_else(|| self.dice.pick(&live)) {
+            let nomination = self.partition().map(|it| it.nominate(PARTITION, leader));
             self.execute(Command::AppointLeaders {
-                appointments: vec![(PARTITION, leader)],
+                nominations: nomination.into_iter().collect(),
             });
         }
     }
