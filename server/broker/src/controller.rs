@@ -4,10 +4,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-        // What it leads, it leads in a new epoch from here on.
-        self.quorum
-            .propose(Command::RegisterBroker { registration })
-            .await?;
 use millstream_metadata::topic::Topic;
 use millstream_metadata::{
     Actor, Command, DirectoryNumber, FeatureRange, Image, Limits, Record, Registration,
@@ -234,24 +230,10 @@ impl Controller {
             features: FeatureRange::CURRENT,
             join: None,
         };
-<<<<<<< HEAD
-        self.quorum.propose(Command::RegisterBroker { registration })
-            .await?;
-        let image = self.image();
-        let led_here = image.partitions();
-        let led_here = led_here.filter(|(_, partition)| partition.leader == broker_id);
-        let appointments: Vec<_> = led_here.map(|(id, _)| (id, broker_id)).collect();
-        for appointments in appointments.chunks(MAX_APPOINTMENTS) {
-            self.quorum.propose(Command::AppointLeaders {
-                appointments: appointments.to_vec(),
-            })
-            .await?;
-        }
-=======
         // What it leads, it leads in a new epoch from here on.
-        self.execute(Command::RegisterBroker { registration })
+        self.quorum
+            .propose(Command::RegisterBroker { registration })
             .await?;
->>>>>>> metadata
         Ok(())
     }
 
