@@ -7,12 +7,20 @@ use std::time::Duration;
 use millstream_runtime::Compiler;
 use millstream_transport::{Identity, TransportConfig};
 
+use crate::cluster::ticket::Ticket;
+
 /// Produced batches of all connections that wait for their acknowledgement, bytes. Beyond it,
 /// produce streams wait with the batch that they have received.
 pub const MAX_STAGED_PRODUCE_BYTES: usize = 256 << 20;
 
 /// How long a command waits for somebody who leads the metadata quorum.
 pub const QUORUM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a command is passed on from broker to broker.
+pub const MAX_COMMAND_HOPS: u8 = 2;
+
+/// How long another broker may take for a command that is passed on to it.
+pub const QUORUM_CALL_LIMIT: Duration = Duration::from_secs(6);
 
 /// How soon a command is tried again that has found nobody who leads the metadata quorum.
 pub const QUORUM_RETRY: Duration = Duration::from_millis(20);
@@ -77,6 +85,12 @@ pub struct BrokerConfig {
     pub data_dir: PathBuf,
     /// The UDP address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where clients and other brokers reach it, `host:port`, if that is not where it listens.
+    pub advertise: Option<String>,
+    /// What it shares its fate with: replicas are spread over racks.
+    pub rack: Option<String>,
+    /// What lets it into a cluster, if it is not the first broker of one.
+    pub ticket: Option<Ticket>,
     /// The broker's certificate, its key and the cluster's authority.
     pub identity: Identity,
     /// How QUIC is tuned.
@@ -105,6 +119,9 @@ impl BrokerConfig {
         Self {
             data_dir: data_dir.into(),
             listen,
+            advertise: None,
+            rack: None,
+            ticket: None,
             identity,
             transport: TransportConfig::server(),
             worker_threads: std::thread::available_parallelism().map_or(1, |n| n.get()),

@@ -1,14 +1,15 @@
 //! What every handler may use: the parts of the broker, and the way from a topic's name to its
 //! partition.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use millstream_metadata::topic::Topic;
 use millstream_protocol::{ErrorCode, PartitionIndex, TopicId, TopicPartition, WireError};
 use tokio::sync::Semaphore;
 
+use crate::cluster::Cluster;
 use crate::controller::Controller;
 use crate::data_dir::DataDir;
 use crate::errors;
@@ -17,6 +18,39 @@ use crate::partition::{Partition, Standing};
 use crate::registry::Registry;
 use crate::secrets::Secrets;
 use crate::workers::Deployments;
+
+/// What is there from the moment on in which a broker listens: other brokers need its answers before it
+/// has loaded what clients ask for.
+pub(crate) struct Front {
+    pub(crate) data_dir: Arc<DataDir>,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) connections: ConnectionCount,
+    context: OnceLock<Arc<Context>>,
+}
+
+impl Front {
+    pub(crate) fn new(data_dir: Arc<DataDir>, cluster: Arc<Cluster>) -> Self {
+        Self {
+            data_dir,
+            cluster,
+            connections: ConnectionCount::default(),
+            context: OnceLock::new(),
+        }
+    }
+
+    /// The broker has loaded everything.
+    pub(crate) fn open(&self, context: Arc<Context>) {
+        // It starts once.
+        let _ = self.context.set(context);
+    }
+
+    /// What clients ask for.
+    pub(crate) fn context(&self) -> Result<&Arc<Context>, WireError> {
+        self.context
+            .get()
+            .ok_or_else(|| WireError::new(ErrorCode::NotReady, "the broker is starting"))
+    }
+}
 
 /// The parts of a running broker.
 pub(crate) struct Context {

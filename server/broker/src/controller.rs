@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use millstream_metadata::topic::Topic;
 use millstream_metadata::{
-    Actor, Command, DirectoryNumber, FeatureRange, Image, Limits, Record, Registration,
+    Actor, Command, DirectoryNumber, Image, Limits, Record, Registration,
 };
 use millstream_protocol::api::topic::CreateTopic;
 use millstream_protocol::{ErrorCode, ProducerId, TopicPartition, WireError};
@@ -15,12 +15,13 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
 use crate::StartError;
+use crate::cluster::Cluster;
+use crate::cluster::quorum::Quorum;
 use crate::config::ACTIVATION_PATIENCE;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, Origin};
 use crate::errors;
 use crate::internal::{self, ARTEFACTS_PARTITION, ARTEFACTS_TOPIC, GROUPS_PARTITION, GROUPS_TOPIC};
 use crate::partition::Standing;
-use crate::quorum::Quorum;
 use crate::registry::Registry;
 use crate::replicas::ReplicaEvent;
 use crate::replicas::actor::Fault;
@@ -31,7 +32,7 @@ const PRODUCER_IDS_PER_BLOCK: u32 = 1_000;
 
 /// The cluster's metadata as this broker knows and changes it.
 pub(crate) struct Controller {
-    quorum: Arc<Quorum>,
+    pub(crate) quorum: Arc<Quorum>,
     /// Up to which entry of the metadata's log the replicas here are as the image has them.
     followed: watch::Receiver<Option<u64>>,
     partitions: Arc<Registry>,
@@ -42,14 +43,16 @@ pub(crate) struct Controller {
 
 /// What [`Controller::load`] puts together.
 pub(crate) struct ControllerSetup {
-    pub(crate) quorum: Quorum,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) quorum: Arc<Quorum>,
     pub(crate) hosting: Hosting,
     pub(crate) partitions: Arc<Registry>,
     /// What replicas come to.
     pub(crate) events: UnboundedReceiver<ReplicaEvent>,
     /// Where a failure goes that the broker must not survive.
     pub(crate) faults: tokio::sync::mpsc::UnboundedSender<Fault>,
-    pub(crate) address: String,
+    /// What this broker says of itself.
+    pub(crate) registration: Registration,
     pub(crate) limits: Limits,
 }
 
@@ -61,12 +64,13 @@ impl Controller {
         data_dir: &DataDir,
     ) -> Result<Arc<Self>, StartError> {
         let ControllerSetup {
+            cluster,
             quorum,
             hosting,
             partitions,
             events,
             faults,
-            address,
+            registration,
             limits,
         } = setup;
         let failed = |error: WireError| StartError::Load {
@@ -75,7 +79,7 @@ impl Controller {
         };
         let (following, followed) = watch::channel(None);
         let controller = Arc::new(Self {
-            quorum: Arc::new(quorum),
+            quorum: Arc::clone(&quorum),
             followed,
             partitions,
             broker_id: data_dir.identity().broker_id,
@@ -83,12 +87,13 @@ impl Controller {
             limits,
         });
         controller
-            .register(data_dir, address)
+            .register(data_dir, registration)
             .await
             .map_err(failed)?;
         hosting.remove_strangers(&controller.image());
         let follower = Follower {
-            quorum: Arc::clone(&controller.quorum),
+            cluster,
+            quorum,
             hosting,
             events,
             following,
@@ -211,30 +216,21 @@ impl Controller {
         }
     }
 
-    /// Tells the cluster of this start, before anything that is here is opened.
-    async fn register(&self, data_dir: &DataDir, address: String) -> Result<(), WireError> {
-        let identity = data_dir.identity();
-        if self.image().cluster_id().is_none() {
-            self.quorum.propose(Command::FormCluster {
-                cluster_id: identity.cluster_id,
-            })
-            .await?;
+    /// Tells the cluster of this start, before anything that is here is opened. Waits until the cluster
+    /// is there.
+    async fn register(
+        &self,
+        data_dir: &DataDir,
+        registration: Registration,
+    ) -> Result<(), WireError> {
+        let cluster_id = data_dir.identity().cluster_id;
+        if data_dir.identity().origin == Origin::Founder && self.image().cluster_id().is_none() {
+            let form = Command::FormCluster { cluster_id };
+            self.quorum.propose_patiently(form).await?;
         }
-        let broker_id = identity.broker_id;
-        let registration = Registration {
-            broker_id,
-            directory_id: identity.directory_id,
-            incarnation: data_dir.incarnation(),
-            address,
-            rack: None,
-            features: FeatureRange::CURRENT,
-            join: None,
-        };
         // What it leads, it leads in a new epoch from here on.
-        self.quorum
-            .propose(Command::RegisterBroker { registration })
-            .await?;
-        Ok(())
+        let register = Command::RegisterBroker { registration };
+        self.quorum.propose_patiently(register).await.map(drop)
     }
 
     async fn ensure_internal_topics(&self) -> Result<(), WireError> {
@@ -255,12 +251,18 @@ impl Controller {
             };
             let topic_id = partition.topic_id;
             let actor = Actor::Broker;
-            self.execute(Command::CreateTopic {
-                topic_id,
-                topic,
-                actor,
-            })
-            .await?;
+            let created = self
+                .execute(Command::CreateTopic {
+                    topic_id,
+                    topic,
+                    actor,
+                })
+                .await;
+            match created {
+                // Another broker was quicker.
+                Err(error) if error.code == ErrorCode::TopicExists => {}
+                created => drop(created?),
+            }
         }
         Ok(())
     }
@@ -283,6 +285,7 @@ fn partitions_of(topic: &Topic) -> Vec<TopicPartition> {
 
 /// Has the replicas here follow the image, and tells the quorum what they have come to.
 struct Follower {
+    cluster: Arc<Cluster>,
     quorum: Arc<Quorum>,
     hosting: Hosting,
     events: UnboundedReceiver<ReplicaEvent>,
@@ -306,6 +309,7 @@ impl Follower {
         let mut images = self.quorum.watch();
         loop {
             let applied = images.borrow_and_update().clone();
+            self.cluster.link_to(&applied.image);
             self.hosting.follow(&applied.image).await?;
             self.register_lost();
             self.following.send_replace(applied.index);

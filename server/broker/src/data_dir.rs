@@ -23,6 +23,8 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::cluster::ticket::Ticket;
+
 /// The version of the layout this broker writes and the only one that it reads.
 pub const FORMAT_VERSION: u32 = 7;
 
@@ -76,6 +78,24 @@ pub enum DataDirError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It is of another cluster, or of another broker, than the ticket is for.
+    #[error(
+        "data directory {} is that of broker {broker_id} of cluster {cluster_id}, and the ticket lets in \
+         broker {wanted} of cluster {wanted_cluster}: name an empty directory, or no ticket",
+        path.display()
+    )]
+    OtherBroker {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        broker_id: u32,
+        /// And of which cluster.
+        cluster_id: Uuid,
+        /// Whom the ticket lets in.
+        wanted: u32,
+        /// And into which cluster.
+        wanted_cluster: Uuid,
+    },
     /// It holds something, but not a broker's data.
     #[error("directory {} is not empty and holds no broker's data", path.display())]
     Foreign {
@@ -102,6 +122,18 @@ pub struct BrokerIdentity {
     pub broker_id: u32,
     /// This directory's own identity: another one after the disk was replaced.
     pub directory_id: Uuid,
+    /// How the broker has come to its cluster.
+    pub origin: Origin,
+}
+
+/// How a broker has come to its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// The cluster began with it.
+    Founder,
+    /// It was let in.
+    Joined,
 }
 
 /// A data directory, held by this process alone until it is dropped.
@@ -116,15 +148,21 @@ pub struct DataDir {
 impl DataDir {
     /// Opens the directory, making it if it is not there, and takes its lock. This is a start: it
     /// is counted, durably, before anything else is done.
-    pub fn open(root: &Path) -> Result<Self, DataDirError> {
+    ///
+    /// An empty directory becomes that of the first broker of a new cluster, or of the broker that the
+    /// ticket lets in. A ticket that has served its purpose is of no account.
+    pub fn open(root: &Path, ticket: Option<&Ticket>) -> Result<Self, DataDirError> {
         fs::create_dir_all(root).map_err(at(root))?;
         let lock = take_lock(root)?;
         let path = root.join(IDENTITY_FILE);
         let identity = match fs::read_to_string(&path) {
             Ok(text) => parse_identity(root, &path, &text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create_identity(root, &path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                create_identity(root, &path, ticket)?
+            }
             Err(error) => return Err(at(&path)(error)),
         };
+        check_ticket(root, &identity, ticket)?;
         let incarnation = raise_incarnation(root)?;
         for folder in ["topics", "state", "tables"] {
             let folder = root.join(folder);
@@ -306,7 +344,11 @@ fn parse_identity(root: &Path, path: &Path, text: &str) -> Result<BrokerIdentity
     toml::from_str(text).map_err(malformed)
 }
 
-fn create_identity(root: &Path, path: &Path) -> Result<BrokerIdentity, DataDirError> {
+fn create_identity(
+    root: &Path,
+    path: &Path,
+    ticket: Option<&Ticket>,
+) -> Result<BrokerIdentity, DataDirError> {
     // Topics without an identity are a damaged directory, not a new one.
     if root.join("topics").exists() {
         return Err(DataDirError::Foreign {
@@ -315,9 +357,10 @@ fn create_identity(root: &Path, path: &Path) -> Result<BrokerIdentity, DataDirEr
     }
     let identity = BrokerIdentity {
         format_version: FORMAT_VERSION,
-        cluster_id: Uuid::new_v4(),
-        broker_id: 1,
+        cluster_id: ticket.map_or_else(Uuid::new_v4, |it| it.cluster_id),
+        broker_id: ticket.map_or(1, |it| it.broker_id),
         directory_id: Uuid::new_v4(),
+        origin: ticket.map_or(Origin::Founder, |_| Origin::Joined),
     };
     let text = toml::to_string(&identity).map_err(|error| DataDirError::Malformed {
         path: path.to_owned(),
@@ -328,6 +371,30 @@ fn create_identity(root: &Path, path: &Path) -> Result<BrokerIdentity, DataDirEr
     Ok(identity)
 }
 
+fn check_ticket(
+    root: &Path,
+    identity: &BrokerIdentity,
+    ticket: Option<&Ticket>,
+) -> Result<(), DataDirError> {
+    let BrokerIdentity {
+        cluster_id,
+        broker_id,
+        ..
+    } = *identity;
+    match ticket {
+        Some(ticket) if (ticket.cluster_id, ticket.broker_id) != (cluster_id, broker_id) => {
+            Err(DataDirError::OtherBroker {
+                path: root.to_owned(),
+                broker_id,
+                cluster_id,
+                wanted: ticket.broker_id,
+                wanted_cluster: ticket.cluster_id,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,8 +402,8 @@ mod tests {
     #[test]
     fn identity_survives_reopening() {
         let dir = tempfile::tempdir().unwrap();
-        let first = DataDir::open(dir.path()).unwrap().identity().clone();
-        let second = DataDir::open(dir.path()).unwrap().identity().clone();
+        let first = DataDir::open(dir.path(), None).unwrap().identity().clone();
+        let second = DataDir::open(dir.path(), None).unwrap().identity().clone();
         assert_eq!(first, second);
     }
 
@@ -344,23 +411,23 @@ mod tests {
     fn every_start_is_counted() {
         let dir = tempfile::tempdir().unwrap();
         for expected in 1..=3 {
-            assert_eq!(DataDir::open(dir.path()).unwrap().incarnation(), expected);
+            assert_eq!(DataDir::open(dir.path(), None).unwrap().incarnation(), expected);
             let written = fs::read_to_string(dir.path().join(INCARNATION_FILE)).unwrap();
             assert_eq!(written, format!("{expected}\n"), "before it is used");
         }
         // What a crash left of a start that was not counted is of no account.
         fs::write(dir.path().join("incarnation.draft"), "9").unwrap();
-        assert_eq!(DataDir::open(dir.path()).unwrap().incarnation(), 4);
+        assert_eq!(DataDir::open(dir.path(), None).unwrap().incarnation(), 4);
     }
 
     #[test]
     fn a_start_that_cannot_be_counted_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        DataDir::open(dir.path()).unwrap();
+        DataDir::open(dir.path(), None).unwrap();
         let file = dir.path().join(INCARNATION_FILE);
         for text in ["", "many", "18446744073709551615"] {
             fs::write(&file, text).unwrap();
-            let refused = DataDir::open(dir.path());
+            let refused = DataDir::open(dir.path(), None);
             assert!(
                 matches!(refused, Err(DataDirError::Incarnation { .. })),
                 "{text:?}: {refused:?}"
@@ -368,7 +435,7 @@ mod tests {
         }
         fs::remove_file(&file).unwrap();
         assert!(matches!(
-            DataDir::open(dir.path()),
+            DataDir::open(dir.path(), None),
             Err(DataDirError::Incarnation { .. })
         ));
     }
@@ -376,8 +443,8 @@ mod tests {
     #[test]
     fn second_opener_is_told_who_holds_it() {
         let dir = tempfile::tempdir().unwrap();
-        let _held = DataDir::open(dir.path()).unwrap();
-        match DataDir::open(dir.path()) {
+        let _held = DataDir::open(dir.path(), None).unwrap();
+        match DataDir::open(dir.path(), None) {
             Err(DataDirError::InUse { holder, .. }) => {
                 assert_eq!(holder, std::process::id().to_string())
             }
@@ -394,7 +461,7 @@ mod tests {
         )
         .unwrap();
         assert!(matches!(
-            DataDir::open(dir.path()),
+            DataDir::open(dir.path(), None),
             Err(DataDirError::Version { found: 8, .. })
         ));
     }
@@ -404,7 +471,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("topics")).unwrap();
         assert!(matches!(
-            DataDir::open(dir.path()),
+            DataDir::open(dir.path(), None),
             Err(DataDirError::Foreign { .. })
         ));
     }

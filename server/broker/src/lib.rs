@@ -12,7 +12,8 @@
 //! - `listener`, `session`, `handlers`: connections, and one file per API family
 //! - `writer`, `flusher`, `partition`, `registry`: the way of a batch to the log, and back
 //! - `replicas`: the shell around each partition's replica, and which replicas there are here
-//! - `quorum`, `controller`: the metadata quorum, its image and what follows from a change of it
+//! - [`cluster`]: this broker among the others: links, the metadata quorum
+//! - `controller`: what follows from a change of the metadata image
 //! - `descriptors`: the files that may be open, which bound the partitions
 //! - `groups`: the shell around the group coordinator
 //! - `workers`: deployments and the workers they run
@@ -27,6 +28,7 @@
 //! the produce stream.
 
 mod clock;
+pub mod cluster;
 pub mod config;
 mod context;
 mod controller;
@@ -39,7 +41,6 @@ mod handlers;
 mod internal;
 mod listener;
 mod partition;
-mod quorum;
 mod registry;
 mod replicas;
 mod secrets;
@@ -53,18 +54,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use millstream_log::{StateFile, States};
+use millstream_metadata::{FeatureRange, Join, Registration};
 use millstream_transport::{BindError, Listener};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use config::BrokerConfig;
-use context::{ConnectionCount, Context};
+use cluster::Cluster;
+use cluster::quorum::Quorum;
+use context::{Context, Front};
 use controller::{Controller, ControllerSetup};
 use data_dir::{DataDir, DataDirError};
 use groups::Groups;
 use listener::Phase;
 pub use millstream_runtime::{CompileLimits, Compiler, CompilerProcess};
-use quorum::Quorum;
 use registry::Registry;
 use replicas::actor::Fault;
 use replicas::hosting::Hosting;
@@ -114,9 +117,8 @@ impl Broker {
     /// Opens the data directory, recovers every log and starts to listen.
     pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
         let started = Instant::now();
-        let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
-        // Bound first: an address in use is told before logs are recovered. Nothing is accepted
-        // until all of them are.
+        let data_dir = Arc::new(DataDir::open(&config.data_dir, config.ticket.as_ref())?);
+        // Bound first: an address in use is told before logs are recovered.
         let listener = Listener::bind(config.listen, &config.identity, config.transport.clone())?;
         let address = listener.local_addr();
 
@@ -133,13 +135,27 @@ impl Broker {
             faults: faults.clone(),
             events,
         })?;
-        let partitions: Arc<Registry> = Arc::default();
-        let limits = descriptors::limits();
-        let quorum = Quorum::start(&data_dir, store.storage(), limits).await;
-        let quorum = quorum.map_err(|reason| StartError::Load {
+        let metadata = |reason: String| StartError::Load {
             what: "the metadata".to_owned(),
             reason,
-        })?;
+        };
+        let cluster = Cluster::start(
+            &data_dir,
+            &config.identity,
+            &config.transport,
+            writer.clone(),
+        );
+        let cluster = cluster.map_err(metadata)?;
+        let limits = descriptors::limits();
+        let quorum = Quorum::start(&data_dir, store.storage(), limits, &cluster).await;
+        let quorum = quorum.map_err(metadata)?;
+        cluster.begin(Arc::clone(&quorum), config.ticket.as_ref());
+        // Others have to reach it from here on; clients are told to wait.
+        let front = Arc::new(Front::new(Arc::clone(&data_dir), Arc::clone(&cluster)));
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let serving = tokio::spawn(listener::serve(listener, Arc::clone(&front), phases));
+
+        let partitions: Arc<Registry> = Arc::default();
         let hosting = Hosting::new(
             Arc::clone(&data_dir),
             store,
@@ -148,12 +164,13 @@ impl Broker {
             &known,
         );
         let setup = ControllerSetup {
+            cluster: Arc::clone(&cluster),
             quorum,
             hosting,
             partitions: Arc::clone(&partitions),
             events: replica_events,
             faults,
-            address: address.to_string(),
+            registration: registration(&config, &data_dir, address),
             limits,
         };
         let controller = Controller::load(setup, &data_dir).await?;
@@ -171,12 +188,10 @@ impl Broker {
             Arc::clone(&partitions),
             Arc::clone(&secrets),
         )?;
-
-        let (phase, phases) = watch::channel(Phase::Serving);
         let context = Arc::new(Context {
             data_dir,
             started,
-            connections: ConnectionCount::default(),
+            connections: front.connections.clone(),
             partitions,
             controller,
             groups,
@@ -186,7 +201,8 @@ impl Broker {
             state_readers: Semaphore::new(config::MAX_STATE_READERS),
             staged_bytes: Arc::new(Semaphore::new(config::MAX_STAGED_PRODUCE_BYTES)),
         });
-        let run = tokio::spawn(run(listener, context, writer, faulty, phases));
+        front.open(Arc::clone(&context));
+        let run = tokio::spawn(run(serving, context, cluster, writer, faulty));
         tracing::info!(%address, elapsed_ms = started.elapsed().as_millis() as u64, "ready");
         Ok(Self {
             address,
@@ -224,17 +240,15 @@ async fn join(
 }
 
 async fn run(
-    listener: Listener,
+    mut serving: JoinHandle<()>,
     context: Arc<Context>,
+    cluster: Arc<Cluster>,
     writer: Writer,
     mut faulty: mpsc::UnboundedReceiver<Fault>,
-    phases: watch::Receiver<Phase>,
 ) -> Result<(), StopError> {
     let maintenance = tokio::spawn(maintain(writer.clone()));
-    let serving = listener::serve(listener, Arc::clone(&context), phases);
-    tokio::pin!(serving);
     let fault = tokio::select! {
-        () = &mut serving => None,
+        _ = &mut serving => None,
         fault = faulty.recv() => fault,
     };
     maintenance.abort();
@@ -246,6 +260,7 @@ async fn run(
     }
     context.deployments.stop().await;
     context.controller.close().await;
+    cluster.close().await;
     let (done, stopped) = oneshot::channel();
     if writer.send(WriterCommand::Stop { done }).is_ok() {
         // A writer that ended without an answer has told its fault.
@@ -254,6 +269,26 @@ async fn run(
     match faulty.try_recv() {
         Ok(fault) => Err(StopError::Storage(fault.to_string())),
         Err(_) => Ok(()),
+    }
+}
+
+/// What a broker says of itself to the cluster.
+fn registration(config: &BrokerConfig, data_dir: &DataDir, address: SocketAddr) -> Registration {
+    let identity = data_dir.identity();
+    Registration {
+        broker_id: identity.broker_id,
+        directory_id: identity.directory_id,
+        incarnation: data_dir.incarnation(),
+        address: config
+            .advertise
+            .clone()
+            .unwrap_or_else(|| address.to_string()),
+        rack: config.rack.clone(),
+        features: FeatureRange::CURRENT,
+        join: config.ticket.as_ref().map(|ticket| Join {
+            token: ticket.hash(),
+            now_ms: clock::now_ms(),
+        }),
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::{DRAIN_LIMIT, HELLO_LIMIT};
-use crate::context::Context;
+use crate::context::Front;
 use crate::handlers;
 use crate::session::Session;
 
@@ -24,7 +24,7 @@ pub(crate) enum Phase {
 /// Accepts until the broker drains, then waits for the connections to finish.
 pub(crate) async fn serve(
     listener: Listener,
-    context: Arc<Context>,
+    front: Arc<Front>,
     phase: watch::Receiver<Phase>,
 ) {
     let mut drains = phase.clone();
@@ -33,7 +33,7 @@ pub(crate) async fn serve(
         tokio::select! {
             incoming = listener.accept() => {
                 let Some(incoming) = incoming else { break };
-                connections.spawn(connection(incoming, Arc::clone(&context), phase.clone()));
+                connections.spawn(connection(incoming, Arc::clone(&front), phase.clone()));
             }
             () = draining(&mut drains) => break,
             Some(_) = connections.join_next() => {}
@@ -51,7 +51,7 @@ pub(crate) async fn serve(
     listener.wait_idle().await;
 }
 
-async fn connection(incoming: Incoming, context: Arc<Context>, mut phase: watch::Receiver<Phase>) {
+async fn connection(incoming: Incoming, front: Arc<Front>, mut phase: watch::Receiver<Phase>) {
     let from = incoming.peer_address();
     let connection = match incoming.accept().await {
         Ok(connection) => connection,
@@ -60,7 +60,7 @@ async fn connection(incoming: Incoming, context: Arc<Context>, mut phase: watch:
             return;
         }
     };
-    let _counted = context.connections.add();
+    let _counted = front.connections.add();
     let session = Arc::new(Session::new(connection.clone()));
     let mut streams = JoinSet::new();
     let hello_limit = tokio::time::sleep(HELLO_LIMIT);
@@ -69,8 +69,8 @@ async fn connection(incoming: Incoming, context: Arc<Context>, mut phase: watch:
         tokio::select! {
             stream = connection.accept_stream() => {
                 let Ok((sender, receiver)) = stream else { break };
-                let (context, session) = (Arc::clone(&context), Arc::clone(&session));
-                streams.spawn(async move { handlers::serve(&context, &session, sender, receiver).await });
+                let (front, session) = (Arc::clone(&front), Arc::clone(&session));
+                streams.spawn(async move { handlers::serve(&front, &session, sender, receiver).await });
             }
             Some(_) = streams.join_next() => {}
             () = &mut hello_limit, if !session.is_open() => {

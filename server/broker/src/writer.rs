@@ -6,6 +6,7 @@
 //! commit.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use millstream_log::{
     Compacted, CompactionError, FlushError, FlushTicket, Flushed, Log, ProducedBatch, StateFile,
     StorageFailure,
 };
+use millstream_peer::{Links, Room};
 use millstream_protocol::api::topic::TopicConfig;
 use millstream_protocol::{Offset, ProducerId, TimestampMs, TopicPartition, WireError};
 use millstream_replication::{Appointment, BrokerId, Durable, Input, Message};
@@ -50,7 +52,11 @@ pub(crate) enum WriterCommand {
         from: BrokerId,
         message: Message,
         batches: Vec<ProducedBatch>,
+        /// What they take of what the peer may have on its way.
+        room: Room,
     },
+    /// There may be links to other brokers.
+    Link { links: Arc<Links> },
     /// There is a link to a peer again.
     Linked { peer: BrokerId },
     /// What a replica promises is on the disk.
@@ -138,6 +144,7 @@ impl Writer {
             staged_bytes: 0,
             flushes_under_way: 0,
             flusher: flusher.clone(),
+            links: None,
             faults: setup.faults,
             events: setup.events,
             started: Instant::now(),
@@ -161,6 +168,8 @@ pub(crate) struct Outside<'a> {
     /// A clock that does not go back, milliseconds.
     pub(crate) elapsed_ms: u64,
     pub(crate) flusher: &'a Flusher,
+    /// The way to other brokers, if there is one.
+    pub(crate) links: Option<&'a Links>,
     events: &'a UnboundedSender<ReplicaEvent>,
 }
 
@@ -190,6 +199,7 @@ struct Turn {
     /// Flushes of logs that the flusher has and has not answered.
     flushes_under_way: usize,
     flusher: Flusher,
+    links: Option<Arc<Links>>,
     faults: UnboundedSender<Fault>,
     events: UnboundedSender<ReplicaEvent>,
     started: Instant,
@@ -276,9 +286,14 @@ impl Turn {
                 from,
                 message,
                 batches,
-            } => self.step(partition, |actor, outside| {
-                actor.received(outside, from, message, batches)
-            }),
+                room,
+            } => {
+                self.step(partition, |actor, outside| {
+                    actor.received(outside, from, message, batches)
+                });
+                drop(room);
+            }
+            WriterCommand::Link { links } => self.links = Some(links),
             WriterCommand::Linked { peer } => {
                 for partition in self.partitions() {
                     self.step(partition, |actor, outside| {
@@ -396,6 +411,7 @@ impl Turn {
             now_ms: clock::now_ms(),
             elapsed_ms,
             flusher: &self.flusher,
+            links: self.links.as_deref(),
             events: &self.events,
         };
         let outcome = act(&mut seat.actor, &outside);
@@ -473,6 +489,7 @@ impl Turn {
                 now_ms: clock::now_ms(),
                 elapsed_ms,
                 flusher: &self.flusher,
+                links: self.links.as_deref(),
                 events: &self.events,
             };
             if let Err(fault) = actor.close(&outside) {

@@ -6,13 +6,14 @@ use millstream_protocol::limits::{FETCH_STREAMS_PER_CONNECTION, MAX_BATCH_BYTES,
 use millstream_protocol::{ErrorCode, WireError};
 
 use crate::context::Context;
+use crate::data_dir::DataDir;
 use crate::session::Session;
 
 /// What this broker calls itself.
 const SOFTWARE: &str = concat!("millstream/", env!("CARGO_PKG_VERSION"));
 
 pub(crate) fn hello(
-    context: &Context,
+    data_dir: &DataDir,
     session: &Session,
     request: Hello,
 ) -> Result<HelloResponse, WireError> {
@@ -40,7 +41,7 @@ pub(crate) fn hello(
         }
     }
     session.open(request.client_name);
-    let identity = context.data_dir.identity();
+    let identity = data_dir.identity();
     Ok(HelloResponse {
         version: PROTOCOL_VERSION,
         cluster_id: identity.cluster_id,

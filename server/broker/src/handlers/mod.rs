@@ -14,6 +14,7 @@ pub(crate) mod topic;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millstream_protocol::api::peer::PeerCalled;
 use millstream_protocol::api::{MAX_HOPS, Request, RequestFrame};
 use millstream_protocol::frame::FrameError;
 use millstream_protocol::limits::MAX_COMPONENT_BYTES;
@@ -23,7 +24,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::config::UPLOAD_LIMIT;
-use crate::context::Context;
+use crate::context::Front;
 use crate::errors;
 use crate::session::Session;
 
@@ -65,13 +66,13 @@ impl From<ReceiveError> for StreamEnd {
 
 /// Serves one stream from its first frame to its end.
 pub(crate) async fn serve(
-    context: &Arc<Context>,
+    front: &Front,
     session: &Arc<Session>,
     mut sender: FrameSender,
     mut receiver: FrameReceiver,
 ) {
     if let Err(StreamEnd::Refused(error)) =
-        answer(context, session, &mut sender, &mut receiver).await
+        answer(front, session, &mut sender, &mut receiver).await
     {
         tracing::debug!(peer = %session.peer(), code = ?error.code, %error, "request refused");
         // The peer may have gone while it was being refused.
@@ -81,7 +82,7 @@ pub(crate) async fn serve(
 }
 
 async fn answer(
-    context: &Arc<Context>,
+    front: &Front,
     session: &Arc<Session>,
     sender: &mut FrameSender,
     receiver: &mut FrameReceiver,
@@ -92,6 +93,27 @@ async fn answer(
     };
     check_order(session, hops, &request)?;
     check_payload(&request, payload_bytes)?;
+    let request = match request {
+        Request::Hello(request) => {
+            let answer = hello::hello(&front.data_dir, session, request);
+            return Reply(sender).with(answer).await;
+        }
+        Request::OpenReplication(request) => {
+            let cluster = &front.cluster;
+            return cluster
+                .serve_replication(session, request, sender, receiver)
+                .await;
+        }
+        Request::CallPeer(call) => {
+            let payload = receiver.receive_payload().await?.freeze();
+            let answer = front.cluster.answer(session, call, payload).await?;
+            return Reply(sender)
+                .with_payload(PeerCalled {}, vec![answer])
+                .await;
+        }
+        request => request,
+    };
+    let context = front.context()?;
     // A component is large: no more are received at once than can be worked on soon.
     let _upload = match payload_bytes {
         0 => None,
@@ -104,7 +126,7 @@ async fn answer(
     // For what is changed in a task of its own.
     let (shared, by) = (Arc::clone(context), Arc::clone(session));
     match request {
-        Request::Hello(request) => reply.with(hello::hello(context, session, request)).await,
+        Request::Hello(_) | Request::OpenReplication(_) | Request::CallPeer(_) => Ok(()),
         Request::DescribeBroker(_) => reply.with(Ok(hello::describe(context))).await,
         Request::DescribeTopics(request) => reply.with(topic::describe(context, request)).await,
         Request::CreateTopic(request) => {
@@ -258,7 +280,7 @@ fn check_payload(request: &Request, bytes: usize) -> Result<(), WireError> {
     if bytes == 0
         || matches!(
             request,
-            Request::DeployPlugin(_) | Request::ReplayDeployment(_)
+            Request::DeployPlugin(_) | Request::ReplayDeployment(_) | Request::CallPeer(_)
         )
     {
         return Ok(());

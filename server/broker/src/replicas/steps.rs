@@ -1,13 +1,17 @@
 //! Doing what a replica's core says, and telling it what came of it.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use millstream_log::{AppendError, ChangeError, ProducedBatch};
+use millstream_peer::Entries;
 use millstream_protocol::batch::{BatchHeader, epoch_start};
 use millstream_protocol::{LeaderEpoch, Offset, TimestampMs};
 use millstream_replication::{BrokerId, Deposition, Effect, Input, Message};
 
 use super::ReplicaEvent;
 use super::actor::{Actor, Fault};
+use super::entries::SharedEntries;
 use super::state::State;
 use crate::errors;
 use crate::flusher::FlushJob;
@@ -232,7 +236,17 @@ impl Actor {
     }
 
     fn send(&self, outside: &Outside<'_>, to: BrokerId, message: Message) {
-        let _ = (outside, to, message);
+        let Some(links) = outside.links else { return };
+        let entries = match &message {
+            Message::Append { span, .. } | Message::Fetched { span, .. }
+                if span.until > span.prev.offset =>
+            {
+                let entries = SharedEntries::new(&self.partition);
+                Some(Arc::new(entries) as Arc<dyn Entries>)
+            }
+            _ => None,
+        };
+        links.send(to, self.id(), message, entries);
     }
 
     /// It leads no longer: what waits for the high watermark is not known to be committed.

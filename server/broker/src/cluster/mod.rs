@@ -1,0 +1,195 @@
+//! This broker among the others of its cluster.
+//!
+//! - [`Cluster`]: the links to the others, and what they ask of this broker
+//! - `quorum`: its node of the metadata quorum, and the way of a command to whoever leads it
+//! - `wire`: what brokers ask of each other besides consensus and replication
+//! - `inbox`: the way of what replicas hear from each other to the writer
+//! - `ticket`: what a new broker is let in with
+
+mod inbox;
+pub(crate) mod quorum;
+pub mod ticket;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use millstream_metadata::Image;
+use millstream_peer::{Introduction, Links, LinksConfig, check_introduction, serve_replication};
+use millstream_protocol::api::peer::{CallPeer, OpenReplication, PeerService};
+use millstream_protocol::{ErrorCode, WireError};
+use millstream_replication::BrokerId;
+use millstream_transport::{Connector, FrameReceiver, FrameSender, Identity, TransportConfig};
+
+use crate::data_dir::DataDir;
+use crate::handlers::StreamEnd;
+use crate::session::Session;
+use crate::writer::{Writer, WriterCommand};
+use inbox::WriterInbox;
+use quorum::Quorum;
+use ticket::Ticket;
+use wire::ClusterRequest;
+
+/// The links of this broker to the others, and what they ask of it.
+pub(crate) struct Cluster {
+    introduction: Introduction,
+    /// None if this broker's certificate does not allow it to open connections: it stays alone.
+    links: Option<Arc<Links>>,
+    inbox: Arc<WriterInbox>,
+    /// There once this broker's node of the metadata quorum has started.
+    quorum: OnceLock<Arc<Quorum>>,
+}
+
+impl Cluster {
+    /// Links to nobody yet.
+    pub(crate) fn start(
+        data_dir: &DataDir,
+        identity: &Identity,
+        transport: &TransportConfig,
+        writer: Writer,
+    ) -> Result<Arc<Self>, String> {
+        let known = data_dir.identity();
+        let introduction = Introduction {
+            cluster_id: known.cluster_id,
+            broker_id: known.broker_id,
+            directory_id: known.directory_id,
+            incarnation: data_dir.incarnation(),
+        };
+        let to_writer = writer.clone();
+        let inbox = Arc::new(WriterInbox::new(writer));
+        let links = match identity.principal().role.connects() {
+            false => None,
+            true => {
+                let connector = Connector::new(identity, peer_transport(transport));
+                let connector = connector.map_err(|error| error.to_string())?;
+                let config = LinksConfig {
+                    introduction,
+                    connector,
+                    limits: millstream_peer::limits::Limits::default(),
+                };
+                let inbox: Arc<WriterInbox> = Arc::clone(&inbox);
+                let links = Arc::new(Links::start(config, inbox));
+                let command = WriterCommand::Link {
+                    links: Arc::clone(&links),
+                };
+                // A writer that has stopped has told its fault.
+                let _ = to_writer.send(command);
+                Some(links)
+            }
+        };
+        Ok(Arc::new(Self {
+            introduction,
+            links,
+            inbox,
+            quorum: OnceLock::new(),
+        }))
+    }
+
+    /// The links to others, if there may be any.
+    pub(crate) fn links(&self) -> Option<&Arc<Links>> {
+        self.links.as_ref()
+    }
+
+    /// This broker's number.
+    pub(crate) fn me(&self) -> BrokerId {
+        self.introduction.broker_id
+    }
+
+    /// This broker's node of the metadata quorum has started. Links to the brokers that it knows, or, if
+    /// it is new, to those that its ticket names.
+    pub(crate) fn begin(&self, quorum: Arc<Quorum>, ticket: Option<&Ticket>) {
+        let image = quorum.applied().image;
+        match ticket {
+            Some(ticket) if image.brokers().next().is_none() => {
+                self.link_to_peers(ticket.brokers());
+            }
+            _ => self.link_to(&image),
+        }
+        // There is one for each start.
+        let _ = self.quorum.set(quorum);
+    }
+
+    /// Links to the brokers that the image has, if it is not empty: a new broker has not heard of
+    /// anybody yet.
+    pub(crate) fn link_to(&self, image: &Image) {
+        let peers = image
+            .brokers()
+            .map(|it| (it.broker_id, it.address.clone()));
+        let peers: BTreeMap<_, _> = peers.collect();
+        if !peers.is_empty() {
+            self.link_to_peers(peers);
+        }
+    }
+
+    /// Links to these, and to no others.
+    pub(crate) fn link_to_peers(&self, peers: BTreeMap<BrokerId, String>) {
+        if let Some(links) = &self.links {
+            links.set_peers(peers);
+        }
+    }
+
+    /// Serves a stream of what another broker's replicas say.
+    pub(crate) async fn serve_replication(
+        &self,
+        session: &Session,
+        request: OpenReplication,
+        sender: &mut FrameSender,
+        receiver: &mut FrameReceiver,
+    ) -> Result<(), StreamEnd> {
+        let from = self.check(session, &request.introduction)?;
+        let served = serve_replication(from, sender, receiver, &*self.inbox).await;
+        served.map_err(|error| error.to_wire_error().map_or(StreamEnd::Gone, StreamEnd::Refused))
+    }
+
+    /// Answers a call of another broker.
+    pub(crate) async fn answer(
+        &self,
+        session: &Session,
+        call: CallPeer,
+        payload: Bytes,
+    ) -> Result<Bytes, WireError> {
+        let from = self.check(session, &call.introduction)?;
+        let Some(quorum) = self.quorum.get() else {
+            return Err(WireError::new(
+                ErrorCode::NotReady,
+                format!("broker {} is starting", self.me()),
+            ));
+        };
+        match call.service {
+            PeerService::Consensus => Ok(quorum.handle(from, payload).await),
+            PeerService::Cluster => match ClusterRequest::decode(&payload)? {
+                ClusterRequest::Propose { hops, command } => quorum.answer(hops, command).await,
+            },
+        }
+    }
+
+    fn check(
+        &self,
+        session: &Session,
+        introduction: &Introduction,
+    ) -> Result<BrokerId, WireError> {
+        let principal = &session.connection().peer();
+        check_introduction(principal, introduction, self.introduction.cluster_id)?;
+        Ok(introduction.broker_id)
+    }
+
+    /// Ends the links.
+    pub(crate) async fn close(&self) {
+        if let Some(links) = &self.links {
+            links.close().await;
+        }
+    }
+}
+
+/// How connections to other brokers are tuned: as those of clients, with the broker's own windows.
+fn peer_transport(server: &TransportConfig) -> TransportConfig {
+    TransportConfig {
+        stream_receive_window_bytes: server.stream_receive_window_bytes,
+        connection_receive_window_bytes: server.connection_receive_window_bytes,
+        send_window_bytes: server.send_window_bytes,
+        socket_buffer_bytes: server.socket_buffer_bytes,
+        mtu_upper_bound: server.mtu_upper_bound,
+        ..TransportConfig::client()
+    }
+}

@@ -1,0 +1,281 @@
+//! This broker's node of the metadata quorum, and the way of a command to whoever leads it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_consensus::{
+    Applied, Call, Config, Consensus, InitializeError, NodeId, PeerError, Peers, ProposeError,
+    Role, Status,
+};
+use millstream_log::storage::Storage;
+use millstream_metadata::{Answer, Command, Record};
+use millstream_peer::{CallError, Links, PeerService};
+use millstream_protocol::{ErrorCode, WireError};
+use millstream_replication::BrokerId;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use super::wire::ClusterRequest;
+use super::Cluster;
+use crate::config::{MAX_COMMAND_HOPS, QUORUM_CALL_LIMIT, QUORUM_PATIENCE, QUORUM_RETRY};
+use crate::data_dir::{DataDir, Origin};
+
+/// This broker's node of the metadata quorum.
+pub(crate) struct Quorum {
+    consensus: Consensus,
+    links: Option<Arc<Links>>,
+    me: BrokerId,
+}
+
+/// The way of the quorum's nodes to each other.
+#[derive(Debug)]
+struct Linked(Option<Arc<Links>>);
+
+impl Peers for Linked {
+    fn call(&self, to: NodeId, request: Bytes, timeout: Duration) -> Call<'_> {
+        Box::pin(async move {
+            let unreachable = |reason: String| PeerError::Unreachable { reason };
+            let Some(links) = &self.0 else {
+                let reason = "this broker's certificate does not let it open connections";
+                return Err(unreachable(reason.to_owned()));
+            };
+            let to = BrokerId::try_from(to).map_err(|error| unreachable(error.to_string()))?;
+            let called = links.call(to, PeerService::Consensus, request, timeout);
+            called.await.map_err(|error| match error {
+                CallError::Unreachable { reason } => unreachable(reason),
+                error => PeerError::Lost {
+                    reason: error.to_string(),
+                },
+            })
+        })
+    }
+}
+
+/// Why a command that was passed on was not carried out.
+enum NotPassedOn {
+    /// Nothing was done: there is nobody to ask, or who was asked does not lead.
+    NotDone,
+    /// Nobody knows.
+    Unknown(CallError),
+    Refused(WireError),
+}
+
+impl Quorum {
+    /// Starts the node. The first broker of a cluster makes the quorum.
+    pub(crate) async fn start(
+        data_dir: &DataDir,
+        storage: Arc<dyn Storage>,
+        limits: millstream_metadata::Limits,
+        cluster: &Cluster,
+    ) -> Result<Arc<Self>, String> {
+        let identity = data_dir.identity();
+        let node_id = NodeId::from(identity.broker_id);
+        let seed = Uuid::new_v4().as_u64_pair().0;
+        let mut config = Config::new(
+            identity.cluster_id,
+            node_id,
+            storage,
+            data_dir.metadata(),
+            seed,
+        );
+        config.limits.metadata = limits;
+        let links = cluster.links().cloned();
+        let consensus = Consensus::start(config, Arc::new(Linked(links.clone()))).await;
+        let consensus = consensus.map_err(|error| error.to_string())?;
+        let is_new = consensus.status().voters.is_empty();
+        if is_new && identity.origin == Origin::Founder {
+            match consensus.initialize(BTreeSet::from([node_id])).await {
+                Ok(()) | Err(InitializeError::Initialized) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(Arc::new(Self {
+            consensus,
+            links,
+            me: identity.broker_id,
+        }))
+    }
+
+    /// The image as this node has applied it, from now on.
+    pub(crate) fn watch(&self) -> watch::Receiver<Applied> {
+        self.consensus.watch()
+    }
+
+    /// The image as this node has applied it.
+    pub(crate) fn applied(&self) -> Applied {
+        self.consensus.applied()
+    }
+
+    /// What the node knows of the quorum.
+    pub(crate) fn status(&self) -> Status {
+        self.consensus.status()
+    }
+
+    /// Has the cluster carry out a command, and returns what was decided once it is applied here:
+    /// `None` if there was nothing to change. Waits for a while until somebody leads.
+    pub(crate) async fn propose(&self, command: Command) -> Result<Option<Record>, WireError> {
+        let decided = self.propose_within(command, 0, QUORUM_PATIENCE).await;
+        decided.map_err(|error| match error.code {
+            ErrorCode::NotLeader => not_ready("nobody leads it now"),
+            _ => error,
+        })
+    }
+
+    /// The same for as long as it takes until somebody leads.
+    pub(crate) async fn propose_patiently(
+        &self,
+        command: Command,
+    ) -> Result<Option<Record>, WireError> {
+        loop {
+            match self.propose(command.clone()).await {
+                Err(error) if error.code == ErrorCode::NotReady => {
+                    tracing::warn!(%error, "waiting for the cluster");
+                }
+                decided => return decided,
+            }
+        }
+    }
+
+    /// Carries out what another broker passes on, or passes it on to who leads.
+    pub(super) async fn answer(&self, hops: u8, command: Command) -> Result<Bytes, WireError> {
+        let outcome = match hops {
+            hops if hops < MAX_COMMAND_HOPS => {
+                self.propose_within(command, hops, Duration::ZERO).await
+            }
+            _ => match self.consensus.propose(command).await {
+                Ok(record) => Ok(record),
+                Err(error) => Err(to_wire(&error)),
+            },
+        };
+        let revision = self.applied().index.unwrap_or_default();
+        let answer = Answer { outcome, revision }.encode();
+        let answer = answer.map_err(|error| WireError::new(ErrorCode::Internal, error.to_string()));
+        answer.map(Bytes::from)
+    }
+
+    async fn propose_within(
+        &self,
+        command: Command,
+        hops: u8,
+        patience: Duration,
+    ) -> Result<Option<Record>, WireError> {
+        let deadline = Instant::now() + patience;
+        let mut ask = 0;
+        loop {
+            let error = match self.consensus.propose(command.clone()).await {
+                Ok(record) => return Ok(record),
+                Err(error) => error,
+            };
+            let ProposeError::NotLeader { leader } = &error else {
+                return Err(to_wire(&error));
+            };
+            let leader = leader.and_then(|leader| BrokerId::try_from(leader).ok());
+            let to = leader.filter(|it| *it != self.me).or_else(|| self.somebody(&mut ask));
+            match self.pass_on(to, hops, &command).await {
+                Ok(record) => return Ok(record),
+                Err(NotPassedOn::Refused(error)) => return Err(error),
+                Err(NotPassedOn::Unknown(error)) => {
+                    return Err(not_ready(&format!("{error}: the change may be made yet")));
+                }
+                Err(NotPassedOn::NotDone) if Instant::now() < deadline => {
+                    sleep(QUORUM_RETRY).await;
+                }
+                Err(NotPassedOn::NotDone) => return Err(to_wire(&error)),
+            }
+        }
+    }
+
+    /// Another broker, each time the next one: whoever it is knows who leads, if anybody does.
+    fn somebody(&self, ask: &mut usize) -> Option<BrokerId> {
+        let others = self.links.as_ref()?.linked();
+        let asked = others.get(*ask % others.len().max(1)).copied();
+        *ask += 1;
+        asked
+    }
+
+    async fn pass_on(
+        &self,
+        to: Option<BrokerId>,
+        hops: u8,
+        command: &Command,
+    ) -> Result<Option<Record>, NotPassedOn> {
+        let (Some(links), Some(to)) = (&self.links, to) else {
+            return Err(NotPassedOn::NotDone);
+        };
+        let request = ClusterRequest::Propose {
+            hops: hops + 1,
+            command: command.clone(),
+        };
+        let request = request.encode().map_err(NotPassedOn::Refused)?;
+        let called = links.call(to, PeerService::Cluster, request.into(), QUORUM_CALL_LIMIT);
+        let answer = match called.await {
+            Ok(answer) => answer,
+            // It was not sent: there is no link.
+            Err(CallError::Unreachable { .. }) if !links.linked().contains(&to) => {
+                return Err(NotPassedOn::NotDone);
+            }
+            Err(CallError::Refused(error)) if error.code == ErrorCode::NotReady => {
+                return Err(NotPassedOn::NotDone);
+            }
+            Err(CallError::Refused(error)) => return Err(NotPassedOn::Refused(error)),
+            Err(error) => return Err(NotPassedOn::Unknown(error)),
+        };
+        let answer = Answer::decode(&answer).map_err(|error| {
+            NotPassedOn::Refused(WireError::new(ErrorCode::Internal, error.to_string()))
+        })?;
+        match answer.outcome {
+            Ok(record) => {
+                self.reached(answer.revision).await;
+                Ok(record)
+            }
+            // Who leads is being found out.
+            Err(error) if error.code == ErrorCode::NotLeader => Err(NotPassedOn::NotDone),
+            Err(error) => Err(NotPassedOn::Refused(error)),
+        }
+    }
+
+    /// Waits until the image here has what was decided. Without a quorum that may be never: whoever
+    /// has asked is answered then all the same.
+    async fn reached(&self, index: u64) {
+        let mut applied = self.watch();
+        let reached = applied.wait_for(|applied| applied.index >= Some(index));
+        if timeout(QUORUM_PATIENCE, reached).await.is_err() {
+            tracing::warn!(index, "what was decided has not come here yet");
+        }
+    }
+
+    /// Answers what another node asks.
+    pub(super) async fn handle(&self, from: BrokerId, request: Bytes) -> Bytes {
+        self.consensus.handle(NodeId::from(from), request).await
+    }
+
+    /// Whether this node leads the quorum, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.status().role == Role::Leader
+    }
+
+    pub(crate) async fn close(&self) {
+        self.consensus.close().await;
+    }
+}
+
+fn not_ready(reason: &str) -> WireError {
+    WireError::new(
+        ErrorCode::NotReady,
+        format!("the cluster's metadata: {reason}"),
+    )
+}
+
+fn to_wire(error: &ProposeError) -> WireError {
+    let code = match error {
+        ProposeError::Rejected(error) => return error.to_wire(),
+        ProposeError::NotLeader { .. } => ErrorCode::NotLeader,
+        ProposeError::NoQuorum => ErrorCode::NotReady,
+        ProposeError::TooLong(_) => ErrorCode::Busy,
+        ProposeError::Stopped(_) => ErrorCode::ShuttingDown,
+    };
+    WireError::new(code, format!("the cluster's metadata: {error}"))
+}
