@@ -1,9 +1,9 @@
 //! The APIs: one module each, with its request, its response and what they mean.
 //!
 //! A stream opens with one [`RequestFrame`]. For a *unary* request the broker answers with one
-//! frame, `Result<Response, WireError>`, and closes its side. The three *streaming* requests
-//! ([`Request::OpenProduce`], [`Request::OpenFetch`], [`Request::OpenGroup`]) are answered by
-//! an `Opened…` frame, after which both sides go on as the module describes.
+//! frame, `Result<Response, WireError>`, and closes its side. The *streaming* requests
+//! ([`Request::OpenProduce`], [`Request::OpenFetch`], [`Request::OpenGroup`] and other `Open…`) are
+//! answered by an `Opened…` frame, after which both sides go on as the module describes.
 //!
 //! Every enum here grows only at the end: postcard does not describe itself.
 
@@ -14,6 +14,7 @@ pub mod hello;
 pub mod lifecycle;
 pub mod metrics;
 pub mod offsets;
+pub mod peer;
 pub mod plugin;
 pub mod produce;
 pub mod replay;
@@ -131,6 +132,10 @@ pub enum Request {
     ListSecrets(secret::ListSecrets),
     /// Forgets a secret.
     RemoveSecret(secret::RemoveSecret),
+    /// Streaming, between brokers: what replicas say to each other.
+    OpenReplication(peer::OpenReplication),
+    /// Between brokers: the payload is a request that one of their services understands.
+    CallPeer(peer::CallPeer),
 }
 
 /// A request that is answered by exactly one frame.
@@ -186,4 +191,5 @@ unary! {
     SetSecret(secret::SetSecret) -> ();
     ListSecrets(secret::ListSecrets) -> secret::ListSecretsResponse;
     RemoveSecret(secret::RemoveSecret) -> ();
+    CallPeer(peer::CallPeer) -> peer::PeerCalled;
 }

@@ -14,6 +14,9 @@ use millstream_protocol::api::lifecycle::{Activity, ResumeDeployment};
 use millstream_protocol::api::offsets::{
     DeleteRecords, DeleteRecordsResponse, ListOffsets, ListOffsetsResponse, ListedOffset, Position,
 };
+use millstream_protocol::api::peer::{
+    CallPeer, OpenReplication, OpenedReplication, PeerCalled, PeerService,
+};
 use millstream_protocol::api::plugin::{
     DeployPlugin, DescribeDeployment, Follow, ListDeployments, ListDeploymentsResponse, LogLevel,
     MissingTopics, OnExisting, OpenPluginLogs, RemoveDeployment, RetryDeadLetters,
@@ -40,8 +43,8 @@ use std::fmt::Debug;
 
 use crate::lifecycle;
 use crate::samples::{
-    broker, commit, config, deployment, fetch_partition, hello_response, log_line, spec, text,
-    topic, topic_id,
+    broker, commit, config, deployment, fetch_partition, hello_response, introduction, log_line,
+    spec, text, topic, topic_id,
 };
 
 /// Whether bytes are one certain value's.
@@ -316,6 +319,7 @@ fn plugin_requests() -> Vec<Case> {
     .into_iter()
     .chain(lifecycle::requests())
     .chain(secret_requests())
+    .chain(peer_requests())
     .collect()
 }
 
@@ -335,6 +339,24 @@ fn secret_requests() -> Vec<Case> {
                 name: text("api-key"),
             },
         ),
+    ]
+}
+
+fn peer_requests() -> Vec<Case> {
+    let open = OpenReplication {
+        introduction: introduction(),
+    };
+    let call = |service| CallPeer {
+        introduction: introduction(),
+        service,
+    };
+    vec![
+        case(
+            "request/open-replication",
+            RequestFrame::from_client(Request::OpenReplication(open)),
+        ),
+        request("request/call-peer", call(PeerService::Consensus)),
+        request("request/call-peer-cluster", call(PeerService::Cluster)),
     ]
 }
 
@@ -522,6 +544,14 @@ fn responses() -> Vec<Case> {
             }],
         },
     ));
+    all.push(case(
+        "response/opened-replication",
+        Ok::<_, WireError>(OpenedReplication {}),
+    ));
+    all.push(case(
+        "response/call-peer",
+        Ok::<_, WireError>(PeerCalled {}),
+    ));
     all
 }
 
@@ -655,6 +685,8 @@ fn choices() -> Vec<Case> {
         case("worker-state/finished", WorkerState::Finished),
         case("activity/active", Activity::Active),
         case("activity/paused", Activity::Paused),
+        case("peer-service/consensus", PeerService::Consensus),
+        case("peer-service/cluster", PeerService::Cluster),
         case("follow/no", Follow::No),
         case("follow/yes", Follow::Yes),
         case("log-level/trace", LogLevel::Trace),

@@ -78,11 +78,15 @@ fn every_case_is_read_back() {
 }
 
 /// Which variants of the enum `T` there are: those that decode out of their number and zeros
-/// (empty strings and lists, `None`, 0), in front of which stands `before`.
+/// (empty strings and lists, `None`, 0), or an introduction and zeros, in front of which stands
+/// `before`.
 fn variants<T: DeserializeOwned>(before: &[u8]) -> usize {
+    let introduction = postcard::to_stdvec(&samples::introduction()).unwrap();
     let decodes = |variant: &u8| {
-        let bytes = [before, &[*variant], &[0; 64]].concat();
-        postcard::take_from_bytes::<T>(&bytes).is_ok()
+        [&[], introduction.as_slice()].iter().any(|first| {
+            let bytes = [before, &[*variant], first, &[0; 64]].concat();
+            postcard::take_from_bytes::<T>(&bytes).is_ok()
+        })
     };
     let count = (0..=127).take_while(decodes).count();
     assert!((count as u8..=127).all(|variant| !decodes(&variant)));
@@ -106,7 +110,7 @@ fn assert_all_variants<T: DeserializeOwned>(prefix: &str, before: &[u8]) {
 
 #[test]
 fn every_variant_has_a_case() {
-    use millstream_protocol::api::{group, lifecycle, offsets, plugin, topic};
+    use millstream_protocol::api::{group, lifecycle, offsets, peer, plugin, topic};
     assert_eq!(variants::<Request>(&[]), variants::<RequestFrame>(&[0]));
     assert_all_variants::<RequestFrame>("request/", &[0]);
     assert_all_variants::<MemberMessage>("member/", &[]);
@@ -122,6 +126,7 @@ fn every_variant_has_a_case() {
     assert_all_variants::<lifecycle::Activity>("activity/", &[]);
     assert_all_variants::<lifecycle::RevisionChange>("revision-change/", &[]);
     assert_all_variants::<plugin::OnExisting>("on-existing/", &[]);
+    assert_all_variants::<peer::PeerService>("peer-service/", &[]);
     assert_all_variants::<plugin::Follow>("follow/", &[]);
     assert_all_variants::<plugin::LogLevel>("log-level/", &[]);
 }

@@ -6,6 +6,7 @@ use millstream_protocol::api::group::OffsetCommit;
 use millstream_protocol::api::hello::{BrokerDescription, HelloResponse};
 use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::offsets::Position;
+use millstream_protocol::api::peer::Introduction;
 use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailureAction, FailurePolicy,
     HoldBack, LogLevel, OutputSpec, PluginLogLine, TableDescription, TableSpec, TableState,
@@ -29,6 +30,15 @@ pub(crate) fn topic_id() -> TopicId {
 
 pub(crate) fn cluster_id() -> Uuid {
     Uuid::from_u128(0xffee_ddcc_bbaa_9988_7766_5544_3322_1100)
+}
+
+pub(crate) fn introduction() -> Introduction {
+    Introduction {
+        cluster_id: cluster_id(),
+        broker_id: 300,
+        directory_id: topic_id().0,
+        incarnation: 7,
+    }
 }
 
 /// No two fields alike, so that two that change places are seen.
