@@ -16,6 +16,9 @@ pub const MAX_STAGED_PRODUCE_BYTES: usize = 256 << 20;
 /// How long a command waits for somebody who leads the metadata quorum.
 pub const QUORUM_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether somebody is to take part in the metadata quorum, or no more.
+pub const MEMBERS_CHECK: Duration = Duration::from_millis(250);
+
 /// How often a command is passed on from broker to broker.
 pub const MAX_COMMAND_HOPS: u8 = 2;
 

@@ -2,11 +2,13 @@
 //!
 //! - [`Cluster`]: the links to the others, and what they ask of this broker
 //! - `quorum`: its node of the metadata quorum, and the way of a command to whoever leads it
+//! - `members`: who takes part in the quorum
 //! - `wire`: what brokers ask of each other besides consensus and replication
 //! - `inbox`: the way of what replicas hear from each other to the writer
 //! - `ticket`: what a new broker is let in with
 
 mod inbox;
+mod members;
 pub(crate) mod quorum;
 pub mod ticket;
 mod wire;
@@ -106,6 +108,7 @@ impl Cluster {
             }
             _ => self.link_to(&image),
         }
+        tokio::spawn(members::look_after(Arc::clone(&quorum)));
         // There is one for each start.
         let _ = self.quorum.set(quorum);
     }

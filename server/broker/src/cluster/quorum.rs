@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_consensus::{
     Applied, Call, Config, Consensus, InitializeError, NodeId, PeerError, Peers, ProposeError,
-    Role, Status,
+    Status,
 };
 use millstream_log::storage::Storage;
 use millstream_metadata::{Answer, Command, Record};
@@ -252,9 +252,9 @@ impl Quorum {
         self.consensus.handle(NodeId::from(from), request).await
     }
 
-    /// Whether this node leads the quorum, as far as it knows.
-    pub(crate) fn leads(&self) -> bool {
-        self.status().role == Role::Leader
+    /// The node itself.
+    pub(super) fn consensus(&self) -> &Consensus {
+        &self.consensus
     }
 
     pub(crate) async fn close(&self) {

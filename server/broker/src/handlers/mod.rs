@@ -229,16 +229,7 @@ async fn answer(
         }
         Request::OpenPluginLogs(request) => plugin::logs(context, request, reply.0).await,
         Request::OpenState(request) => state::open(context, request, reply.0).await,
-        Request::OpenReplication(_) | Request::CallPeer(_) => Err(no_peers().into()),
     }
-}
-
-/// A broker that runs alone takes part in no other's replication.
-fn no_peers() -> WireError {
-    WireError::new(
-        ErrorCode::InvalidRequest,
-        "this broker has no peers: it is not part of a cluster of several",
-    )
 }
 
 /// Makes a change as a whole, although the client may go away in between: in a task of its own, which the
