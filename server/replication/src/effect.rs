@@ -105,7 +105,8 @@ pub enum Effect {
         /// The log's end.
         from: Offset,
     },
-    /// Append the control batch that begins an epoch: one entry.
+    /// Append the control batch that begins an epoch: one entry. An epoch that begins with an empty
+    /// log has none: [`Self::Activated`] comes without it.
     WriteEpochStart {
         /// The epoch.
         epoch: LeaderEpoch,

@@ -17,7 +17,8 @@ use crate::view::Position;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leading {
     pub(crate) epoch: LeaderEpoch,
-    /// The offset behind its `EpochStart`. Nothing is committed as long as that is not.
+    /// The offset behind its `EpochStart`: nothing is committed as long as that is not. 0 if it has
+    /// begun with nothing.
     pub(crate) start: Offset,
     replicas: ReplicaSet,
     /// The version of the appointment that names these replicas.
@@ -43,8 +44,8 @@ struct Follower {
     next: Offset,
     /// Where sending has begun, after the start or a mismatch.
     base: Offset,
-    /// The high watermark that was sent.
-    told: Offset,
+    /// The high watermark that was sent, if anything was.
+    told: Option<Offset>,
     /// It was asked where it is: nothing is sent until it answers.
     asked: bool,
     /// A question is to be sent.
@@ -79,7 +80,7 @@ impl Follower {
             trusted: false,
             next,
             base: next,
-            told: 0,
+            told: None,
             asked: false,
             ask: false,
             ask_at_ms: None,
@@ -96,13 +97,13 @@ impl Follower {
         self.trusted = false;
     }
 
-    /// How far it counts.
-    fn counts(&self, durability: Durability) -> Offset {
-        match durability {
-            _ if !self.trusted => 0,
+    /// How far it counts, if it does.
+    fn counts(&self, durability: Durability) -> Option<Offset> {
+        let reached = match durability {
             Durability::Sync => self.flushed,
             Durability::Relaxed => self.verified,
-        }
+        };
+        self.trusted.then_some(reached)
     }
 }
 
@@ -120,8 +121,13 @@ impl Leading {
 
     /// A replica has promised with this directory.
     pub(crate) fn know(&mut self, broker: BrokerId, directory: DirectoryId) {
-        let follower = Follower::new(Some(directory), self.start - 1);
+        let follower = Follower::new(Some(directory), self.first());
         self.followers.insert(broker, follower);
+    }
+
+    /// What is sent first: its `EpochStart`, if there is one.
+    fn first(&self) -> Offset {
+        self.start.saturating_sub(1)
     }
 
     /// Metadata has decided who the replicas are.
@@ -137,7 +143,7 @@ impl Leading {
         let replicas = &self.replicas;
         self.followers
             .retain(|broker, _| *broker != me && replicas.contains(*broker));
-        let (next, target) = (self.start - 1, self.start.max(high_watermark));
+        let (next, target) = (self.first(), self.start.max(high_watermark));
         for broker in replicas.members().filter(|it| *it != me) {
             let newest = appointment.directories.get(&broker).copied();
             let follower = self.followers.entry(broker);
@@ -288,23 +294,22 @@ impl Replica {
         }
     }
 
-    /// How far a replica counts.
-    fn counted(&self, leading: &Leading, broker: BrokerId) -> Offset {
+    /// How far a replica counts, if it does.
+    fn counted(&self, leading: &Leading, broker: BrokerId) -> Option<Offset> {
         let durability = self.durability();
         if broker != self.me {
-            let follower = leading.followers.get(&broker);
-            return follower.map_or(0, |it| it.counts(durability));
+            return leading.followers.get(&broker)?.counts(durability);
         }
-        match durability {
-            _ if !self.durable.trusted => 0,
+        let reached = match durability {
             Durability::Sync if planted!(CountSelfBeforeFlush) => self.log.end(),
             Durability::Sync => self.log.flushed(),
             Durability::Relaxed => self.log.end(),
-        }
+        };
+        self.durable.trusted.then_some(reached)
     }
 
-    /// What the majority that commits has.
-    fn reached(&self, leading: &Leading) -> Offset {
+    /// What the majority that commits has, if a majority counts.
+    fn reached(&self, leading: &Leading) -> Option<Offset> {
         let committing = leading.replicas.committing();
         majority_of(committing, |broker| self.counted(leading, broker))
     }
@@ -314,7 +319,9 @@ impl Replica {
         let State::Leading(leading) = &self.state else {
             return;
         };
-        let reached = self.reached(leading);
+        let Some(reached) = self.reached(leading) else {
+            return;
+        };
         // Below lies what older epochs wrote: it is committed with the epoch's start, not before.
         if (reached >= leading.start || planted!(NoEpochStart)) && reached > self.high_watermark {
             assert!(reached <= self.log.end(), "what is committed is here");
@@ -331,7 +338,7 @@ impl Replica {
         };
         for (broker, follower) in &mut leading.followers {
             let asks = std::mem::take(&mut follower.ask);
-            let news = log.end() > follower.next || high_watermark > follower.told;
+            let news = log.end() > follower.next || follower.told < Some(high_watermark);
             if !asks && (follower.asked || !news) {
                 continue;
             }
@@ -356,7 +363,7 @@ impl Replica {
                     .get_or_insert(now_ms + follower.patience_ms);
             }
             follower.asked |= asks;
-            follower.told = high_watermark;
+            follower.told = Some(high_watermark);
             let message = Message::Append {
                 epoch: leading.epoch,
                 span,
@@ -379,7 +386,7 @@ impl Replica {
         let is_final = !leading.replicas.next().is_empty()
             && leading.finalised_at_ms.is_none()
             && self.high_watermark >= leading.start
-            && self.reached(leading) >= self.high_watermark;
+            && self.reached(leading) >= Some(self.high_watermark);
         if let State::Leading(leading) = &mut self.state
             && is_final
         {

@@ -13,9 +13,10 @@
 //! Metadata appoints a leader for an epoch. The leader *seals* the epoch: replicas promise, on their
 //! disks, to follow no older one, and say where their logs end. Of half of the trusted replicas, the
 //! highest end by (epoch, offset) has everything that a majority can have acknowledged. The leader
-//! makes its own log equal to that one, appends `EpochStart`, and leads: followers take its entries
-//! where the entry before agrees, cut off what differs, and acknowledge what is on their disks. An
-//! entry of its epoch that a majority has acknowledged is committed, and everything before it.
+//! makes its own log equal to that one, appends `EpochStart` unless the log is empty, and leads:
+//! followers take its entries where the entry before agrees, cut off what differs, and acknowledge
+//! what is on their disks. An entry of its epoch that a majority has acknowledged is committed, and
+//! everything before it.
 //! `server/docs/replication.md` has the whole of it.
 //!
 //! # The order of calls
@@ -46,7 +47,7 @@
 //!     Appointment, DirectoryId, Durability, Durable, Effect, Input, LogView, Replica, ReplicaSet,
 //! };
 //!
-//! // A partition with one replica: broker 1 is appointed, promises, and leads.
+//! // A new partition with one replica: broker 1 is appointed, promises, and leads.
 //! let mut effects = Vec::new();
 //! let durable = Durable::assigned(DirectoryId(1), 0);
 //! let mut replica = Replica::open(1, durable, LogView::default(), &mut effects);
@@ -60,11 +61,12 @@
 //! }), &mut effects);
 //! let Some(Effect::Persist(promise)) = effects.pop() else { panic!("it promises first") };
 //! replica.step(0, Input::Persisted(promise), &mut effects);
-//! assert_eq!(effects.pop(), Some(Effect::WriteEpochStart { epoch: 1 }));
-//! replica.step(0, Input::Written { end: 1 }, &mut effects);
+//! assert_eq!(effects.pop(), Some(Effect::Activated { epoch: 1 }));
+//! // It appends three records, and then they are on its disk.
+//! replica.step(0, Input::Written { end: 3 }, &mut effects);
 //! assert_eq!((replica.leading(), replica.high_watermark()), (Some(1), 0));
-//! replica.step(0, Input::Flushed { offset: 1 }, &mut effects);
-//! assert_eq!(replica.high_watermark(), 1);
+//! replica.step(0, Input::Flushed { offset: 3 }, &mut effects);
+//! assert_eq!(replica.high_watermark(), 3);
 //! ```
 
 #[macro_use]

@@ -25,8 +25,6 @@ pub(crate) struct Sealing {
     answers: BTreeMap<BrokerId, Answer>,
     /// Who was asked for entries, and from where on.
     fetching: Option<(BrokerId, Position)>,
-    /// The log is the one to go on with, and the epoch's start is being written.
-    starting: bool,
     pub(crate) retry_at_ms: u64,
 }
 
@@ -71,7 +69,6 @@ impl Replica {
             replicas: appointment.replicas.clone(),
             answers: BTreeMap::new(),
             fetching: None,
-            starting: false,
             retry_at_ms: now_ms + RETRY_MS,
         });
     }
@@ -163,7 +160,7 @@ impl Replica {
         let State::Sealing(sealing) = &mut self.state else {
             return;
         };
-        if self.durable.promised != sealing.epoch || sealing.starting || self.writing.is_some() {
+        if self.durable.promised != sealing.epoch || self.writing.is_some() {
             return;
         }
         let own = Answer {
@@ -183,7 +180,11 @@ impl Replica {
                 "a leader begins with everything that is committed"
             );
             let epoch = sealing.epoch;
-            sealing.starting = true;
+            // Where nothing ever was, nothing of an older epoch can count: there is no need to tell
+            // where the own entries begin.
+            if tip == Position::default() {
+                return self.activate(epoch, effects);
+            }
             self.writing = Some(Writing::EpochStart { epoch });
             effects.push(Effect::WriteEpochStart { epoch });
         } else if sealing.fetching.is_none_or(|(known, _)| known != donor) {
@@ -220,7 +221,7 @@ impl Replica {
         // What comes late is not taken: the log has grown, or another donor was chosen.
         let is_asked = sealing.epoch == epoch && sealing.fetching == Some((from, asked));
         let answer = sealing.answers.get(&from).copied();
-        answer.filter(|_| is_asked && !sealing.starting)
+        answer.filter(|_| is_asked)
     }
 
     /// Entries of the donor.
@@ -293,7 +294,7 @@ impl Replica {
         self.ask_for(now_ms, (from, donor), next, effects);
     }
 
-    /// The epoch's start is in the log.
+    /// The epoch's start is in the log, or the log is empty and needs none.
     pub(crate) fn activate(&mut self, epoch: LeaderEpoch, effects: &mut Vec<Effect>) {
         let State::Sealing(sealing) = &self.state else {
             return;
@@ -313,6 +314,7 @@ impl Replica {
         }
         self.state = State::Leading(leading);
         effects.push(Effect::Activated { epoch });
+        self.trust_oneself(effects);
         self.advance();
     }
 }

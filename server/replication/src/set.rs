@@ -74,19 +74,19 @@ impl ReplicaSet {
     }
 }
 
-/// The highest value that a majority of `replicas` has reached.
-pub(crate) fn majority_of(replicas: &[BrokerId], reached: impl Fn(BrokerId) -> u64) -> u64 {
-    let mut values = [0; MAX_REPLICAS];
+/// The highest value that a majority of `replicas` has reached; `None` is lower than all.
+pub(crate) fn majority_of(
+    replicas: &[BrokerId],
+    reached: impl Fn(BrokerId) -> Option<u64>,
+) -> Option<u64> {
+    let mut values = [None; MAX_REPLICAS];
     let values = &mut values[..replicas.len()];
     for (value, replica) in values.iter_mut().zip(replicas) {
         *value = reached(*replica);
     }
     values.sort_unstable();
     // With n values sorted, those from (n - 1) / 2 on are a majority.
-    values
-        .get((values.len().max(1) - 1) / 2)
-        .copied()
-        .unwrap_or(0)
+    values.get((values.len().max(1) - 1) / 2).copied().flatten()
 }
 
 fn checked(replicas: &[BrokerId]) -> Option<Vec<BrokerId>> {
@@ -110,8 +110,8 @@ mod tests {
             let chosen = |mask: u32| move |it: BrokerId| mask >> it & 1 == 1;
             for sealing in 0..1u32 << size {
                 for committing in 0..1u32 << size {
-                    let reached = |it| u64::from(chosen(committing)(it));
-                    if set.seals(chosen(sealing)) && majority_of(&all, reached) == 1 {
+                    let reached = |it| chosen(committing)(it).then_some(1);
+                    if set.seals(chosen(sealing)) && majority_of(&all, reached).is_some() {
                         assert_ne!(sealing & committing, 0, "{size} {sealing:b} {committing:b}");
                     }
                 }
@@ -135,13 +135,13 @@ mod tests {
 
     #[test]
     fn a_majority_has_reached_the_lower_middle() {
-        let reached = |it: BrokerId| [10, 40, 20, 30, 50][it as usize];
+        let reached = |it: BrokerId| [None, Some(40), Some(20), Some(30), Some(50)][it as usize];
         for (set, expected) in [
-            (vec![0], 10),
-            (vec![0, 1], 10),
-            (vec![0, 1, 2], 20),
-            (vec![0, 1, 2, 3], 20),
-            (vec![0, 1, 2, 3, 4], 30),
+            (vec![1], Some(40)),
+            (vec![0, 1], None),
+            (vec![0, 1, 2], Some(20)),
+            (vec![0, 1, 2, 3], Some(20)),
+            (vec![0, 1, 2, 3, 4], Some(30)),
         ] {
             assert_eq!(majority_of(&set, reached), expected, "{set:?}");
         }

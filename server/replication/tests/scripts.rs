@@ -328,9 +328,9 @@ fn a_leader_begins_its_epoch_and_commits() {
     check(
         &[1, 2, 3],
         "
-        appoint 1   -> 1L 1@1 1, 2F 1@1 1, 3F 1@1 1
-        produce 1 3 -> 1L 1@4 4, 2F 1@4 4, 3F 1@4 4
-        appoint 2   -> 1F 2@5 5, 2L 2@5 5, 3F 2@5 5, deposed 1 of 1
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        produce 1 3 -> 1L 1@3 3, 2F 1@3 3, 3F 1@3 3
+        appoint 2   -> 1F 2@4 4, 2L 2@4 4, 3F 2@4 4, deposed 1 of 1
         ",
     );
 }
@@ -340,12 +340,12 @@ fn a_stalled_follower_holds_up_nobody_and_a_stalled_majority_does() {
     check(
         &[1, 2, 3],
         "
-        appoint 1   -> 1L 1@1 1, 2F 1@1 1, 3F 1@1 1
-        stall 3     -> 1L 1@1 1, 2F 1@1 1, 3F 1@1 1
-        produce 1 2 -> 1L 1@3 3, 2F 1@3 3, 3F 1@3 3
-        stall 1     -> 1L 1@3 3, 2F 1@3 3, 3F 1@3 3
-        produce 1 2 -> 1L 1@5 3, 2F 1@5 3, 3F 1@5 3
-        go-on 3     -> 1L 1@5 5, 2F 1@5 5, 3F 1@5 5
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        stall 3     -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        produce 1 2 -> 1L 1@2 2, 2F 1@2 2, 3F 1@2 2
+        stall 1     -> 1L 1@2 2, 2F 1@2 2, 3F 1@2 2
+        produce 1 2 -> 1L 1@4 2, 2F 1@4 2, 3F 1@4 2
+        go-on 3     -> 1L 1@4 4, 2F 1@4 4, 3F 1@4 4
         ",
     );
 }
@@ -355,13 +355,13 @@ fn what_was_not_committed_is_cut_off_and_what_was_is_kept() {
     check(
         &[1, 2, 3],
         "
-        appoint 1   -> 1L 1@1 1, 2F 1@1 1, 3F 1@1 1
-        produce 1 2 -> 1L 1@3 3, 2F 1@3 3, 3F 1@3 3
-        part 1      -> 1L 1@3 3, 2F 1@3 3, 3F 1@3 3
-        produce 1 4 -> 1L 1@7 3, 2F 1@3 3, 3F 1@3 3
-        appoint 3   -> 1L 1@7 3, 2F 2@4 4, 3L 2@4 4
-        produce 3 1 -> 1L 1@7 3, 2F 2@5 5, 3L 2@5 5
-        meet        -> 1F 2@5 5, 2F 2@5 5, 3L 2@5 5, deposed 1 of 1
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        produce 1 2 -> 1L 1@2 2, 2F 1@2 2, 3F 1@2 2
+        part 1      -> 1L 1@2 2, 2F 1@2 2, 3F 1@2 2
+        produce 1 4 -> 1L 1@6 2, 2F 1@2 2, 3F 1@2 2
+        appoint 3   -> 1L 1@6 2, 2F 2@3 3, 3L 2@3 3
+        produce 3 1 -> 1L 1@6 2, 2F 2@4 4, 3L 2@4 4
+        meet        -> 1F 2@4 4, 2F 2@4 4, 3L 2@4 4, deposed 1 of 1
         ",
     );
 }
@@ -371,13 +371,13 @@ fn a_leader_to_be_fetches_what_it_lacks() {
     check(
         &[1, 2, 3],
         "
-        appoint 1   -> 1L 1@1 1, 2F 1@1 1, 3F 1@1 1
-        part 3      -> 1L 1@1 1, 2F 1@1 1, 3F 1@1 1
-        produce 1 5 -> 1L 1@6 6, 2F 1@6 6, 3F 1@1 1
-        part 1      -> 1L 1@6 6, 2F 1@6 6, 3F 1@1 1
-        back 3      -> 1L 1@6 6, 2F 1@6 6, 3F 1@1 1
-        appoint 3   -> 1L 1@6 6, 2F 2@7 7, 3L 2@7 7
-        meet        -> 1F 2@7 7, 2F 2@7 7, 3L 2@7 7, deposed 1 of 1
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        part 3      -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        produce 1 5 -> 1L 1@5 5, 2F 1@5 5, 3F 0@0 0
+        part 1      -> 1L 1@5 5, 2F 1@5 5, 3F 0@0 0
+        back 3      -> 1L 1@5 5, 2F 1@5 5, 3F 0@0 0
+        appoint 3   -> 1L 1@5 5, 2F 2@6 6, 3L 2@6 6
+        meet        -> 1F 2@6 6, 2F 2@6 6, 3L 2@6 6, deposed 1 of 1
         ",
     );
 }
@@ -387,11 +387,11 @@ fn an_epoch_is_not_resumed_after_a_restart() {
     check(
         &[1, 2, 3],
         "
-        appoint 1   -> 1L 1@1 1, 2F 1@1 1, 3F 1@1 1
-        stall 1     -> 1L 1@1 1, 2F 1@1 1, 3F 1@1 1
-        produce 1 2 -> 1L 1@3 3, 2F 1@3 3, 3F 1@3 3
-        power-cut 1 -> 1F 1@1 0, 2F 1@3 3, 3F 1@3 3
-        appoint 1   -> 1L 2@4 4, 2F 2@4 4, 3F 2@4 4
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        stall 1     -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        produce 1 2 -> 1L 1@2 2, 2F 1@2 2, 3F 1@2 2
+        power-cut 1 -> 1F 0@0 0, 2F 1@2 2, 3F 1@2 2
+        appoint 1   -> 1L 2@3 3, 2F 2@3 3, 3F 2@3 3
         ",
     );
 }
@@ -401,13 +401,13 @@ fn an_emptied_replica_is_trusted_once_it_has_everything() {
     check(
         &[1, 2, 3],
         "
-        appoint 1   -> 1L 1@1 1, 2F 1@1 1, 3F 1@1 1
-        produce 1 3 -> 1L 1@4 4, 2F 1@4 4, 3F 1@4 4
-        part 3      -> 1L 1@4 4, 2F 1@4 4, 3F 1@4 4
-        wipe 3      -> 1L 1@4 4, 2F 1@4 4, 3F? 0@0 0
-        part 1      -> 1L 1@4 4, 2F 1@4 4, 3F? 0@0 0
-        appoint 2   -> 1L 1@4 4, 2S 1@4 4, 3F? 0@0 0
-        meet        -> 1F 2@5 5, 2L 2@5 5, 3F 2@5 5, deposed 1 of 1
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        produce 1 3 -> 1L 1@3 3, 2F 1@3 3, 3F 1@3 3
+        part 3      -> 1L 1@3 3, 2F 1@3 3, 3F 1@3 3
+        wipe 3      -> 1L 1@3 3, 2F 1@3 3, 3F? 0@0 0
+        part 1      -> 1L 1@3 3, 2F 1@3 3, 3F? 0@0 0
+        appoint 2   -> 1L 1@3 3, 2S 1@3 3, 3F? 0@0 0
+        meet        -> 1F 2@4 4, 2L 2@4 4, 3F 2@4 4, deposed 1 of 1
         ",
     );
 }
@@ -417,13 +417,13 @@ fn the_survivor_of_two_leads_and_commits_once_the_set_is_its_own() {
     check(
         &[1, 2],
         "
-        appoint 1   -> 1L 1@1 1, 2F 1@1 1
-        produce 1 2 -> 1L 1@3 3, 2F 1@3 3
-        part 1      -> 1L 1@3 3, 2F 1@3 3
-        appoint 2   -> 1L 1@3 3, 2L 2@4 3
-        produce 2 1 -> 1L 1@3 3, 2L 2@5 3
-        change 2    -> 1L 1@3 3, 2L 2@5 5
-        produce 2 1 -> 1L 1@3 3, 2L 2@6 6
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0
+        produce 1 2 -> 1L 1@2 2, 2F 1@2 2
+        part 1      -> 1L 1@2 2, 2F 1@2 2
+        appoint 2   -> 1L 1@2 2, 2L 2@3 2
+        produce 2 1 -> 1L 1@2 2, 2L 2@4 2
+        change 2    -> 1L 1@2 2, 2L 2@4 4
+        produce 2 1 -> 1L 1@2 2, 2L 2@5 5
         ",
     );
 }
@@ -433,13 +433,13 @@ fn a_change_is_final_when_the_new_replicas_have_everything() {
     check(
         &[1, 2, 3],
         "
-        appoint 1    -> 1L 1@1 1, 2F 1@1 1, 3F 1@1 1
-        produce 1 2  -> 1L 1@3 3, 2F 1@3 3, 3F 1@3 3
-        part 4       -> 1L 1@3 3, 2F 1@3 3, 3F 1@3 3
-        part 5       -> 1L 1@3 3, 2F 1@3 3, 3F 1@3 3
-        change 1 4 5 -> 1L 1@3 3, 2F 1@3 3, 3F 1@3 3, 4F 0@0 0, 5F 0@0 0, changing to [1, 4, 5]
-        produce 1 1  -> 1L 1@4 3, 2F 1@4 3, 3F 1@4 3, 4F 0@0 0, 5F 0@0 0, changing to [1, 4, 5]
-        meet         -> 1L 1@4 4, 2F 1@4 4, 3F 1@4 4, 4F 1@4 4, 5F 1@4 4
+        appoint 1    -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        produce 1 2  -> 1L 1@2 2, 2F 1@2 2, 3F 1@2 2
+        part 4       -> 1L 1@2 2, 2F 1@2 2, 3F 1@2 2
+        part 5       -> 1L 1@2 2, 2F 1@2 2, 3F 1@2 2
+        change 1 4 5 -> 1L 1@2 2, 2F 1@2 2, 3F 1@2 2, 4F 0@0 0, 5F 0@0 0, changing to [1, 4, 5]
+        produce 1 1  -> 1L 1@3 2, 2F 1@3 2, 3F 1@3 2, 4F 0@0 0, 5F 0@0 0, changing to [1, 4, 5]
+        meet         -> 1L 1@3 3, 2F 1@3 3, 3F 1@3 3, 4F 1@3 3, 5F 1@3 3
         ",
     );
 }
@@ -449,11 +449,11 @@ fn a_follower_behind_the_logs_start_begins_there() {
     check(
         &[1, 2, 3],
         "
-        appoint 1   -> 1L 1@1 1, 2F 1@1 1, 3F 1@1 1
-        part 3      -> 1L 1@1 1, 2F 1@1 1, 3F 1@1 1
-        produce 1 9 -> 1L 1@10 10, 2F 1@10 10, 3F 1@1 1
-        retain 1 6  -> 1L 1@10 10, 2F 1@10 10, 3F 1@1 1
-        meet        -> 1L 1@10 10, 2F 1@10 10, 3F 1@10 10
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        part 3      -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        produce 1 9 -> 1L 1@9 9, 2F 1@9 9, 3F 0@0 0
+        retain 1 6  -> 1L 1@9 9, 2F 1@9 9, 3F 0@0 0
+        meet        -> 1L 1@9 9, 2F 1@9 9, 3F 1@9 9
         ",
     );
 }
@@ -463,13 +463,107 @@ fn a_change_is_not_final_while_its_majority_is_not_trusted() {
     check(
         &[1],
         "
-        appoint 1   -> 1L 1@1 1
-        produce 1 2 -> 1L 1@3 3
-        part 2      -> 1L 1@3 3
-        change 2    -> 1L 1@3 3, 2F 0@0 0, changing to [2]
-        wipe 2      -> 1L 1@3 3, 2F? 0@0 0, changing to [2]
-        meet        -> 1L 1@3 3, 2F 1@3 3
-        appoint 2   -> 1F 1@3 3, 2L 2@4 4, deposed 1 of 1
+        appoint 1   -> 1L 0@0 0
+        produce 1 2 -> 1L 1@2 2
+        part 2      -> 1L 1@2 2
+        change 2    -> 1L 1@2 2, 2F 0@0 0, changing to [2]
+        wipe 2      -> 1L 1@2 2, 2F? 0@0 0, changing to [2]
+        meet        -> 1L 1@2 2, 2F 1@2 2
+        appoint 2   -> 1F 1@2 2, 2L 2@3 3, deposed 1 of 1
+        ",
+    );
+}
+
+#[test]
+fn an_epoch_that_begins_with_nothing_has_no_start() {
+    check(
+        &[1, 2, 3],
+        "
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        appoint 2   -> 1F 0@0 0, 2L 0@0 0, 3F 0@0 0, deposed 1 of 1
+        power-cut 2 -> 1F 0@0 0, 2F 0@0 0, 3F 0@0 0
+        appoint 3   -> 1F 0@0 0, 2F 0@0 0, 3L 0@0 0
+        produce 3 1 -> 1F 3@1 1, 2F 3@1 1, 3L 3@1 1
+        ",
+    );
+}
+
+/// Nobody of those that seal the next epoch has what the first leader has appended.
+#[test]
+fn what_was_never_committed_gives_way_to_the_first_entry_of_an_epoch_without_start() {
+    check(
+        &[1, 2, 3],
+        "
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        part 1      -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        produce 1 2 -> 1L 1@2 0, 2F 0@0 0, 3F 0@0 0
+        appoint 2   -> 1L 1@2 0, 2L 0@0 0, 3F 0@0 0
+        meet        -> 1F 1@2 0, 2L 0@0 0, 3F 0@0 0, deposed 1 of 1
+        produce 2 1 -> 1F 2@1 1, 2L 2@1 1, 3F 2@1 1
+        ",
+    );
+}
+
+/// Until then it may be led again, and then its epoch is one with a start.
+#[test]
+fn what_was_never_committed_may_be_committed_by_a_later_epoch() {
+    check(
+        &[1, 2, 3],
+        "
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        part 1      -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        produce 1 2 -> 1L 1@2 0, 2F 0@0 0, 3F 0@0 0
+        appoint 2   -> 1L 1@2 0, 2L 0@0 0, 3F 0@0 0
+        back 1      -> 1L 1@2 0, 2L 0@0 0, 3F 0@0 0
+        appoint 1   -> 1L 3@3 3, 2F 3@3 3, 3F 3@3 3, deposed 1 of 1, deposed 2 of 2
+        ",
+    );
+}
+
+#[test]
+fn an_emptied_replica_has_everything_where_nothing_is() {
+    check(
+        &[1, 2],
+        "
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0
+        part 2      -> 1L 0@0 0, 2F 0@0 0
+        wipe 2      -> 1L 0@0 0, 2F? 0@0 0
+        meet        -> 1L 0@0 0, 2F 0@0 0
+        wipe 2      -> 1L 0@0 0, 2F 0@0 0
+        appoint 2   -> 1F 0@0 0, 2L 0@0 0, deposed 1 of 1
+        wipe 1      -> 1F 0@0 0, 2L 0@0 0
+        produce 2 1 -> 1F 2@1 1, 2L 2@1 1
+        ",
+    );
+}
+
+#[test]
+fn an_emptied_replica_that_is_to_lead_trusts_itself_where_nothing_is() {
+    check(
+        &[1, 2],
+        "
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0
+        part 2      -> 1L 0@0 0, 2F 0@0 0
+        wipe 2      -> 1L 0@0 0, 2F? 0@0 0
+        part 1      -> 1L 0@0 0, 2F? 0@0 0
+        back 2      -> 1L 0@0 0, 2F? 0@0 0
+        appoint 2   -> 1L 0@0 0, 2S? 0@0 0
+        meet        -> 1F 0@0 0, 2L 0@0 0, deposed 1 of 1
+        ",
+    );
+}
+
+#[test]
+fn a_change_of_replicas_that_have_nothing_waits_for_them_as_well() {
+    check(
+        &[1],
+        "
+        appoint 1   -> 1L 0@0 0
+        part 2      -> 1L 0@0 0
+        change 2    -> 1L 0@0 0, 2F 0@0 0, changing to [2]
+        wipe 2      -> 1L 0@0 0, 2F? 0@0 0, changing to [2]
+        meet        -> 1L 0@0 0, 2F 0@0 0
+        appoint 2   -> 1F 0@0 0, 2L 0@0 0, deposed 1 of 1
         ",
     );
 }

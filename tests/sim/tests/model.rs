@@ -9,7 +9,7 @@ use millstream_sim::model::report::Report;
 use millstream_sim::model::{Bounds, Partition};
 use stateright::{Checker, HasDiscoveries, Model};
 
-/// Replicas whose first epoch has begun, that go through so many epochs.
+/// Replicas that have an entry of the first epoch, and go through so many epochs.
 fn warm(replicas: u32, epochs: u32) -> Bounds {
     Bounds {
         brokers: replicas,
@@ -53,6 +53,34 @@ mod sound {
         holds(Bounds {
             epochs: 3,
             records: 2,
+            ..Bounds::default()
+        });
+    }
+
+    #[test]
+    fn two_replicas_that_begin_and_an_emptied_disk() {
+        holds(Bounds {
+            records: 2,
+            wipes: 1,
+            ..Bounds::default()
+        });
+    }
+
+    #[test]
+    fn two_replicas_that_begin_and_a_loss_of_power() {
+        holds(Bounds {
+            records: 2,
+            power_losses: 1,
+            cuts: true,
+            ..Bounds::default()
+        });
+    }
+
+    #[test]
+    fn a_set_that_changes_at_the_beginning() {
+        holds(Bounds {
+            replicas: 1,
+            changes: 1,
             ..Bounds::default()
         });
     }

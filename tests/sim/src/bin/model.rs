@@ -54,7 +54,7 @@ struct Arguments {
     /// An entry counts once it is written
     #[arg(long)]
     relaxed: bool,
-    /// Begins where the first epoch has begun everywhere
+    /// Begins where the first epoch's first entry is everywhere
     #[arg(long)]
     warm: bool,
     /// Spans may arrive, and logs be flushed, as their beginnings only

@@ -31,7 +31,8 @@ pub struct Bounds {
     pub durability: Durability,
     /// Who leads in the second epoch, in the third, and so on; after them anybody.
     pub leaders: Vec<BrokerId>,
-    /// Begins with a leader whose epoch has begun everywhere, instead of with an appointment.
+    /// Begins with a leader whose first entry, which is no record that counts, is everywhere, instead
+    /// of with an appointment.
     pub warm: bool,
     /// A span may arrive, and a log be flushed, as its beginning only.
     pub cuts: bool,

@@ -77,7 +77,7 @@ impl<T: PartialEq> PartialEq for Shared<T> {
 pub struct Entry {
     /// The epoch whose leader has appended it.
     pub epoch: LeaderEpoch,
-    /// The record's number, from 1; 0 for an `EpochStart`.
+    /// The record's number, from 1; 0 for an `EpochStart`, and for what a warm start begins with.
     pub record: u8,
 }
 

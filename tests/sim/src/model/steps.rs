@@ -201,6 +201,9 @@ impl Partition {
         }
         if bounds.warm {
             self.settle(&mut state);
+            let began = self.append(&mut state, 1, 0);
+            state.violation = began.err().or(state.violation);
+            self.settle(&mut state);
             state.network.clear();
         }
         self.forget(&mut state);
@@ -289,7 +292,10 @@ impl Partition {
             Action::Flush { broker, offset } => {
                 Shell::new(state, broker).tell(bounds, Input::Flushed { offset }, None)?;
             }
-            Action::Produce { broker } => self.produce(state, broker)?,
+            Action::Produce { broker } => {
+                state.spent.records += 1;
+                self.append(state, broker, state.spent.records)?;
+            }
             Action::Crash { broker } => faults::crash(state, bounds, broker)?,
             Action::CrashWriting { letter, written } => {
                 let (input, span) = arrival(&letter, None);
@@ -338,12 +344,11 @@ impl Partition {
         Shell::new(state, letter.to).tell(&self.bounds, input, arrived)
     }
 
-    fn produce(&self, state: &mut State, broker: BrokerId) -> Result<(), Violation> {
+    /// A leader appends.
+    fn append(&self, state: &mut State, broker: BrokerId, record: u8) -> Result<(), Violation> {
         let Some(epoch) = state.node(broker).core.leading() else {
             return Ok(());
         };
-        state.spent.records += 1;
-        let record = state.spent.records;
         let mut shell = Shell::new(state, broker);
         shell.node.log.entries.push(Entry { epoch, record });
         let end = shell.node.log.end();
