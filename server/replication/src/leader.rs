@@ -17,8 +17,10 @@ use crate::view::Position;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leading {
     pub(crate) epoch: LeaderEpoch,
-    /// The offset behind its `EpochStart`: nothing is committed as long as that is not. 0 if it has
-    /// begun with nothing.
+    /// The offset of its `EpochStart`, from which on followers are sent entries first.
+    first: Offset,
+    /// The offset behind its `EpochStart`: nothing is committed as long as that is not. The same as
+    /// `first` if it has none.
     pub(crate) start: Offset,
     replicas: ReplicaSet,
     /// The version of the appointment that names these replicas.
@@ -108,9 +110,10 @@ impl Follower {
 }
 
 impl Leading {
-    pub(crate) fn new(epoch: LeaderEpoch, start: Offset) -> Self {
+    pub(crate) fn new(epoch: LeaderEpoch, first: Offset, start: Offset) -> Self {
         Self {
             epoch,
+            first,
             start,
             replicas: ReplicaSet::default(),
             version: 0,
@@ -121,13 +124,8 @@ impl Leading {
 
     /// A replica has promised with this directory.
     pub(crate) fn know(&mut self, broker: BrokerId, directory: DirectoryId) {
-        let follower = Follower::new(Some(directory), self.first());
+        let follower = Follower::new(Some(directory), self.first);
         self.followers.insert(broker, follower);
-    }
-
-    /// What is sent first: its `EpochStart`, if there is one.
-    fn first(&self) -> Offset {
-        self.start.saturating_sub(1)
     }
 
     /// Metadata has decided who the replicas are.
@@ -143,7 +141,7 @@ impl Leading {
         let replicas = &self.replicas;
         self.followers
             .retain(|broker, _| *broker != me && replicas.contains(*broker));
-        let (next, target) = (self.first(), self.start.max(high_watermark));
+        let (next, target) = (self.first, self.start.max(high_watermark));
         for broker in replicas.members().filter(|it| *it != me) {
             let newest = appointment.directories.get(&broker).copied();
             let follower = self.followers.entry(broker);

@@ -300,7 +300,7 @@ impl Replica {
                 let base = self.log.end();
                 self.log.grow(epoch, end);
                 if end == base + 1 {
-                    self.activate(epoch, effects);
+                    self.activate(epoch, base, effects);
                 } else {
                     self.step_down(Deposition::NotWritten, effects);
                 }

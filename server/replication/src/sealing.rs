@@ -180,10 +180,11 @@ impl Replica {
                 "a leader begins with everything that is committed"
             );
             let epoch = sealing.epoch;
-            // Where nothing ever was, nothing of an older epoch can count: there is no need to tell
-            // where the own entries begin.
-            if tip == Position::default() {
-                return self.activate(epoch, effects);
+            // Where nothing ever was, nothing of an older epoch can count; and with a single replica
+            // there is no other log that could differ. So there is no need to tell where the own
+            // entries begin.
+            if tip == Position::default() || self.is_alone() {
+                return self.activate(epoch, tip.offset, effects);
             }
             self.writing = Some(Writing::EpochStart { epoch });
             effects.push(Effect::WriteEpochStart { epoch });
@@ -294,8 +295,21 @@ impl Replica {
         self.ask_for(now_ms, (from, donor), next, effects);
     }
 
-    /// The epoch's start is in the log, or the log is empty and needs none.
-    pub(crate) fn activate(&mut self, epoch: LeaderEpoch, effects: &mut Vec<Effect>) {
+    /// Whether there is no other replica, and none that is to become one.
+    fn is_alone(&self) -> bool {
+        let sealed = match &self.state {
+            State::Sealing(sealing) => Some(&sealing.replicas),
+            State::Following(_) | State::Leading(_) => None,
+        };
+        let decided = self.appointment.as_ref().map(|it| &it.replicas);
+        let alone = |set: Option<&ReplicaSet>| {
+            set.is_some_and(|set| set.current() == [self.me] && set.next().is_empty())
+        };
+        alone(sealed) && alone(decided)
+    }
+
+    /// The epoch's start is in the log, from `first` on, or it needs none.
+    pub(crate) fn activate(&mut self, epoch: LeaderEpoch, first: Offset, effects: &mut Vec<Effect>) {
         let State::Sealing(sealing) = &self.state else {
             return;
         };
@@ -304,7 +318,7 @@ impl Replica {
             "a leader has promised its epoch, and nothing newer"
         );
         let start = self.log.end();
-        let mut leading = Leading::new(epoch, start);
+        let mut leading = Leading::new(epoch, first, start);
         for (broker, answer) in sealing.trusted() {
             leading.know(broker, answer.directory);
         }

@@ -469,7 +469,23 @@ fn a_change_is_not_final_while_its_majority_is_not_trusted() {
         change 2    -> 1L 1@2 2, 2F 0@0 0, changing to [2]
         wipe 2      -> 1L 1@2 2, 2F? 0@0 0, changing to [2]
         meet        -> 1L 1@2 2, 2F 1@2 2
-        appoint 2   -> 1F 1@2 2, 2L 2@3 3, deposed 1 of 1
+        appoint 2   -> 1F 1@2 2, 2L 1@2 2, deposed 1 of 1
+        ",
+    );
+}
+
+#[test]
+fn a_single_replica_marks_no_start() {
+    check(
+        &[1],
+        "
+        appoint 1   -> 1L 0@0 0
+        produce 1 2 -> 1L 1@2 2
+        power-cut 1 -> 1F 1@2 0
+        appoint 1   -> 1L 1@2 2
+        produce 1 1 -> 1L 2@3 3
+        change 1 2  -> 1L 2@3 3, 2F 2@3 3
+        appoint 2   -> 1F 3@4 4, 2L 3@4 4, deposed 1 of 2
         ",
     );
 }
