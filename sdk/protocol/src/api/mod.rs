@@ -7,6 +7,7 @@
 //!
 //! Every enum here grows only at the end: postcard does not describe itself.
 
+pub mod cluster;
 pub mod fetch;
 pub mod grants;
 pub mod group;
@@ -136,6 +137,8 @@ pub enum Request {
     OpenReplication(peer::OpenReplication),
     /// Between brokers: the payload is a request that one of their services understands.
     CallPeer(peer::CallPeer),
+    /// Asks for a ticket that lets a new broker in.
+    IssueTicket(cluster::IssueTicket),
 }
 
 /// A request that is answered by exactly one frame.
@@ -191,5 +194,6 @@ unary! {
     SetSecret(secret::SetSecret) -> ();
     ListSecrets(secret::ListSecrets) -> secret::ListSecretsResponse;
     RemoveSecret(secret::RemoveSecret) -> ();
+    IssueTicket(cluster::IssueTicket) -> cluster::IssuedTicket;
     CallPeer(peer::CallPeer) -> peer::PeerCalled;
 }

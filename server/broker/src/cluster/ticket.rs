@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use millstream_metadata::TokenHash;
+use millstream_protocol::api::cluster::IssuedTicket;
 use millstream_replication::BrokerId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -36,6 +37,20 @@ impl Ticket {
         numbered
             .filter_map(|(number, address)| Some((number.parse().ok()?, address.clone())))
             .collect()
+    }
+}
+
+impl From<IssuedTicket> for Ticket {
+    fn from(issued: IssuedTicket) -> Self {
+        let numbered = issued.brokers.into_iter();
+        Self {
+            cluster_id: issued.cluster_id,
+            broker_id: issued.broker_id,
+            token: issued.token,
+            brokers: numbered
+                .map(|(number, address)| (number.to_string(), address))
+                .collect(),
+        }
     }
 }
 

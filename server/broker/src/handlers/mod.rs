@@ -1,5 +1,6 @@
 //! One file per API family: each takes a decoded request and answers it, or serves its stream.
 
+mod cluster;
 pub(crate) mod fetch;
 pub(crate) mod group;
 pub(crate) mod hello;
@@ -225,6 +226,10 @@ async fn answer(
         Request::ListSecrets(_) => reply.with(Ok(secret::list(context))).await,
         Request::RemoveSecret(request) => {
             let change = async move { secret::remove(&shared, request).await };
+            reply.with(whole(change).await).await
+        }
+        Request::IssueTicket(request) => {
+            let change = async move { cluster::issue_ticket(&shared, &by, request).await };
             reply.with(whole(change).await).await
         }
         Request::OpenPluginLogs(request) => plugin::logs(context, request, reply.0).await,
