@@ -38,6 +38,14 @@ const LAYERS: &[(&str, &[&str])] = &[
             "millstream-protocol",
         ],
     ),
+    (
+        "millstream-peer",
+        &[
+            "millstream-protocol",
+            "millstream-replication",
+            "millstream-transport",
+        ],
+    ),
     // L3
     (
         "millstream-broker",

@@ -1,0 +1,123 @@
+//! Calls: one request and one answer, each a bounded number of bytes.
+
+use bytes::Bytes;
+use millstream_protocol::WireError;
+use millstream_protocol::api::RequestFrame;
+use millstream_protocol::api::peer::{CallPeer, Introduction, PeerCalled, PeerService};
+use millstream_protocol::frame::FrameError;
+use millstream_transport::{Connection, Priority, ReceiveError, SendError};
+
+use crate::limits::MAX_CALL_BYTES;
+use crate::link::{Link, LinkState};
+
+const ENDED: &str = "it is no peer any longer";
+
+/// Why a call was not answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// There is no connection, or it ended meanwhile: what was asked for may have been done.
+    #[error("the broker cannot be reached: {reason}")]
+    Unreachable {
+        /// Why not.
+        reason: String,
+    },
+    /// It has not answered in time: what was asked for may have been done.
+    #[error("the broker has not answered in time")]
+    TimedOut,
+    /// It refuses.
+    #[error("the broker refuses the call: {0}")]
+    Refused(WireError),
+    /// The request or the answer is longer than a call may be.
+    #[error("{bytes} bytes are more than the {MAX_CALL_BYTES} of a call")]
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+    },
+}
+
+impl CallError {
+    fn unreachable(reason: impl ToString) -> Self {
+        Self::Unreachable {
+            reason: reason.to_string(),
+        }
+    }
+}
+
+impl From<SendError> for CallError {
+    fn from(error: SendError) -> Self {
+        Self::unreachable(error)
+    }
+}
+
+impl From<ReceiveError> for CallError {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Frame(FrameError::PayloadTooLarge { bytes, .. }) => {
+                Self::TooLong { bytes }
+            }
+            error => Self::unreachable(error),
+        }
+    }
+}
+
+/// Refuses a request that is too long.
+pub(crate) fn check_length(request: &Bytes) -> Result<(), CallError> {
+    match request.len() {
+        bytes if bytes > MAX_CALL_BYTES => Err(CallError::TooLong { bytes }),
+        _ => Ok(()),
+    }
+}
+
+impl Link {
+    /// Calls the peer, as soon as there is a connection and not too many others call.
+    pub(crate) async fn call(
+        &self,
+        introduction: Introduction,
+        service: PeerService,
+        request: Bytes,
+    ) -> Result<Bytes, CallError> {
+        let under_way = self.calls.acquire().await;
+        let _under_way = under_way.map_err(CallError::unreachable)?;
+        let connection = self.connected().await?;
+        let (mut sender, mut receiver) = connection
+            .open_stream()
+            .await
+            .map_err(CallError::unreachable)?;
+        sender.set_priority(Priority::Control);
+        let call = CallPeer {
+            introduction,
+            service,
+        };
+        let frame = RequestFrame::from_client(call.into());
+        sender.send_with_payload(&frame, [request]).await?;
+        sender.finish().await?;
+        let answer = receiver.receive::<Result<PeerCalled, WireError>>(MAX_CALL_BYTES);
+        let answer = answer.await?;
+        let answer = answer.ok_or_else(|| CallError::unreachable("the stream ended early"))?;
+        match answer.body {
+            Ok(PeerCalled {}) => Ok(answer.payload.freeze()),
+            Err(error) => Err(CallError::Refused(error)),
+        }
+    }
+
+    /// What a call came to that took too long.
+    pub(crate) fn timed_out(&self) -> CallError {
+        match &*self.state.borrow() {
+            LinkState::Down { reason } => CallError::unreachable(reason),
+            LinkState::Up(_) => CallError::TimedOut,
+            LinkState::Ended => CallError::unreachable(ENDED),
+        }
+    }
+
+    async fn connected(&self) -> Result<Connection, CallError> {
+        let mut states = self.state.subscribe();
+        loop {
+            match &*states.borrow_and_update() {
+                LinkState::Up(connection) => return Ok(connection.clone()),
+                LinkState::Ended => return Err(CallError::unreachable(ENDED)),
+                LinkState::Down { .. } => {}
+            }
+            states.changed().await.map_err(CallError::unreachable)?;
+        }
+    }
+}

@@ -1,0 +1,195 @@
+use bytes::{Bytes, BytesMut};
+use millstream_protocol::batch::{self, BatchBuilder, Compression};
+use millstream_replication::{DirectoryId, Position, Run};
+
+use super::*;
+
+fn batch(epoch: LeaderEpoch, base_offset: Offset, records: u32) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
+    for _ in 0..records {
+        builder.append(1, None, Some(b"value"), &[]).unwrap();
+    }
+    let mut batch = builder.finish(None).unwrap().to_vec();
+    batch::assign(&mut batch, base_offset, epoch).unwrap();
+    batch
+}
+
+fn span(from: Offset, runs: &[(LeaderEpoch, Offset)], until: Offset) -> Span {
+    let runs = runs.iter().map(|&(epoch, start)| Run { epoch, start });
+    Span {
+        prev: Position {
+            epoch: runs.clone().next().map_or(1, |run| run.epoch),
+            offset: from,
+        },
+        runs: runs.collect(),
+        until,
+        from_start: false,
+    }
+}
+
+fn check(span: Span, batches: &[Vec<u8>]) -> Result<Vec<ReceivedBatch>, FrameFault> {
+    let message = Message::Append {
+        epoch: 4,
+        span,
+        high_watermark: 0,
+        asks: false,
+    };
+    batches_of(&message, BytesMut::from(&batches.concat()[..]))
+}
+
+#[test]
+fn whole_batches_come_out_as_they_were_sent() {
+    // Compaction has left a gap from 15 to 17.
+    let batches = [batch(3, 10, 5), batch(3, 17, 3), batch(4, 20, 1)];
+    let received = check(span(10, &[(3, 10), (4, 20)], 21), &batches).unwrap();
+    let bytes: Vec<_> = received.iter().map(|it| &it.bytes[..]).collect();
+    assert_eq!(bytes, batches);
+    let offsets: Vec<_> = received.iter().map(|it| it.header.base_offset).collect();
+    assert_eq!(offsets, [10, 17, 20]);
+    assert_eq!(check(span(10, &[], 10), &[]), Ok(Vec::new()));
+}
+
+#[test]
+fn batches_that_are_not_the_spans_are_refused() {
+    let place = |index, from, until, behind| FrameFault::Place {
+        index,
+        from,
+        until,
+        behind,
+    };
+    let end = |found, until| FrameFault::End { found, until };
+    for (span, batches, expected) in [
+        // Before it, beyond it, twice, none of it.
+        (
+            span(10, &[(3, 10)], 15),
+            vec![batch(3, 9, 6)],
+            place(0, 9, 15, 10),
+        ),
+        (
+            span(10, &[(3, 10)], 15),
+            vec![batch(3, 10, 6)],
+            place(0, 10, 16, 10),
+        ),
+        (
+            span(10, &[(3, 10)], 15),
+            vec![batch(3, 10, 3), batch(3, 10, 3)],
+            place(1, 10, 13, 13),
+        ),
+        (
+            span(10, &[], 10),
+            vec![batch(3, 10, 1)],
+            place(0, 10, 11, 10),
+        ),
+        // Across two epochs.
+        (
+            span(10, &[(3, 10), (4, 12)], 15),
+            vec![batch(3, 10, 5)],
+            place(0, 10, 15, 10),
+        ),
+        // Too few, or none.
+        (span(10, &[(3, 10)], 15), vec![batch(3, 10, 4)], end(14, 15)),
+        (span(10, &[(3, 10)], 15), vec![], end(10, 15)),
+        (
+            span(10, &[(3, 10), (4, 12)], 15),
+            vec![batch(3, 10, 2), batch(3, 12, 3)],
+            FrameFault::Epoch {
+                index: 1,
+                from: 12,
+                found: 3,
+                expected: 4,
+            },
+        ),
+    ] {
+        assert_eq!(check(span, &batches), Err(expected));
+    }
+}
+
+#[test]
+fn a_span_that_does_not_hold_together_is_refused() {
+    let of = |span: &Span| FrameFault::Span {
+        from: span.prev.offset,
+        until: span.until,
+        runs: span.runs.len(),
+    };
+    let many: Vec<_> = (0..300).map(|it| (it + 1, u64::from(it))).collect();
+    for wrong in [
+        span(10, &[(3, 11)], 15),
+        span(10, &[(3, 10)], 10),
+        span(10, &[(5, 10)], 15),
+        span(10, &[(3, 10), (3, 12)], 15),
+        span(0, &many, 400),
+    ] {
+        let expected = of(&wrong);
+        assert_eq!(check(wrong, &[batch(3, 10, 5)]), Err(expected));
+    }
+    // What is fetched is older than its message's epoch.
+    let span = span(10, &[(4, 10)], 15);
+    let expected = of(&span);
+    let fetched = Message::Fetched { epoch: 4, span };
+    let found = batches_of(&fetched, BytesMut::from(&batch(4, 10, 5)[..]));
+    assert_eq!(found, Err(expected));
+}
+
+#[test]
+fn bytes_that_are_no_whole_batches_are_refused() {
+    let whole = batch(3, 10, 5);
+    let fault = |batches: &[Vec<u8>]| match check(span(10, &[(3, 10)], 15), batches) {
+        Err(FrameFault::Batch { index, source }) => (index, source),
+        other => panic!("{other:?}"),
+    };
+    for length in 1..whole.len() {
+        let (index, source) = fault(&[whole[..length].to_vec()]);
+        assert_eq!(index, 0);
+        assert!(matches!(source, BatchError::Length { .. }), "{source}");
+    }
+    // Every bit behind the checksum counts.
+    for place in 21..whole.len() {
+        let mut spoilt = whole.clone();
+        spoilt[place] ^= 1;
+        fault(&[spoilt]);
+    }
+    let (index, _) = fault(&[batch(3, 10, 2), vec![0xff; 70]]);
+    assert_eq!(index, 1);
+}
+
+#[test]
+fn the_number_of_batches_is_bounded() {
+    let one = batch(3, 0, 1);
+    let count = MAX_BATCHES_PER_FRAME + 1;
+    let batches: Vec<_> = (0..count as u64)
+        .map(|offset| {
+            let mut batch = one.clone();
+            batch::assign(&mut batch, offset, 3).unwrap();
+            batch
+        })
+        .collect();
+    let whole = span(0, &[(3, 0)], count as u64);
+    let whole = Span {
+        prev: Position::default(),
+        ..whole
+    };
+    assert_eq!(
+        check(whole.clone(), &batches),
+        Err(FrameFault::TooManyBatches)
+    );
+    let fewer = Span {
+        until: count as u64 - 1,
+        ..whole
+    };
+    let received = check(fewer, &batches[..count - 1]).unwrap();
+    assert_eq!(received.len(), MAX_BATCHES_PER_FRAME);
+}
+
+#[test]
+fn nothing_comes_with_a_message_without_entries() {
+    let trust = Message::Trust {
+        epoch: 1,
+        directory: DirectoryId(1),
+    };
+    assert_eq!(batches_of(&trust, BytesMut::new()), Ok(Vec::new()));
+    let bytes = BytesMut::from(Bytes::from_static(b"stray"));
+    assert_eq!(
+        batches_of(&trust, bytes),
+        Err(FrameFault::Stray { bytes: 5 })
+    );
+}

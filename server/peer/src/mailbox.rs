@@ -1,0 +1,54 @@
+//! An outbox that is filled from any thread and emptied by the tasks of its lanes.
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::outbox::{Lane, Outbox, Outgoing};
+
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    outbox: Mutex<Outbox>,
+    spans: Notify,
+    words: Notify,
+}
+
+impl Mailbox {
+    pub(crate) fn open(&self) {
+        self.outbox.lock().open();
+    }
+
+    pub(crate) fn close(&self) {
+        self.outbox.lock().close();
+    }
+
+    /// Takes a message, or loses it.
+    pub(crate) fn push(&self, outgoing: Outgoing) {
+        let lane = self.outbox.lock().push(outgoing);
+        if let Some(lane) = lane {
+            self.news(lane).notify_one();
+        }
+    }
+
+    /// Waits for the next message of a lane, which one task alone empties. Cancel-safe.
+    pub(crate) async fn next(&self, lane: Lane) -> Outgoing {
+        loop {
+            let next = self.outbox.lock().next(lane);
+            if let Some(next) = next {
+                return next;
+            }
+            self.news(lane).notified().await;
+        }
+    }
+
+    /// Takes back what is left of a message that its lane's task has taken out.
+    pub(crate) fn put_back(&self, rest: Outgoing) {
+        self.outbox.lock().put_back(rest);
+    }
+
+    fn news(&self, lane: Lane) -> &Notify {
+        match lane {
+            Lane::Spans => &self.spans,
+            Lane::Words => &self.words,
+        }
+    }
+}
