@@ -12,6 +12,8 @@ use millstream_transport::{
 use crate::limits::MAX_CALL_BYTES;
 use crate::link::{Link, LinkState};
 
+const ENDED: &str = "it is no peer any longer";
+
 /// Why a call was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -113,14 +115,17 @@ impl Link {
         match &*self.state.borrow() {
             LinkState::Down { reason } => CallError::unreachable(reason),
             LinkState::Up(_) => CallError::TimedOut,
+            LinkState::Ended => CallError::unreachable(ENDED),
         }
     }
 
     async fn connected(&self) -> Result<Connection, CallError> {
         let mut states = self.state.subscribe();
         loop {
-            if let LinkState::Up(connection) = &*states.borrow_and_update() {
-                return Ok(connection.clone());
+            match &*states.borrow_and_update() {
+                LinkState::Up(connection) => return Ok(connection.clone()),
+                LinkState::Ended => return Err(CallError::unreachable(ENDED)),
+                LinkState::Down { .. } => {}
             }
             states.changed().await.map_err(CallError::unreachable)?;
         }

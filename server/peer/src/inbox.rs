@@ -48,15 +48,20 @@ pub struct ReceivedBatch {
 /// ([`RECEIVED_BYTES_IN_FLIGHT`](crate::limits::RECEIVED_BYTES_IN_FLIGHT)). As long as there is none
 /// left the stream is not read, so that a peer is no faster than the disk here.
 #[derive(Debug)]
-pub struct Room(Option<OwnedSemaphorePermit>);
+pub struct Room {
+    /// What its drop gives back.
+    _taken: Option<OwnedSemaphorePermit>,
+}
 
 impl Room {
     /// For a message that came on no stream.
     pub fn none() -> Self {
-        Self(None)
+        Self { _taken: None }
     }
 
     pub(crate) fn of(permit: OwnedSemaphorePermit) -> Self {
-        Self(Some(permit))
+        Self {
+            _taken: Some(permit),
+        }
     }
 }

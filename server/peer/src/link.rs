@@ -43,8 +43,12 @@ pub(crate) struct Link {
 /// Whether there is a connection.
 #[derive(Clone, Debug)]
 pub(crate) enum LinkState {
-    Down { reason: String },
+    Down {
+        reason: String,
+    },
     Up(Connection),
+    /// There will be none.
+    Ended,
 }
 
 /// Why there is no connection.
@@ -100,8 +104,7 @@ impl Link {
     /// Keeps a connection to wherever the peer is, until there is no address any more.
     pub(crate) async fn keep(&self, shared: &Shared, addresses: watch::Receiver<String>) {
         self.connect_again_and_again(shared, addresses).await;
-        let reason = "it is a peer no longer".to_owned();
-        self.state.send_replace(LinkState::Down { reason });
+        self.state.send_replace(LinkState::Ended);
     }
 
     async fn connect_again_and_again(
@@ -152,7 +155,7 @@ impl Link {
     fn is_down(&self, address: &str, reason: String) {
         let known = match &*self.state.borrow() {
             LinkState::Down { reason: known } => *known == reason,
-            LinkState::Up(_) => false,
+            LinkState::Up(_) | LinkState::Ended => false,
         };
         match known {
             true => tracing::debug!(peer = self.peer, address, reason, "still no link"),

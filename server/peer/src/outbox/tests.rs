@@ -116,7 +116,7 @@ fn what_follows_is_sent_as_one() {
     let joined = append(4, span(at(3, 10), &[(3, 10), (4, 12)], 30), 18);
     assert_eq!(
         sent(Lane::Spans, [first.clone(), second.clone(), told.clone()]),
-        [joined.clone()]
+        std::slice::from_ref(&joined)
     );
     // A question that is behind them is one about all of them.
     assert_eq!(
@@ -177,7 +177,7 @@ fn a_joined_span_has_no_more_runs_than_a_message_may() {
     let joined = append(9999, span(at(0, 0), &runs(0..most), 256), 0);
     assert_eq!(
         sent(Lane::Spans, [first.clone(), last.clone()]),
-        [joined.clone()]
+        std::slice::from_ref(&joined)
     );
     let messages = [first, last, beyond.clone()];
     assert_eq!(sent(Lane::Spans, messages), [beyond]);
