@@ -44,6 +44,18 @@ pub enum CodecError {
         /// What the codec says.
         source: postcard::Error,
     },
+    /// It has more of something than it may.
+    #[error("a metadata {what} has {count} {part}, more than {limit}")]
+    TooMany {
+        /// Record, snapshot and so on.
+        what: &'static str,
+        /// What it has too many of.
+        part: &'static str,
+        /// How many.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// Its parts contradict each other.
     #[error("a metadata {what} has the {part} {name} twice")]
     Repeated {

@@ -3,7 +3,7 @@
 //!
 //! A pure core, and the state machine of the metadata log. It knows no network, no disk, no clock
 //! and no randomness: new identities and the time are part of a [`Command`]. It does not know what
-//! a partition's log holds, which broker answers, nor what a plugin's workers are doing.
+//! a partition's log holds, nor what a plugin's workers are doing.
 //!
 //! # Two steps
 //!
@@ -26,31 +26,38 @@
 //! directory, the replicas, and those that are to take their place.
 //!
 //! Who is to lead or to keep what after a broker has come or gone is not decided by validation:
-//! [`plan`] says which commands to give, and these are validated like any others.
+//! [`plan`] says which commands to give, and these are validated like any others. The [`steward`]
+//! gives them in time, on the broker that leads the metadata quorum; all brokers tell it that they are
+//! there, and what they lead.
 //!
-//! # On disk
+//! # On disk and between brokers
 //!
 //! Records and snapshots are a version number and postcard. Until a release has written it,
 //! [`FORMAT_VERSION`] stays 1 and the layout may change under it; the data directory has a version
 //! of its own, which changes with it. From then on, who changes a type adds a version here. The
 //! types of
 //! [`millstream_protocol::api`] that they carry ([`TopicConfig`], [`DeploymentSpec`]) are a part of
-//! the format as well. The tests hold the bytes.
+//! the format as well. The tests hold the bytes. The same goes for what brokers tell each other:
+//! commands, [`Answer`]s, beats; its version is [`WIRE_VERSION`].
 //!
 //! [`FORMAT_VERSION`]: record::FORMAT_VERSION
+//! [`WIRE_VERSION`]: command::WIRE_VERSION
 //! [`TopicConfig`]: millstream_protocol::api::topic::TopicConfig
 //! [`DeploymentSpec`]: millstream_protocol::api::plugin::DeploymentSpec
 //!
 //! # Layout
 //!
 //! - [`Image`]: the state, its queries, [`Image::validate`] and [`Image::apply`]
-//! - [`command`], [`record`]: what is asked, and what was decided
+//! - [`command`], [`record`]: what is asked, and what was decided; [`Answer`]: what comes back to who
+//!   has asked
 //! - [`broker`], [`topic`], [`partition`], [`deployment`]: the parts of the image
 //! - [`registration`], [`token`]: who is let in, and under which number
 //! - [`leaders`], [`replicas`], [`reassignment`]: how a partition's leader, directories and replicas
 //!   change; `loss`: how it goes on when too many are lost
 //! - [`placement`]: which brokers get a new partition; `load`: what each carries
 //! - [`plan`]: what to do about brokers that come, go and are emptied; how the partitions stand
+//! - [`steward`]: what is decided on behalf of the cluster, and the cluster's status; [`beat`]: what
+//!   brokers tell it
 //! - [`names`]: what a name may be
 //! - [`error`]: the errors of each command, and their codes on the wire
 //! - [`limits`]: the bounds
@@ -87,6 +94,7 @@
 //! ```
 
 mod answer;
+pub mod beat;
 pub mod broker;
 mod codec;
 pub mod command;
@@ -111,10 +119,12 @@ pub mod registration;
 pub mod replicas;
 mod shadow;
 mod snapshot;
+pub mod steward;
 pub mod token;
 pub mod topic;
 
 pub use answer::Answer;
+pub use beat::{Beat, BeatAnswer, Session};
 pub use broker::{Broker, BrokerId, BrokerState, FeatureRange, Start};
 pub use codec::CodecError;
 pub use command::{Actor, Command};
@@ -130,5 +140,6 @@ pub use record::Record;
 pub use registration::{Join, Registration};
 pub use replicas::RegisteredReplica;
 pub use shadow::Shadow;
+pub use steward::Steward;
 pub use token::{JoinToken, TokenHash};
 pub use topic::Topic;

@@ -20,6 +20,53 @@ pub const MAX_COMMAND_BYTES: usize = MAX_BODY_BYTES / 2;
 /// What became of a command, encoded, bytes: a record, or an error that repeats what was asked.
 pub const MAX_ANSWER_BYTES: usize = MAX_RECORD_BYTES + 1_024;
 
+/// One encoded beat of a broker, bytes.
+pub const MAX_BEAT_BYTES: usize = 64 << 10;
+
+/// What is said to a beat, encoded, bytes.
+pub const MAX_BEAT_ANSWER_BYTES: usize = 512;
+
+/// Partitions about which one beat says something. A broker that has begun to lead more says so in
+/// several beats, one right after the other.
+pub const MAX_LEADS_PER_BEAT: usize = 2_000;
+
+/// How often a broker beats, milliseconds.
+pub const HEARTBEAT_MS: u64 = 100;
+
+/// A broker from which nothing was heard for so long is fenced, milliseconds: several beats, so that
+/// one late packet or a short pause costs no leaderships, and little enough that with the election
+/// behind it a dead leader is replaced within a second.
+pub const SILENCE_LIMIT_MS: u64 = 700;
+
+/// A leader that does not lead so long after it was appointed is replaced, milliseconds: sealing
+/// takes a few messages and syncs, on a slow disk as well.
+pub const ACTIVATION_LIMIT_MS: u64 = 1_500;
+
+/// How often the wait for a leader doubles as attempts of the same partition fail: up to 12 s by
+/// default. A partition that nobody can seal, though its replicas seem to be there, costs an epoch in
+/// that time and no more.
+pub const MAX_ACTIVATION_DOUBLINGS: u32 = 3;
+
+/// How long no broker must have come or gone before leaderships go back to preferred leaders,
+/// milliseconds: not in the middle of a rolling restart's next step. A leader that has led for so
+/// long and ceases to is replaced at once, whatever was before.
+pub const CALM_MS: u64 = 10_000;
+
+/// A partition of which a leader did not get to lead is left alone where it is led until it has been
+/// led for so long, milliseconds: what the preferred leader could not do a moment ago is not asked of
+/// it again.
+pub const TROUBLE_MS: u64 = 300_000;
+
+/// How long passes between two times that leaderships go back to preferred leaders, milliseconds.
+pub const BALANCE_PAUSE_MS: u64 = 1_000;
+
+/// Leaderships that go back to preferred leaders at a time. Each of these partitions stands still for
+/// as long as sealing takes.
+pub const MAX_BALANCED: usize = 16;
+
+/// Partitions of one kind that a cluster's status names. It counts all.
+pub const MAX_LISTED: usize = 1_000;
+
 /// One encoded image, bytes.
 pub const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
 
@@ -125,6 +172,10 @@ const _: () = assert!(MAX_APPOINTMENTS * 32 + 16 < MAX_COMMAND_BYTES);
 const _: () = assert!(MAX_REPLICAS_AT_ONCE * 32 + 16 < MAX_COMMAND_BYTES);
 const _: () = assert!(MAX_REASSIGNMENTS * (23 + MAX_REPLICAS * 5) + 16 < MAX_COMMAND_BYTES);
 const _: () = assert!(MAX_COMMAND_BYTES < MAX_RECORD_BYTES);
+const _: () = assert!(MAX_LEADS_PER_BEAT * 30 + MAX_ADDRESS_BYTES + 128 < MAX_BEAT_BYTES);
+const _: () = assert!(MAX_ADDRESS_BYTES + 32 < MAX_BEAT_ANSWER_BYTES);
+const _: () = assert!(4 * HEARTBEAT_MS < SILENCE_LIMIT_MS && SILENCE_LIMIT_MS < CALM_MS);
+const _: () = assert!(ACTIVATION_LIMIT_MS << MAX_ACTIVATION_DOUBLINGS >= 10_000);
 const _: () = assert!(MAX_SEGMENT_BYTES + MAX_BATCH_BYTES as u64 <= u32::MAX as u64);
 const _: () = assert!(MIN_BATCH_BYTES as usize <= MAX_BATCH_BYTES);
 

@@ -13,6 +13,8 @@ mod elections;
 mod moves;
 mod status;
 
+pub(crate) use elections::appoint;
 pub use elections::elections;
+pub(crate) use moves::back_to_preferred;
 pub use moves::{Drain, drain, rebalance};
 pub use status::{Outage, offline, under_replicated};

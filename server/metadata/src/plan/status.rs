@@ -19,7 +19,7 @@ pub enum Outage {
 pub fn offline(image: &Image) -> impl Iterator<Item = (TopicPartition, Outage)> {
     image.partitions().filter_map(|(at, partition)| {
         let target = partition.target();
-        let whole = target.iter().filter(|it| is_whole(image, it)).count();
+        let whole = target.iter().filter(|it| image.is_whole(it)).count();
         if !image.has_leader(partition) {
             Some((at, Outage::NoLeader))
         } else if whole * 2 <= target.len() {
@@ -37,10 +37,13 @@ pub fn offline(image: &Image) -> impl Iterator<Item = (TopicPartition, Outage)> 
 pub fn under_replicated(image: &Image) -> impl Iterator<Item = TopicPartition> {
     image.partitions().filter_map(|(at, partition)| {
         let mut members = partition.members();
-        (!members.all(|it| is_whole(image, it))).then_some(at)
+        (!members.all(|it| image.is_whole(it))).then_some(at)
     })
 }
 
-fn is_whole(image: &Image, replica: &Replica) -> bool {
-    replica.trusted && image.is_live(replica.broker_id)
+impl Image {
+    /// Whether a replica is there and has all that it should, as far as the metadata knows.
+    pub fn is_whole(&self, replica: &Replica) -> bool {
+        replica.trusted && self.is_live(replica.broker_id)
+    }
 }

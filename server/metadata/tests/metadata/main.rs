@@ -4,6 +4,7 @@
 //! - one file per kind of command
 //! - `format`: the bytes of records and snapshots; `wire`: those of what brokers tell each other
 //! - `model`: random commands, from `commands`, against the invariants
+//! - `steward`: what the steward decides; `steward_beats`: how it hears of brokers, and what it tells
 //! - `plans`: what plans say; `plan_histories`: that carried out they come to an end
 #![allow(
     clippy::unwrap_used,
@@ -31,5 +32,7 @@ mod reassignment;
 mod registration;
 mod replicas;
 mod shadows;
+mod steward;
+mod steward_beats;
 mod tokens;
 mod wire;

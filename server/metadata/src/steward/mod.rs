@@ -1,0 +1,225 @@
+//! The steward: what the broker that leads the metadata quorum decides on behalf of the cluster.
+//!
+//! It hears the brokers' [beats](crate::beat) and says which commands to give: who has gone is
+//! fenced, what has no leader gets one, a leader that does not get to lead is replaced, a broker that
+//! drains is emptied step by step, and leaderships go back to preferred leaders when all is calm.
+//!
+//! What it does _not_ do: it changes nothing by itself, keeps nothing on a disk and has no clock. It
+//! makes no replicas for those that are lost, moves none for balance, and accepts no loss: these are
+//! an operator's decisions.
+//!
+//! # How it is used
+//!
+//! There is one while a broker leads the metadata quorum, made when it begins to, once its image has
+//! all that was decided before. [`Steward::beat`] is called for every beat, the own broker's included,
+//! and its answer sent back. [`Steward::decide`] is called every [`HEARTBEAT_MS`] or sooner, and at
+//! once when the image has changed; its commands are proposed in their order, and it is not called
+//! again before all of them are granted, refused or given up. Nothing else is to be said to it: what
+//! became of a command is seen in the image. A command that comes too late does nothing, as it names
+//! the start or the epoch that it means.
+//!
+//! Brokers register by themselves; so nobody is fenced for a silence from before the steward was
+//! there, or from while it was itself asleep, and it never fences its own broker.
+//!
+//! # Soft state
+//!
+//! When each broker was heard, what it leads, and which partitions have trouble. A new steward begins
+//! with nothing: it gives everybody the time anew, and is told by the brokers what they lead.
+//!
+//! [`HEARTBEAT_MS`]: crate::limits::HEARTBEAT_MS
+
+mod reporter;
+mod status;
+mod trials;
+mod watch;
+
+use std::borrow::Cow;
+
+pub use reporter::Reporter;
+pub use status::{
+    BrokerStatus, ClusterStatus, Listed, OfflinePartition, OfflineReason, UnderReplicated,
+};
+
+use crate::beat::{Beat, BeatAnswer, Session};
+use crate::broker::BrokerId;
+use crate::command::Command;
+use crate::image::Image;
+use crate::leaders::Nomination;
+use crate::limits::{
+    ACTIVATION_LIMIT_MS, BALANCE_PAUSE_MS, CALM_MS, Limits, MAX_BALANCED, SILENCE_LIMIT_MS,
+};
+use crate::partition::Partition;
+use crate::plan::{appoint, back_to_preferred, drain, elections};
+use trials::Trials;
+use watch::Watch;
+
+/// How long the steward waits for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For a sign of life of a broker, milliseconds. Default [`SILENCE_LIMIT_MS`].
+    pub silence_ms: u64,
+    /// For a leader to lead, milliseconds. Default [`ACTIVATION_LIMIT_MS`]. It doubles as attempts
+    /// fail.
+    pub activation_ms: u64,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            silence_ms: SILENCE_LIMIT_MS,
+            activation_ms: ACTIVATION_LIMIT_MS,
+        }
+    }
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Steward {
+    /// The broker that it is on.
+    own_id: BrokerId,
+    session: Session,
+    patience: Patience,
+    now_ms: u64,
+    watch: Watch,
+    trials: Trials,
+    /// The revision at which no partition was without a leader that could have one.
+    elected: Option<u64>,
+    /// The revision at which there was no step left to drain anybody.
+    drained: Option<u64>,
+    /// When leaderships are next looked at for balance.
+    balance_ms: u64,
+}
+
+impl Steward {
+    /// A steward that takes office now, on this broker. Times are those of one clock that does not go
+    /// back, milliseconds.
+    pub fn new(own_id: BrokerId, session: Session, patience: Patience, now_ms: u64) -> Self {
+        Self {
+            own_id,
+            session,
+            patience,
+            now_ms,
+            watch: Watch::new(now_ms),
+            trials: Trials::new(patience.activation_ms),
+            elected: None,
+            drained: None,
+            balance_ms: now_ms,
+        }
+    }
+
+    /// Takes a beat in, and says what the broker is told.
+    pub fn beat(&mut self, now_ms: u64, image: &Image, beat: &Beat) -> BeatAnswer {
+        self.pass(now_ms);
+        let broker_id = beat.broker_id;
+        let (answer, news) = self.watch.beat(image, self.session, self.now_ms, beat);
+        if beat.report.as_ref().is_some_and(|it| it.since.is_none()) {
+            // It may say less than one before it.
+            self.elected = None;
+        }
+        for (at, before) in news {
+            let Some(partition) = image.partition(at).filter(|it| it.leader == broker_id) else {
+                continue;
+            };
+            let was_led = before.is_some_and(|it| it.epoch == partition.leader_epoch);
+            let is_led = self.watch.led(image, at, partition).is_some();
+            if was_led || is_led {
+                self.trials
+                    .reported(image, self.now_ms, at, partition, is_led);
+            }
+        }
+        answer
+    }
+
+    /// What is to be done now. `revision` is that of the image: the index of the last entry that has
+    /// changed it.
+    pub fn decide(&mut self, now_ms: u64, revision: u64, image: &Image) -> Vec<Command> {
+        self.pass(now_ms);
+        let is_new = self.elected != Some(revision);
+        if is_new {
+            self.watch.follow(image, self.now_ms);
+        }
+        let mut commands = self.fence();
+        // What follows holds for the cluster as it is then.
+        let image = match commands.is_empty() {
+            true => Cow::Borrowed(image),
+            false => Cow::Owned(after(image, &commands)),
+        };
+        if is_new || !commands.is_empty() {
+            self.elect(&image, &mut commands);
+            self.elected = commands.is_empty().then_some(revision);
+        }
+        commands.extend(appoint(&self.trials.overdue(&image, self.now_ms)));
+        if commands.is_empty() && self.drained != Some(revision) {
+            commands = drain_one(&image);
+            self.drained = commands.is_empty().then_some(revision);
+        }
+        if commands.is_empty() {
+            commands = appoint(&self.balance(&image));
+        }
+        commands
+    }
+
+    /// Time has passed. What the steward slept through, nobody is blamed for.
+    fn pass(&mut self, now_ms: u64) {
+        let gap_ms = now_ms.saturating_sub(self.now_ms);
+        if gap_ms > self.patience.silence_ms / 2 {
+            self.watch.sleep(gap_ms);
+            self.trials.sleep(gap_ms);
+        }
+        self.now_ms = self.now_ms.max(now_ms);
+    }
+
+    fn fence(&self) -> Vec<Command> {
+        let silent = self
+            .watch
+            .silent(self.patience.silence_ms, self.now_ms, self.own_id);
+        let fence = |(broker_id, start)| Command::FenceBroker { broker_id, start };
+        silent.map(fence).collect()
+    }
+
+    /// Leaders for what has none. Which partitions are led is looked at anew.
+    fn elect(&mut self, image: &Image, commands: &mut Vec<Command>) {
+        let watch = &self.watch;
+        let is_led = |at, partition: &Partition| watch.led(image, at, partition).is_some();
+        self.trials.follow(image, self.now_ms, is_led);
+        commands.extend(elections(image));
+    }
+
+    /// Some leaderships for preferred leaders, where these could lead at once.
+    fn balance(&mut self, image: &Image) -> Vec<Nomination> {
+        let is_calm = self.watch.restless_ms + CALM_MS <= self.now_ms;
+        if !is_calm || self.now_ms < self.balance_ms {
+            return Vec::new();
+        }
+        self.balance_ms = self.now_ms + BALANCE_PAUSE_MS;
+        let may = |it: &Nomination| {
+            let partition = image.partition(it.partition);
+            let led =
+                partition.and_then(|partition| self.watch.led(image, it.partition, partition));
+            led.is_some_and(|it| it.is_whole) && self.trials.is_at_rest(it.partition)
+        };
+        let room = MAX_BALANCED.saturating_sub(self.trials.waiting());
+        back_to_preferred(image).filter(may).take(room).collect()
+    }
+}
+
+/// The image as it will be when these commands are carried out.
+fn after(image: &Image, commands: &[Command]) -> Image {
+    let mut image = image.clone();
+    for command in commands {
+        if let Ok(Some(record)) = image.validate(command, &Limits::default()) {
+            image.apply(&record);
+        }
+    }
+    image
+}
+
+/// The next step to empty the first of the draining brokers for which there is one.
+fn drain_one(image: &Image) -> Vec<Command> {
+    let draining = image.brokers().filter(|it| it.state.is_draining());
+    let steps = draining.map(|it| drain(image, it.broker_id).commands);
+    steps
+        .into_iter()
+        .find(|it| !it.is_empty())
+        .unwrap_or_default()
+}

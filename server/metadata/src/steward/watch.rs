@@ -1,0 +1,221 @@
+//! The brokers as the steward hears of them.
+
+use std::collections::BTreeMap;
+
+use millstream_protocol::TopicPartition;
+
+use crate::beat::{Beat, BeatAnswer, Leads, Report, Session, StopReason};
+use crate::broker::{Broker, BrokerId, Start};
+use crate::image::Image;
+use crate::partition::Partition;
+
+/// A partition of which a broker has said something, and what it had said before.
+pub(super) type News = (TopicPartition, Option<Leads>);
+
+/// What is known of all brokers.
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    brokers: BTreeMap<BrokerId, Watched>,
+    /// When one has last come, gone or started again.
+    pub(super) restless_ms: u64,
+}
+
+/// One start of a broker.
+#[derive(Clone, Debug)]
+pub(super) struct Watched {
+    start: Start,
+    is_live: bool,
+    /// When it was last heard, or else from when on it could be.
+    pub(super) heard_ms: u64,
+    /// The last beat that was heard; 0 before the first.
+    number: u64,
+    /// What its image has, as it says.
+    pub(super) revision: u64,
+    /// The beat with the last report.
+    reported: Option<u64>,
+    leads: BTreeMap<TopicPartition, Leads>,
+}
+
+impl Watched {
+    fn new(broker: &Broker, now_ms: u64) -> Self {
+        Self {
+            start: broker.start(),
+            is_live: broker.state.is_live(),
+            heard_ms: now_ms,
+            number: 0,
+            revision: 0,
+            reported: None,
+            leads: BTreeMap::new(),
+        }
+    }
+
+    /// Whether it has been heard since the steward watches it.
+    pub(super) fn was_heard(&self) -> bool {
+        self.number > 0
+    }
+
+    /// Takes a report in, unless it is an old one or says what has changed since what is not known
+    /// here. The partitions that it names, and what was known of them before.
+    fn report(
+        &mut self,
+        image: &Image,
+        session: Session,
+        beat: &Beat,
+        report: &Report,
+    ) -> Vec<News> {
+        let is_new = self.reported.is_none_or(|reported| reported < beat.number);
+        let has_base = match report.since {
+            Some(since) => since == session && self.reported.is_some(),
+            None => true,
+        };
+        if !is_new || !has_base {
+            return Vec::new();
+        }
+        self.reported = Some(beat.number);
+        if report.since.is_none() {
+            self.leads.clear();
+        }
+        // Nothing is noted of what it does not keep: it cannot lead that.
+        let keeps = |it: &TopicPartition| {
+            let partition = image.partition(*it);
+            partition.is_some_and(|it| it.member(beat.broker_id).is_some())
+        };
+        let news = report.leads.iter().map(|(partition, leads)| {
+            let before = match leads.filter(|_| keeps(partition)) {
+                Some(leads) => self.leads.insert(*partition, leads),
+                None => self.leads.remove(partition),
+            };
+            (*partition, before)
+        });
+        news.collect()
+    }
+}
+
+impl Watch {
+    pub(super) fn new(now_ms: u64) -> Self {
+        Self {
+            brokers: BTreeMap::new(),
+            restless_ms: now_ms,
+        }
+    }
+
+    /// What is known of a broker.
+    pub(super) fn get(&self, broker_id: BrokerId) -> Option<&Watched> {
+        self.brokers.get(&broker_id)
+    }
+
+    /// What the leader of a partition has said of it, if it is there and leads in the newest epoch.
+    pub(super) fn led(
+        &self,
+        image: &Image,
+        at: TopicPartition,
+        partition: &Partition,
+    ) -> Option<Leads> {
+        let leads = self.get(partition.leader)?.leads.get(&at).copied()?;
+        (leads.epoch == partition.leader_epoch && image.has_leader(partition)).then_some(leads)
+    }
+
+    /// Takes a beat in. The answer, and of what the broker has said something.
+    pub(super) fn beat(
+        &mut self,
+        image: &Image,
+        session: Session,
+        now_ms: u64,
+        beat: &Beat,
+    ) -> (BeatAnswer, Vec<News>) {
+        let known = match recognise(image, beat) {
+            Ok(known) => known,
+            Err(answer) => return (answer, Vec::new()),
+        };
+        let watched = self.watched(known, now_ms);
+        // What is late or was sent twice says nothing of now.
+        if beat.number > watched.number {
+            watched.number = beat.number;
+            watched.heard_ms = now_ms;
+            watched.revision = watched.revision.max(beat.revision);
+        }
+        let report = beat.report.as_ref();
+        let news = report.map_or_else(Vec::new, |it| watched.report(image, session, beat, it));
+        let answer = BeatAnswer::Heard {
+            session,
+            number: beat.number,
+            reported: watched.reported,
+        };
+        (answer, news)
+    }
+
+    /// What is watched of a broker: of its last start. One that is there again was heard just now.
+    fn watched(&mut self, known: &Broker, now_ms: u64) -> &mut Watched {
+        let new = || Watched::new(known, now_ms);
+        let watched = self.brokers.entry(known.broker_id).or_insert_with(new);
+        let (start, is_live) = (known.start(), known.state.is_live());
+        if watched.start != start {
+            *watched = new();
+            self.restless_ms = now_ms;
+        } else if watched.is_live != is_live {
+            watched.is_live = is_live;
+            if is_live {
+                watched.heard_ms = now_ms;
+            }
+            self.restless_ms = now_ms;
+        }
+        watched
+    }
+
+    /// Watches the brokers that the image has by now.
+    pub(super) fn follow(&mut self, image: &Image, now_ms: u64) {
+        for known in image.brokers() {
+            self.watched(known, now_ms);
+        }
+        self.brokers.retain(|it, _| image.broker(*it).is_some());
+    }
+
+    fn live(&self) -> impl Iterator<Item = (BrokerId, Start)> {
+        let live = self.brokers.iter().filter(|(_, it)| it.is_live);
+        live.map(|(broker_id, it)| (*broker_id, it.start))
+    }
+
+    /// The live brokers of which nothing was heard for so long, but for this one.
+    pub(super) fn silent(
+        &self,
+        limit_ms: u64,
+        now_ms: u64,
+        but: BrokerId,
+    ) -> impl Iterator<Item = (BrokerId, Start)> {
+        let others = self.live().filter(move |(broker_id, _)| *broker_id != but);
+        others.filter(move |(broker_id, _)| {
+            let watched = self.get(*broker_id);
+            watched.is_some_and(|it| it.heard_ms + limit_ms <= now_ms)
+        })
+    }
+
+    /// Nobody could be heard for so long.
+    pub(super) fn sleep(&mut self, gap_ms: u64) {
+        for watched in self.brokers.values_mut() {
+            watched.heard_ms += gap_ms;
+        }
+    }
+}
+
+/// The broker that beats, if it is the one that is known and live.
+fn recognise<'a>(image: &'a Image, beat: &Beat) -> Result<&'a Broker, BeatAnswer> {
+    let known = image.broker(beat.broker_id);
+    let known = known.ok_or(BeatAnswer::Stop(StopReason::Removed))?;
+    let address = known.address.clone();
+    if known.directory_id != beat.start.directory_id {
+        return Err(BeatAnswer::Stop(StopReason::OtherDirectory { address }));
+    }
+    if beat.start.incarnation < known.incarnation {
+        return Err(BeatAnswer::Stop(StopReason::LaterStart {
+            incarnation: known.incarnation,
+            address,
+        }));
+    }
+    if known.start() != beat.start || !known.state.is_live() {
+        return Err(BeatAnswer::Register);
+    }
+    if beat.address != address {
+        return Err(BeatAnswer::Stop(StopReason::Copied { address }));
+    }
+    Ok(known)
+}
