@@ -13,6 +13,15 @@ pub(crate) fn replace(files: &Files, name: &str, content: &[u8]) -> Result<(), S
     files.sync_dir()
 }
 
+/// Replaces a file in the same way, but for its name: that is durable once the directory is synced.
+pub(crate) fn replace_unnamed(
+    files: &Files,
+    name: &str,
+    content: &[u8],
+) -> Result<(), StorageFailure> {
+    write(files, name, content, Durability::Synced)
+}
+
 /// Replaces a file whose loss or destruction by a crash does not matter.
 pub(crate) fn write_cache(files: &Files, name: &str, content: &[u8]) -> Result<(), StorageFailure> {
     write(files, name, content, Durability::Cached)

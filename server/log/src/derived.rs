@@ -30,26 +30,40 @@ impl Derived {
         max_producers: usize,
     ) -> Result<Self, StorageFailure> {
         for offset in snapshots.rev().filter(|offset| *offset <= up_to) {
-            let name = names::snapshot(offset);
-            let Some(bytes) = files.read(&name, MAX_SNAPSHOT_BYTES)? else {
-                continue;
-            };
-            match snapshot::decode(&bytes, &files.identity, files.salt, max_producers) {
-                Ok(snapshot) if snapshot.offset == offset => {
-                    return Ok(Self {
-                        producers: snapshot.producers,
-                        epochs: snapshot.epochs,
-                        offset,
-                        snapshot_offset: offset,
-                    });
-                }
-                _ => tracing::warn!(
-                    path = %files.path(&name).display(),
-                    "an unreadable snapshot is not used"
-                ),
+            if let Some(found) = Self::from_snapshot(files, offset, max_producers)? {
+                return Ok(found);
             }
         }
         Ok(Self::default())
+    }
+
+    /// What the snapshot at `offset` says; `None` if there is none that can be read. Nothing comes
+    /// before offset 0, and needs none.
+    pub(crate) fn from_snapshot(
+        files: &Files,
+        offset: Offset,
+        max_producers: usize,
+    ) -> Result<Option<Self>, StorageFailure> {
+        if offset == 0 {
+            return Ok(Some(Self::default()));
+        }
+        let name = names::snapshot(offset);
+        let Some(bytes) = files.read(&name, MAX_SNAPSHOT_BYTES)? else {
+            return Ok(None);
+        };
+        match snapshot::decode(&bytes, &files.identity, files.salt, max_producers) {
+            Ok(snapshot) if snapshot.offset == offset => Ok(Some(Self {
+                producers: snapshot.producers,
+                epochs: snapshot.epochs,
+                offset,
+                snapshot_offset: offset,
+            })),
+            _ => {
+                let path = files.path(&name);
+                tracing::warn!(path = %path.display(), "an unreadable snapshot is not used");
+                Ok(None)
+            }
+        }
     }
 
     /// Takes the next batch into account, unless it is already.

@@ -11,6 +11,14 @@ pub(crate) struct EpochList {
 }
 
 impl EpochList {
+    /// Those of a log that begins at `start`, behind an entry of `epoch`.
+    pub(crate) fn beginning_at(start: Offset, epoch: LeaderEpoch) -> Self {
+        let before = start.checked_sub(1).map(|last| (epoch, last));
+        Self {
+            starts: before.into_iter().collect(),
+        }
+    }
+
     pub(crate) fn starts(&self) -> &[(LeaderEpoch, Offset)] {
         &self.starts
     }

@@ -8,6 +8,8 @@ use millstream_protocol::batch::BatchError;
 use millstream_protocol::{LeaderEpoch, Offset};
 
 use crate::damage::Damage;
+use crate::format::DecodeError;
+use crate::reader::ReadError;
 
 /// The storage failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -102,6 +104,82 @@ pub enum AppendError {
     /// The bytes are not the batch that the header describes, or cannot get their place.
     #[error(transparent)]
     Batch(#[from] BatchError),
+}
+
+/// Why a log was not thrown away and begun anew.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RestartError {
+    /// What it was to know of its producers cannot be used: ask for it again. The log is as before.
+    #[error(transparent)]
+    Producers(#[from] SnapshotError),
+    /// The log could not be changed.
+    #[error(transparent)]
+    Log(#[from] ChangeError),
+}
+
+/// Why bytes are not what another replica knew of the log's producers at an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// There are too many.
+    #[error("a snapshot of producers of {bytes} bytes exceeds the limit of {limit}")]
+    TooLarge {
+        /// How many, bytes.
+        bytes: usize,
+        /// What is allowed, bytes.
+        limit: usize,
+    },
+    /// They are not what was sent, or make no sense.
+    #[error("a snapshot of producers that cannot be read")]
+    Broken,
+    /// They are about another partition.
+    #[error("a snapshot of another partition's producers")]
+    OtherPartition,
+    /// A later release has made them.
+    #[error("a snapshot of producers of version {version}, which this release does not know")]
+    Version {
+        /// The version.
+        version: u16,
+    },
+    /// They are of another offset than the log is to begin at.
+    #[error("a snapshot of the producers at offset {got}, and not at {expected}")]
+    OtherOffset {
+        /// Where the log is to begin.
+        expected: Offset,
+        /// What the snapshot is of.
+        got: Offset,
+    },
+}
+
+impl From<DecodeError> for SnapshotError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Broken => Self::Broken,
+            DecodeError::OtherPartition => Self::OtherPartition,
+            DecodeError::Version(version) => Self::Version { version },
+        }
+    }
+}
+
+/// Why a log cannot tell what it knew of its producers at an offset.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ProducersError {
+    /// The log does not reach there, or cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Half a batch says nothing.
+    #[error("offset {at} lies within the batch at {border}")]
+    NoBorder {
+        /// The offset asked for.
+        at: Offset,
+        /// Where the batch begins that contains it.
+        border: Offset,
+    },
+    /// More workers' producers have written here than can be told.
+    #[error("the producers of workers do not fit into {limit} bytes")]
+    TooMany {
+        /// What is allowed, bytes.
+        limit: usize,
+    },
 }
 
 /// Why retention, delete-records, truncation, closing or removal was not carried out.

@@ -9,9 +9,11 @@
 //! changes files itself (truncation, closing), it cancels the ticket first, which waits for one
 //! that runs, and takes over its work.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millstream_protocol::Offset;
 use parking_lot::Mutex;
 
@@ -21,7 +23,7 @@ use crate::error::{Attempt, StorageFailure};
 use crate::files::Files;
 use crate::format::names::{self, FileKind};
 use crate::format::snapshot;
-use crate::limits::SNAPSHOTS_KEPT;
+use crate::limits::{MAX_WAITING_SNAPSHOT_BYTES, SNAPSHOTS_KEPT};
 use crate::log::Log;
 use crate::segment::Segment;
 use crate::storage::StorageFile;
@@ -39,6 +41,8 @@ pub(crate) struct Unflushed {
     pub(crate) dir: bool,
     /// A checkpoint is due.
     pub(crate) checkpoint: bool,
+    /// Snapshots to be written with it: as of the beginnings of segments, in order.
+    pub(crate) snapshots: Vec<(Offset, Bytes)>,
 }
 
 impl Unflushed {
@@ -58,10 +62,20 @@ impl Unflushed {
         }
     }
 
+    /// Notes what a new segment begins with, if there is room.
+    pub(crate) fn note_snapshot(&mut self, offset: Offset, snapshot: Bytes) {
+        let waiting: usize = self.snapshots.iter().map(|(_, bytes)| bytes.len()).sum();
+        if waiting + snapshot.len() <= MAX_WAITING_SNAPSHOT_BYTES {
+            self.snapshots.push((offset, snapshot));
+        }
+    }
+
     /// Puts what an earlier ticket was to do before this.
     fn prepend(&mut self, mut earlier: Self) {
         earlier.files.append(&mut self.files);
         self.files = earlier.files;
+        earlier.snapshots.append(&mut self.snapshots);
+        self.snapshots = earlier.snapshots;
         self.dir |= earlier.dir;
         self.checkpoint |= earlier.checkpoint;
     }
@@ -168,7 +182,7 @@ impl FlushTicket {
         let Some(checkpoint) = &self.checkpoint else {
             return Ok(false);
         };
-        match checkpoint.write(&self.files, self.up_to) {
+        match checkpoint.write(&self.files, self.up_to, &self.work.snapshots) {
             // The batches are durable all the same.
             Err(failure) if failure.is_full() => {
                 tracing::warn!(dir = %self.files.dir.display(), "no checkpoint: {failure}");
@@ -189,21 +203,31 @@ struct CheckpointWork {
 }
 
 impl CheckpointWork {
-    fn write(&self, files: &Files, up_to: Offset) -> Result<(), StorageFailure> {
+    fn write(
+        &self,
+        files: &Files,
+        up_to: Offset,
+        of_segments: &[(Offset, Bytes)],
+    ) -> Result<(), StorageFailure> {
         for segment in &self.segments {
             segment.save_index()?;
+        }
+        for (offset, snapshot) in of_segments.iter().filter(|(offset, _)| *offset < up_to) {
+            atomic_file::replace_unnamed(files, &names::snapshot(*offset), snapshot)?;
         }
         atomic_file::replace(files, &names::snapshot(up_to), &self.snapshot)?;
         self.checkpoint.update(|checkpoint| {
             checkpoint.flushed_offset = up_to;
             checkpoint.clean_stop = self.clean_stop;
         })?;
-        remove_old_snapshots(files)
+        let bases = self.segments.iter().map(|segment| segment.base_offset());
+        remove_old_snapshots(files, &bases.collect())
     }
 }
 
-/// Keeps the newest. Not durable: what comes back is removed again.
-fn remove_old_snapshots(files: &Files) -> Result<(), StorageFailure> {
+/// Keeps the newest, and those with which segments begin. Not durable: what comes back is removed
+/// again.
+fn remove_old_snapshots(files: &Files, bases: &BTreeSet<Offset>) -> Result<(), StorageFailure> {
     let listed = files.storage.list(&files.dir).attempt("list", &files.dir)?;
     let mut snapshots: Vec<Offset> = listed
         .iter()
@@ -213,7 +237,8 @@ fn remove_old_snapshots(files: &Files) -> Result<(), StorageFailure> {
         })
         .collect();
     snapshots.sort_unstable_by(|a, b| b.cmp(a));
-    for offset in snapshots.into_iter().skip(SNAPSHOTS_KEPT) {
+    let old = snapshots.into_iter().skip(SNAPSHOTS_KEPT);
+    for offset in old.filter(|offset| !bases.contains(offset)) {
         files.remove(&files.path(&names::snapshot(offset)))?;
     }
     Ok(())

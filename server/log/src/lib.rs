@@ -13,7 +13,8 @@
 //! # Layout
 //!
 //! - [`storage`]: the trait, real files, and files in memory that crash; `mmap`: mapped files
-//! - `log`, `append`, `roll`, `flush`, `retention`, `truncate`, `compaction`: the writer's side
+//! - `log`, `append`, `roll`, `flush`, `retention`, `truncate`, `restart`, `compaction`: the writer's side
+//! - `start`: what is known of where the log starts, for replicas that begin there
 //! - `reader`, `time_lookup`, `cache`: the readers' side; `view`: what the two share
 //! - `recovery`: opening a log after whatever has happened
 //! - `segment`, `index`, `scan`: one segment, its sparse index, the walk over its entries
@@ -88,10 +89,12 @@ mod mmap;
 mod producers;
 mod reader;
 mod recovery;
+mod restart;
 mod retention;
 mod roll;
 mod scan;
 mod segment;
+mod start;
 mod state_file;
 pub mod storage;
 #[cfg(test)]
@@ -107,7 +110,10 @@ pub use compaction::{
 };
 pub use config::{Cleanup, LogConfig, LogIdentity, LogSetup};
 pub use damage::Damage;
-pub use error::{AppendError, ChangeError, OpenError, StorageFailure};
+pub use error::{
+    AppendError, ChangeError, OpenError, ProducersError, RestartError, SnapshotError,
+    StorageFailure,
+};
 pub use flush::{FlushError, FlushTicket, Flushed};
 pub use log::{Log, delete_dir};
 pub use reader::{LogReader, ReadBatches, ReadError};

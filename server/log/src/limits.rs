@@ -39,8 +39,13 @@ pub const BATCHES_PER_PRODUCER: usize = BATCHES_IN_FLIGHT_PER_PRODUCER;
 /// Leader epochs that one log remembers the start of. Beyond it, the oldest is forgotten.
 pub const MAX_EPOCHS: usize = 10_000;
 
-/// Snapshots of producers and epochs that are kept: the newest, and one to fall back on.
+/// Snapshots of producers and epochs that are kept besides those at the beginnings of segments: the
+/// newest, and one to fall back on.
 pub const SNAPSHOTS_KEPT: usize = 2;
+
+/// The largest snapshot of producers that one replica takes from another, bytes. All that a log
+/// remembers fit.
+pub const MAX_PRODUCERS_BYTES: usize = 16 * MIB;
 
 /// Bytes of recent batches that one log keeps in memory.
 pub const DEFAULT_TAIL_CACHE_BYTES: usize = 4 * MIB;
@@ -84,6 +89,10 @@ pub(crate) const MAX_INDEX_FILE_BYTES: usize = 128 * KIB;
 /// The largest snapshot that is read.
 pub(crate) const MAX_SNAPSHOT_BYTES: usize = 16 * MIB;
 
+/// Snapshots of the beginnings of segments that wait to be written take no more memory than this.
+/// What has no room is derived from the segments when it is needed.
+pub(crate) const MAX_WAITING_SNAPSHOT_BYTES: usize = 16 * MIB;
+
 /// Places of damage that are remembered, of one log.
 pub(crate) const MAX_DAMAGES: usize = 100;
 
@@ -97,4 +106,6 @@ const _: () = assert!(
     *PRODUCERS.end() * (12 + 16 * BATCHES_PER_PRODUCER) + MAX_EPOCHS * 12 + 256
         <= MAX_SNAPSHOT_BYTES
 );
+const _: () =
+    assert!(*PRODUCERS.end() * (12 + 16 * BATCHES_PER_PRODUCER) + 256 <= MAX_PRODUCERS_BYTES);
 const _: () = assert!(SNAPSHOTS_KEPT >= 1 && MAX_INDEX_ENTRIES >= 2);

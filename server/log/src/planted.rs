@@ -11,6 +11,8 @@ pub enum Mistake {
     NoDirectorySync,
     /// A follower does not note the producers of what it appends.
     ForgetProducers,
+    /// A log that begins late does not know the producers from before.
+    RestartWithoutProducers,
     /// What is read from the disk is not compared with its checksum.
     NoChecksum,
 }

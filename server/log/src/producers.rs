@@ -34,10 +34,15 @@ pub(crate) struct ProducerBatch {
 }
 
 impl ProducerBatch {
-    fn next_offset(&self) -> Offset {
+    pub(crate) fn next_offset(&self) -> Offset {
         // Sequences run around at 2^31, a batch is much shorter.
         let deltas = self.last_sequence.wrapping_sub(self.first_sequence) & (u32::MAX >> 1);
         self.base_offset + u64::from(deltas) + 1
+    }
+
+    /// Whether its sequences are in their range.
+    pub(crate) fn has_sequences(&self) -> bool {
+        self.first_sequence.max(self.last_sequence) <= u32::MAX >> 1
     }
 }
 
@@ -62,7 +67,8 @@ pub(crate) enum Verdict {
     Rejected(RejectReason),
 }
 
-fn is_worker(id: ProducerId) -> bool {
+/// Whether it is a worker's.
+pub(crate) fn is_worker(id: ProducerId) -> bool {
     id >= FIRST_WORKER_PRODUCER_ID
 }
 

@@ -10,6 +10,7 @@ use crate::error::{ChangeError, StorageFailure};
 use crate::format::names;
 use crate::log::Log;
 use crate::segment::Segment;
+use crate::start;
 use crate::view::View;
 
 /// What retention would remove.
@@ -149,54 +150,42 @@ impl Log {
 
     fn advance_start(&mut self, before: Offset) -> Result<Offset, ChangeError> {
         let start = before.max(self.log_start_offset());
-        if start > self.log_start_offset() {
-            self.checkpoint
-                .update(|checkpoint| checkpoint.log_start_offset = start)
-                .map_err(|failure| self.change_error(failure))?;
-        }
-        self.cover_producers(start)
-            .map_err(|failure| self.change_error(failure))?;
-        let view = self.shared.view.load_full();
-        let snapshot_offset = self.snapshot_offset;
-        let (gone, sealed): (Vec<_>, Vec<_>) = view.sealed.iter().cloned().partition(|segment| {
-            let end_offset = segment.extent().end_offset;
-            end_offset <= start && end_offset <= snapshot_offset
-        });
-        self.shared.view.store(Arc::new(View {
-            log_start_offset: start,
-            sealed,
-            active: Arc::clone(&view.active),
-        }));
-        self.epochs.forget_before(start);
-        // What a crash in between brings back lies below the log's start, and is removed at the
-        // next opening.
-        self.remove_durably(&gone)
-            .map_err(|failure| self.change_error(failure))?;
+        let moved = self.move_start(start);
+        moved.map_err(|failure| self.change_error(failure))?;
         Ok(start)
     }
 
-    /// Sees to it that the producers of the segments below `start` are in a durable snapshot:
-    /// nothing else will know of them. If the disk has no room for one, the segments that it would
-    /// cover stay until the next time.
-    fn cover_producers(&mut self, start: Offset) -> Result<(), StorageFailure> {
-        let view = self.shared.view.load();
-        let covered = view
+    fn move_start(&mut self, start: Offset) -> Result<(), StorageFailure> {
+        let first = self.cover_start(start)?;
+        let view = self.shared.view.load_full();
+        let start_border = start::border_at(&view, &self.shared.binding, start)?;
+        if start > view.log_start_offset {
+            self.checkpoint
+                .update(|checkpoint| checkpoint.log_start_offset = start)?;
+        }
+        let (gone, sealed): (Vec<_>, Vec<_>) = view
             .sealed
             .iter()
-            .map(|segment| segment.extent().end_offset)
-            .take_while(|end_offset| *end_offset <= start)
-            .all(|end_offset| end_offset <= self.snapshot_offset);
-        if covered {
-            return Ok(());
-        }
-        self.unflushed.checkpoint = true;
-        self.flush_now()
+            .cloned()
+            .partition(|segment| segment.base_offset() < first);
+        self.shared.view.store(Arc::new(View {
+            log_start_offset: start,
+            start_border,
+            sealed,
+            active: Arc::clone(&view.active),
+        }));
+        self.epochs.forget_before(start_border);
+        // What a crash in between brings back lies below the log's start, and is removed at the
+        // next opening.
+        self.remove_durably(&gone)
     }
 
     fn remove_durably(&self, gone: &[Arc<Segment>]) -> Result<(), StorageFailure> {
         if gone.is_empty() {
             return Ok(());
         }
+        // The snapshot with which the log begins has its name for good before what it stands for goes.
+        self.shared.files.sync_dir()?;
         self.remove_segments(gone)?;
         self.shared.files.sync_dir()
     }

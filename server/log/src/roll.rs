@@ -1,14 +1,15 @@
 //! Beginning a new segment.
 
 use std::io::IoSlice;
+use std::path::Path;
 use std::sync::Arc;
 
 use millstream_protocol::TimestampMs;
 
 use crate::error::{Attempt, StorageFailure};
 use crate::files::Files;
-use crate::format::names;
 use crate::format::segment::{Density, SegmentHeader};
+use crate::format::{names, snapshot};
 use crate::index::SparseIndex;
 use crate::log::Log;
 use crate::segment::Segment;
@@ -18,6 +19,9 @@ use crate::view::View;
 impl Log {
     /// Seals the active segment and begins a new one. Nothing is synced here: the next flush
     /// makes the old file, the new one and its name durable before anything in the new one counts.
+    ///
+    /// What is derived from the batches before the new segment goes into a snapshot, so that it is
+    /// known when they are gone.
     ///
     /// An empty active segment has its header written anew, to follow the log's settings.
     pub(crate) fn roll(&mut self, now_ms: TimestampMs) -> Result<(), StorageFailure> {
@@ -40,6 +44,15 @@ impl Log {
             file
         } else {
             let file = create_file(files, &header)?;
+            let snapshot = snapshot::encode(
+                header.base_offset,
+                &self.epochs,
+                &self.producers,
+                &files.identity,
+                files.salt,
+            );
+            self.unflushed
+                .note_snapshot(header.base_offset, snapshot.into());
             old.seal();
             old.trim();
             sealed.push(Arc::clone(old));
@@ -52,9 +65,9 @@ impl Log {
         self.unflushed.checkpoint = true;
         self.active_since_ms = None;
         self.shared.view.store(Arc::new(View {
-            log_start_offset: view.log_start_offset,
             sealed,
             active: Arc::new(active),
+            ..*view
         }));
         Ok(())
     }
@@ -84,7 +97,17 @@ pub(crate) fn write_header(
     file: &Arc<dyn StorageFile>,
 ) -> Result<(), StorageFailure> {
     let path = files.path(&names::segment(header.base_offset));
+    write_header_to(files, header, file, &path)
+}
+
+/// The same, to a file that has this name.
+pub(crate) fn write_header_to(
+    files: &Files,
+    header: &SegmentHeader,
+    file: &Arc<dyn StorageFile>,
+    path: &Path,
+) -> Result<(), StorageFailure> {
     let encoded = header.encode(&files.identity);
     let written = file.write_vectored_at(&mut [IoSlice::new(&encoded)], 0);
-    written.attempt("write", &path)
+    written.attempt("write", path)
 }

@@ -15,6 +15,7 @@ use crate::damage::Damage;
 use crate::derived::Derived;
 use crate::error::{Attempt, ChangeError, StorageFailure};
 use crate::files::Files;
+use crate::format::checkpoint::Unfinished;
 use crate::format::names::{self, FileKind};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::index::{Landing, SparseIndex};
@@ -91,7 +92,7 @@ impl Log {
         };
         let end = replacement.active.extent().end_offset;
         // From here on a failure leaves a truncation to be finished.
-        let finished = self.finish_cut(view.log_start_offset, kept, &gone, replacement);
+        let finished = self.finish_cut(&view, kept, &gone, replacement);
         finished.map_err(|failure| self.poison(failure))?;
         Ok(end)
     }
@@ -149,7 +150,7 @@ impl Log {
 
     fn finish_cut(
         &mut self,
-        log_start_offset: Offset,
+        old: &View,
         sealed: Vec<Arc<Segment>>,
         gone: &[Arc<Segment>],
         replacement: Replacement,
@@ -162,7 +163,7 @@ impl Log {
         let path = active.path().to_owned();
         let Extent { bytes, end_offset } = active.extent();
         self.checkpoint.update(|checkpoint| {
-            checkpoint.truncating_to = Some(end_offset);
+            checkpoint.unfinished = Some(Unfinished::Truncation(end_offset));
             // Within a batch, the start may lie above the border that it is cut at.
             checkpoint.log_start_offset = checkpoint.log_start_offset.min(end_offset);
             checkpoint.flushed_offset = checkpoint.flushed_offset.min(end_offset);
@@ -172,7 +173,8 @@ impl Log {
         let index = self.shared.files.path(&names::index(active.base_offset()));
         // Published before the files change, see [`Shared`](crate::view::Shared).
         self.shared.view.store(Arc::new(View {
-            log_start_offset: log_start_offset.min(end_offset),
+            log_start_offset: old.log_start_offset.min(end_offset),
+            start_border: old.start_border.min(end_offset),
             sealed,
             active: Arc::new(active),
         }));
@@ -189,20 +191,21 @@ impl Log {
         files.remove(&index)?;
         self.remove_segments(gone)?;
         let snapshots = remove_snapshots_above(&files, end_offset)?;
+        let waiting = &mut self.unflushed.snapshots;
+        waiting.retain(|(offset, _)| *offset <= end_offset);
         for (path, file) in std::mem::take(&mut self.unflushed.files) {
             file.sync_data().attempt("sync", &path)?;
         }
         files.sync_dir()?;
         self.unflushed.dir = false;
         self.checkpoint
-            .update(|checkpoint| checkpoint.truncating_to = None)?;
+            .update(|checkpoint| checkpoint.unfinished = None)?;
         self.forget_damage(end_offset);
         self.derive_again(&snapshots, end_offset)
     }
 
     /// Producers and epochs are those of what is left: of the newest snapshot that remains, and of
-    /// the batches behind it. A producer is forgotten if all that was left of it lies below the
-    /// log's start, and no snapshot is as old as that.
+    /// the batches behind it.
     fn derive_again(&mut self, snapshots: &[Offset], end: Offset) -> Result<(), StorageFailure> {
         let view = self.shared.view.load_full();
         let max_producers = self.config.max_producers;
@@ -233,7 +236,7 @@ impl Log {
                 }
             }
         }
-        derived.epochs.forget_before(view.log_start_offset);
+        derived.epochs.forget_before(view.start_border);
         self.producers = derived.producers;
         self.epochs = derived.epochs;
         self.snapshot_offset = derived.snapshot_offset;

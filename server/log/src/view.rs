@@ -18,6 +18,8 @@ use crate::segment::Segment;
 pub(crate) struct View {
     /// The first offset still there.
     pub(crate) log_start_offset: Offset,
+    /// Where the batch begins that contains it; the same where none does.
+    pub(crate) start_border: Offset,
     /// Oldest first. Each ends where the next begins, and the last where the active one begins.
     pub(crate) sealed: Vec<Arc<Segment>>,
     pub(crate) active: Arc<Segment>,

@@ -319,9 +319,9 @@ impl Log {
         let files = &self.shared.files;
         // Published before the files change, see [`Shared`](crate::view::Shared).
         self.shared.view.store(Arc::new(View {
-            log_start_offset: view.log_start_offset,
             sealed,
             active: Arc::clone(&view.active),
+            ..*view
         }));
         for rewritten in &compacted.rewritten {
             let path = rewritten.segment.path();

@@ -7,6 +7,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod entry;
 pub(crate) mod index;
 pub(crate) mod names;
+pub(crate) mod producers;
 pub(crate) mod segment;
 pub(crate) mod snapshot;
 pub(crate) mod state;

@@ -6,6 +6,7 @@
 //! | `{base_offset:020}.log` | a segment, see [`super::segment`] |
 //! | `{base_offset:020}.index` | its sparse index, a cache, see [`super::index`] |
 //! | `{offset:020}.snapshot` | producers and epochs at an offset, see [`super::snapshot`] |
+//! | `{offset:020}.snapshot.restart` | the snapshot of a log that is to begin there |
 //! | `….tmp`, `….compacting` | unfinished; removed when the log is opened |
 
 use millstream_protocol::Offset;
@@ -19,6 +20,8 @@ pub(crate) enum FileKind {
     Segment(Offset),
     Index(Offset),
     Snapshot(Offset),
+    /// A snapshot that counts once the log has begun anew.
+    Restart(Offset),
     /// Something that a crash has left behind.
     Unfinished,
     /// Nothing of the log's.
@@ -39,6 +42,10 @@ pub(crate) fn index(base_offset: Offset) -> String {
 
 pub(crate) fn snapshot(offset: Offset) -> String {
     format!("{offset:020}.snapshot")
+}
+
+pub(crate) fn restart(offset: Offset) -> String {
+    format!("{offset:020}.snapshot.restart")
 }
 
 pub(crate) fn unfinished(name: &str) -> String {
@@ -65,6 +72,7 @@ pub(crate) fn kind(name: &str) -> FileKind {
         "log" => FileKind::Segment(offset),
         "index" => FileKind::Index(offset),
         "snapshot" => FileKind::Snapshot(offset),
+        "snapshot.restart" => FileKind::Restart(offset),
         _ => FileKind::Foreign,
     }
 }
@@ -79,6 +87,8 @@ mod tests {
             (segment(7), FileKind::Segment(7)),
             (index(7), FileKind::Index(7)),
             (snapshot(u64::MAX), FileKind::Snapshot(u64::MAX)),
+            (restart(7), FileKind::Restart(7)),
+            (unfinished(&restart(7)), FileKind::Unfinished),
             (compacting(7), FileKind::Unfinished),
             (unfinished(CHECKPOINT), FileKind::Unfinished),
             (unfinished(&snapshot(7)), FileKind::Unfinished),

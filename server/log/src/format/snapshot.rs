@@ -10,23 +10,21 @@
 //! | 34 | 8 | the offset: every batch below it is taken into account, and was durable |
 //! | 42 | 4 | count of leader epochs |
 //! | 46 | 12 each | leader epochs, oldest first: epoch (4), start offset (8) |
-//! | … | 4 | count of producers |
-//! | … | 12 + 16 n each | producers, least recently used first: id (8), epoch (2), n (2), and n batches, oldest first: first sequence (4), last sequence (4), base offset (8) |
+//! | … | … | the list of producers, see [`super::producers`] |
 //! | … | 4 | CRC-32C of the above |
 
 use millstream_protocol::Offset;
 
+use super::producers::{decode_list, encode_list};
 use super::{DecodeError, Decoder, Encoder};
 use crate::config::LogIdentity;
 use crate::epochs::EpochList;
-use crate::limits::BATCHES_PER_PRODUCER;
-use crate::producers::{ProducerBatch, ProducerState, ProducerTable};
+use crate::producers::ProducerTable;
 
 const MAGIC: [u8; 4] = *b"MSNP";
 const VERSION: u16 = 1;
 
 const EPOCH_BYTES: usize = 12;
-const PRODUCER_BYTES: usize = 12;
 
 /// What is derived from all batches below `offset`.
 #[derive(Clone, Debug, Default)]
@@ -51,20 +49,7 @@ pub(crate) fn encode(
     for (epoch, start) in epochs.starts() {
         fields = fields.u32(*epoch).u64(*start);
     }
-    fields = fields.u32(producers.len() as u32);
-    for (id, state) in producers.iter() {
-        fields = fields
-            .u64(id)
-            .u16(state.epoch)
-            .u16(state.batches.len() as u16);
-        for batch in &state.batches {
-            fields = fields
-                .u32(batch.first_sequence)
-                .u32(batch.last_sequence)
-                .u64(batch.base_offset);
-        }
-    }
-    fields.seal()
+    encode_list(fields, producers, 0).seal()
 }
 
 pub(crate) fn decode(
@@ -85,22 +70,7 @@ pub(crate) fn decode(
     for _ in 0..fields.count(EPOCH_BYTES)? {
         snapshot.epochs.note(fields.u32()?, fields.u64()?);
     }
-    for _ in 0..fields.count(PRODUCER_BYTES)? {
-        let (id, epoch, batches) = (fields.u64()?, fields.u16()?, fields.u16()?);
-        if batches == 0 || usize::from(batches) > BATCHES_PER_PRODUCER {
-            return Err(DecodeError::Broken);
-        }
-        let batches = (0..batches).map(|_| {
-            Ok(ProducerBatch {
-                first_sequence: fields.u32()?,
-                last_sequence: fields.u32()?,
-                base_offset: fields.u64()?,
-            })
-        });
-        let batches = batches.collect::<Result<_, DecodeError>>()?;
-        let state = ProducerState { epoch, batches };
-        snapshot.producers.restore(id, state, max_producers);
-    }
+    snapshot.producers = decode_list(&mut fields, snapshot.offset, max_producers)?;
     fields.end()?;
     Ok(snapshot)
 }
@@ -131,9 +101,9 @@ mod tests {
                 let id = if id == 3 { FIRST_WORKER_PRODUCER_ID } else { id };
                 table.note(&stamped(id, epoch, 0, records, 10 * offset as u64), 3);
             }
-            let mut bytes = encode(77, &list, &table, &identity(), 9);
+            let mut bytes = encode(777, &list, &table, &identity(), 9);
             let read = decode(&bytes, &identity(), 9, 3).expect("a snapshot");
-            prop_assert_eq!(read.offset, 77);
+            prop_assert_eq!(read.offset, 777);
             prop_assert_eq!(&read.epochs, &list);
             prop_assert!(read.producers.iter().eq(table.iter()));
             let byte = flip.0 % bytes.len();

@@ -5,15 +5,16 @@
 //!
 //! 1. The checkpoint and the segments' headers are read. Sealed segments below the flushed offset
 //!    are not scanned: they were durable before anything behind them counted.
-//! 2. A truncation that was under way is finished; what a removal or a compaction has left is
-//!    removed.
+//! 2. A truncation or a restart that was under way is finished; what a removal or a compaction has
+//!    left is removed.
 //! 3. The segments from the flushed offset on are scanned, every checksum verified. After an
 //!    unclean stop they are synced first and dropped from the page cache, so that what is scanned
 //!    is what the disk holds: pages whose sync has failed stay in memory as if they were written.
 //! 4. At the first entry that is not sound the log either ends, torn, and is cut; or it is
 //!    damaged. It is damaged if anything shows that this place was durable once: the checkpoint, a
 //!    snapshot, or the flushed offset that any later entry records. A damaged log is not cut.
-//! 5. Producers and epochs are those of the newest snapshot and the batches behind it.
+//! 5. Producers and epochs are those of the newest snapshot and the batches behind it. A log that does
+//!    not begin at 0 and has no snapshot of what was before is damaged.
 //!
 //! What remains in doubt: damage in what was flushed last, with nothing appended and no checkpoint
 //! written since, looks like a torn tail, and is cut. A replica has it then; and a checkpoint when
@@ -42,11 +43,13 @@ use crate::error::{Attempt, OpenError, StorageFailure};
 use crate::files::Files;
 use crate::flush::Unflushed;
 use crate::format::DecodeError;
-use crate::format::checkpoint::{CHECKPOINT_BYTES, Checkpoint};
+use crate::format::checkpoint::{CHECKPOINT_BYTES, Checkpoint, Unfinished};
 use crate::format::names::{self, FileKind};
 use crate::format::segment::{Density, SegmentHeader};
 use crate::log::Log;
+use crate::restart;
 use crate::roll;
+use crate::start;
 use crate::truncate;
 use crate::view::{Shared, View};
 use found::Found;
@@ -61,6 +64,8 @@ pub struct Recovery {
     pub clean_stop: bool,
     /// A truncation was finished that had begun before.
     pub truncated: bool,
+    /// The log was thrown away, and one begun, as it had begun to be before.
+    pub restarted: bool,
     /// Bytes of segments that were scanned.
     pub scanned_bytes: u64,
     /// Bytes of torn tail that were cut.
@@ -75,6 +80,7 @@ struct Listing {
     segments: BTreeSet<Offset>,
     indexes: BTreeSet<Offset>,
     snapshots: BTreeSet<Offset>,
+    restarts: BTreeSet<Offset>,
 }
 
 /// Opens or creates a log.
@@ -95,18 +101,34 @@ pub(crate) fn open(setup: LogSetup, now_ms: TimestampMs) -> Result<(Log, Recover
     if !checkpoint.clean_stop {
         files.sync_dir()?;
     }
-    if let Some(to) = checkpoint.truncating_to {
-        finish_truncation(&files, &mut listing, &mut segments, to)?;
-        recovery.truncated = true;
+    match checkpoint.unfinished {
+        None => {}
+        Some(Unfinished::Truncation(to)) => {
+            finish_truncation(&files, &mut listing, &mut segments, to)?;
+            recovery.truncated = true;
+        }
+        Some(Unfinished::Restart(at)) => {
+            restart::clear(&files, at)?;
+            listing = list(&files)?;
+            segments.clear();
+            recovery.restarted = true;
+        }
+    }
+    for offset in &listing.restarts {
+        files.remove(&files.path(&names::restart(*offset)))?;
     }
     let known = listing.snapshots.iter().copied();
     let derived = Derived::from_snapshots(&files, known, Offset::MAX, config.max_producers)?;
-    // Segments below the log's start go once their producers are known without them.
-    let obsolete = checkpoint.log_start_offset.min(derived.snapshot_offset);
-    remove_leftovers(&files, &listing, &mut segments, obsolete)?;
+    remove_leftovers(&files, &listing, &mut segments, checkpoint.log_start_offset)?;
     if segments.is_empty() {
         let start = checkpoint.log_start_offset;
         segments.push(new_segment(&files, &config, start, None, now_ms)?);
+    }
+    if let Some(first) = segments.first()
+        && first.base_offset > derived.offset
+    {
+        let unknown = start::unknown_producers(&files, first.base_offset);
+        recovery.damage.push(unknown);
     }
     let damage = std::mem::take(&mut recovery.damage);
     let scan = Scan::new(&files, &config, &checkpoint, derived, damage, now_ms);
@@ -130,9 +152,7 @@ pub(crate) fn open(setup: LogSetup, now_ms: TimestampMs) -> Result<(Log, Recover
         )?);
     }
     let checkpoint_file = CheckpointFile::new(Arc::clone(&files), checkpoint);
-    if recovery.truncated {
-        checkpoint_file.update(|checkpoint| checkpoint.truncating_to = None)?;
-    }
+    checkpoint_file.update(|checkpoint| checkpoint.unfinished = None)?;
     let cache = TailCache::new(setup.tail_budget);
     let derived = outcome.derived;
     let view = view(&files, checkpoint.log_start_offset, segments, outcome.end)?;
@@ -157,7 +177,7 @@ fn assemble(
     mut derived: Derived,
     recovery: &Recovery,
 ) -> Log {
-    derived.epochs.forget_before(view.log_start_offset);
+    derived.epochs.forget_before(view.start_border);
     for damage in &recovery.damage {
         tracing::error!(
             dir = %files.dir.display(),
@@ -220,6 +240,9 @@ fn list(files: &Files) -> Result<Listing, OpenError> {
             }
             FileKind::Snapshot(offset) => {
                 listing.snapshots.insert(offset);
+            }
+            FileKind::Restart(offset) => {
+                listing.restarts.insert(offset);
             }
             FileKind::Unfinished => files.remove(&files.path(&name))?,
             FileKind::Checkpoint | FileKind::Foreign => {}
@@ -302,7 +325,7 @@ fn new_checkpoint(salt: u64, log_start_offset: Offset) -> Checkpoint {
         flushed_offset: log_start_offset,
         compacted_until: log_start_offset,
         tombstones_gone_until: log_start_offset,
-        truncating_to: None,
+        unfinished: None,
         clean_stop: false,
     }
 }
@@ -338,13 +361,14 @@ fn finish_truncation(
     files.sync_dir()
 }
 
-/// Removes what interrupted removals and compactions have left: segments that lie below `obsolete`,
-/// or within a compacted one; and indexes without a segment.
+/// Removes what interrupted removals and compactions have left: segments that lie below the log's
+/// `start`, once their producers are known without them, or within a compacted one; and indexes
+/// without a segment.
 fn remove_leftovers(
     files: &Files,
     listing: &Listing,
     segments: &mut Vec<Found>,
-    obsolete: Offset,
+    start: Offset,
 ) -> Result<(), StorageFailure> {
     let mut kept: Vec<Found> = Vec::with_capacity(segments.len());
     let mut gone = Vec::new();
@@ -359,9 +383,9 @@ fn remove_leftovers(
         }
         kept.push(found);
     }
-    let below = kept
-        .partition_point(|found| found.base_offset <= obsolete)
-        .saturating_sub(1);
+    let bases: Vec<Offset> = kept.iter().map(|found| found.base_offset).collect();
+    let first = start::covered_from(files, &bases, start)?;
+    let below = bases.partition_point(|base| *base < first);
     gone.extend(kept.drain(..below));
     for found in &gone {
         files.remove(&found.path(files))?;
@@ -422,9 +446,12 @@ fn view(
                 .into_segment(files, end, true)?,
         ),
     };
-    Ok(View {
+    let mut view = View {
         log_start_offset,
+        start_border: log_start_offset,
         sealed: segments,
         active,
-    })
+    };
+    view.start_border = start::border_at(&view, &files.binding(), log_start_offset)?;
+    Ok(view)
 }

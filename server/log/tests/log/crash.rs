@@ -34,6 +34,8 @@ pub(crate) enum Step {
         back: u64,
     },
     Compact,
+    /// Throws the log away and begins one at its end, with what was known of producers.
+    Restart,
 }
 
 /// A batch as the producer sent it.
@@ -79,6 +81,8 @@ struct Model {
     start: (Offset, Offset),
     /// A truncation that was not confirmed.
     truncating_to: Option<Offset>,
+    /// A restart that was not confirmed.
+    restarting_at: Option<Offset>,
     compacting: bool,
 }
 
@@ -182,6 +186,16 @@ fn run(log: &mut Log, model: &mut Model, steps: &[Step], keyed: bool) -> Result<
                 model.truncated(end);
                 model.flushed(end);
             }
+            Step::Restart => {
+                flush(log, model)?;
+                let at = model.end();
+                let told = log.reader().producers_at(at).map_err(|e| text(&e))?;
+                // Old or new: it starts at either place.
+                model.restarting_at = Some(at);
+                log.restart(at, 0, &told, NOW).map_err(|e| text(&e))?;
+                model.restarting_at = None;
+                model.start = (at, at);
+            }
             Step::Compact => {
                 let Some(plan) = log.plan_compaction(Offset::MAX, NOW) else {
                     continue;
@@ -241,6 +255,7 @@ struct Exercised {
     unacked_survived: u64,
     unacked_lost: u64,
     truncations_finished: u64,
+    restarts_finished: u64,
 }
 
 /// Checks a log that was opened after a crash, and carries on.
@@ -254,7 +269,8 @@ fn check(
         return Err(format!("damage: {:?}", recovery.damage));
     }
     let start = log.log_start_offset();
-    if !(model.start.0..=model.start.1).contains(&start) {
+    let is_new = Some(start) == model.restarting_at;
+    if !(model.start.0..=model.start.1).contains(&start) && !is_new {
         return Err(format!(
             "the log starts at {start}, not in {:?}",
             model.start
@@ -340,15 +356,9 @@ fn send_again(
     end: Offset,
     exercised: &mut Exercised,
 ) -> Result<(), String> {
-    let start = log.log_start_offset();
     let mut acked: BTreeMap<u64, &Sent> = BTreeMap::new();
     let mut again: VecDeque<&Sent> = VecDeque::new();
     for sent in expected.iter().filter(|sent| sent.epoch == epoch) {
-        // A truncation may forget producers of whom nothing else is left.
-        let forgotten = epoch > 0 && sent.base_offset < start;
-        if forgotten {
-            continue;
-        }
         if sent.acked {
             acked.insert(sent.producer, sent);
         } else {
@@ -470,6 +480,7 @@ fn recover(
             Log::create_or_open(setup(storage, config), NOW).map_err(|error| error.to_string())?;
         exercised.torn_tails += u64::from(recovery.cut_bytes > 0);
         exercised.truncations_finished += u64::from(recovery.truncated);
+        exercised.restarts_finished += u64::from(recovery.restarted);
         let recovered = read_all(&log);
         drop(log);
         // What was recovered counts as durable.
@@ -542,6 +553,20 @@ fn truncations() -> Vec<Step> {
     steps
 }
 
+fn restarts() -> Vec<Step> {
+    let mut steps = deletions();
+    steps.insert(6, Step::Restart);
+    steps.insert(14, Step::Restart);
+    steps.insert(22, Step::Restart);
+    steps.push(Step::Truncate { back: 3 });
+    steps.push(Step::Restart);
+    steps.push(Step::Append {
+        producer: 1,
+        records: 2,
+    });
+    steps
+}
+
 fn compactions() -> Vec<Step> {
     let mut steps = appends_and_flushes();
     steps.insert(14, Step::Compact);
@@ -597,6 +622,13 @@ fn truncations_are_finished() {
     let exercised = crash_everywhere(&config(), &truncations(), Faults::default(), 4)
         .unwrap_or_else(|error| panic!("{error}"));
     assert!(exercised.truncations_finished > 20, "{exercised:?}");
+}
+
+#[test]
+fn restarts_are_finished() {
+    let exercised = crash_everywhere(&config(), &restarts(), Faults::default(), 4)
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert!(exercised.restarts_finished > 20, "{exercised:?}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn step(cleanup: Cleanup) -> BoxedStrategy<Step> {
             1 => (0..9_u64).prop_map(|below_end| Step::DeleteTo { below_end }),
             1 => Just(Step::Retain),
             1 => (0..12_u64).prop_map(|back| Step::Truncate { back }),
+            1 => Just(Step::Restart),
         ]
         .boxed(),
         Cleanup::Compact => prop_oneof![10 => common, 2 => Just(Step::Compact)].boxed(),

@@ -13,3 +13,4 @@ mod harness;
 mod model;
 mod readers;
 mod scripts;
+mod start;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use millstream_log::storage::DiskStorage;
+use millstream_log::storage::{DiskStorage, MemoryStorage};
 use millstream_log::{Cleanup, Log, LogConfig, LogReader, ReadError};
 use millstream_protocol::Offset;
 use tempfile::TempDir;
 
-use crate::harness::{NOW, Rec, append, batch, flush, records, setup_at, small};
+use crate::harness::{
+    NOW, Rec, append, batch, flush, open_sound, records, setup_at, small, values,
+};
 
 /// What lies at an offset, whenever it was written.
 fn record_at(offset: Offset) -> Rec {
@@ -130,6 +132,30 @@ fn while_the_log_is_cut() {
             // Readers are never shown what may be cut: so says the high watermark. Some read on.
             visible.store(to, Ordering::Release);
             log.truncate(to).expect("a truncation");
+        }
+    });
+}
+
+#[test]
+fn while_the_log_begins_anew() {
+    // Another log that ends there, and knows of no producers.
+    let nobody_at = |at: Offset| {
+        let config = LogConfig {
+            cleanup: Cleanup::Compact,
+            ..small()
+        };
+        let mut donor = open_sound(&MemoryStorage::new(), &config);
+        let mut last = values(&["last"]);
+        millstream_protocol::batch::assign(&mut last.bytes, at - 1, 0).expect("a place");
+        last.header.base_offset = at - 1;
+        donor.append_as_follower(vec![last], NOW).expect("a gap");
+        donor.reader().producers_at(at).expect("producers")
+    };
+    beside(small(), |log, step, _| {
+        if step % 20 == 19 {
+            let at = log.log_end_offset() + step % 7;
+            log.restart(at, 0, &nobody_at(at), NOW)
+                .expect("a new beginning");
         }
     });
 }
