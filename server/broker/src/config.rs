@@ -19,6 +19,12 @@ pub const QUORUM_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked whether somebody is to take part in the metadata quorum, or no more.
 pub const MEMBERS_CHECK: Duration = Duration::from_millis(250);
 
+/// How long a beat waits for the answer of the steward before the next one goes out.
+pub const BEAT_LIMIT: Duration = Duration::from_millis(300);
+
+/// A leader whose followers lack no more records than these, and answer, has them whole.
+pub const WHOLE_LAG: u64 = 10_000;
+
 /// How often a command is passed on from broker to broker.
 pub const MAX_COMMAND_HOPS: u8 = 2;
 

@@ -10,12 +10,14 @@ use millstream_metadata::{
 };
 use millstream_protocol::api::topic::CreateTopic;
 use millstream_protocol::{ErrorCode, ProducerId, TopicPartition, WireError};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
 use crate::StartError;
 use crate::cluster::Cluster;
+use crate::cluster::heart::Heart;
+use crate::cluster::office::Office;
 use crate::cluster::quorum::Quorum;
 use crate::config::ACTIVATION_PATIENCE;
 use crate::data_dir::{DataDir, Origin};
@@ -45,12 +47,13 @@ pub(crate) struct Controller {
 pub(crate) struct ControllerSetup {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) quorum: Arc<Quorum>,
+    pub(crate) office: Arc<Office>,
     pub(crate) hosting: Hosting,
     pub(crate) partitions: Arc<Registry>,
     /// What replicas come to.
     pub(crate) events: UnboundedReceiver<ReplicaEvent>,
     /// Where a failure goes that the broker must not survive.
-    pub(crate) faults: tokio::sync::mpsc::UnboundedSender<Fault>,
+    pub(crate) faults: UnboundedSender<Fault>,
     /// What this broker says of itself.
     pub(crate) registration: Registration,
     pub(crate) limits: Limits,
@@ -66,6 +69,7 @@ impl Controller {
         let ControllerSetup {
             cluster,
             quorum,
+            office,
             hosting,
             partitions,
             events,
@@ -87,13 +91,18 @@ impl Controller {
             limits,
         });
         controller
-            .register(data_dir, registration)
+            .register(data_dir, registration.clone())
             .await
             .map_err(failed)?;
+        let links = cluster.links().cloned();
+        let heart = Heart::new(registration, Arc::clone(&quorum), office, links);
+        let heart = Arc::new(heart);
+        tokio::spawn(beat(Arc::clone(&heart), faults.clone()));
         hosting.remove_strangers(&controller.image());
         let follower = Follower {
             cluster,
             quorum,
+            heart,
             hosting,
             events,
             following,
@@ -283,10 +292,18 @@ fn partitions_of(topic: &Topic) -> Vec<TopicPartition> {
         .collect()
 }
 
+/// Beats for as long as this process is the broker that it takes itself for.
+async fn beat(heart: Arc<Heart>, faults: UnboundedSender<Fault>) {
+    let reason = heart.beat().await;
+    // The broker may be stopping for an earlier fault already.
+    let _ = faults.send(Fault::Superseded(reason.to_string()));
+}
+
 /// Has the replicas here follow the image, and tells the quorum what they have come to.
 struct Follower {
     cluster: Arc<Cluster>,
     quorum: Arc<Quorum>,
+    heart: Arc<Heart>,
     hosting: Hosting,
     events: UnboundedReceiver<ReplicaEvent>,
     following: watch::Sender<Option<u64>>,
@@ -294,12 +311,9 @@ struct Follower {
 }
 
 impl Follower {
-    async fn run(mut self, faults: tokio::sync::mpsc::UnboundedSender<Fault>) {
+    async fn run(mut self, faults: UnboundedSender<Fault>) {
         if let Err(error) = self.follow().await {
-            let fault = Fault {
-                partition: "of this broker".to_owned(),
-                reason: error.to_string(),
-            };
+            let fault = Fault::Replicas(error.to_string());
             // The broker may be stopping for an earlier fault already.
             let _ = faults.send(fault);
         }
@@ -328,6 +342,7 @@ impl Follower {
         event: ReplicaEvent,
     ) -> Result<(), HostingError> {
         match event {
+            ReplicaEvent::Leads { partition, leads } => self.heart.leads(partition, leads),
             ReplicaEvent::Damaged {
                 partition,
                 directory,

@@ -104,6 +104,9 @@ pub enum StopError {
     /// The storage failed. Nothing more was acknowledged; a new start recovers from the log.
     #[error("{0}")]
     Storage(String),
+    /// Another process is this broker, or the cluster knows it no more.
+    #[error("{0}")]
+    Superseded(String),
 }
 
 /// A running broker. Dropping it stops nothing: call [`Broker::stop`].
@@ -149,7 +152,7 @@ impl Broker {
         let limits = descriptors::limits();
         let quorum = Quorum::start(&data_dir, store.storage(), limits, &cluster).await;
         let quorum = quorum.map_err(metadata)?;
-        cluster.begin(Arc::clone(&quorum), config.ticket.as_ref());
+        let office = cluster.begin(Arc::clone(&quorum), config.ticket.as_ref());
         // Others have to reach it from here on; clients are told to wait.
         let front = Arc::new(Front::new(Arc::clone(&data_dir), Arc::clone(&cluster)));
         let (phase, phases) = watch::channel(Phase::Serving);
@@ -166,6 +169,7 @@ impl Broker {
         let setup = ControllerSetup {
             cluster: Arc::clone(&cluster),
             quorum,
+            office,
             hosting,
             partitions: Arc::clone(&partitions),
             events: replica_events,
@@ -256,7 +260,7 @@ async fn run(
         // Nothing can be acknowledged any more, and nothing may be tried again: recovery reads
         // what the disk really has.
         tracing::error!(%fault, "stopping");
-        return Err(StopError::Storage(fault.to_string()));
+        return Err(stop_error(&fault));
     }
     context.deployments.stop().await;
     context.controller.close().await;
@@ -267,8 +271,15 @@ async fn run(
         let _ = stopped.await;
     }
     match faulty.try_recv() {
-        Ok(fault) => Err(StopError::Storage(fault.to_string())),
+        Ok(fault) => Err(stop_error(&fault)),
         Err(_) => Ok(()),
+    }
+}
+
+fn stop_error(fault: &Fault) -> StopError {
+    match fault {
+        Fault::Superseded(reason) => StopError::Superseded(reason.clone()),
+        Fault::Storage { .. } | Fault::Replicas(_) => StopError::Storage(fault.to_string()),
     }
 }
 

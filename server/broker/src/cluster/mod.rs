@@ -3,12 +3,15 @@
 //! - [`Cluster`]: the links to the others, and what they ask of this broker
 //! - `quorum`: its node of the metadata quorum, and the way of a command to whoever leads it
 //! - `members`: who takes part in the quorum
+//! - `heart`: that this broker is there; `office`: who looks after the cluster
 //! - `wire`: what brokers ask of each other besides consensus and replication
 //! - `inbox`: the way of what replicas hear from each other to the writer
 //! - `ticket`: what a new broker is let in with
 
+pub(crate) mod heart;
 mod inbox;
 mod members;
+pub(crate) mod office;
 pub(crate) mod quorum;
 pub mod ticket;
 mod wire;
@@ -29,6 +32,7 @@ use crate::handlers::StreamEnd;
 use crate::session::Session;
 use crate::writer::{Writer, WriterCommand};
 use inbox::WriterInbox;
+use office::Office;
 use quorum::Quorum;
 use ticket::Ticket;
 use wire::ClusterRequest;
@@ -40,7 +44,7 @@ pub(crate) struct Cluster {
     links: Option<Arc<Links>>,
     inbox: Arc<WriterInbox>,
     /// There once this broker's node of the metadata quorum has started.
-    quorum: OnceLock<Arc<Quorum>>,
+    quorum: OnceLock<(Arc<Quorum>, Arc<Office>)>,
 }
 
 impl Cluster {
@@ -100,7 +104,7 @@ impl Cluster {
 
     /// This broker's node of the metadata quorum has started. Links to the brokers that it knows, or, if
     /// it is new, to those that its ticket names.
-    pub(crate) fn begin(&self, quorum: Arc<Quorum>, ticket: Option<&Ticket>) {
+    pub(crate) fn begin(&self, quorum: Arc<Quorum>, ticket: Option<&Ticket>) -> Arc<Office> {
         let image = quorum.applied().image;
         match ticket {
             Some(ticket) if image.brokers().next().is_none() => {
@@ -109,8 +113,12 @@ impl Cluster {
             _ => self.link_to(&image),
         }
         tokio::spawn(members::look_after(Arc::clone(&quorum)));
+        let office = Arc::new(Office::new(Arc::clone(&quorum)));
+        let held = Arc::clone(&office);
+        tokio::spawn(async move { held.run().await });
         // There is one for each start.
-        let _ = self.quorum.set(quorum);
+        let _ = self.quorum.set((quorum, Arc::clone(&office)));
+        office
     }
 
     /// Links to the brokers that the image has, if it is not empty: a new broker has not heard of
@@ -153,7 +161,7 @@ impl Cluster {
         payload: Bytes,
     ) -> Result<Bytes, WireError> {
         let from = self.check(session, &call.introduction)?;
-        let Some(quorum) = self.quorum.get() else {
+        let Some((quorum, office)) = self.quorum.get() else {
             return Err(WireError::new(
                 ErrorCode::NotReady,
                 format!("broker {} is starting", self.me()),
@@ -163,6 +171,18 @@ impl Cluster {
             PeerService::Consensus => Ok(quorum.handle(from, payload).await),
             PeerService::Cluster => match ClusterRequest::decode(&payload)? {
                 ClusterRequest::Propose { hops, command } => quorum.answer(hops, command).await,
+                ClusterRequest::Beat(beat) => {
+                    let elsewhere = || {
+                        WireError::new(
+                            ErrorCode::NotLeader,
+                            format!("broker {} does not look after the cluster", self.me()),
+                        )
+                    };
+                    let answer = office.hear(&beat).ok_or_else(elsewhere)?;
+                    let answer = answer.encode();
+                    let internal = |error| WireError::new(ErrorCode::Internal, format!("{error}"));
+                    answer.map(Bytes::from).map_err(internal)
+                }
             },
         }
     }

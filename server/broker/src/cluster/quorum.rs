@@ -252,6 +252,11 @@ impl Quorum {
         self.consensus.handle(NodeId::from(from), request).await
     }
 
+    /// This broker.
+    pub(super) fn me(&self) -> BrokerId {
+        self.me
+    }
+
     /// The node itself.
     pub(super) fn consensus(&self) -> &Consensus {
         &self.consensus

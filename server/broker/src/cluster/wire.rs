@@ -3,17 +3,20 @@
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 1 | format version, 1 |
-//! | 1 | 1 | what is asked: 1 a command |
-//! | 2 | 1 | how often it was passed on |
-//! | 3 | | [`Command::encode`] |
+//! | 1 | 1 | what is asked: 1 a command, 2 a beat |
+//! | 2 | 1 | how often it was passed on: a beat is not |
+//! | 3 | | [`Command::encode`], [`Beat::encode`] |
 //!
-//! The answer to a command is [`Answer::encode`](millstream_metadata::Answer::encode).
+//! The answers are those of [`Answer::encode`](millstream_metadata::Answer::encode) and
+//! [`BeatAnswer::encode`](millstream_metadata::beat::BeatAnswer::encode).
 
 use millstream_metadata::Command;
+use millstream_metadata::beat::Beat;
 use millstream_protocol::{ErrorCode, WireError};
 
 const FORMAT_VERSION: u8 = 1;
 const PROPOSE: u8 = 1;
+const BEAT: u8 = 2;
 
 /// What a broker asks of another.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +28,8 @@ pub(super) enum ClusterRequest {
         /// The command.
         command: Command,
     },
+    /// Tells the steward of the cluster that a broker is there.
+    Beat(Beat),
 }
 
 impl ClusterRequest {
@@ -33,6 +38,10 @@ impl ClusterRequest {
             Self::Propose { hops, command } => {
                 let command = command.encode().map_err(malformed)?;
                 Ok([&[FORMAT_VERSION, PROPOSE, *hops], &command[..]].concat())
+            }
+            Self::Beat(beat) => {
+                let beat = beat.encode().map_err(malformed)?;
+                Ok([&[FORMAT_VERSION, BEAT, 0], &beat[..]].concat())
             }
         }
     }
@@ -44,6 +53,9 @@ impl ClusterRequest {
                 hops: *hops,
                 command: Command::decode(command).map_err(malformed)?,
             }),
+            [FORMAT_VERSION, BEAT, _, beat @ ..] => {
+                Ok(Self::Beat(Beat::decode(beat).map_err(malformed)?))
+            }
             [FORMAT_VERSION, asked, ..] => Err(malformed(format!("it asks for {asked}"))),
             [version, ..] => Err(malformed(format!("its version is {version}"))),
             [] => Err(malformed("it is empty")),

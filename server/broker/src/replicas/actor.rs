@@ -9,14 +9,16 @@ use millstream_log::{
     AppendError, AppendOutcome, ChangeError, Compacted, CompactionError, FlushError, FlushTicket,
     Flushed, Log, ProducedBatch, StorageFailure,
 };
+use millstream_metadata::beat::Leads;
 use millstream_protocol::api::topic::{Durability, TopicConfig};
 use millstream_protocol::{Offset, ProducerId, TimestampMs, TopicPartition, WireError};
 use millstream_replication::{
-    Appointment, BrokerId, Durable, Effect, Input, LogView, Message, Replica, Run,
+    Appointment, BrokerId, Durable, Effect, FollowerStatus, Input, LogView, Message, Replica, Run,
 };
 
 use super::ReplicaEvent;
 use super::state::State;
+use crate::config::WHOLE_LAG;
 use crate::errors;
 use crate::partition::{
     AckSink, AppendResult, Appended, Closed, LogStatus, Partition, StagedBatch, Standing, Visible,
@@ -25,10 +27,16 @@ use crate::writer::{Outside, Writer, WriterCommand};
 
 /// Something that the broker must not survive: it stops, and recovers from what is on disk.
 #[derive(Debug, thiserror::Error)]
-#[error("storage of partition {partition} failed: {reason}")]
-pub(crate) struct Fault {
-    pub(crate) partition: String,
-    pub(crate) reason: String,
+pub(crate) enum Fault {
+    /// A partition's log.
+    #[error("storage of partition {partition} failed: {reason}")]
+    Storage { partition: String, reason: String },
+    /// What is on the disk about the replicas here.
+    #[error("the replicas of this broker cannot be kept: {0}")]
+    Replicas(String),
+    /// Another process is this broker, or none is.
+    #[error("{0}")]
+    Superseded(String),
 }
 
 /// An outcome that waits for the high watermark.
@@ -47,6 +55,10 @@ pub(crate) struct Actor {
     pub(super) effects: Vec<Effect>,
     /// There is no other replica.
     is_alone: bool,
+    /// Its followers keep up: one that does not is seen at once, that all do now and then.
+    is_whole: bool,
+    /// What was last told of what it leads.
+    told: Option<Leads>,
     /// The high watermark of a log without a replica.
     readable_until: Offset,
     durability: Durability,
@@ -84,6 +96,8 @@ impl Actor {
             replica,
             effects,
             is_alone,
+            is_whole: is_alone,
+            told: None,
             staged: Vec::new(),
             pending: VecDeque::new(),
             failed: false,
@@ -282,7 +296,7 @@ impl Actor {
     /// The storage failed for good.
     pub(super) fn fail(&mut self, reason: String) -> Fault {
         self.failed = true;
-        Fault {
+        Fault::Storage {
             partition: self.name(),
             reason,
         }
@@ -386,6 +400,7 @@ impl Actor {
         if self.failed || self.replica.is_none() {
             return Ok(());
         }
+        self.is_whole = self.followers_keep_up();
         let now_ms = outside.now_ms;
         let high_watermark = self.partition.visible().high_watermark;
         if let Some(plan) = self.log.plan_retention(high_watermark, now_ms) {
@@ -450,7 +465,7 @@ impl Actor {
             self.flushed(outside, ticket.run())?;
         }
         let partition = self.name();
-        self.log.close().map_err(|error| Fault {
+        self.log.close().map_err(|error| Fault::Storage {
             partition,
             reason: error.to_string(),
         })
@@ -475,6 +490,7 @@ impl Actor {
             }
             None | Some(_) => Standing::Following,
         };
+        self.tell_leads(outside, standing);
         let log_start_offset = self.log.log_start_offset();
         let shared = &self.partition.shared;
         *shared.status.lock() = LogStatus {
@@ -505,6 +521,35 @@ impl Actor {
             if let Some(Pending { result, ack, .. }) = self.pending.pop_front() {
                 ack.send(result);
             }
+        }
+    }
+
+    /// Whether every follower answers, counts, and lacks little.
+    fn followers_keep_up(&self) -> bool {
+        let end = self.log.log_end_offset();
+        let keeps_up = |it: FollowerStatus| {
+            it.trusted && !it.silent && end.saturating_sub(it.verified) <= WHOLE_LAG
+        };
+        let replica = self.replica.as_ref();
+        replica.is_some_and(|replica| replica.followers().all(keeps_up))
+    }
+
+    /// Tells what it leads, if that is news.
+    fn tell_leads(&mut self, outside: &Outside<'_>, standing: Standing) {
+        let leads = match standing {
+            Standing::Leading(epoch) => {
+                self.is_whole = self.is_whole && self.followers_keep_up();
+                let is_whole = self.is_whole;
+                Some(Leads { epoch, is_whole })
+            }
+            Standing::Following | Standing::ReadOnly => None,
+        };
+        if leads != self.told {
+            self.told = leads;
+            outside.tell(ReplicaEvent::Leads {
+                partition: self.id(),
+                leads,
+            });
         }
     }
 }

@@ -11,12 +11,18 @@ pub(crate) mod hosting;
 pub(crate) mod state;
 mod steps;
 
+use millstream_metadata::beat::Leads;
 use millstream_protocol::{LeaderEpoch, TopicPartition};
 use millstream_replication::DirectoryId;
 
 /// What a replica has come to that others are to hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReplicaEvent {
+    /// It leads from here on, or (`None`) leads no more.
+    Leads {
+        partition: TopicPartition,
+        leads: Option<Leads>,
+    },
     /// It leads and has everything: the change of the replicas may be made final.
     Complete {
         partition: TopicPartition,

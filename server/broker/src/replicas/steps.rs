@@ -215,7 +215,7 @@ impl Actor {
         epoch: LeaderEpoch,
         now_ms: TimestampMs,
     ) -> Result<(), Trouble> {
-        let internal = |error: &dyn std::fmt::Display| Fault {
+        let internal = |error: &dyn std::fmt::Display| Fault::Storage {
             partition: self.name(),
             reason: error.to_string(),
         };
