@@ -24,6 +24,7 @@
 //! - [`Connector`]: the client's side
 //! - [`Connection`]: streams and facts of one connection; [`close`]: why it ended
 //! - [`FrameSender`], [`FrameReceiver`]: one stream as frames
+//! - [`relay`]: passing a stream on to another connection
 //! - [`RawSender`], [`RawReceiver`]: one stream as bytes, to measure what QUIC itself can do
 //!
 //! # Example
@@ -75,6 +76,7 @@ mod listener;
 mod private_file;
 mod raw;
 mod receiver;
+mod relay;
 mod sender;
 mod tls;
 
@@ -91,5 +93,6 @@ pub use principal::{Principal, Role};
 pub use profile::Profile;
 pub use raw::{RawReceiver, RawSender};
 pub use receiver::{Frame, FrameReceiver, ReceiveError, UndecodedFrame};
+pub use relay::{RelayError, relay};
 pub use sender::{FrameSender, Priority, SendError};
 pub use tls::TlsError;

@@ -21,6 +21,9 @@ pub(crate) const FIRST_ALLOCATION_BYTES: usize = 16 * 1024;
 /// received without copying what has come to a larger place.
 const MAX_EARNED_ALLOCATION_BYTES: usize = 1024 * 1024;
 
+/// What is taken at once of a stream that is passed on.
+const RELAYED_AT_ONCE_BYTES: usize = 32 * 1024;
+
 /// A body buffer larger than this is not kept for the next frame.
 const KEPT_BODY_BYTES: usize = 64 * 1024;
 
@@ -167,6 +170,19 @@ impl FrameReceiver {
         let body = self.frame.body.split().freeze();
         let payload = self.frame.take_payload();
         Ok(Some(UndecodedFrame { body, payload }))
+    }
+
+    /// The next bytes, where a frame begins or within one that is being passed on; `None` when the peer has
+    /// finished the stream.
+    pub(crate) async fn next_chunk(&mut self) -> Result<Option<Bytes>, ReceiveError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if !self.chunk.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.chunk)));
+        }
+        let next = self.chunks.next(RELAYED_AT_ONCE_BYTES).await;
+        next.map_err(|error| self.fail(receive_error(error)))
     }
 
     /// Tells the peer to send no more on this stream. Whatever is received afterwards is

@@ -91,6 +91,13 @@ impl FrameSender {
         self.flush().await
     }
 
+    /// Sends bytes of frames that another stream has brought.
+    pub(crate) async fn send_chunk(&mut self, chunk: Bytes) -> Result<(), SendError> {
+        self.flush().await?;
+        self.chunks.push(chunk);
+        self.flush().await
+    }
+
     /// Ends the stream after the frames sent so far. Sends what a cancelled send left over first.
     pub async fn finish(&mut self) -> Result<(), SendError> {
         self.flush().await?;

@@ -25,6 +25,12 @@ pub const BEAT_LIMIT: Duration = Duration::from_millis(300);
 /// A leader whose followers lack no more records than these, and answer, has them whole.
 pub const WHOLE_LAG: u64 = 10_000;
 
+/// How long a request that another broker is to answer waits for a connection to it.
+pub const FORWARD_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long another broker may take for its part of an answer.
+pub const ASK_LIMIT: Duration = Duration::from_secs(5);
+
 /// How often a command is passed on from broker to broker.
 pub const MAX_COMMAND_HOPS: u8 = 2;
 

@@ -55,6 +55,7 @@ impl Front {
 /// The parts of a running broker.
 pub(crate) struct Context {
     pub(crate) data_dir: Arc<DataDir>,
+    pub(crate) cluster: Arc<Cluster>,
     pub(crate) started: Instant,
     pub(crate) connections: ConnectionCount,
     pub(crate) partitions: Arc<Registry>,
@@ -71,6 +72,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// This broker's number.
+    pub(crate) fn me(&self) -> u32 {
+        self.data_dir.identity().broker_id
+    }
+
     /// A topic by its name.
     pub(crate) fn topic(&self, name: &str) -> Result<Topic, WireError> {
         self.controller.topic(name)

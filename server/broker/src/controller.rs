@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
 use crate::StartError;
+use crate::background::Background;
 use crate::cluster::Cluster;
 use crate::cluster::heart::Heart;
 use crate::cluster::office::Office;
@@ -65,6 +66,7 @@ impl Controller {
     pub(crate) async fn load(
         setup: ControllerSetup,
         data_dir: &DataDir,
+        background: &Background,
     ) -> Result<Arc<Self>, StartError> {
         let ControllerSetup {
             cluster,
@@ -97,7 +99,7 @@ impl Controller {
         let links = cluster.links().cloned();
         let heart = Heart::new(registration, Arc::clone(&quorum), office, links);
         let heart = Arc::new(heart);
-        tokio::spawn(beat(Arc::clone(&heart), faults.clone()));
+        background.spawn(beat(Arc::clone(&heart), faults.clone()));
         hosting.remove_strangers(&controller.image());
         let follower = Follower {
             cluster,
@@ -108,7 +110,7 @@ impl Controller {
             following,
             broker_id: controller.broker_id,
         };
-        tokio::spawn(follower.run(faults));
+        background.spawn(follower.run(faults));
         controller.followed_now().await.map_err(failed)?;
         controller.ensure_internal_topics().await.map_err(failed)?;
         let image = controller.image();
@@ -121,6 +123,11 @@ impl Controller {
     /// The image as this broker knows it.
     pub(crate) fn image(&self) -> Arc<Image> {
         self.quorum.applied().image
+    }
+
+    /// Whether this is the cluster's only broker.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.image().brokers().count() == 1
     }
 
     /// A topic by its name.

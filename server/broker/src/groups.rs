@@ -16,12 +16,11 @@ use millstream_protocol::api::group::CoordinatorMessage;
 use millstream_protocol::api::offsets::Position;
 use millstream_protocol::{ErrorCode, Offset, TopicPartition, WireError};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 
-use crate::StartError;
 use crate::clock;
 use crate::controller::Controller;
-use crate::errors;
 use crate::internal::{self, GROUPS_PARTITION, InternalRecord};
 use crate::partition::{Partition, Visible};
 use crate::registry::Registry;
@@ -50,9 +49,12 @@ struct Done {
 
 type Call = Box<dyn FnOnce(&mut Coordinator) -> Done + Send>;
 
-/// The way to the coordinator.
+/// The way to the coordinator: on the broker that leads the groups' log, and on no other.
 pub(crate) struct Groups {
-    calls: mpsc::Sender<Call>,
+    controller: Arc<Controller>,
+    partitions: Arc<Registry>,
+    /// The coordinator, while this broker leads the groups' log.
+    calls: watch::Sender<Option<mpsc::Sender<Call>>>,
     members: Members,
     next_member: AtomicU64,
 }
@@ -71,43 +73,69 @@ struct Shell {
 }
 
 impl Groups {
+    /// The way to no coordinator yet: see [`run`](Self::run).
+    pub(crate) fn new(controller: Arc<Controller>, partitions: Arc<Registry>) -> Arc<Self> {
+        Arc::new(Self {
+            controller,
+            partitions,
+            calls: watch::Sender::new(None),
+            members: Members::default(),
+            // Seeded from the clock, so that member ids are not used again after a restart.
+            next_member: AtomicU64::new(clock::now_ms().unsigned_abs() << 16),
+        })
+    }
+
+    /// Runs a coordinator whenever this broker leads the groups' log, for as long as it does.
+    pub(crate) async fn run(self: Arc<Self>) {
+        loop {
+            let log = self.partitions.led(GROUPS_PARTITION).await;
+            let Some(epoch) = log.leading() else { continue };
+            match self.start(log.clone()).await {
+                Ok(coordinator) => {
+                    tracing::info!(epoch, "this broker coordinates the groups");
+                    log.led_no_more(epoch).await;
+                    self.calls.send_replace(None);
+                    // Members join the next coordinator.
+                    self.members.lock().clear();
+                    coordinator.abort();
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the groups' offsets cannot be read back");
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until there is a coordinator here.
+    pub(crate) async fn started(&self) {
+        let mut calls = self.calls.subscribe();
+        // The sender is here.
+        let _ = calls.wait_for(Option::is_some).await;
+    }
+
     /// Reads the committed offsets back and starts the coordinator.
-    pub(crate) async fn load(
-        controller: Arc<Controller>,
-        partitions: Arc<Registry>,
-    ) -> Result<Arc<Self>, StartError> {
-        let load_error = |error: WireError| StartError::Load {
-            what: "the groups' offsets".to_owned(),
-            reason: error.message,
-        };
-        let log = partitions.get(GROUPS_PARTITION).ok_or_else(|| {
-            load_error(WireError::new(ErrorCode::Internal, "their log is not open"))
-        })?;
-        let coordinator = load(&log, &controller).map_err(load_error)?;
+    async fn start(self: &Arc<Self>, log: Partition) -> Result<AbortHandle, WireError> {
+        let coordinator = load(&log, &self.controller)?;
         let (calls, queue) = mpsc::channel(MAX_QUEUED_CALLS);
-        let members = Members::default();
-        // Seeded from the clock, so that member ids are not used again after a restart.
-        let next_member = AtomicU64::new(clock::now_ms().unsigned_abs() << 16);
-        let groups = Arc::new(Self {
-            calls,
-            members: Arc::clone(&members),
-            next_member,
-        });
         let shell = Shell {
             coordinator: Some(coordinator),
             log,
-            members,
-            controller,
-            partitions,
-            groups: Arc::downgrade(&groups),
+            members: Arc::clone(&self.members),
+            controller: Arc::clone(&self.controller),
+            partitions: Arc::clone(&self.partitions),
+            groups: Arc::downgrade(self),
         };
-        tokio::spawn(shell.run(queue));
+        let running = tokio::spawn(shell.run(queue));
+        self.calls.send_replace(Some(calls));
         // What was deleted while no coordinator was there to hear of it.
-        groups
+        let forgotten = self
             .call(|coordinator| coordinator.forget_unknown_topics())
-            .await
-            .map_err(load_error)?;
-        Ok(groups)
+            .await;
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "groups of deleted topics are not forgotten yet");
+        }
+        Ok(running.abort_handle())
     }
 
     /// Runs one request on the coordinator, and returns its response once all that it rests on is
@@ -133,10 +161,8 @@ impl Groups {
                 respond,
             }
         });
-        self.calls
-            .send(call)
-            .await
-            .map_err(|_| errors::shutting_down())?;
+        let calls = self.calls.borrow().clone().ok_or_else(not_loaded)?;
+        calls.send(call).await.map_err(|_| not_loaded())?;
         // A call is dropped unanswered while there is no coordinator to ask.
         response.await.unwrap_or_else(|_| Err(not_loaded()))
     }

@@ -27,6 +27,7 @@
 //! watermark, which wakes the fetch streams and workers of the partition, and acknowledges it to
 //! the produce stream.
 
+mod background;
 mod clock;
 pub mod cluster;
 pub mod config;
@@ -59,6 +60,7 @@ use millstream_transport::{BindError, Listener};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use background::Background;
 pub use config::BrokerConfig;
 use cluster::Cluster;
 use cluster::quorum::Quorum;
@@ -150,9 +152,10 @@ impl Broker {
         );
         let cluster = cluster.map_err(metadata)?;
         let limits = descriptors::limits();
+        let background = Arc::new(Background::default());
         let quorum = Quorum::start(&data_dir, store.storage(), limits, &cluster).await;
         let quorum = quorum.map_err(metadata)?;
-        let office = cluster.begin(Arc::clone(&quorum), config.ticket.as_ref());
+        let office = cluster.begin(Arc::clone(&quorum), config.ticket.as_ref(), &background);
         // Others have to reach it from here on; clients are told to wait.
         let front = Arc::new(Front::new(Arc::clone(&data_dir), Arc::clone(&cluster)));
         let (phase, phases) = watch::channel(Phase::Serving);
@@ -177,8 +180,12 @@ impl Broker {
             registration: registration(&config, &data_dir, address),
             limits,
         };
-        let controller = Controller::load(setup, &data_dir).await?;
-        let groups = Groups::load(Arc::clone(&controller), Arc::clone(&partitions)).await?;
+        let controller = Controller::load(setup, &data_dir, &background).await?;
+        let groups = Groups::new(Arc::clone(&controller), Arc::clone(&partitions));
+        background.spawn(Arc::clone(&groups).run());
+        if controller.is_alone() {
+            groups.started().await;
+        }
         let secrets = Secrets::load(data_dir.secrets()).map_err(|error| StartError::Load {
             what: format!("the secrets in {}", data_dir.secrets().display()),
             reason: error.to_string(),
@@ -194,6 +201,7 @@ impl Broker {
         )?;
         let context = Arc::new(Context {
             data_dir,
+            cluster: Arc::clone(&cluster),
             started,
             connections: front.connections.clone(),
             partitions,
@@ -206,7 +214,7 @@ impl Broker {
             staged_bytes: Arc::new(Semaphore::new(config::MAX_STAGED_PRODUCE_BYTES)),
         });
         front.open(Arc::clone(&context));
-        let run = tokio::spawn(run(serving, context, cluster, writer, faulty));
+        let run = tokio::spawn(run(serving, context, background, writer, faulty));
         tracing::info!(%address, elapsed_ms = started.elapsed().as_millis() as u64, "ready");
         Ok(Self {
             address,
@@ -246,7 +254,7 @@ async fn join(
 async fn run(
     mut serving: JoinHandle<()>,
     context: Arc<Context>,
-    cluster: Arc<Cluster>,
+    background: Arc<Background>,
     writer: Writer,
     mut faulty: mpsc::UnboundedReceiver<Fault>,
 ) -> Result<(), StopError> {
@@ -256,7 +264,9 @@ async fn run(
         fault = faulty.recv() => fault,
     };
     maintenance.abort();
+    background.stop().await;
     if let Some(fault) = fault {
+        serving.abort();
         // Nothing can be acknowledged any more, and nothing may be tried again: recovery reads
         // what the disk really has.
         tracing::error!(%fault, "stopping");
@@ -264,7 +274,7 @@ async fn run(
     }
     context.deployments.stop().await;
     context.controller.close().await;
-    cluster.close().await;
+    context.cluster.close().await;
     let (done, stopped) = oneshot::channel();
     if writer.send(WriterCommand::Stop { done }).is_ok() {
         // A writer that ended without an answer has told its fault.

@@ -232,6 +232,15 @@ impl Partition {
         }
     }
 
+    /// Waits until this broker does not lead it in this epoch.
+    pub(crate) async fn led_no_more(&self, epoch: LeaderEpoch) {
+        let mut visible = self.watch();
+        let ended = visible
+            .wait_for(|it| it.standing != Standing::Leading(epoch) || it.closed.is_some());
+        // A partition that is gone is not led.
+        let _ = ended.await;
+    }
+
     pub(crate) fn topic(&self) -> &Arc<str> {
         &self.shared.topic
     }

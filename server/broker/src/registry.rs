@@ -1,16 +1,19 @@
-//! The partitions hosted by this broker.
+//! The partitions of which this broker keeps a replica.
 
 use std::collections::HashMap;
 
 use millstream_protocol::TopicPartition;
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
-use crate::partition::Partition;
+use crate::partition::{Partition, Standing};
 
-/// Every hosted partition by its id.
+/// Every partition of which there is a replica here, by its id.
 #[derive(Default)]
 pub(crate) struct Registry {
     partitions: RwLock<HashMap<TopicPartition, Partition>>,
+    /// One has come or gone.
+    changed: watch::Sender<()>,
 }
 
 impl Registry {
@@ -20,13 +23,42 @@ impl Registry {
 
     pub(crate) fn insert(&self, partition: Partition) {
         self.partitions.write().insert(partition.id(), partition);
+        self.changed.send_replace(());
     }
 
     pub(crate) fn remove(&self, id: TopicPartition) -> Option<Partition> {
-        self.partitions.write().remove(&id)
+        let removed = self.partitions.write().remove(&id);
+        self.changed.send_replace(());
+        removed
     }
 
     pub(crate) fn count(&self) -> usize {
         self.partitions.read().len()
+    }
+
+    /// Waits until this broker leads a partition.
+    pub(crate) async fn led(&self, id: TopicPartition) -> Partition {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            match self.get(id) {
+                None => {
+                    // The sender is here.
+                    let _ = changed.changed().await;
+                }
+                Some(partition) => {
+                    let mut visible = partition.watch();
+                    let is_led = visible.wait_for(|it| {
+                        matches!(it.standing, Standing::Leading(_)) || it.closed.is_some()
+                    });
+                    let is_led = async { is_led.await.is_ok_and(|it| it.closed.is_none()) };
+                    tokio::select! {
+                        true = is_led => return partition,
+                        // Another one is to take its place.
+                        _ = changed.changed() => {}
+                    }
+                }
+            }
+        }
     }
 }

@@ -50,10 +50,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "millstream-broker",
         &[
+            // Its tests are clients.
+            "millstream",
             "millstream-consensus",
             "millstream-group",
             "millstream-log",
             "millstream-metadata",
+            "millstream-peer",
             "millstream-protocol",
             "millstream-replication",
             "millstream-runtime",

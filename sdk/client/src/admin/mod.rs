@@ -1,5 +1,6 @@
 //! Looking after a cluster: topics, offsets, groups, plugins.
 
+mod cluster;
 mod groups;
 mod lifecycle;
 mod plugins;

@@ -27,6 +27,7 @@ use millstream_protocol::{ErrorCode, WireError};
 use millstream_replication::BrokerId;
 use millstream_transport::{Connector, FrameReceiver, FrameSender, Identity, TransportConfig};
 
+use crate::background::Background;
 use crate::data_dir::DataDir;
 use crate::handlers::StreamEnd;
 use crate::session::Session;
@@ -104,7 +105,12 @@ impl Cluster {
 
     /// This broker's node of the metadata quorum has started. Links to the brokers that it knows, or, if
     /// it is new, to those that its ticket names.
-    pub(crate) fn begin(&self, quorum: Arc<Quorum>, ticket: Option<&Ticket>) -> Arc<Office> {
+    pub(crate) fn begin(
+        &self,
+        quorum: Arc<Quorum>,
+        ticket: Option<&Ticket>,
+        background: &Background,
+    ) -> Arc<Office> {
         let image = quorum.applied().image;
         match ticket {
             Some(ticket) if image.brokers().next().is_none() => {
@@ -112,10 +118,10 @@ impl Cluster {
             }
             _ => self.link_to(&image),
         }
-        tokio::spawn(members::look_after(Arc::clone(&quorum)));
+        background.spawn(members::look_after(Arc::clone(&quorum)));
         let office = Arc::new(Office::new(Arc::clone(&quorum)));
         let held = Arc::clone(&office);
-        tokio::spawn(async move { held.run().await });
+        background.spawn(async move { held.run().await });
         // There is one for each start.
         let _ = self.quorum.set((quorum, Arc::clone(&office)));
         office

@@ -183,18 +183,29 @@ fn membership_ended() -> WireError {
 
 /// How long nothing has come from the peer. Both sides send keep-alives, so a peer that is there
 /// is never silent for long, however slowly it works.
-struct Silence<'a> {
+pub(super) struct Silence<'a> {
     session: &'a Session,
     datagrams: u64,
     since: Instant,
 }
 
 impl<'a> Silence<'a> {
-    fn new(session: &'a Session) -> Self {
+    pub(super) fn new(session: &'a Session) -> Self {
         Self {
             session,
             datagrams: session.connection().datagrams_received(),
             since: Instant::now(),
+        }
+    }
+
+    /// Waits until the peer has been silent for too long.
+    pub(super) async fn watch(mut self) -> StreamEnd {
+        let mut checks = tokio::time::interval(MEMBER_SILENCE_CHECK);
+        loop {
+            checks.tick().await;
+            if let Err(end) = self.check() {
+                return end;
+            }
         }
     }
 

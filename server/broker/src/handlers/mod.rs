@@ -2,6 +2,7 @@
 
 mod cluster;
 pub(crate) mod fetch;
+mod forward;
 pub(crate) mod group;
 pub(crate) mod hello;
 pub(crate) mod lifecycle;
@@ -123,6 +124,11 @@ async fn answer(
     let payload = timeout(UPLOAD_LIMIT, receiver.receive_payload())
         .await
         .map_err(|_| errors::too_slow(payload_bytes))??;
+    if let Some(to) = forward::elsewhere(context, &request) {
+        let frame = RequestFrame { hops, request };
+        let streams = (sender, receiver);
+        return forward::forward(context, session, to, frame, payload.freeze(), streams).await;
+    }
     let reply = &mut Reply(sender);
     // For what is changed in a task of its own.
     let (shared, by) = (Arc::clone(context), Arc::clone(session));
@@ -142,7 +148,7 @@ async fn answer(
             let change = async move { topic::delete(&shared, request).await };
             reply.with(whole(change).await).await
         }
-        Request::ListOffsets(request) => reply.with(offsets::list(context, request).await).await,
+        Request::ListOffsets(request) => reply.with(offsets::list(context, hops, request).await).await,
         Request::DeleteRecords(request) => {
             reply
                 .with(offsets::delete_records(context, request).await)

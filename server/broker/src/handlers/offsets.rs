@@ -1,20 +1,56 @@
 //! `ListOffsets` and `DeleteRecords`.
 
-use millstream_protocol::WireError;
+use millstream_protocol::{ErrorCode, WireError};
 use millstream_protocol::api::offsets::{
     DeleteRecords, DeleteRecordsResponse, ListOffsets, ListOffsetsResponse, ListedOffset,
 };
 use millstream_protocol::limits::MAX_ITEMS_PER_REQUEST;
 
 use crate::context::Context;
-use crate::handlers::check_items;
+use crate::handlers::{check_items, forward};
 
 pub(crate) async fn list(
     context: &Context,
+    hops: u8,
     request: ListOffsets,
 ) -> Result<ListOffsetsResponse, WireError> {
     check_items("positions", request.positions.len(), MAX_ITEMS_PER_REQUEST)?;
     context.topic(&request.topic)?;
+    let asked = request.positions.iter().map(|(number, _)| *number);
+    let parts = forward::by_leader(context, &request.topic, asked);
+    let mut offsets = Vec::new();
+    offsets.resize_with(request.positions.len(), || None);
+    for (leader, places) in parts {
+        let positions = places.iter().map(|place| request.positions[*place]);
+        let part = ListOffsets {
+            topic: request.topic.clone(),
+            positions: positions.collect(),
+        };
+        let listed = if leader == context.me() {
+            list_here(context, part).await
+        } else {
+            // What one broker cannot say, the others still can.
+            let count = part.positions.len();
+            let answer = forward::ask(context, leader, hops, part).await;
+            let answer = answer.map(|answer: ListOffsetsResponse| answer.offsets);
+            answer.unwrap_or_else(|error| vec![Err(error); count])
+        };
+        for (place, listed) in places.into_iter().zip(listed) {
+            offsets[place] = Some(listed);
+        }
+    }
+    let unanswered = || Err(WireError::new(ErrorCode::NotReady, "its leader has not said"));
+    let offsets = offsets.into_iter();
+    Ok(ListOffsetsResponse {
+        offsets: offsets.map(|it| it.unwrap_or_else(unanswered)).collect(),
+    })
+}
+
+/// Lists offsets of partitions that are led here.
+async fn list_here(
+    context: &Context,
+    request: ListOffsets,
+) -> Vec<Result<ListedOffset, WireError>> {
     let mut offsets = Vec::with_capacity(request.positions.len());
     for (number, position) in request.positions {
         let listed = async {
@@ -30,7 +66,7 @@ pub(crate) async fn list(
         };
         offsets.push(listed.await);
     }
-    Ok(ListOffsetsResponse { offsets })
+    offsets
 }
 
 pub(crate) async fn delete_records(

@@ -1,0 +1,130 @@
+//! Brokers of one cluster in this process, each with a folder and an address of its own.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use millstream::{Client, Identity};
+use millstream_broker::cluster::ticket::Ticket;
+use millstream_broker::{Broker, BrokerConfig};
+use millstream_protocol::api::cluster::IssueTicket;
+use millstream_transport::identity::Authority;
+use millstream_transport::principal::Role;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+/// How long anything may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A broker, running or not.
+pub(crate) struct Node {
+    pub(crate) number: u32,
+    pub(crate) address: SocketAddr,
+    pub(crate) broker: Option<Broker>,
+    ticket: Option<Ticket>,
+    folder: TempDir,
+}
+
+/// The brokers of a cluster, and who has issued their certificates.
+pub(crate) struct Cluster {
+    authority: Authority,
+    pub(crate) nodes: Vec<Node>,
+}
+
+/// An address that nobody listens on. It stays a broker's own when that starts again.
+fn free_address() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap()
+}
+
+impl Cluster {
+    /// Starts so many brokers, one after the other.
+    pub(crate) async fn start(brokers: u32) -> Self {
+        let mut cluster = Self {
+            authority: Authority::create("test").unwrap(),
+            nodes: Vec::new(),
+        };
+        for _ in 0..brokers {
+            cluster.add().await;
+        }
+        cluster
+    }
+
+    /// Lets one more broker in.
+    pub(crate) async fn add(&mut self) {
+        let ticket = match self.nodes.is_empty() {
+            true => None,
+            false => {
+                let client = self.client(0).await;
+                let request = IssueTicket { valid_ms: 60_000 };
+                let issued = client.admin().issue_ticket(request).await.unwrap();
+                Some(Ticket::from(issued))
+            }
+        };
+        let number = self.nodes.len() as u32 + 1;
+        let mut node = Node {
+            number,
+            address: free_address(),
+            broker: None,
+            ticket,
+            folder: tempfile::tempdir().unwrap(),
+        };
+        node.start(&self.authority).await;
+        self.nodes.push(node);
+    }
+
+    /// Starts a broker again.
+    pub(crate) async fn restart(&mut self, index: usize) {
+        let authority = &self.authority;
+        self.nodes[index].start(authority).await;
+    }
+
+    /// A client of one of the brokers.
+    pub(crate) async fn client(&self, index: usize) -> Client {
+        let builder = Client::builder()
+            .address(self.nodes[index].address.to_string())
+            .server_name("localhost")
+            .identity(self.identity(Role::Client, "tester"));
+        builder.connect().await.unwrap()
+    }
+
+    fn identity(&self, role: Role, name: &str) -> Identity {
+        identity(&self.authority, role, name)
+    }
+}
+
+fn identity(authority: &Authority, role: Role, name: &str) -> Identity {
+    let hosts: &[&str] = match role {
+        Role::Client => &[],
+        Role::Server | Role::Broker => &["localhost", "127.0.0.1"],
+    };
+    authority.issue(role, name, hosts).unwrap().identity().unwrap()
+}
+
+impl Node {
+    async fn start(&mut self, authority: &Authority) {
+        let name = format!("broker-{}", self.number);
+        let identity = identity(authority, Role::Broker, &name);
+        let mut config = BrokerConfig::new(self.folder.path(), self.address, identity);
+        config.ticket = self.ticket.clone();
+        self.broker = Some(Broker::start(config).await.unwrap());
+    }
+
+    /// Stops it, as a signal would.
+    pub(crate) async fn stop(&mut self) {
+        if let Some(broker) = self.broker.take() {
+            broker.stop().await.unwrap();
+        }
+    }
+}
+
+/// Waits until something is so.
+pub(crate) async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = found().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "it never came to this: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
