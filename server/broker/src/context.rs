@@ -61,7 +61,8 @@ pub(crate) struct Context {
     pub(crate) partitions: Arc<Registry>,
     pub(crate) controller: Arc<Controller>,
     pub(crate) groups: Arc<Groups>,
-    pub(crate) deployments: Arc<Deployments>,
+    /// None if the cluster had several brokers when this one started.
+    pub(crate) workers: Option<Arc<Deployments>>,
     pub(crate) secrets: Arc<Secrets>,
     /// Components that may be received at once.
     pub(crate) uploads: Semaphore,
@@ -75,6 +76,18 @@ impl Context {
     /// This broker's number.
     pub(crate) fn me(&self) -> u32 {
         self.data_dir.identity().broker_id
+    }
+
+    /// The deployments. Their workers do not move between brokers yet: a cluster of several has none.
+    pub(crate) fn deployments(&self) -> Result<&Arc<Deployments>, WireError> {
+        let alone = self.workers.as_ref().filter(|_| self.controller.is_alone());
+        alone.ok_or_else(|| {
+            WireError::new(
+                ErrorCode::InvalidRequest,
+                "plugins do not run in a cluster of several brokers yet: deploy them on a broker that is \
+                 alone",
+            )
+        })
     }
 
     /// A topic by its name.

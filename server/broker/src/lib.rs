@@ -191,14 +191,17 @@ impl Broker {
             reason: error.to_string(),
         })?;
         let secrets = Arc::new(secrets);
-        let deployments = Deployments::load(
-            &config,
-            &data_dir,
-            Arc::clone(&controller),
-            Arc::clone(&groups),
-            Arc::clone(&partitions),
-            Arc::clone(&secrets),
-        )?;
+        let workers = match controller.is_alone() {
+            false => None,
+            true => Some(Deployments::load(
+                &config,
+                &data_dir,
+                Arc::clone(&controller),
+                Arc::clone(&groups),
+                Arc::clone(&partitions),
+                Arc::clone(&secrets),
+            )?),
+        };
         let context = Arc::new(Context {
             data_dir,
             cluster: Arc::clone(&cluster),
@@ -207,7 +210,7 @@ impl Broker {
             partitions,
             controller,
             groups,
-            deployments,
+            workers,
             secrets,
             uploads: Semaphore::new(config::MAX_UPLOADS),
             state_readers: Semaphore::new(config::MAX_STATE_READERS),
@@ -272,7 +275,9 @@ async fn run(
         tracing::error!(%fault, "stopping");
         return Err(stop_error(&fault));
     }
-    context.deployments.stop().await;
+    if let Some(workers) = &context.workers {
+        workers.stop().await;
+    }
     context.controller.close().await;
     context.cluster.close().await;
     let (done, stopped) = oneshot::channel();

@@ -101,6 +101,7 @@ async fn answer(
             return Reply(sender).with(answer).await;
         }
         Request::OpenReplication(request) => {
+            receiver.receive_payload().await?;
             let cluster = &front.cluster;
             return cluster
                 .serve_replication(session, request, sender, receiver)

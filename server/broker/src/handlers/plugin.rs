@@ -21,7 +21,7 @@ pub(crate) async fn deploy(
     component: Bytes,
 ) -> Result<DeploymentDescription, WireError> {
     context
-        .deployments
+        .deployments()?
         .deploy(request, component, session.principal())
         .await
 }
@@ -30,25 +30,25 @@ pub(crate) fn list(
     context: &Context,
     request: ListDeployments,
 ) -> Result<ListDeploymentsResponse, WireError> {
-    context.deployments.list(request.after.as_deref())
+    context.deployments()?.list(request.after.as_deref())
 }
 
 pub(crate) fn describe(
     context: &Context,
     request: DescribeDeployment,
 ) -> Result<DeploymentDescription, WireError> {
-    context.deployments.describe(&request.name)
+    context.deployments()?.describe(&request.name)
 }
 
 pub(crate) async fn remove(context: &Context, request: RemoveDeployment) -> Result<(), WireError> {
-    context.deployments.remove(&request.name).await
+    context.deployments()?.remove(&request.name).await
 }
 
 pub(crate) async fn retry_dead_letters(
     context: &Context,
     request: RetryDeadLetters,
 ) -> Result<RetryDeadLettersResponse, WireError> {
-    context.deployments.retry_dead_letters(request).await
+    context.deployments()?.retry_dead_letters(request).await
 }
 
 /// Serves a stream of log lines.
@@ -57,7 +57,7 @@ pub(crate) async fn logs(
     request: OpenPluginLogs,
     sender: &mut FrameSender,
 ) -> Result<(), StreamEnd> {
-    let logs = context.deployments.logs(&request.name)?;
+    let logs = context.deployments()?.logs(&request.name)?;
     let (lines, mut live) = logs.follow(request.tail as usize);
     // Held on to, it would keep the log of a removed deployment open.
     drop(logs);

@@ -42,7 +42,7 @@ pub(crate) async fn open(
         topic.as_deref().is_none_or(|topic| topic == at)
             && partition.is_none_or(|partition| partition == number)
     };
-    let workers = context.deployments.stores(&name, wanted)?;
+    let workers = context.deployments()?.stores(&name, wanted)?;
     for (topic, partition, store) in workers {
         let snapshot = Arc::new(store.snapshot());
         drop(store);

@@ -39,6 +39,11 @@ fn free_address() -> SocketAddr {
 impl Cluster {
     /// Starts so many brokers, one after the other.
     pub(crate) async fn start(brokers: u32) -> Self {
+        // What they log, if a filter is given: `MILLSTREAM_LOG=millstream=debug`.
+        let filter = tracing_subscriber::EnvFilter::from_env("MILLSTREAM_LOG");
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_test_writer();
+        // Another test of the process may have done so.
+        let _ = log.try_init();
         let mut cluster = Self {
             authority: Authority::create("test").unwrap(),
             nodes: Vec::new(),
@@ -85,6 +90,20 @@ impl Cluster {
             .server_name("localhost")
             .identity(self.identity(Role::Client, "tester"));
         builder.connect().await.unwrap()
+    }
+
+    /// The brokers that run.
+    pub(crate) fn running(&self) -> Vec<usize> {
+        let all = 0..self.nodes.len();
+        all.filter(|index| self.nodes[*index].broker.is_some())
+            .collect()
+    }
+
+    /// Stops all of them.
+    pub(crate) async fn stop(mut self) {
+        for node in &mut self.nodes {
+            node.stop().await;
+        }
     }
 
     fn identity(&self, role: Role, name: &str) -> Identity {

@@ -1,4 +1,4 @@
-//! Three brokers in one process, over real connections.
+//! Several brokers in one process, over real connections.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,20 +8,61 @@
 
 mod harness;
 
+use std::time::Instant;
+
 use harness::{Cluster, until};
-use millstream::ProduceRecord;
+use millstream::{Client, Position, ProduceRecord};
+
+/// Makes a topic with as many replicas as there are brokers.
+async fn create_topic(cluster: &Cluster, partitions: u32) {
+    let client = cluster.client(0).await;
+    let admin = client.admin();
+    let replicas = cluster.nodes.len() as u8;
+    let create = admin.create_topic("orders").partitions(partitions);
+    create.replication_factor(replicas).await.unwrap();
+}
+
+/// Waits until every broker has so many records of the topic, as visible ones.
+async fn all_have(cluster: &Cluster, records: u64) {
+    for index in cluster.running() {
+        let client = cluster.client(index).await;
+        until("all records are on every broker", async || {
+            let topic = client.admin().describe_topic("orders").await.ok()?;
+            let visible = topic.partitions.iter().map(|it| it.high_watermark);
+            (visible.sum::<u64>() >= records).then_some(())
+        })
+        .await;
+    }
+}
+
+async fn produce(client: &Client, values: impl Iterator<Item = String>) {
+    let producer = client.producer("orders").build().await.unwrap();
+    for value in values {
+        producer.send(ProduceRecord::new(value)).await.unwrap();
+    }
+    producer.close().await.unwrap();
+}
+
+/// All values of the topic's records, in order of their partitions and offsets.
+async fn consume(client: &Client, records: usize) -> Vec<String> {
+    let topic = client.admin().describe_topic("orders").await.unwrap();
+    let all = topic.partitions.iter();
+    let all = all.map(|it| ("orders", it.partition, Position::Earliest));
+    let mut consumer = client.consumer().assign(all).build().await.unwrap();
+    let mut found = Vec::new();
+    while found.len() < records {
+        let record = consumer.next().await.unwrap();
+        let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+        found.push((record.partition, record.offset, value));
+    }
+    found.sort();
+    found.into_iter().map(|(_, _, value)| value).collect()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_brokers_agree_on_topics_and_replicate_them() {
     let cluster = Cluster::start(3).await;
-    let client = cluster.client(0).await;
-    let admin = client.admin();
-    admin
-        .create_topic("orders")
-        .partitions(3)
-        .replication_factor(3)
-        .await
-        .unwrap();
+    create_topic(&cluster, 3).await;
     for index in 0..3 {
         let client = cluster.client(index).await;
         until("the topic is known everywhere", async || {
@@ -29,21 +70,33 @@ async fn three_brokers_agree_on_topics_and_replicate_them() {
             (topic.partitions.len() == 3).then_some(())
         })
         .await;
-        let producer = client.producer("orders").build().await.unwrap();
-        for number in 0..100 {
-            let value = format!("{index}-{number}");
-            let record = ProduceRecord::new(value);
-            producer.send(record).await.unwrap();
-        }
-        producer.close().await.unwrap();
+        produce(&client, (0..100).map(|number| format!("{index}-{number}"))).await;
     }
+    all_have(&cluster, 300).await;
     for index in 0..3 {
-        let client = cluster.client(index).await;
-        until("all records are on every broker", async || {
-            let topic = client.admin().describe_topic("orders").await.ok()?;
-            let records: u64 = topic.partitions.iter().map(|it| it.high_watermark).sum();
-            (records == 300).then_some(())
-        })
-        .await;
+        let mut values = consume(&cluster.client(index).await, 300).await;
+        values.sort();
+        values.dedup();
+        assert_eq!(values.len(), 300);
     }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_stops_is_replaced_and_comes_back() {
+    let mut cluster = Cluster::start(3).await;
+    create_topic(&cluster, 6).await;
+    produce(&cluster.client(0).await, (0..100).map(|it| format!("a{it}"))).await;
+    cluster.nodes[2].stop().await;
+    let began = Instant::now();
+    produce(&cluster.client(0).await, (0..100).map(|it| format!("b{it}"))).await;
+    println!("written again after {:?}", began.elapsed());
+    cluster.restart(2).await;
+    produce(&cluster.client(2).await, (0..100).map(|it| format!("c{it}"))).await;
+    all_have(&cluster, 300).await;
+    let mut values = consume(&cluster.client(1).await, 300).await;
+    values.sort();
+    values.dedup();
+    assert_eq!(values.len(), 300);
+    cluster.stop().await;
 }
