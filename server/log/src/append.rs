@@ -9,7 +9,6 @@ use millstream_protocol::batch::{self, BatchError, BatchHeader};
 use millstream_protocol::{LeaderEpoch, Offset, ProducerEpoch, TimestampMs};
 
 use crate::cache::CachedBatch;
-use crate::config::Cleanup;
 use crate::error::{AppendError, Attempt, StorageFailure};
 use crate::format::entry::ENTRY_PREFIX_BYTES;
 use crate::format::segment::Density;
@@ -88,6 +87,8 @@ struct Group {
     outcomes: Vec<AppendOutcome>,
     /// What the entries take in the file.
     bytes: u64,
+    /// Below, another log's compaction has taken something away; 0 if it has not.
+    compacted_until: Offset,
 }
 
 #[derive(Debug)]
@@ -148,12 +149,12 @@ impl Log {
     }
 
     /// Appends batches as another log has them, at the offsets and epochs that they carry, and
-    /// returns the log's new end. What their leader has judged is not judged again. Offsets may be
-    /// missing between batches if the log is a compacted one.
+    /// returns the log's new end. What their leader has judged is not judged again. Where offsets
+    /// are missing between batches, the leader's log was compacted, whatever this one is now.
     ///
     /// # Errors
     ///
-    /// A batch does not follow. Those before it may have been appended: see
+    /// A batch lies before the log's end, or its epoch before the last. Those before it may have been appended: see
     /// [`log_end_offset`](Self::log_end_offset).
     pub fn append_as_follower(
         &mut self,
@@ -221,12 +222,14 @@ impl Log {
             let age_ms = u64::try_from(now_ms.saturating_sub(since_ms));
             age_ms.is_ok_and(|age_ms| age_ms >= self.config.segment_ms)
         });
-        let gap = matches!(place, Place::Given)
-            && first.header.base_offset > extent.end_offset
-            && self.config.cleanup == Cleanup::Compact
-            && active.header.density == Density::Dense;
-        if gap || (!active.is_empty() && (too_large || too_old)) {
-            self.roll(now_ms)
+        let gap = matches!(place, Place::Given) && first.header.base_offset > extent.end_offset;
+        let density = match gap {
+            true => Density::Sparse,
+            false => Density::of(self.config.cleanup),
+        };
+        let takes_it = active.header.density == Density::Sparse || !gap;
+        if !takes_it || (!active.is_empty() && (too_large || too_old)) {
+            self.roll(density, now_ms)
                 .map_err(|failure| self.append_error(failure))?;
         }
         Ok(())
@@ -267,6 +270,9 @@ impl Log {
                 }
                 Place::Given => {
                     check_place(&batch.header, end_offset, epoch, density)?;
+                    if batch.header.base_offset > end_offset || batch.header.is_compacted() {
+                        group.compacted_until = batch.header.next_offset();
+                    }
                 }
             }
             end_offset = batch.header.next_offset();
@@ -348,6 +354,7 @@ impl Log {
             self.producers.note(header, self.config.max_producers);
             self.epochs.note(header.leader_epoch, header.base_offset);
         }
+        self.thinned_until = self.thinned_until.max(group.compacted_until);
         // First into the cache: whoever sees them finds them there.
         let cached = entries.into_iter().map(StagedEntry::cached);
         let max_bytes = self.config.tail_cache_bytes;

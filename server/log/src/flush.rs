@@ -199,6 +199,7 @@ struct CheckpointWork {
     checkpoint: Arc<CheckpointFile>,
     snapshot: Vec<u8>,
     segments: Vec<Arc<Segment>>,
+    thinned_until: Offset,
     clean_stop: bool,
 }
 
@@ -212,6 +213,11 @@ impl CheckpointWork {
         for segment in &self.segments {
             segment.save_index()?;
         }
+        // Before the snapshot, behind which the next opening looks for nothing.
+        self.checkpoint.update(|checkpoint| {
+            let gone_until = checkpoint.tombstones_gone_until.max(self.thinned_until);
+            checkpoint.tombstones_gone_until = gone_until;
+        })?;
         for (offset, snapshot) in of_segments.iter().filter(|(offset, _)| *offset < up_to) {
             atomic_file::replace_unnamed(files, &names::snapshot(*offset), snapshot)?;
         }
@@ -342,6 +348,7 @@ impl Log {
                     self.shared.files.salt,
                 ),
                 segments: self.shared.view.load().segments().cloned().collect(),
+                thinned_until: self.thinned_until,
                 clean_stop,
             }
         });

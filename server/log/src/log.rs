@@ -51,6 +51,9 @@ pub struct Log {
     /// The checkpoint says that the log was closed and not used since.
     pub(crate) clean_stop: bool,
     pub(crate) compacting: bool,
+    /// Below, batches have come compacted from another log: tombstones may have gone there. What is
+    /// not yet in the checkpoint; the log's end has it too.
+    pub(crate) thinned_until: Offset,
     pub(crate) poisoned: Option<StorageFailure>,
     /// The lowest damage that recovery has found.
     pub(crate) damaged: Option<Damage>,
@@ -90,10 +93,11 @@ impl Log {
         self.flushed_offset
     }
 
-    /// Tombstones below may be gone, none at or above is. Whoever keeps what the log's keys have come
+    /// Tombstones below may be gone, by a compaction here or where batches came from; none at or above is. Whoever keeps what the log's keys have come
     /// to, applied up to an offset below this one, may have missed a deletion.
     pub fn tombstones_gone_until(&self) -> Offset {
-        self.checkpoint.get().tombstones_gone_until
+        let known = self.checkpoint.get().tombstones_gone_until;
+        known.max(self.thinned_until)
     }
 
     /// Bytes of all segment files.

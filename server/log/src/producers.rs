@@ -13,9 +13,10 @@
 //! a relaxed log lost with a power cut is gone, and what follows it is not refused for that. A
 //! higher epoch fences the lower ones and goes on with their sequences.
 //!
-//! The state is a function of the batch headers in the log. A snapshot spares reading them again,
-//! and is needed where compaction has taken batches away: for the segments of a compacted log that
-//! lie below every usable snapshot, the state is that of the batches which are still there.
+//! The state is a function of the batch headers in the log. A snapshot spares reading them again, and is
+//! needed where what came before is gone, at the log's start. Compaction leaves the headers of the
+//! batches by which producers are recognised at its end; at an offset within what is compacted, less
+//! may be known than was once.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -185,6 +186,12 @@ impl ProducerTable {
         let ids = self.by_use.values();
         let workers = self.workers.iter().map(|(id, state)| (*id, state));
         ids.map(|id| (*id, &self.states[id])).chain(workers)
+    }
+
+    /// Where the batches begin by which producers are recognised.
+    pub(crate) fn base_offsets(&self) -> impl Iterator<Item = Offset> + '_ {
+        let batches = self.iter().flat_map(|(_, state)| &state.batches);
+        batches.map(|batch| batch.base_offset)
     }
 
     fn get(&self, id: ProducerId) -> Option<&ProducerState> {

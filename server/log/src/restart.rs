@@ -180,6 +180,7 @@ impl Log {
         (self.flushed_offset, self.snapshot_offset) = (at, at);
         self.unflushed = Unflushed::default();
         self.bytes_since_checkpoint = 0;
+        self.thinned_until = at;
         self.active_since_ms = None;
         self.clean_stop = false;
         self.damaged = None;

@@ -8,6 +8,7 @@ use millstream_protocol::{Offset, TimestampMs};
 use crate::config::{Cleanup, LogConfig};
 use crate::error::{ChangeError, StorageFailure};
 use crate::format::names;
+use crate::format::segment::Density;
 use crate::log::Log;
 use crate::segment::Segment;
 use crate::start;
@@ -117,7 +118,7 @@ impl Log {
         let active = self.active();
         if plan.delete_before > active.base_offset() && !active.is_empty() {
             self.note_use()
-                .and_then(|()| self.roll(now_ms))
+                .and_then(|()| self.roll(Density::of(self.config.cleanup), now_ms))
                 .map_err(|failure| self.change_error(failure))?;
         }
         let before = plan.delete_before.min(self.active().base_offset());

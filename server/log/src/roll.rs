@@ -17,14 +17,18 @@ use crate::storage::StorageFile;
 use crate::view::View;
 
 impl Log {
-    /// Seals the active segment and begins a new one. Nothing is synced here: the next flush
+    /// Seals the active segment and begins one of this density. Nothing is synced here: the next flush
     /// makes the old file, the new one and its name durable before anything in the new one counts.
     ///
     /// What is derived from the batches before the new segment goes into a snapshot, so that it is
     /// known when they are gone.
     ///
     /// An empty active segment has its header written anew, to follow the log's settings.
-    pub(crate) fn roll(&mut self, now_ms: TimestampMs) -> Result<(), StorageFailure> {
+    pub(crate) fn roll(
+        &mut self,
+        density: Density,
+        now_ms: TimestampMs,
+    ) -> Result<(), StorageFailure> {
         let view = self.shared.view.load_full();
         let old = &view.active;
         let files = &self.shared.files;
@@ -33,7 +37,7 @@ impl Log {
             previous_base: Some(old.base_offset()),
             created_ms: now_ms,
             salt: files.salt,
-            density: Density::of(self.config.cleanup),
+            density,
             compacted: None,
         };
         let mut sealed = view.sealed.clone();

@@ -33,6 +33,9 @@ impl LogReader {
     /// What the log knew of its producers at `at`, exactly: everything that the batches below say, and
     /// nothing that later ones do. `at` is a border between batches, [`Log::start_border`] or above.
     ///
+    /// (In a compacted log, what it still says of a place that was compacted may be less: no batch
+    /// that comes again is missed all the same, once what follows is known up to where it is not.)
+    ///
     /// It is for another replica, whose log is to begin there: see [`Log::restart`]. It has
     /// [`MAX_PRODUCERS_BYTES`] at most. A log remembers no more clients than fit, and should it have
     /// too many workers' producers besides, the clients that were not used for the longest time are
@@ -143,7 +146,11 @@ fn has_snapshot(files: &Files, base: Offset) -> Result<bool, StorageFailure> {
 
 /// What the batches that end at or below `at` say of producers and epochs, and the border between
 /// batches at `at` or below it.
-fn derive(shared: &Shared, view: &View, at: Offset) -> Result<(Derived, Offset), ReadError> {
+pub(crate) fn derive(
+    shared: &Shared,
+    view: &View,
+    at: Offset,
+) -> Result<(Derived, Offset), ReadError> {
     let segments: Vec<&Arc<Segment>> = view
         .segments()
         .take_while(|segment| segment.base_offset() <= at)

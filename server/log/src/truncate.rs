@@ -37,8 +37,8 @@ struct Replacement {
 
 impl Log {
     /// Cuts the log so that it ends at `to`, or at the border of a batch below it, and returns its
-    /// new end. (Where compaction has taken batches away, that is the end of the last one left.) That is durable, as is all that stays, when this returns; a ticket under way is
-    /// taken over.
+    /// new end. (Compaction leaves a border before every control batch and where it ends.) That is
+    /// durable, as is all that stays, when this returns; a ticket under way is taken over.
     ///
     /// A damaged log can be cut at the damage or below; what stays is sound then, and the log
     /// takes appends again.
@@ -200,6 +200,7 @@ impl Log {
         self.unflushed.dir = false;
         self.checkpoint
             .update(|checkpoint| checkpoint.unfinished = None)?;
+        self.thinned_until = self.thinned_until.min(end_offset);
         self.forget_damage(end_offset);
         self.derive_again(&snapshots, end_offset)
     }

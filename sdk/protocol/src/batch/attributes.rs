@@ -123,6 +123,10 @@ impl Attributes {
         Self(self.0 & !COMPRESSION_MASK | compression as u16)
     }
 
+    pub(super) fn with_control(self) -> Self {
+        Self(self.0 | CONTROL)
+    }
+
     pub(super) fn timestamps(self) -> TimestampKind {
         if self.0 & APPENDED == 0 {
             TimestampKind::Created

@@ -152,6 +152,11 @@ impl BatchHeader {
         self.last_offset() + 1
     }
 
+    /// Whether compaction has taken records away.
+    pub fn is_compacted(&self) -> bool {
+        self.record_count <= self.last_offset_delta
+    }
+
     /// The producer's sequence of the last record.
     pub fn last_sequence(&self) -> Option<u32> {
         let stamp = self.producer?;
@@ -236,6 +241,14 @@ pub(super) fn describe_records(
     let attributes = attributes(raw).with_compression(compression);
     put(raw, at::ATTRIBUTES, attributes.0.to_be_bytes());
     put(raw, at::RECORD_COUNT, record_count.to_be_bytes());
+    Ok(())
+}
+
+/// Makes a control batch of a batch; [`seal`] completes it.
+pub(super) fn mark_as_control(batch: &mut [u8]) -> Result<(), BatchError> {
+    let raw = raw_mut(batch)?;
+    let attributes = attributes(raw).with_control();
+    put(raw, at::ATTRIBUTES, attributes.0.to_be_bytes());
     Ok(())
 }
 

@@ -43,7 +43,7 @@
 //! - `control`: [`epoch_start`]
 //! - `validate`: [`validate_produced`], what a broker checks before it appends
 //! - `reader`: [`RecordBatch`], [`Records`] and their iterators
-//! - `rewrite`: [`retain`], [`split`] and [`RecordBatch::uncompressed`]
+//! - `rewrite`: [`retain`], [`emptied`], [`split`] and [`RecordBatch::uncompressed`]
 //! - `compression`: the codecs, bounded while they inflate
 //! - `error`: [`BatchError`], [`AppendError`]
 
@@ -68,5 +68,5 @@ pub use header::{
 };
 pub use reader::{OwnedRecordIter, RecordBatch, RecordIter, Records};
 pub use record::{Header, HeaderIter, HeaderView, Record, RecordView};
-pub use rewrite::{retain, split};
+pub use rewrite::{emptied, retain, split};
 pub use validate::validate_produced;

@@ -1,4 +1,4 @@
-//! The same batch with fewer records, in single records, or without compression.
+//! The same batch with fewer records or none, in single records, or without compression.
 
 use bytes::Bytes;
 
@@ -64,6 +64,17 @@ pub fn retain(
     // What is kept may be little, and may be kept for long.
     kept.shrink_to_fit();
     Ok(Some(kept.into()))
+}
+
+/// The batch without any of its records, for log compaction, where it has to be known that it was there.
+///
+/// What stands in its header stays: base offset, last offset delta, leader epoch, producer, timestamps.
+/// It becomes a control batch, so that nobody looks for records in it.
+pub fn emptied(batch: &RecordBatch) -> Result<Bytes, BatchError> {
+    let mut empty = batch.bytes()[..BATCH_HEADER_BYTES].to_vec();
+    header::mark_as_control(&mut empty)?;
+    complete(&mut empty, Compression::None, 0)?;
+    Ok(empty.into())
 }
 
 /// Each of the records that `wanted` wants, alone in a batch that is not compressed, with its offset.

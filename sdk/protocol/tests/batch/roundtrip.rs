@@ -172,6 +172,30 @@ proptest! {
     }
 
     #[test]
+    fn an_emptied_batch_keeps_its_header(
+        records in records(),
+        compression in written_codec(),
+        base_offset in 0..1_u64 << 40,
+    ) {
+        let mut batch = BytesMut::from(&build(compression, &records)[..]);
+        batch::assign(&mut batch, base_offset, 7).unwrap();
+        let batch = RecordBatch::parse(batch.freeze()).unwrap();
+        let empty = RecordBatch::parse(batch::emptied(&batch).unwrap()).unwrap();
+        prop_assert_eq!(read(&empty), vec![]);
+        let header = BatchHeader {
+            record_count: 0,
+            batch_bytes: batch::BATCH_HEADER_BYTES,
+            compression: Compression::None,
+            control: true,
+            crc: empty.header().crc,
+            ..*batch.header()
+        };
+        prop_assert_eq!(*empty.header(), header);
+        prop_assert_eq!(&batch::emptied(&empty).unwrap(), empty.bytes());
+        prop_assert!(batch::validate_produced(empty.bytes(), 1 << 20).is_err());
+    }
+
+    #[test]
     fn a_record_that_is_split_off_is_as_it_was_and_takes_no_more(
         records in records(),
         compression in written_codec(),

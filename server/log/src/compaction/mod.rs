@@ -14,15 +14,20 @@
 //! hold tombstones of different rounds are not put together. A tombstone goes only in a later round
 //! than the one that removed what it supersedes, so that an interrupted round brings nothing back.
 //!
-//! Producers are remembered by a snapshot that covers all of what is compacted, since batches that
-//! are gone cannot be counted again.
+//! A batch of which no record is left goes, unless something has to be known of it: then its header
+//! stays. So a replica that copies what is left learns the same of epochs and producers as one that
+//! has seen it all, and can be cut where they can. That is the batch with which an epoch begins; the
+//! last batches of a producer, by which it is recognised; and the batch before a control batch and
+//! before the end of a segment, where logs may part.
 //!
 //! What is not understood is kept: records without a key, control batches, and batches whose
 //! records cannot be decompressed.
 
 mod keys;
+mod output;
 mod rewrite;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,8 +40,10 @@ use crate::files::Files;
 use crate::format::names;
 use crate::limits::COMPACTION_DIRTY_PERCENT;
 use crate::log::Log;
+use crate::reader::ReadError;
 use crate::segment::Segment;
-use crate::view::View;
+use crate::start;
+use crate::view::{Shared, View};
 use keys::LatestKeys;
 use rewrite::{Rewrite, Rewritten};
 
@@ -145,7 +152,8 @@ fn plan(
 #[derive(Debug)]
 #[must_use = "the log compacts nothing else until the outcome is handed to it"]
 pub struct CompactionTask {
-    files: Arc<Files>,
+    shared: Arc<Shared>,
+    view: Arc<View>,
     sources: Vec<Arc<Segment>>,
     plan: CompactionPlan,
     rule: TombstoneRule,
@@ -159,14 +167,22 @@ impl CompactionTask {
     ///
     /// A segment is damaged, or the storage failed or is full. Nothing has changed then.
     pub fn run(self) -> Result<Compacted, CompactionError> {
+        let files = &self.shared.files;
         let keys = LatestKeys::collect(
-            &self.files,
+            files,
             &self.sources,
             self.plan,
             self.config.compaction_key_bytes,
         )?;
         let until = keys.until;
-        let mut rewrite = Rewrite::new(&self.files, &keys, self.rule, self.config.segment_bytes);
+        let known_by = self.known_by()?;
+        let mut rewrite = Rewrite::new(
+            files,
+            &keys,
+            &known_by,
+            self.rule,
+            self.config.segment_bytes,
+        );
         for source in &self.sources {
             if source.base_offset() < until
                 && let Err(error) = rewrite.segment(source)
@@ -181,6 +197,30 @@ impl CompactionTask {
             until,
             tombstones_gone_until,
         })
+    }
+
+    /// The base offsets of the batches by which producers are recognised, as of the end of what is
+    /// compacted: nothing below is cut off any more.
+    fn known_by(&self) -> Result<HashSet<Offset>, CompactionError> {
+        let Some(last) = self.sources.last() else {
+            return Ok(HashSet::new());
+        };
+        let end = last.extent().end_offset;
+        let (derived, _) = start::derive(&self.shared, &self.view, end)?;
+        Ok(derived.producers.base_offsets().collect())
+    }
+}
+
+impl From<ReadError> for CompactionError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Storage(failure) => failure.into(),
+            ReadError::Damaged(damage) => Self::Damaged(damage),
+            ReadError::OutOfRange { offset, .. } => {
+                let what = error.to_string();
+                Self::Damaged(Damage { offset, what })
+            }
+        }
     }
 }
 
@@ -245,19 +285,20 @@ impl Log {
             return None;
         }
         self.compacting = true;
-        let view = self.shared.view.load();
+        let view = self.shared.view.load_full();
         let ready = plan
             .up_to
             .min(self.flushed_offset)
             .min(self.snapshot_offset);
         Some(CompactionTask {
-            files: Arc::clone(&self.shared.files),
+            shared: Arc::clone(&self.shared),
             sources: view
                 .sealed
                 .iter()
                 .take_while(|segment| segment.extent().end_offset <= ready)
                 .cloned()
                 .collect(),
+            view,
             plan,
             rule: self.tombstone_rule(now_ms),
             config: self.config.clone(),

@@ -1,25 +1,24 @@
 //! Rewriting segments without what is superseded.
 
+use std::collections::HashSet;
 use std::io::IoSlice;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millstream_protocol::batch::{BatchHeader, RecordBatch, RecordView, retain};
-use millstream_protocol::{Offset, TimestampMs};
+use millstream_protocol::batch::{BatchHeader, RecordBatch, RecordView, emptied, retain};
+use millstream_protocol::{LeaderEpoch, Offset, TimestampMs};
 
 use super::keys::LatestKeys;
-use super::{CompactionError, TombstoneRule, waiting_path};
+use super::output::{Output, Written};
+use super::{CompactionError, TombstoneRule};
 use crate::damage::Damage;
 use crate::error::{Attempt, StorageFailure};
 use crate::files::Files;
-use crate::format::entry::ENTRY_PREFIX_BYTES;
-use crate::format::segment::{CompactedPart, Density, SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::index::SparseIndex;
-use crate::limits::{COMPACTION_WRITE_BYTES, SCAN_CHUNK_BYTES};
+use crate::format::segment::{Density, SEGMENT_HEADER_BYTES};
+use crate::limits::SCAN_CHUNK_BYTES;
 use crate::scan::{Entry, Scanner, Step};
 use crate::segment::{Extent, Segment};
-use crate::storage::StorageFile;
 
 /// A new segment, and those whose place it takes.
 #[derive(Debug)]
@@ -42,27 +41,15 @@ impl Rewritten {
 pub(super) struct Rewrite<'a> {
     files: &'a Arc<Files>,
     keys: &'a LatestKeys,
+    /// Where the batches begin by which producers are recognised.
+    known_by: &'a HashSet<Offset>,
     rule: TombstoneRule,
     segment_bytes: u64,
+    /// See [`Output::last_epoch`].
+    last_epoch: Option<LeaderEpoch>,
     output: Option<Output>,
     done: Vec<Rewritten>,
     tombstones_gone_until: Offset,
-}
-
-/// A segment that is being written.
-#[derive(Debug)]
-struct Output {
-    waiting: PathBuf,
-    file: Arc<dyn StorageFile>,
-    replaced: Vec<Arc<Segment>>,
-    index: SparseIndex,
-    /// Entries that are not written yet.
-    pending: Vec<([u8; ENTRY_PREFIX_BYTES], Bytes)>,
-    pending_bytes: usize,
-    /// When the tombstones of the replaced segments were first met.
-    tombstones_since_ms: Option<TimestampMs>,
-    holds_tombstones: bool,
-    records_dropped: u64,
 }
 
 /// How far a source was copied.
@@ -73,24 +60,16 @@ enum Copied {
     TooLarge,
 }
 
-/// What an output holds between two sources, to go back to.
-struct Mark {
-    index: SparseIndex,
-    replaced: usize,
-    tombstones_since_ms: Option<TimestampMs>,
-    holds_tombstones: bool,
-    records_dropped: u64,
-}
-
 /// What is left of a batch.
 enum Left {
     All,
     Some {
         bytes: Bytes,
-        header: BatchHeader,
         dropped: u32,
     },
+    /// No record; what its header says.
     None {
+        empty: Bytes,
         dropped: u32,
     },
 }
@@ -99,14 +78,17 @@ impl<'a> Rewrite<'a> {
     pub(super) fn new(
         files: &'a Arc<Files>,
         keys: &'a LatestKeys,
+        known_by: &'a HashSet<Offset>,
         rule: TombstoneRule,
         segment_bytes: u64,
     ) -> Self {
         Self {
             files,
             keys,
+            known_by,
             rule,
             segment_bytes,
+            last_epoch: None,
             output: None,
             done: Vec::new(),
             tombstones_gone_until: 0,
@@ -127,7 +109,9 @@ impl<'a> Rewrite<'a> {
         let expired = since_ms.is_some_and(|since_ms| self.rule.is_expired(since_ms));
         if self.keys.is_empty() && !expired {
             // Nothing in it can go.
-            return self.finish_output();
+            self.finish_output()?;
+            self.last_epoch = None;
+            return Ok(());
         }
         if expired {
             let end_offset = source.extent().end_offset;
@@ -142,7 +126,7 @@ impl<'a> Rewrite<'a> {
             }
             self.finish_output()?;
         }
-        let mut output = Output::create(self.files, source.base_offset())?;
+        let mut output = Output::create(self.files, source.base_offset(), self.last_epoch)?;
         // On its own it fits, since it only shrinks.
         let copied = self.copy(source, since_ms, expired, &mut output);
         self.output = Some(output);
@@ -232,41 +216,65 @@ impl<'a> Rewrite<'a> {
                 .batch(&entry)
                 .attempt("read", path)?
                 .map_err(|fault| damaged(entry.header.batch.base_offset, &fault))?;
-            let flushed_offset = entry.header.flushed_offset;
-            match self.left_of(&entry, &batch, expired, output) {
-                Left::All => {
-                    let prefix = binding.prefix(flushed_offset, &batch);
-                    output.push(&entry.header.batch, prefix, batch)?;
-                }
-                Left::Some {
-                    bytes,
-                    header,
-                    dropped,
-                } => {
-                    output.records_dropped += u64::from(dropped);
-                    let prefix = binding.prefix(flushed_offset, &bytes);
-                    output.push(&header, prefix, bytes)?;
-                }
-                Left::None { dropped } => output.records_dropped += u64::from(dropped),
-            }
+            self.copy_batch(&entry, batch, expired, output)?;
             if output.index.end_position > self.segment_bytes && output.replaced.len() > 1 {
                 return Ok(Copied::TooLarge);
             }
         }
     }
 
+    fn copy_batch(
+        &self,
+        entry: &Entry,
+        batch: Bytes,
+        expired: bool,
+        output: &mut Output,
+    ) -> Result<(), StorageFailure> {
+        let header = &entry.header.batch;
+        let is_border = header.control && header.record_count > 0;
+        if is_border || header.base_offset >= self.keys.until {
+            output.push_gone()?;
+        }
+        let epoch = Some(header.leader_epoch);
+        let begins_epoch = std::mem::replace(&mut output.last_epoch, epoch) != epoch;
+        let written = |bytes: Bytes, header: BatchHeader| Written {
+            prefix: self
+                .files
+                .binding()
+                .prefix(entry.header.flushed_offset, &bytes),
+            header,
+            bytes,
+        };
+        let (bytes, dropped, is_empty) = match self.left_of(entry, &batch, expired, output) {
+            Left::All => return output.push(written(batch, *header)),
+            Left::Some { bytes, dropped } => (bytes, dropped, false),
+            Left::None { empty, dropped } => (empty, dropped, true),
+        };
+        let Ok(left) = BatchHeader::parse(&bytes) else {
+            return output.push(written(batch, *header));
+        };
+        output.records_dropped += u64::from(dropped);
+        let is_known = begins_epoch || self.known_by.contains(&header.base_offset);
+        if is_empty && !is_known {
+            output.gone = Some(written(bytes, left));
+            return Ok(());
+        }
+        output.push(written(bytes, left))
+    }
+
     /// Decides which records of a batch stay.
     fn left_of(&self, entry: &Entry, batch: &Bytes, expired: bool, output: &mut Output) -> Left {
         let header = &entry.header.batch;
-        let parsed = RecordBatch::parse(batch.clone());
-        let records = parsed.as_ref().map(RecordBatch::records);
-        let (Ok(parsed), Ok(Ok(records)), false) = (&parsed, records, header.control) else {
-            return Left::All;
-        };
-        if header.base_offset >= self.keys.until {
-            // It comes in a later round.
+        let is_untouched = header.control && header.record_count > 0;
+        if is_untouched || header.base_offset >= self.keys.until {
+            // Or it comes in a later round.
             return Left::All;
         }
+        let parsed = RecordBatch::parse(batch.clone());
+        let records = parsed.as_ref().map(RecordBatch::records);
+        let (Ok(parsed), Ok(Ok(records))) = (&parsed, records) else {
+            return Left::All;
+        };
         let stays = |record: &RecordView<'_>| {
             let Some(key) = record.key else { return true };
             let met_before = record.offset < self.rule.compacted_until;
@@ -282,22 +290,13 @@ impl<'a> Rewrite<'a> {
                 Err(_) => return Left::All,
             }
         }
-        if dropped == 0 {
+        if dropped == 0 && header.record_count > 0 {
             return Left::All;
         }
-        let Ok(retained) = retain(parsed, stays) else {
-            // It compresses worse here than at its producer.
-            return Left::All;
-        };
-        let Some(bytes) = retained else {
-            return Left::None { dropped };
-        };
-        match BatchHeader::parse(&bytes) {
-            Ok(header) => Left::Some {
-                bytes,
-                header,
-                dropped,
-            },
+        // What is kept may compress worse here than at its producer.
+        match retain(parsed, stays) {
+            Ok(Some(bytes)) => Left::Some { bytes, dropped },
+            Ok(None) => emptied(parsed).map_or(Left::All, |empty| Left::None { empty, dropped }),
             Err(_) => Left::All,
         }
     }
@@ -326,7 +325,9 @@ impl<'a> Rewrite<'a> {
         let Some(output) = &mut self.output else {
             return Ok(());
         };
+        output.push_gone()?;
         output.write_pending()?;
+        self.last_epoch = output.last_epoch;
         if output.is_in_vain() {
             self.files.remove(&output.waiting)?;
             self.output = None;
@@ -355,114 +356,5 @@ impl<'a> Rewrite<'a> {
             records_dropped: output.records_dropped,
         });
         Ok(())
-    }
-}
-
-impl Output {
-    fn create(files: &Files, base_offset: Offset) -> Result<Self, StorageFailure> {
-        let waiting = waiting_path(files, base_offset);
-        Ok(Self {
-            file: files.create(&waiting)?,
-            waiting,
-            replaced: Vec::new(),
-            index: SparseIndex::new(base_offset, files.index_interval_bytes),
-            pending: Vec::new(),
-            pending_bytes: 0,
-            tombstones_since_ms: None,
-            holds_tombstones: false,
-            records_dropped: 0,
-        })
-    }
-
-    fn mark(&mut self) -> Result<Mark, StorageFailure> {
-        self.write_pending()?;
-        Ok(Mark {
-            index: self.index.clone(),
-            replaced: self.replaced.len(),
-            tombstones_since_ms: self.tombstones_since_ms,
-            holds_tombstones: self.holds_tombstones,
-            records_dropped: self.records_dropped,
-        })
-    }
-
-    fn reset(&mut self, mark: Mark) -> Result<(), StorageFailure> {
-        self.pending.clear();
-        self.pending_bytes = 0;
-        self.replaced.truncate(mark.replaced);
-        self.index = mark.index;
-        self.tombstones_since_ms = mark.tombstones_since_ms;
-        self.holds_tombstones = mark.holds_tombstones;
-        self.records_dropped = mark.records_dropped;
-        let cut = self.file.set_length(self.index.end_position);
-        cut.attempt("cut", &self.waiting)
-    }
-
-    fn push(
-        &mut self,
-        header: &BatchHeader,
-        prefix: [u8; ENTRY_PREFIX_BYTES],
-        batch: Bytes,
-    ) -> Result<(), StorageFailure> {
-        let entry_bytes = ENTRY_PREFIX_BYTES + batch.len();
-        let position = self.index.end_position;
-        self.index.push(header, position, entry_bytes);
-        self.pending_bytes += entry_bytes;
-        self.pending.push((prefix, batch));
-        if self.pending_bytes >= COMPACTION_WRITE_BYTES {
-            self.write_pending()?;
-        }
-        Ok(())
-    }
-
-    fn write_pending(&mut self) -> Result<(), StorageFailure> {
-        let position = self.index.end_position - self.pending_bytes as u64;
-        let mut slices: Vec<_> = self
-            .pending
-            .iter()
-            .flat_map(|(prefix, batch)| [IoSlice::new(prefix), IoSlice::new(batch)])
-            .collect();
-        let written = self.file.write_vectored_at(&mut slices, position);
-        written.attempt("write", &self.waiting)?;
-        self.pending.clear();
-        self.pending_bytes = 0;
-        Ok(())
-    }
-
-    fn end_offset(&self) -> Offset {
-        self.replaced
-            .last()
-            .map_or(self.index.base_offset, |last| last.extent().end_offset)
-    }
-
-    fn tombstones(&self) -> Option<TimestampMs> {
-        self.tombstones_since_ms.filter(|_| self.holds_tombstones)
-    }
-
-    /// Whether it would be what it replaces.
-    fn is_in_vain(&self) -> bool {
-        let [only] = self.replaced.as_slice() else {
-            return false;
-        };
-        let known = only
-            .header
-            .compacted
-            .and_then(|part| part.tombstones_since_ms);
-        self.records_dropped == 0 && known == self.tombstones()
-    }
-
-    fn header(&self, files: &Files) -> Result<SegmentHeader, StorageFailure> {
-        let first = self.replaced.first().map(|first| first.header);
-        Ok(SegmentHeader {
-            base_offset: self.index.base_offset,
-            previous_base: first.and_then(|first| first.previous_base),
-            created_ms: first.map_or(0, |first| first.created_ms),
-            salt: files.salt,
-            density: Density::Sparse,
-            compacted: Some(CompactedPart {
-                end_offset: self.end_offset(),
-                file_bytes: self.index.end_position,
-                tombstones_since_ms: self.tombstones(),
-            }),
-        })
     }
 }

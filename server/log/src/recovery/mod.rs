@@ -156,7 +156,7 @@ pub(crate) fn open(setup: LogSetup, now_ms: TimestampMs) -> Result<(Log, Recover
     let cache = TailCache::new(setup.tail_budget);
     let derived = outcome.derived;
     let view = view(&files, checkpoint.log_start_offset, segments, outcome.end)?;
-    let log = assemble(
+    let mut log = assemble(
         files,
         config,
         cache,
@@ -165,6 +165,7 @@ pub(crate) fn open(setup: LogSetup, now_ms: TimestampMs) -> Result<(Log, Recover
         derived,
         &recovery,
     );
+    log.thinned_until = outcome.thinned_until;
     Ok((log, recovery))
 }
 
@@ -210,6 +211,7 @@ fn assemble(
         active_since_ms,
         clean_stop,
         compacting: false,
+        thinned_until: 0,
         poisoned: None,
         damaged: recovery
             .damage

@@ -29,6 +29,8 @@ pub(super) struct Scanned {
     pub(super) damage: Vec<Damage>,
     pub(super) scanned_bytes: u64,
     pub(super) cut_bytes: u64,
+    /// Below, batches have come compacted from another log, as far as was scanned.
+    pub(super) thinned_until: Offset,
 }
 
 /// Scans the log's end.
@@ -84,6 +86,7 @@ impl<'a> Scan<'a> {
                 damage,
                 scanned_bytes: 0,
                 cut_bytes: 0,
+                thinned_until: 0,
             },
         }
     }
@@ -212,7 +215,7 @@ impl<'a> Scan<'a> {
             self.found.end = scanner.expected();
             let fault = match step {
                 Step::Entry(entry) => {
-                    self.note(&entry, &mut index);
+                    self.note(header, &entry, &mut index);
                     continue;
                 }
                 Step::End => break,
@@ -226,7 +229,7 @@ impl<'a> Scan<'a> {
             let what = format!("{} has {fault} at byte {position}", path.display());
             self.damaged(self.found.end, what);
             match scanner.resync().attempt("read", &path)? {
-                Some(entry) => self.note(&entry, &mut index),
+                Some(entry) => self.note(header, &entry, &mut index),
                 None => {
                     self.skip_to(later);
                     break;
@@ -240,8 +243,13 @@ impl<'a> Scan<'a> {
         Ok(None)
     }
 
-    fn note(&mut self, entry: &Entry, index: &mut SparseIndex) {
+    fn note(&mut self, header: &SegmentHeader, entry: &Entry, index: &mut SparseIndex) {
         let batch = &entry.header.batch;
+        let thinned = batch.is_compacted() || batch.base_offset > index.end_offset;
+        // What was compacted here is in the checkpoint.
+        if thinned && header.compacted.is_none() {
+            self.found.thinned_until = batch.next_offset();
+        }
         index.push(batch, entry.position, entry.header.entry_bytes());
         self.found.derived.note(batch, self.config.max_producers);
         self.found.end = batch.next_offset();

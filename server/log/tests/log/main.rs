@@ -9,6 +9,7 @@ mod crash_random;
 mod damage;
 mod disk;
 mod faults;
+mod followers;
 mod harness;
 mod model;
 mod readers;

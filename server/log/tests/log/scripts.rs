@@ -515,7 +515,6 @@ fn a_follower_appends_what_follows() {
     check(
         "
         replicate 0 1 a b -> end 2
-        replicate 3 1 c -> a batch at offset 3 does not follow the log's end, 2
         replicate 1 1 c -> a batch at offset 1 does not follow the log's end, 2
         replicate 2 0 c -> leader epoch 0 is older than the log's 1
         replicate 2 4 c -> end 3
@@ -547,10 +546,9 @@ fn a_follower_of_a_compacted_log_takes_gaps() {
 }
 
 #[test]
-fn a_log_that_becomes_a_compacted_one_takes_gaps() {
+fn a_follower_takes_the_gaps_of_a_log_that_was_compacted_once() {
     check(
         "
-        compacted
         replicate 5 1 k=a -> end 6
         all -> 5:k=a
         crash 1 -> unclean 0..0
@@ -559,12 +557,12 @@ fn a_log_that_becomes_a_compacted_one_takes_gaps() {
     check(
         "
         replicate 0 1 k=a -> end 1
-        replicate 5 1 k=b -> a batch at offset 5 does not follow the log's end, 1
-        compacted
         replicate 5 1 k=b -> end 6
         segments -> 0 1
         replicate 6 1 k=c -> end 7
         replicate 9 1 k=d -> end 10
+        replicate 9 1 k=d -> a batch at offset 9 does not follow the log's end, 10
+        segments -> 0 1
         all -> 0:k=a 5:k=b 6:k=c 9:k=d
         flush -> flushed 10
         crash 1 -> unclean 0..10
