@@ -18,8 +18,8 @@
 //! became of a command is seen in the image. A command that comes too late does nothing, as it names
 //! the start or the epoch that it means.
 //!
-//! Brokers register by themselves; so nobody is fenced for a silence from before the steward was
-//! there, or from while it was itself asleep, and it never fences its own broker.
+//! Brokers register by themselves. Nobody is fenced for a silence from before the steward was there,
+//! or from while it was itself asleep; nor is the process that it is in.
 //!
 //! # Soft state
 //!
@@ -41,7 +41,7 @@ pub use status::{
 };
 
 use crate::beat::{Beat, BeatAnswer, Session};
-use crate::broker::BrokerId;
+use crate::broker::{BrokerId, Start};
 use crate::command::Command;
 use crate::image::Image;
 use crate::leaders::Nomination;
@@ -75,8 +75,8 @@ impl Default for Patience {
 /// See the [module](self).
 #[derive(Clone, Debug)]
 pub struct Steward {
-    /// The broker that it is on.
-    own_id: BrokerId,
+    /// The broker that it is on, and its start.
+    own: (BrokerId, Start),
     session: Session,
     patience: Patience,
     now_ms: u64,
@@ -91,11 +91,17 @@ pub struct Steward {
 }
 
 impl Steward {
-    /// A steward that takes office now, on this broker. Times are those of one clock that does not go
-    /// back, milliseconds.
-    pub fn new(own_id: BrokerId, session: Session, patience: Patience, now_ms: u64) -> Self {
+    /// A steward that takes office now, in the process that is this start of this broker. Times are
+    /// those of one clock that does not go back, milliseconds.
+    pub fn new(
+        own_id: BrokerId,
+        own_start: Start,
+        session: Session,
+        patience: Patience,
+        now_ms: u64,
+    ) -> Self {
         Self {
-            own_id,
+            own: (own_id, own_start),
             session,
             patience,
             now_ms,
@@ -170,9 +176,8 @@ impl Steward {
     }
 
     fn fence(&self) -> Vec<Command> {
-        let silent = self
-            .watch
-            .silent(self.patience.silence_ms, self.now_ms, self.own_id);
+        let silent = self.watch.silent(self.patience.silence_ms, self.now_ms);
+        let silent = silent.filter(|it| *it != self.own);
         let fence = |(broker_id, start)| Command::FenceBroker { broker_id, start };
         silent.map(fence).collect()
     }

@@ -137,7 +137,7 @@ impl Steward {
         ClusterStatus {
             cluster_id: image.cluster_id(),
             feature_level: image.feature_level(),
-            controller: self.own_id,
+            controller: self.own.0,
             brokers: brokers.collect(),
             partitions: image.partitions().count(),
             changing: changing.count(),

@@ -175,15 +175,13 @@ impl Watch {
         live.map(|(broker_id, it)| (*broker_id, it.start))
     }
 
-    /// The live brokers of which nothing was heard for so long, but for this one.
+    /// The live brokers of which nothing was heard for so long.
     pub(super) fn silent(
         &self,
         limit_ms: u64,
         now_ms: u64,
-        but: BrokerId,
     ) -> impl Iterator<Item = (BrokerId, Start)> {
-        let others = self.live().filter(move |(broker_id, _)| *broker_id != but);
-        others.filter(move |(broker_id, _)| {
+        self.live().filter(move |(broker_id, _)| {
             let watched = self.get(*broker_id);
             watched.is_some_and(|it| it.heard_ms + limit_ms <= now_ms)
         })

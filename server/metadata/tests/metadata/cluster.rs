@@ -10,7 +10,7 @@ use millstream_protocol::api::topic::{CreateTopic, TopicConfig};
 use millstream_protocol::{ErrorCode, TimestampMs, TopicId, TopicPartition};
 use uuid::Uuid;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Cluster {
     pub(crate) image: Image,
     pub(crate) limits: Limits,

@@ -4,7 +4,8 @@
 //! - one file per kind of command
 //! - `format`: the bytes of records and snapshots; `wire`: those of what brokers tell each other
 //! - `model`: random commands, from `commands`, against the invariants
-//! - `steward`: what the steward decides; `steward_beats`: how it hears of brokers, and what it tells
+//! - `steward`: what the steward decides; `steward_beats`: how it hears of brokers, and what it tells;
+//!   `steward_world`: what comes of it, whatever happens
 //! - `plans`: what plans say; `plan_histories`: that carried out they come to an end
 #![allow(
     clippy::unwrap_used,
@@ -34,5 +35,6 @@ mod replicas;
 mod shadows;
 mod steward;
 mod steward_beats;
+mod steward_world;
 mod tokens;
 mod wire;

@@ -8,10 +8,13 @@ use millstream_metadata::limits::{
     MAX_CHANGES_UNDER_WAY, SILENCE_LIMIT_MS, TROUBLE_MS,
 };
 use millstream_metadata::steward::{OfflineReason, Patience, Reporter};
-use millstream_metadata::{Beat, BeatAnswer, Command, Record, Registration, Session, Steward};
+use millstream_metadata::{
+    Beat, BeatAnswer, Command, Record, Registration, Session, Start, Steward,
+};
 use millstream_protocol::{TopicId, TopicPartition};
+use uuid::Uuid;
 
-use super::cluster::{Cluster, appoint, at, fence, reassign, register, registration};
+use super::cluster::{Cluster, appoint, at, fence, reassign, register, registration, start};
 use super::plans::finish;
 
 /// The broker that leads the metadata quorum.
@@ -122,7 +125,13 @@ impl Office {
 }
 
 pub(crate) fn steward(session: u64, now_ms: u64) -> Steward {
-    Steward::new(OWN, Session(session), Patience::default(), now_ms)
+    Steward::new(
+        OWN,
+        start(OWN, 1),
+        Session(session),
+        Patience::default(),
+        now_ms,
+    )
 }
 
 fn restart(broker_id: u32, incarnation: u64) -> Command {
@@ -177,6 +186,24 @@ fn a_thousand_partitions_get_leaders_in_one_step() {
 fn the_own_broker_is_not_fenced() {
     let mut office = Office::new(Cluster::with_brokers(2));
     assert_eq!(office.pass(10_000, &[2]), []);
+}
+
+#[test]
+fn what_the_own_broker_was_before_is_fenced_so_that_it_can_register() {
+    let mut office = Office::new(Cluster::with_brokers(2));
+    let new = Start {
+        directory_id: Uuid::max(),
+        incarnation: 1,
+    };
+    office.steward = Steward::new(OWN, new, Session(1), Patience::default(), 0);
+    let expected = [fence(&office.cluster.image, OWN)];
+    assert_eq!(office.pass(SILENCE_LIMIT_MS + 100, &[2]), expected);
+    let registration = Registration {
+        directory_id: new.directory_id,
+        ..registration(OWN)
+    };
+    office.run(Command::RegisterBroker { registration });
+    assert_eq!(office.pass(5_000, &[2]), []);
 }
 
 #[test]
