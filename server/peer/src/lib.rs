@@ -22,7 +22,7 @@
 //! - [`Links`]: the links of one broker; `link`: one connection, made anew when it ends
 //! - `outbox`: what waits for one peer, merged and in turns; `mailbox`: the same between threads
 //! - `replicate`: the side of a replication stream that opens it; `serve`: the side that accepts it
-//! - `wire`: a replication frame's bytes; `check`: whether what came holds together
+//! - `gather`: what goes into one frame; `wire`: a frame's bytes; `check`: whether what came holds together
 //! - `call`: requests and answers; `introduction`: who may call
 //! - [`Entries`]: what a link reads; [`Inbox`]: who is told
 //! - [`limits`]: every limit, by name
@@ -31,6 +31,7 @@ mod backoff;
 mod call;
 mod check;
 mod entries;
+mod gather;
 mod inbox;
 mod introduction;
 pub mod limits;
@@ -43,10 +44,10 @@ mod serve;
 mod wire;
 
 pub use call::CallError;
-pub use check::FrameFault;
+pub use check::{EntriesFault, FrameFault};
 pub use entries::{Entries, Piece};
 pub use inbox::{Inbox, Received, ReceivedBatch, Room};
 pub use introduction::check_introduction;
-pub use links::{Links, LinksConfig};
+pub use links::{Links, LinksConfig, transport};
 pub use millstream_protocol::api::peer::{Introduction, PeerService};
 pub use serve::{ServeError, serve_replication};

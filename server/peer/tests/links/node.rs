@@ -9,7 +9,7 @@ use bytes::Bytes;
 use millstream_peer::limits::Limits;
 use millstream_peer::{
     Inbox, Introduction, Links, LinksConfig, PeerService, Received, Room, check_introduction,
-    serve_replication,
+    serve_replication, transport,
 };
 use millstream_protocol::api::hello::{Hello, HelloResponse};
 use millstream_protocol::api::peer::PeerCalled;
@@ -271,7 +271,7 @@ impl Node {
         change(&mut manners);
         let config = LinksConfig {
             introduction: introduction(id),
-            connector: Connector::new(&identity(authority, id), TransportConfig::client()).unwrap(),
+            connector: Connector::new(&identity(authority, id), transport()).unwrap(),
             limits: limits(),
         };
         let inbox: Arc<dyn Inbox> = Arc::clone(&diary) as _;

@@ -132,6 +132,33 @@ async fn who_is_another_one_is_not_linked() {
 }
 
 #[tokio::test]
+async fn a_peer_is_never_linked_twice_at_once() {
+    let authority = Authority::create("test").unwrap();
+    let (one, two) = (Node::start(&authority, 1), Node::start(&authority, 2));
+    introduce(&[&one, &two]).await;
+    let peers = BTreeMap::from([(2, two.server.address.to_string())]);
+    for count in 2..7 {
+        one.links.set_peers(BTreeMap::new());
+        one.links.set_peers(peers.clone());
+        one.diary.linked(2, count).await;
+        seal_arrives(&one, &two.diary, count as u32).await;
+    }
+    one.links.set_peers(BTreeMap::new());
+    one.links.set_peers(peers);
+    one.links.close().await;
+    for (index, event) in one.diary.events().iter().enumerate() {
+        let expected = match event {
+            Event::Linked(2) => 0,
+            Event::Unlinked(2, _) => 1,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(index % 2, expected);
+    }
+    let ends = one.diary.events().len() % 2;
+    assert_eq!(ends, 0, "it is told of the last one's end");
+}
+
+#[tokio::test]
 async fn what_is_closed_stays_so() {
     let authority = Authority::create("test").unwrap();
     let (one, two) = (Node::start(&authority, 1), Node::start(&authority, 2));
