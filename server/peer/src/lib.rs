@@ -17,6 +17,39 @@
 //! memory beyond what its connection has in flight, and delays nobody else. What was received is
 //! handed on with [`Room`] that the broker gives back when it is written.
 //!
+//! # Example
+//!
+//! ```no_run
+//! use std::collections::BTreeMap;
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use bytes::Bytes;
+//! use millstream_peer::limits::Limits;
+//! use millstream_peer::{Inbox, Introduction, Links, LinksConfig, PeerService, transport};
+//! use millstream_protocol::TopicPartition;
+//! use millstream_replication::Message;
+//! use millstream_transport::{Connector, Identity};
+//!
+//! # async fn example(
+//! #     identity: &Identity,
+//! #     introduction: Introduction,
+//! #     inbox: Arc<dyn Inbox>,
+//! #     partition: TopicPartition,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! let connector = Connector::new(identity, transport())?;
+//! let limits = Limits::default();
+//! let links = Links::start(LinksConfig { introduction, connector, limits }, inbox);
+//! links.set_peers(BTreeMap::from([(2, "10.0.0.2:9092".to_owned())]));
+//!
+//! let request = Bytes::from_static(b"what the service understands");
+//! let limit = Duration::from_secs(1);
+//! let answer = links.call(2, PeerService::Consensus, request, limit).await?;
+//! links.send(2, partition, Message::Seal { epoch: 7 }, None);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Layout
 //!
 //! - [`Links`]: the links of one broker; `link`: one connection, made anew when it ends

@@ -71,6 +71,8 @@ pub(crate) struct Diary {
     news: Notify,
     /// Where the room of what comes is kept, if it is not given back.
     pub(crate) rooms: Mutex<Option<Vec<Room>>>,
+    /// What is done at once when there is a link.
+    pub(crate) at_link: Mutex<Option<Box<dyn Fn(BrokerId) + Send>>>,
 }
 
 impl Diary {
@@ -139,6 +141,9 @@ impl Inbox for Diary {
     }
 
     fn linked(&self, peer: BrokerId) {
+        if let Some(at_link) = &*self.at_link.lock() {
+            at_link(peer);
+        }
         self.note(Event::Linked(peer));
     }
 
@@ -159,7 +164,7 @@ pub(crate) struct Manners {
 pub(crate) struct Node {
     pub(crate) id: BrokerId,
     pub(crate) diary: Arc<Diary>,
-    pub(crate) links: Links,
+    pub(crate) links: Arc<Links>,
     pub(crate) server: Server,
 }
 
@@ -277,7 +282,7 @@ impl Node {
         let inbox: Arc<dyn Inbox> = Arc::clone(&diary) as _;
         Self {
             id,
-            links: Links::start(config, inbox),
+            links: Arc::new(Links::start(config, inbox)),
             server: Server::start(authority, manners, &diary),
             diary,
         }

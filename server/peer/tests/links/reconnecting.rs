@@ -1,6 +1,7 @@
 //! Peers that go, come back, move, or are others than they should be.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -129,6 +130,30 @@ async fn who_is_another_one_is_not_linked() {
     one.links.set_peers(peers);
     one.diary.linked(2, 1).await;
     assert_eq!(one.diary.events(), [Event::Linked(2)]);
+}
+
+#[tokio::test]
+async fn what_is_sent_when_there_is_a_link_arrives() {
+    let authority = Authority::create("test").unwrap();
+    let (one, two) = (Node::start(&authority, 1), Node::start(&authority, 2));
+    let links = Arc::downgrade(&one.links);
+    *one.diary.at_link.lock() = Some(Box::new(move |peer| {
+        if let Some(links) = links.upgrade() {
+            links.send(peer, partition(0), Message::Seal { epoch: 9 }, None);
+        }
+    }));
+    for (count, peers) in [vec![2], vec![], vec![2], vec![], vec![2]]
+        .iter()
+        .enumerate()
+    {
+        let address = two.server.address.to_string();
+        let peers = peers.iter().map(|peer| (*peer, address.clone()));
+        one.links.set_peers(peers.collect());
+        let links = count / 2 + 1;
+        two.diary
+            .until(|events| events.iter().filter_map(Event::received).count() == links)
+            .await;
+    }
 }
 
 #[tokio::test]
