@@ -1,48 +1,67 @@
-//! Whether a frame of a peer holds together: its span, and the batches that came with it.
+//! Whether a frame of a peer holds together: its spans, and the batches that came with them.
 
 use bytes::BytesMut;
 use millstream_protocol::batch::{BatchError, BatchHeader, verify_crc};
-use millstream_protocol::{ErrorCode, LeaderEpoch, Offset, WireError};
+use millstream_protocol::{ErrorCode, LeaderEpoch, Offset, TopicPartition, WireError};
 use millstream_replication::{Message, Span};
 
 use crate::inbox::ReceivedBatch;
-use crate::limits::MAX_BATCHES_PER_FRAME;
+use crate::limits::{MAX_BATCHES_PER_FRAME, MAX_MESSAGES_PER_FRAME};
+use crate::wire::{Part, ReplicationFrame};
 
 /// What is wrong with a frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameFault {
-    /// The span contradicts itself or its message's epoch.
-    #[error("the span from {from} to {until} with {runs} runs does not hold together")]
+    /// More messages than a frame may have.
+    #[error("there are more than {MAX_MESSAGES_PER_FRAME} messages")]
+    TooManyMessages,
+    /// More batches than a frame may have.
+    #[error("there are more than {MAX_BATCHES_PER_FRAME} batches")]
+    TooManyBatches,
+    /// There are bytes behind the entries.
+    #[error("{bytes} bytes belong to no message")]
+    Stray {
+        /// How many.
+        bytes: usize,
+    },
+    /// A message's span contradicts itself or its message's epoch.
+    #[error(
+        "the span of {partition} from {from} to {until} with {runs} runs does not hold together"
+    )]
     Span {
-        /// Where it begins.
+        /// The partition.
+        partition: TopicPartition,
+        /// Where the span begins.
         from: Offset,
         /// Where it ends.
         until: Offset,
         /// How many epochs it has.
         runs: usize,
     },
-    /// There are bytes behind a message that has no entries.
-    #[error("{bytes} bytes came with a message that has no entries")]
-    Stray {
-        /// How many.
-        bytes: usize,
+    /// The batches of a span are not what it says.
+    #[error("the entries of {partition}: {fault}")]
+    Entries {
+        /// The partition.
+        partition: TopicPartition,
+        /// What is wrong with them.
+        fault: EntriesFault,
     },
-    /// More batches than a frame may have.
-    #[error("there are more than {MAX_BATCHES_PER_FRAME} batches")]
-    TooManyBatches,
-    /// A batch cannot be read.
-    #[error("batch {index}: {source}")]
+}
+
+/// What is wrong with the batches of a span.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntriesFault {
+    /// One cannot be read.
+    #[error("the batch behind {behind}: {source}")]
     Batch {
-        /// Which one, counted from 0.
-        index: usize,
+        /// Where the one before it ends.
+        behind: Offset,
         /// What is wrong with it.
         source: BatchError,
     },
-    /// A batch does not lie where the span, or the batch before it, has room for it.
-    #[error("batch {index} from {from} to {until} does not lie behind {behind} in its span")]
+    /// One does not lie where the span, or the batch before it, has room for it.
+    #[error("a batch from {from} to {until} does not lie behind {behind} in its span")]
     Place {
-        /// Which one, counted from 0.
-        index: usize,
         /// Its first offset.
         from: Offset,
         /// The offset behind its last.
@@ -50,11 +69,9 @@ pub enum FrameFault {
         /// Where the batch before it ends.
         behind: Offset,
     },
-    /// A batch is of another epoch than the span says.
-    #[error("batch {index} at {from} is of epoch {found} instead of {expected}")]
+    /// One is of another epoch than the span says.
+    #[error("the batch at {from} is of epoch {found} instead of {expected}")]
     Epoch {
-        /// Which one, counted from 0.
-        index: usize,
         /// Its first offset.
         from: Offset,
         /// Its epoch.
@@ -62,7 +79,7 @@ pub enum FrameFault {
         /// The span's.
         expected: LeaderEpoch,
     },
-    /// The batches end somewhere else than the span.
+    /// There are too few.
     #[error("the batches end at {found} instead of {until}")]
     End {
         /// Where they end.
@@ -76,66 +93,105 @@ impl FrameFault {
     /// What the peer is told.
     pub fn to_wire(&self) -> WireError {
         let code = match self {
-            Self::Batch { .. } => ErrorCode::CorruptBatch,
-            Self::Span { .. }
+            Self::Entries {
+                fault: EntriesFault::Batch { .. },
+                ..
+            } => ErrorCode::CorruptBatch,
+            Self::Entries { .. }
+            | Self::Span { .. }
             | Self::Stray { .. }
-            | Self::TooManyBatches
-            | Self::Place { .. }
-            | Self::Epoch { .. }
-            | Self::End { .. } => ErrorCode::MalformedFrame,
+            | Self::TooManyMessages
+            | Self::TooManyBatches => ErrorCode::MalformedFrame,
         };
         WireError::new(code, self.to_string())
     }
 }
 
-/// Takes a message's batches out of what came with it, and checks all of it.
-pub(crate) fn batches_of(
-    message: &Message,
-    payload: BytesMut,
+/// Refuses a frame by the number of its messages, before anything is done for them.
+pub(crate) fn check_count(frame: &ReplicationFrame) -> Result<(), FrameFault> {
+    match frame.parts.len() {
+        count if count > MAX_MESSAGES_PER_FRAME => Err(FrameFault::TooManyMessages),
+        _ => Ok(()),
+    }
+}
+
+/// Takes a frame's batches out of what came with it, and checks all of it.
+pub(crate) fn with_batches(
+    frame: ReplicationFrame,
+    mut payload: BytesMut,
+) -> Result<Vec<(Part, Vec<ReceivedBatch>)>, FrameFault> {
+    check_count(&frame)?;
+    let mut parts = Vec::with_capacity(frame.parts.len());
+    let mut count = 0;
+    for part in frame.parts {
+        let batches = take_batches(&part, &mut payload, MAX_BATCHES_PER_FRAME - count)?;
+        count += batches.len();
+        parts.push((part, batches));
+    }
+    match payload.len() {
+        0 => Ok(parts),
+        bytes => Err(FrameFault::Stray { bytes }),
+    }
+}
+
+fn take_batches(
+    part: &Part,
+    payload: &mut BytesMut,
+    most: usize,
 ) -> Result<Vec<ReceivedBatch>, FrameFault> {
-    let (span, newest) = match message {
+    let partition = part.partition;
+    let (span, newest) = match &part.message {
         Message::Append { epoch, span, .. } => (span, *epoch),
         // What is fetched is older than the epoch for which it is.
         Message::Fetched { epoch, span } => (span, epoch.saturating_sub(1)),
-        _ if payload.is_empty() => return Ok(Vec::new()),
-        _ => {
-            let bytes = payload.len();
-            return Err(FrameFault::Stray { bytes });
-        }
+        Message::Seal { .. }
+        | Message::Sealed { .. }
+        | Message::Fetch { .. }
+        | Message::Parted { .. }
+        | Message::Ack(_)
+        | Message::Mismatch { .. }
+        | Message::Trust { .. } => return Ok(Vec::new()),
     };
     if !span.is_sound(newest) {
         return Err(FrameFault::Span {
+            partition,
             from: span.prev.offset,
             until: span.until,
             runs: span.runs.len(),
         });
     }
-    split(span, payload)
-}
-
-fn split(span: &Span, mut payload: BytesMut) -> Result<Vec<ReceivedBatch>, FrameFault> {
     let mut batches = Vec::new();
     let mut behind = span.prev.offset;
-    while !payload.is_empty() {
-        let index = batches.len();
-        if index == MAX_BATCHES_PER_FRAME {
+    while behind < span.until {
+        if batches.len() == most {
             return Err(FrameFault::TooManyBatches);
         }
-        let batch = next(&mut payload).map_err(|source| FrameFault::Batch { index, source })?;
-        check_place(span, behind, index, &batch.header)?;
+        let batch = next(span, behind, payload)
+            .map_err(|fault| FrameFault::Entries { partition, fault })?;
         behind = batch.header.next_offset();
         batches.push(batch);
-    }
-    if behind != span.until {
-        return Err(FrameFault::End {
-            found: behind,
-            until: span.until,
-        });
     }
     Ok(batches)
 }
 
-fn next(payload: &mut BytesMut) -> Result<ReceivedBatch, BatchError> {
+/// The next batch of a span of which there is everything up to `behind`.
+fn next(
+    span: &Span,
+    behind: Offset,
+    payload: &mut BytesMut,
+) -> Result<ReceivedBatch, EntriesFault> {
+    if payload.is_empty() {
+        return Err(EntriesFault::End {
+            found: behind,
+            until: span.until,
+        });
+    }
+    let batch = split_off(payload).map_err(|source| EntriesFault::Batch { behind, source })?;
+    check_place(span, behind, &batch.header)?;
+    Ok(batch)
+}
+
+fn split_off(payload: &mut BytesMut) -> Result<ReceivedBatch, BatchError> {
     let header = BatchHeader::parse(payload)?;
     let (expected, actual) = (header.batch_bytes, payload.len());
     if expected > actual {
@@ -147,27 +203,20 @@ fn next(payload: &mut BytesMut) -> Result<ReceivedBatch, BatchError> {
 }
 
 /// A batch lies behind the one before it, within one run of its span, and is of that epoch.
-fn check_place(
-    span: &Span,
-    behind: Offset,
-    index: usize,
-    header: &BatchHeader,
-) -> Result<(), FrameFault> {
+fn check_place(span: &Span, behind: Offset, header: &BatchHeader) -> Result<(), EntriesFault> {
     let (from, until) = (header.base_offset, header.next_offset());
     let later = span.runs.partition_point(|run| run.start <= from);
     let room = span.runs.get(later).map_or(span.until, |run| run.start);
     let run = span.runs[..later].last();
     let Some(run) = run.filter(|_| from >= behind && until <= room) else {
-        return Err(FrameFault::Place {
-            index,
+        return Err(EntriesFault::Place {
             from,
             until,
             behind,
         });
     };
     if run.epoch != header.leader_epoch {
-        return Err(FrameFault::Epoch {
-            index,
+        return Err(EntriesFault::Epoch {
             from,
             found: header.leader_epoch,
             expected: run.epoch,

@@ -28,18 +28,3 @@ pub struct Piece {
     /// The offset behind the last of them. If there is none: where to go on.
     pub next_offset: Offset,
 }
-
-/// Reads until there is something, or nothing before `until`.
-pub(crate) fn read_on(
-    (mut from, until): (Offset, Offset),
-    read: impl Fn(Offset) -> Option<Piece>,
-) -> Option<Piece> {
-    loop {
-        let piece = read(from)?;
-        let next = piece.next_offset;
-        if !piece.batches.is_empty() || next <= from || next >= until {
-            return Some(piece);
-        }
-        from = next;
-    }
-}

@@ -38,7 +38,7 @@ pub struct Received {
 /// One batch, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedBatch {
-    /// The whole batch. All batches of a message share one buffer.
+    /// The whole batch. Batches that came together share one buffer.
     pub bytes: BytesMut,
     /// Its header.
     pub header: BatchHeader,
@@ -59,9 +59,7 @@ impl Room {
         Self { _taken: None }
     }
 
-    pub(crate) fn of(permit: OwnedSemaphorePermit) -> Self {
-        Self {
-            _taken: Some(permit),
-        }
+    pub(crate) fn of(taken: Option<OwnedSemaphorePermit>) -> Self {
+        Self { _taken: taken }
     }
 }

@@ -17,12 +17,45 @@
 //! memory beyond what its connection has in flight, and delays nobody else. What was received is
 //! handed on with [`Room`] that the broker gives back when it is written.
 //!
+//! # Example
+//!
+//! ```no_run
+//! use std::collections::BTreeMap;
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use bytes::Bytes;
+//! use millstream_peer::limits::Limits;
+//! use millstream_peer::{Inbox, Introduction, Links, LinksConfig, PeerService, transport};
+//! use millstream_protocol::TopicPartition;
+//! use millstream_replication::Message;
+//! use millstream_transport::{Connector, Identity};
+//!
+//! # async fn example(
+//! #     identity: &Identity,
+//! #     introduction: Introduction,
+//! #     inbox: Arc<dyn Inbox>,
+//! #     partition: TopicPartition,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! let connector = Connector::new(identity, transport())?;
+//! let limits = Limits::default();
+//! let links = Links::start(LinksConfig { introduction, connector, limits }, inbox);
+//! links.set_peers(BTreeMap::from([(2, "10.0.0.2:9092".to_owned())]));
+//!
+//! let request = Bytes::from_static(b"what the service understands");
+//! let limit = Duration::from_secs(1);
+//! let answer = links.call(2, PeerService::Consensus, request, limit).await?;
+//! links.send(2, partition, Message::Seal { epoch: 7 }, None);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Layout
 //!
 //! - [`Links`]: the links of one broker; `link`: one connection, made anew when it ends
 //! - `outbox`: what waits for one peer, merged and in turns; `mailbox`: the same between threads
 //! - `replicate`: the side of a replication stream that opens it; `serve`: the side that accepts it
-//! - `wire`: a replication frame's bytes; `check`: whether what came holds together
+//! - `gather`: what goes into one frame; `wire`: a frame's bytes; `check`: whether what came holds together
 //! - `call`: requests and answers; `introduction`: who may call
 //! - [`Entries`]: what a link reads; [`Inbox`]: who is told
 //! - [`limits`]: every limit, by name
@@ -31,6 +64,7 @@ mod backoff;
 mod call;
 mod check;
 mod entries;
+mod gather;
 mod inbox;
 mod introduction;
 pub mod limits;
@@ -43,10 +77,10 @@ mod serve;
 mod wire;
 
 pub use call::CallError;
-pub use check::FrameFault;
+pub use check::{EntriesFault, FrameFault};
 pub use entries::{Entries, Piece};
 pub use inbox::{Inbox, Received, ReceivedBatch, Room};
 pub use introduction::check_introduction;
-pub use links::{Links, LinksConfig};
+pub use links::{Links, LinksConfig, transport};
 pub use millstream_protocol::api::peer::{Introduction, PeerService};
 pub use serve::{ServeError, serve_replication};

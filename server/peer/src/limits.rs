@@ -13,11 +13,22 @@ const MIB: usize = 1024 * KIB;
 /// batch is sent all the same.
 pub const TURN_BYTES: usize = MIB;
 
-/// Entries of one frame, bytes: those of one turn, or one batch.
-pub const MAX_ENTRIES_BYTES: usize = MAX_BATCH_BYTES + TURN_BYTES;
+/// Messages of one frame.
+pub const MAX_MESSAGES_PER_FRAME: usize = 256;
 
-/// Batches of one frame: what fits into one turn if none of them has a record.
-pub const MAX_BATCHES_PER_FRAME: usize = TURN_BYTES / BATCH_HEADER_BYTES + 1;
+/// No more messages are put into a frame that has this many bytes of entries.
+pub const FULL_FRAME_BYTES: usize = 64 * KIB;
+
+/// Entries of one frame, bytes: less than makes it full, and the turn of one more partition, or one
+/// batch.
+pub const MAX_FRAME_BYTES: usize = FULL_FRAME_BYTES + MAX_BATCH_BYTES;
+
+/// Batches of one frame: what fits if none of them has a record.
+pub const MAX_BATCHES_PER_FRAME: usize = (FULL_FRAME_BYTES + TURN_BYTES) / BATCH_HEADER_BYTES;
+
+/// Batches below this size are copied together before they are sent, bytes: QUIC looks through all
+/// pieces of what was not acknowledged for each packet.
+pub const SMALL_BATCH_BYTES: usize = 16 * KIB;
 
 /// Turns of partitions without entries to send that may be taken before one with entries has its.
 pub const SHORT_TURNS: usize = 64;
@@ -38,6 +49,13 @@ pub const MAX_CALL_BYTES: usize = 4 * MIB;
 
 /// Calls to one peer that are under way. Others wait, within their time limit.
 pub const CALLS_IN_FLIGHT: usize = 32;
+
+/// How long a handshake with a peer may take. One that was started again hears only what is sent after
+/// that, and what was sent before is repeated ever more rarely.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A peer that has not been heard for this long is gone.
+pub const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a link waits and tries again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +85,10 @@ impl Default for Limits {
     }
 }
 
-const _: () = assert!(TURN_BYTES <= MAX_ENTRIES_BYTES);
-const _: () = assert!(MAX_BATCH_BYTES <= MAX_ENTRIES_BYTES);
-const _: () = assert!(MAX_ENTRIES_BYTES + MESSAGE_BYTES <= RECEIVED_BYTES_IN_FLIGHT);
+const _: () = assert!(TURN_BYTES <= MAX_BATCH_BYTES);
+const _: () =
+    assert!(MAX_FRAME_BYTES + MAX_MESSAGES_PER_FRAME * MESSAGE_BYTES <= RECEIVED_BYTES_IN_FLIGHT);
 const _: () = assert!(RECEIVED_BYTES_IN_FLIGHT <= u32::MAX as usize);
-// A run takes 15 bytes at most, and the rest of a message fits into as many as a hundred.
-const _: () = assert!(MAX_RUNS * 15 + 1500 <= MAX_BODY_BYTES);
+// A run is 15 bytes at most, and the rest of a message less than a hundred.
+const _: () = assert!(MAX_MESSAGES_PER_FRAME * (MAX_RUNS * 15 + 100) <= MAX_BODY_BYTES);
 const _: () = assert!(MAX_CALL_BYTES <= u32::MAX as usize);

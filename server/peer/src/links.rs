@@ -9,7 +9,7 @@ use bytes::Bytes;
 use millstream_protocol::TopicPartition;
 use millstream_protocol::api::peer::{Introduction, PeerService};
 use millstream_replication::{BrokerId, Message};
-use millstream_transport::{CloseCode, Connector, FrameReceiver, FrameSender};
+use millstream_transport::{CloseCode, Connector, FrameReceiver, FrameSender, TransportConfig};
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::call::{CallError, check_length};
 use crate::entries::Entries;
 use crate::inbox::Inbox;
-use crate::limits::Limits;
+use crate::limits::{CONNECT_TIMEOUT, Limits, MAX_IDLE_TIMEOUT};
 use crate::link::{Link, Shared};
 use crate::outbox::Outgoing;
 
@@ -27,11 +27,20 @@ use crate::outbox::Outgoing;
 pub struct LinksConfig {
     /// Who this broker is.
     pub introduction: Introduction,
-    /// Opens the connections, with a broker's identity and a client's transport. For links alone:
+    /// Opens the connections, with a broker's identity and perhaps [`transport`]. For links alone:
     /// [`Links::close`] closes it.
     pub connector: Connector,
     /// How links wait and try again.
     pub limits: Limits,
+}
+
+/// The transport of links: a client's that notices sooner that nobody is there.
+pub fn transport() -> TransportConfig {
+    TransportConfig {
+        connect_timeout: CONNECT_TIMEOUT,
+        max_idle_timeout: MAX_IDLE_TIMEOUT,
+        ..TransportConfig::client()
+    }
 }
 
 /// The links of this broker to its peers.
@@ -47,8 +56,18 @@ pub struct Links {
 #[derive(Default)]
 struct Peers {
     kept: BTreeMap<BrokerId, Kept>,
+    /// Links that end, before there may be others to the same peers.
+    ending: BTreeMap<BrokerId, JoinHandle<()>>,
     /// No more are taken.
     is_closed: bool,
+}
+
+impl Peers {
+    fn end(&mut self, peer: BrokerId) {
+        if let Some(kept) = self.kept.remove(&peer) {
+            self.ending.insert(peer, kept.task);
+        }
+    }
 }
 
 /// A link, its task, and where the task is told that the peer is. Without that the task ends.
@@ -86,30 +105,38 @@ impl Links {
         if known.is_closed {
             return;
         }
-        known.kept.retain(|peer, _| peers.contains_key(peer));
+        known.ending.retain(|_, task| !task.is_finished());
+        let gone = known.kept.keys().filter(|it| !peers.contains_key(it));
+        for peer in gone.copied().collect::<Vec<_>>() {
+            known.end(peer);
+        }
         for (peer, address) in peers {
-            match known.kept.get(&peer) {
-                Some(kept) => {
-                    kept.address.send_if_modified(|at| {
-                        let moved = *at != address;
-                        *at = address;
-                        moved
-                    });
-                }
-                None => {
-                    known.kept.insert(peer, self.link(peer, address));
-                }
+            if let Some(kept) = known.kept.get(&peer) {
+                kept.address.send_if_modified(|at| {
+                    let moved = *at != address;
+                    *at = address;
+                    moved
+                });
+            } else {
+                let before = known.ending.remove(&peer);
+                known.kept.insert(peer, self.link(peer, address, before));
             }
         }
     }
 
-    fn link(&self, peer: BrokerId, address: String) -> Kept {
+    /// Begins a link, once the one before has ended: otherwise the inbox would be told of both at
+    /// once.
+    fn link(&self, peer: BrokerId, address: String, before: Option<JoinHandle<()>>) -> Kept {
         let link = Arc::new(Link::new(peer));
         let (address, addresses) = watch::channel(address);
         let (kept, shared) = (Arc::clone(&link), Arc::clone(&self.shared));
-        let task = self
-            .runtime
-            .spawn(async move { kept.keep(&shared, addresses).await });
+        let task = self.runtime.spawn(async move {
+            if let Some(before) = before {
+                // One that has panicked has said so.
+                let _ = before.await;
+            }
+            kept.keep(&shared, addresses).await;
+        });
         Kept {
             link,
             address,
@@ -185,14 +212,16 @@ impl Links {
 
     /// Ends all links, and waits until the peers were told. What has not arrived is lost.
     pub async fn close(&self) {
-        let kept = {
-            let mut peers = self.peers.write();
-            peers.is_closed = true;
-            std::mem::take(&mut peers.kept)
-        };
         self.shared.connector.close(CloseCode::ShuttingDown, "");
-        let tasks: Vec<_> = kept.into_values().map(|kept| kept.task).collect();
-        for task in tasks {
+        let Peers { kept, ending, .. } = std::mem::replace(
+            &mut *self.peers.write(),
+            Peers {
+                is_closed: true,
+                ..Peers::default()
+            },
+        );
+        let kept: Vec<_> = kept.into_values().map(|kept| kept.task).collect();
+        for task in kept.into_iter().chain(ending.into_values()) {
             // One that has panicked has said so.
             let _ = task.await;
         }

@@ -32,12 +32,16 @@ impl Mailbox {
     /// Waits for the next message of a lane, which one task alone empties. Cancel-safe.
     pub(crate) async fn next(&self, lane: Lane) -> Outgoing {
         loop {
-            let next = self.outbox.lock().next(lane);
-            if let Some(next) = next {
+            if let Some(next) = self.try_next(lane) {
                 return next;
             }
             self.news(lane).notified().await;
         }
+    }
+
+    /// The same if there is one.
+    pub(crate) fn try_next(&self, lane: Lane) -> Option<Outgoing> {
+        self.outbox.lock().next(lane)
     }
 
     /// Takes back what is left of a message that its lane's task has taken out.

@@ -1,23 +1,17 @@
 //! The side of the replication streams that opens them: what waits in the outbox goes out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use millstream_protocol::WireError;
 use millstream_protocol::api::peer::{OpenReplication, OpenedReplication};
 use millstream_protocol::api::{Request, RequestFrame};
-use millstream_protocol::batch::BatchHeader;
-use millstream_protocol::{Offset, WireError};
-use millstream_replication::Message;
 use millstream_transport::{
     CloseReason, Connection, FrameReceiver, FrameSender, Priority, ReceiveError, SendError,
 };
 
-use crate::entries::{Entries, Piece, read_on};
-use crate::limits::{MAX_ENTRIES_BYTES, TURN_BYTES};
+use crate::gather::{Gathered, Read, read, read_cached};
 use crate::mailbox::Mailbox;
-use crate::outbox::{Lane, Outgoing, has_entries, span_of, split};
-use crate::wire::ReplicationFrame;
+use crate::outbox::Lane;
 
 /// Why a replication stream ended, or did not begin.
 #[derive(Debug, thiserror::Error)]
@@ -96,86 +90,36 @@ async fn answer(receiver: &mut FrameReceiver) -> StreamEnd {
 }
 
 async fn send_lane(mailbox: &Mailbox, lane: Lane, mut sender: FrameSender) -> StreamEnd {
+    let mut carried = None;
     loop {
-        let outgoing = mailbox.next(lane).await;
-        let Some((outgoing, batches)) = with_entries(mailbox, outgoing).await else {
+        let mut gathered = Gathered::default();
+        let mut next = match carried.take() {
+            Some(outgoing) => Some(outgoing),
+            None => Some(mailbox.next(lane).await),
+        };
+        while let Some(outgoing) = next.take() {
+            let entries = match read_cached(&outgoing) {
+                Read::Done(entries) => entries,
+                Read::NeedsDisk if !gathered.is_empty() => {
+                    // What is there already does not wait for the disk.
+                    carried = Some(outgoing);
+                    break;
+                }
+                Read::NeedsDisk => read(&outgoing).await,
+            };
+            if let Some(rest) = gathered.add(outgoing, entries) {
+                mailbox.put_back(rest);
+            }
+            if !gathered.is_full() {
+                next = mailbox.try_next(lane);
+            }
+        }
+        if gathered.is_empty() {
             continue;
-        };
-        let frame = ReplicationFrame {
-            partition: outgoing.partition,
-            message: outgoing.message,
-        };
-        if let Err(error) = sender.send_with_payload(&frame, batches).await {
+        }
+        let (frame, payload) = gathered.into_frame();
+        if let Err(error) = sender.send_with_payload(&frame, payload).await {
             return error.into();
-        }
-    }
-}
-
-/// Reads the entries that go with a message, as many as a turn allows, and puts back the rest. `None`
-/// if the message is lost.
-async fn with_entries(mailbox: &Mailbox, mut outgoing: Outgoing) -> Option<(Outgoing, Vec<Bytes>)> {
-    let span = span_of(&outgoing.message).filter(|span| has_entries(span));
-    let Some((from, until)) = span.map(|span| (span.prev.offset, span.until)) else {
-        return Some((outgoing, Vec::new()));
-    };
-    let partition = outgoing.partition;
-    let entries = outgoing.entries.clone()?;
-    let Some(piece) = read(entries, from, until).await else {
-        tracing::debug!(%partition, from, until, "the log has changed: a message is not sent");
-        return None;
-    };
-    if piece.batches.is_empty() {
-        return without_entries(outgoing).map(|outgoing| (outgoing, Vec::new()));
-    }
-    if !is_sendable(&piece, from, until) {
-        tracing::error!(%partition, from, until, "the log gives other entries than asked for");
-        return None;
-    }
-    if let Some(message) = split(&mut outgoing.message, piece.next_offset) {
-        mailbox.put_back(Outgoing {
-            partition,
-            message,
-            entries: outgoing.entries.clone(),
-        });
-    }
-    Some((outgoing, piece.batches))
-}
-
-/// What is left of a message whose entries compaction has taken away: that they were there is not
-/// said.
-fn without_entries(mut outgoing: Outgoing) -> Option<Outgoing> {
-    match &mut outgoing.message {
-        Message::Append { span, .. } => {
-            span.cut(span.prev.offset);
-            Some(outgoing)
-        }
-        _ => None,
-    }
-}
-
-/// Whether a peer would take a piece of what lies between two offsets.
-fn is_sendable(piece: &Piece, from: Offset, until: Offset) -> bool {
-    let bytes: usize = piece.batches.iter().map(Bytes::len).sum();
-    let first = piece.batches.first();
-    let first = first.and_then(|batch| BatchHeader::parse(batch).ok());
-    first.is_some_and(|first| first.base_offset >= from)
-        && (from + 1..=until).contains(&piece.next_offset)
-        && bytes <= MAX_ENTRIES_BYTES
-}
-
-async fn read(entries: Arc<dyn Entries>, from: Offset, until: Offset) -> Option<Piece> {
-    let cached = read_on((from, until), |from| {
-        entries.read_cached(from, until, TURN_BYTES)
-    });
-    if cached.is_some() {
-        return cached;
-    }
-    let reading = move || read_on((from, until), |from| entries.read(from, until, TURN_BYTES));
-    match tokio::task::spawn_blocking(reading).await {
-        Ok(piece) => piece,
-        Err(error) => {
-            tracing::error!(%error, "reading entries for a peer failed");
-            None
         }
     }
 }

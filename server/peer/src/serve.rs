@@ -8,10 +8,10 @@ use millstream_replication::BrokerId;
 use millstream_transport::{FrameReceiver, FrameSender, ReceiveError, SendError, StreamCode};
 use tokio::sync::Semaphore;
 
-use crate::check::{FrameFault, batches_of};
+use crate::check::{FrameFault, check_count, with_batches};
 use crate::inbox::{Inbox, Received, Room};
-use crate::limits::{MAX_ENTRIES_BYTES, MESSAGE_BYTES, RECEIVED_BYTES_IN_FLIGHT};
-use crate::wire::ReplicationFrame;
+use crate::limits::{MAX_FRAME_BYTES, MESSAGE_BYTES, RECEIVED_BYTES_IN_FLIGHT};
+use crate::wire::{Part, ReplicationFrame};
 
 /// Why a replication stream ended before its time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,23 +69,27 @@ async fn receive_all(
 ) -> Result<(), ServeError> {
     let room = Arc::new(Semaphore::new(RECEIVED_BYTES_IN_FLIGHT));
     loop {
-        let received = receiver.receive_body(MAX_ENTRIES_BYTES).await?;
-        let Some((ReplicationFrame { partition, message }, payload_bytes)) = received else {
+        let received = receiver.receive_body(MAX_FRAME_BYTES).await?;
+        let Some((frame, payload_bytes)): Option<(ReplicationFrame, usize)> = received else {
             return Ok(());
         };
-        let bytes = u32::try_from(payload_bytes + MESSAGE_BYTES).unwrap_or(u32::MAX);
+        check_count(&frame)?;
+        let bytes = frame.parts.len() * MESSAGE_BYTES + payload_bytes;
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         // It is never closed.
-        let Ok(permit) = Arc::clone(&room).acquire_many_owned(bytes).await else {
+        let Ok(mut permit) = Arc::clone(&room).acquire_many_owned(permits).await else {
             return Ok(());
         };
         let payload = receiver.receive_payload().await?;
-        let batches = batches_of(&message, payload)?;
-        inbox.received(Received {
-            from,
-            partition,
-            message,
-            batches,
-            room: Room::of(permit),
-        });
+        for (Part { partition, message }, batches) in with_batches(frame, payload)? {
+            let entries_bytes: usize = batches.iter().map(|it| it.bytes.len()).sum();
+            inbox.received(Received {
+                from,
+                partition,
+                message,
+                batches,
+                room: Room::of(permit.split(MESSAGE_BYTES + entries_bytes)),
+            });
+        }
     }
 }

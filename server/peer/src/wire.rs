@@ -1,9 +1,10 @@
-//! A replication frame as it travels: postcard of these structs, and behind it the batches of the
-//! message's span, one after the other.
+//! A replication frame as it travels: postcard of these structs, and behind it the batches of its
+//! messages' spans, one after the other. Where those of one message end, its span says.
 //!
 //! They mirror the types of the replication core, which knows no wire. Enums grow only at the end.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use millstream_protocol::{LeaderEpoch, Offset, TopicPartition};
 use millstream_replication::limits::MAX_RUNS;
@@ -12,9 +13,18 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::MAX_MESSAGES_PER_FRAME;
+
+/// Messages that are sent together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReplicationFrame {
+    #[serde(deserialize_with = "take_parts")]
+    pub(crate) parts: Vec<Part>,
+}
+
 /// One message about one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ReplicationFrame {
+pub(crate) struct Part {
     pub(crate) partition: TopicPartition,
     #[serde(with = "WireMessage")]
     pub(crate) message: Message,
@@ -137,29 +147,34 @@ fn put_runs<S: Serializer>(runs: &[Run], serializer: S) -> Result<S::Ok, S::Erro
     serializer.collect_seq(runs.iter().map(|run| ListedRun(*run)))
 }
 
-/// Reads the whole list, and keeps no more of it than shows that it is too long.
 fn take_runs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Run>, D::Error> {
-    struct Runs;
+    let runs = deserializer.deserialize_seq(List::<ListedRun, MAX_RUNS>(PhantomData))?;
+    Ok(runs.into_iter().map(|ListedRun(run)| run).collect())
+}
 
-    impl<'de> Visitor<'de> for Runs {
-        type Value = Vec<Run>;
+fn take_parts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Part>, D::Error> {
+    deserializer.deserialize_seq(List::<Part, MAX_MESSAGES_PER_FRAME>(PhantomData))
+}
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("the runs of a span")
-        }
+/// Reads a whole list, and keeps no more of it than shows that it has more than `MAX` elements.
+struct List<T, const MAX: usize>(PhantomData<T>);
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Run>, A::Error> {
-            let mut runs = Vec::new();
-            while let Some(ListedRun(run)) = list.next_element()? {
-                if runs.len() <= MAX_RUNS {
-                    runs.push(run);
-                }
-            }
-            Ok(runs)
-        }
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
     }
 
-    deserializer.deserialize_seq(Runs)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+        let mut kept = Vec::new();
+        while let Some(element) = list.next_element()? {
+            if kept.len() <= MAX {
+                kept.push(element);
+            }
+        }
+        Ok(kept)
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,14 @@
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
+use millstream_protocol::TopicId;
 use millstream_protocol::batch::{self, BatchBuilder, Compression};
 use millstream_replication::{DirectoryId, Position, Run};
 
 use super::*;
+
+const PARTITION: TopicPartition = TopicPartition {
+    topic_id: TopicId(uuid::Uuid::nil()),
+    partition: 3,
+};
 
 fn batch(epoch: LeaderEpoch, base_offset: Offset, records: u32) -> Vec<u8> {
     let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
@@ -27,14 +33,43 @@ fn span(from: Offset, runs: &[(LeaderEpoch, Offset)], until: Offset) -> Span {
     }
 }
 
-fn check(span: Span, batches: &[Vec<u8>]) -> Result<Vec<ReceivedBatch>, FrameFault> {
-    let message = Message::Append {
+fn part(message: Message) -> Part {
+    Part {
+        partition: PARTITION,
+        message,
+    }
+}
+
+fn append(span: Span) -> Part {
+    part(Message::Append {
         epoch: 4,
         span,
         high_watermark: 0,
         asks: false,
-    };
-    batches_of(&message, BytesMut::from(&batches.concat()[..]))
+    })
+}
+
+/// The batches of each part.
+fn check_all(parts: Vec<Part>, batches: &[Vec<u8>]) -> Result<Vec<Vec<ReceivedBatch>>, FrameFault> {
+    let payload = BytesMut::from(&batches.concat()[..]);
+    let checked = with_batches(
+        ReplicationFrame {
+            parts: parts.clone(),
+        },
+        payload,
+    )?;
+    let (checked, batches): (Vec<_>, Vec<_>) = checked.into_iter().unzip();
+    assert_eq!(checked, parts);
+    Ok(batches)
+}
+
+fn check(span: Span, batches: &[Vec<u8>]) -> Result<Vec<ReceivedBatch>, FrameFault> {
+    check_all(vec![append(span)], batches).map(|batches| batches.concat())
+}
+
+fn entries(fault: EntriesFault) -> FrameFault {
+    let partition = PARTITION;
+    FrameFault::Entries { partition, fault }
 }
 
 #[test]
@@ -50,41 +85,60 @@ fn whole_batches_come_out_as_they_were_sent() {
 }
 
 #[test]
+fn each_message_has_its_own_batches() {
+    let seal = || part(Message::Seal { epoch: 4 });
+    let parts = vec![
+        seal(),
+        append(span(10, &[(3, 10)], 13)),
+        append(span(13, &[], 13)),
+        append(span(5, &[(3, 5)], 9)),
+        seal(),
+    ];
+    let batches = [batch(3, 10, 2), batch(3, 12, 1), batch(3, 5, 4)];
+    let received = check_all(parts.clone(), &batches).unwrap();
+    let counts: Vec<_> = received.iter().map(Vec::len).collect();
+    assert_eq!(counts, [0, 2, 0, 1, 0]);
+    let stray = [&batches[..], &[batch(3, 9, 1)]].concat();
+    let bytes = stray[3].len();
+    assert_eq!(
+        check_all(parts.clone(), &stray),
+        Err(FrameFault::Stray { bytes })
+    );
+    let fewer = check_all(parts, &batches[..2]);
+    let end = EntriesFault::End { found: 5, until: 9 };
+    assert_eq!(fewer, Err(entries(end)));
+}
+
+#[test]
 fn batches_that_are_not_the_spans_are_refused() {
-    let place = |index, from, until, behind| FrameFault::Place {
-        index,
+    let place = |from, until, behind| EntriesFault::Place {
         from,
         until,
         behind,
     };
-    let end = |found, until| FrameFault::End { found, until };
+    let end = |found, until| EntriesFault::End { found, until };
     for (span, batches, expected) in [
-        // Before it, beyond it, twice, none of it.
+        // Before it, beyond it, twice.
         (
             span(10, &[(3, 10)], 15),
             vec![batch(3, 9, 6)],
-            place(0, 9, 15, 10),
+            place(9, 15, 10),
         ),
         (
             span(10, &[(3, 10)], 15),
             vec![batch(3, 10, 6)],
-            place(0, 10, 16, 10),
+            place(10, 16, 10),
         ),
         (
             span(10, &[(3, 10)], 15),
             vec![batch(3, 10, 3), batch(3, 10, 3)],
-            place(1, 10, 13, 13),
-        ),
-        (
-            span(10, &[], 10),
-            vec![batch(3, 10, 1)],
-            place(0, 10, 11, 10),
+            place(10, 13, 13),
         ),
         // Across two epochs.
         (
             span(10, &[(3, 10), (4, 12)], 15),
             vec![batch(3, 10, 5)],
-            place(0, 10, 15, 10),
+            place(10, 15, 10),
         ),
         // Too few, or none.
         (span(10, &[(3, 10)], 15), vec![batch(3, 10, 4)], end(14, 15)),
@@ -92,21 +146,21 @@ fn batches_that_are_not_the_spans_are_refused() {
         (
             span(10, &[(3, 10), (4, 12)], 15),
             vec![batch(3, 10, 2), batch(3, 12, 3)],
-            FrameFault::Epoch {
-                index: 1,
+            EntriesFault::Epoch {
                 from: 12,
                 found: 3,
                 expected: 4,
             },
         ),
     ] {
-        assert_eq!(check(span, &batches), Err(expected));
+        assert_eq!(check(span, &batches), Err(entries(expected)));
     }
 }
 
 #[test]
 fn a_span_that_does_not_hold_together_is_refused() {
     let of = |span: &Span| FrameFault::Span {
+        partition: PARTITION,
         from: span.prev.offset,
         until: span.until,
         runs: span.runs.len(),
@@ -125,8 +179,8 @@ fn a_span_that_does_not_hold_together_is_refused() {
     // What is fetched is older than its message's epoch.
     let span = span(10, &[(4, 10)], 15);
     let expected = of(&span);
-    let fetched = Message::Fetched { epoch: 4, span };
-    let found = batches_of(&fetched, BytesMut::from(&batch(4, 10, 5)[..]));
+    let fetched = part(Message::Fetched { epoch: 4, span });
+    let found = check_all(vec![fetched], &[batch(4, 10, 5)]);
     assert_eq!(found, Err(expected));
 }
 
@@ -134,12 +188,15 @@ fn a_span_that_does_not_hold_together_is_refused() {
 fn bytes_that_are_no_whole_batches_are_refused() {
     let whole = batch(3, 10, 5);
     let fault = |batches: &[Vec<u8>]| match check(span(10, &[(3, 10)], 15), batches) {
-        Err(FrameFault::Batch { index, source }) => (index, source),
+        Err(FrameFault::Entries {
+            fault: EntriesFault::Batch { behind, source },
+            ..
+        }) => (behind, source),
         other => panic!("{other:?}"),
     };
     for length in 1..whole.len() {
-        let (index, source) = fault(&[whole[..length].to_vec()]);
-        assert_eq!(index, 0);
+        let (behind, source) = fault(&[whole[..length].to_vec()]);
+        assert_eq!(behind, 10);
         assert!(matches!(source, BatchError::Length { .. }), "{source}");
     }
     // Every bit behind the checksum counts.
@@ -148,8 +205,8 @@ fn bytes_that_are_no_whole_batches_are_refused() {
         spoilt[place] ^= 1;
         fault(&[spoilt]);
     }
-    let (index, _) = fault(&[batch(3, 10, 2), vec![0xff; 70]]);
-    assert_eq!(index, 1);
+    let (behind, _) = fault(&[batch(3, 10, 2), vec![0xff; 70]]);
+    assert_eq!(behind, 12);
 }
 
 #[test]
@@ -182,14 +239,15 @@ fn the_number_of_batches_is_bounded() {
 
 #[test]
 fn nothing_comes_with_a_message_without_entries() {
-    let trust = Message::Trust {
-        epoch: 1,
-        directory: DirectoryId(1),
+    let trust = || {
+        part(Message::Trust {
+            epoch: 1,
+            directory: DirectoryId(1),
+        })
     };
-    assert_eq!(batches_of(&trust, BytesMut::new()), Ok(Vec::new()));
-    let bytes = BytesMut::from(Bytes::from_static(b"stray"));
-    assert_eq!(
-        batches_of(&trust, bytes),
-        Err(FrameFault::Stray { bytes: 5 })
-    );
+    assert_eq!(check_all(vec![trust()], &[]), Ok(vec![Vec::new()]));
+    let stray = check_all(vec![trust()], &[b"stray".to_vec()]);
+    assert_eq!(stray, Err(FrameFault::Stray { bytes: 5 }));
+    let stray = check_all(Vec::new(), &[b"stray".to_vec()]);
+    assert_eq!(stray, Err(FrameFault::Stray { bytes: 5 }));
 }

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::check::batches_of;
+use crate::check::{FrameFault, check_count, with_batches};
 
 fn at(epoch: LeaderEpoch, offset: Offset) -> Position {
     Position { epoch, offset }
@@ -14,12 +14,12 @@ fn at(epoch: LeaderEpoch, offset: Offset) -> Position {
 
 fn framed(message: Message) -> ReplicationFrame {
     let topic_id = TopicId::from_bytes([0xab; 16]);
+    let partition = TopicPartition {
+        topic_id,
+        partition: 3,
+    };
     ReplicationFrame {
-        partition: TopicPartition {
-            topic_id,
-            partition: 3,
-        },
-        message,
+        parts: vec![Part { partition, message }],
     }
 }
 
@@ -118,7 +118,7 @@ fn every_message_has_its_bytes() {
         ),
         (Message::Trust { epoch, directory }, "080408"),
     ];
-    let head = format!("10{}03", "ab".repeat(16));
+    let head = format!("0110{}03", "ab".repeat(16));
     for (message, expected) in cases {
         let frame = framed(message);
         let mut hex = String::new();
@@ -142,11 +142,24 @@ fn a_list_of_runs_is_read_to_its_end_but_not_kept() {
         span: many,
     };
     let read: ReplicationFrame = frame::decode_body(&encoded(&framed(message))).unwrap();
-    let Message::Fetched { span, .. } = &read.message else {
+    let Message::Fetched { span, .. } = &read.parts[0].message else {
         panic!("{read:?}");
     };
     assert_eq!(span.runs.len(), MAX_RUNS + 1);
-    assert!(batches_of(&read.message, BytesMut::new()).is_err());
+    assert!(with_batches(read, BytesMut::new()).is_err());
+}
+
+#[test]
+fn so_is_a_list_of_messages() {
+    let one = framed(Message::Seal { epoch: 1 });
+    let many = |count| ReplicationFrame {
+        parts: vec![one.parts[0].clone(); count],
+    };
+    let most = many(MAX_MESSAGES_PER_FRAME);
+    assert_eq!(frame::decode_body(&encoded(&most)), Ok(most));
+    let read: ReplicationFrame = frame::decode_body(&encoded(&many(30_000))).unwrap();
+    assert_eq!(read.parts.len(), MAX_MESSAGES_PER_FRAME + 1);
+    assert_eq!(check_count(&read), Err(FrameFault::TooManyMessages));
 }
 
 fn positions() -> impl Strategy<Value = Position> {
@@ -234,8 +247,9 @@ fn messages() -> impl Strategy<Value = Message> {
 
 proptest! {
     #[test]
-    fn messages_are_read_as_they_were_written(message in messages()) {
-        let frame = framed(message);
+    fn messages_are_read_as_they_were_written(messages in vec(messages(), 0..5)) {
+        let parts = messages.into_iter().flat_map(|it| framed(it).parts);
+        let frame = ReplicationFrame { parts: parts.collect() };
         prop_assert_eq!(frame::decode_body(&encoded(&frame)), Ok(frame));
     }
 
@@ -245,7 +259,7 @@ proptest! {
         payload in vec(any::<u8>(), 0..400),
     ) {
         if let Ok(frame) = frame::decode_body::<ReplicationFrame>(&body) {
-            let _ = batches_of(&frame.message, BytesMut::from(&payload[..]));
+            let _ = with_batches(frame, BytesMut::from(&payload[..]));
         }
     }
 
@@ -255,9 +269,10 @@ proptest! {
         cut in any::<proptest::sample::Index>(),
         payload in vec(any::<u8>(), 0..400),
     ) {
-        let bytes = encoded(&framed(message.clone()));
+        let frame = framed(message);
+        let bytes = encoded(&frame);
         let cut = cut.index(bytes.len());
         prop_assert!(frame::decode_body::<ReplicationFrame>(&bytes[..cut]).is_err());
-        let _ = batches_of(&message, BytesMut::from(&payload[..]));
+        let _ = with_batches(frame, BytesMut::from(&payload[..]));
     }
 }

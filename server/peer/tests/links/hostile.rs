@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use millstream_peer::limits::MAX_ENTRIES_BYTES;
+use millstream_peer::limits::MAX_FRAME_BYTES;
 use millstream_peer::{Entries, Introduction, Piece};
 use millstream_protocol::api::peer::{OpenReplication, OpenedReplication};
 use millstream_protocol::api::{Request, RequestFrame};
@@ -44,7 +44,8 @@ fn append_body(prev: (u32, u64), runs: &[(u32, u64)], until: u64) -> impl Serial
     let append = 5u8;
     let (high_watermark, from_start, asks) = (0u64, false, false);
     (
-        partition(0),
+        // One message.
+        (1u8, partition(0)),
         (append, EPOCH, prev, runs.to_vec(), until, from_start),
         (high_watermark, asks),
     )
@@ -118,7 +119,7 @@ async fn frames_that_do_not_hold_together_are_refused() {
         ),
         (
             &sound,
-            vec![Bytes::from(vec![0; MAX_ENTRIES_BYTES + 1])],
+            vec![Bytes::from(vec![0; MAX_FRAME_BYTES + 1])],
             ErrorCode::FrameTooLarge,
             "exceeds the limit",
         ),
@@ -127,9 +128,14 @@ async fn frames_that_do_not_hold_together_are_refused() {
         assert_eq!(refused.code, code, "{refused}");
         assert!(refused.message.contains(message), "{refused}");
     }
-    let stray = refusal(&connection, &(partition(0), 0u8, 1u32), vec![whole.clone()]).await;
+    let stray = refusal(
+        &connection,
+        &(1u8, partition(0), 0u8, 1u32),
+        vec![whole.clone()],
+    )
+    .await;
     assert_eq!(stray.code, ErrorCode::MalformedFrame, "{stray}");
-    let nonsense = refusal(&connection, &(partition(0), 99u8), Vec::new()).await;
+    let nonsense = refusal(&connection, &(1u8, partition(0), 99u8), Vec::new()).await;
     assert_eq!(nonsense.code, ErrorCode::MalformedFrame, "{nonsense}");
     // A stream that ends within a frame.
     let (mut raw, _) = connection.open_raw().await.unwrap();

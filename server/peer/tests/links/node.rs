@@ -9,7 +9,7 @@ use bytes::Bytes;
 use millstream_peer::limits::Limits;
 use millstream_peer::{
     Inbox, Introduction, Links, LinksConfig, PeerService, Received, Room, check_introduction,
-    serve_replication,
+    serve_replication, transport,
 };
 use millstream_protocol::api::hello::{Hello, HelloResponse};
 use millstream_protocol::api::peer::PeerCalled;
@@ -71,6 +71,8 @@ pub(crate) struct Diary {
     news: Notify,
     /// Where the room of what comes is kept, if it is not given back.
     pub(crate) rooms: Mutex<Option<Vec<Room>>>,
+    /// What is done at once when there is a link.
+    pub(crate) at_link: Mutex<Option<Box<dyn Fn(BrokerId) + Send>>>,
 }
 
 impl Diary {
@@ -139,6 +141,9 @@ impl Inbox for Diary {
     }
 
     fn linked(&self, peer: BrokerId) {
+        if let Some(at_link) = &*self.at_link.lock() {
+            at_link(peer);
+        }
         self.note(Event::Linked(peer));
     }
 
@@ -159,7 +164,7 @@ pub(crate) struct Manners {
 pub(crate) struct Node {
     pub(crate) id: BrokerId,
     pub(crate) diary: Arc<Diary>,
-    pub(crate) links: Links,
+    pub(crate) links: Arc<Links>,
     pub(crate) server: Server,
 }
 
@@ -271,13 +276,13 @@ impl Node {
         change(&mut manners);
         let config = LinksConfig {
             introduction: introduction(id),
-            connector: Connector::new(&identity(authority, id), TransportConfig::client()).unwrap(),
+            connector: Connector::new(&identity(authority, id), transport()).unwrap(),
             limits: limits(),
         };
         let inbox: Arc<dyn Inbox> = Arc::clone(&diary) as _;
         Self {
             id,
-            links: Links::start(config, inbox),
+            links: Arc::new(Links::start(config, inbox)),
             server: Server::start(authority, manners, &diary),
             diary,
         }

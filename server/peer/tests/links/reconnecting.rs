@@ -1,6 +1,7 @@
 //! Peers that go, come back, move, or are others than they should be.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -129,6 +130,57 @@ async fn who_is_another_one_is_not_linked() {
     one.links.set_peers(peers);
     one.diary.linked(2, 1).await;
     assert_eq!(one.diary.events(), [Event::Linked(2)]);
+}
+
+#[tokio::test]
+async fn what_is_sent_when_there_is_a_link_arrives() {
+    let authority = Authority::create("test").unwrap();
+    let (one, two) = (Node::start(&authority, 1), Node::start(&authority, 2));
+    let links = Arc::downgrade(&one.links);
+    *one.diary.at_link.lock() = Some(Box::new(move |peer| {
+        if let Some(links) = links.upgrade() {
+            links.send(peer, partition(0), Message::Seal { epoch: 9 }, None);
+        }
+    }));
+    for (count, peers) in [vec![2], vec![], vec![2], vec![], vec![2]]
+        .iter()
+        .enumerate()
+    {
+        let address = two.server.address.to_string();
+        let peers = peers.iter().map(|peer| (*peer, address.clone()));
+        one.links.set_peers(peers.collect());
+        let links = count / 2 + 1;
+        two.diary
+            .until(|events| events.iter().filter_map(Event::received).count() == links)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_peer_is_never_linked_twice_at_once() {
+    let authority = Authority::create("test").unwrap();
+    let (one, two) = (Node::start(&authority, 1), Node::start(&authority, 2));
+    introduce(&[&one, &two]).await;
+    let peers = BTreeMap::from([(2, two.server.address.to_string())]);
+    for count in 2..7 {
+        one.links.set_peers(BTreeMap::new());
+        one.links.set_peers(peers.clone());
+        one.diary.linked(2, count).await;
+        seal_arrives(&one, &two.diary, count as u32).await;
+    }
+    one.links.set_peers(BTreeMap::new());
+    one.links.set_peers(peers);
+    one.links.close().await;
+    for (index, event) in one.diary.events().iter().enumerate() {
+        let expected = match event {
+            Event::Linked(2) => 0,
+            Event::Unlinked(2, _) => 1,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(index % 2, expected);
+    }
+    let ends = one.diary.events().len() % 2;
+    assert_eq!(ends, 0, "it is told of the last one's end");
 }
 
 #[tokio::test]
