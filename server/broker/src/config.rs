@@ -31,6 +31,10 @@ pub const FORWARD_LIMIT: Duration = Duration::from_secs(2);
 /// How long another broker may take for its part of an answer.
 pub const ASK_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a stopping broker takes to tell the cluster that it goes, and then to see that others lead what it
+/// has led.
+pub const LEAVE_LIMIT: Duration = Duration::from_secs(2);
+
 /// How often a command is passed on from broker to broker.
 pub const MAX_COMMAND_HOPS: u8 = 2;
 

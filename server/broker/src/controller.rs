@@ -5,9 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use millstream_metadata::topic::Topic;
-use millstream_metadata::{
-    Actor, Command, DirectoryNumber, Image, Limits, Record, Registration,
-};
+use millstream_metadata::{Actor, Command, DirectoryNumber, Image, Limits, Record, Registration};
 use millstream_protocol::api::topic::CreateTopic;
 use millstream_protocol::{ErrorCode, ProducerId, TopicPartition, WireError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -96,8 +94,7 @@ impl Controller {
             .register(data_dir, registration.clone())
             .await
             .map_err(failed)?;
-        let links = cluster.links().cloned();
-        let heart = Heart::new(registration, Arc::clone(&quorum), office, links);
+        let heart = Heart::new(registration, Arc::clone(&quorum), office, &cluster);
         let heart = Arc::new(heart);
         background.spawn(beat(Arc::clone(&heart), faults.clone()));
         hosting.remove_strangers(&controller.image());
@@ -114,7 +111,9 @@ impl Controller {
         controller.followed_now().await.map_err(failed)?;
         controller.ensure_internal_topics().await.map_err(failed)?;
         let image = controller.image();
-        let alone = image.partitions().filter(|(_, it)| it.members().count() == 1);
+        let alone = image
+            .partitions()
+            .filter(|(_, it)| it.members().count() == 1);
         let alone: Vec<TopicPartition> = alone.map(|(id, _)| id).collect();
         controller.led(&alone).await;
         Ok(controller)
@@ -217,7 +216,11 @@ impl Controller {
         let all = async {
             for id in partitions {
                 let image = self.image();
-                let is_mine = |id| image.partition(id).is_some_and(|it| it.leader == self.broker_id);
+                let is_mine = |id| {
+                    image
+                        .partition(id)
+                        .is_some_and(|it| it.leader == self.broker_id)
+                };
                 if let Some(partition) = self.partitions.get(*id).filter(|_| is_mine(*id)) {
                     let mut visible = partition.watch();
                     let serves = visible
@@ -344,10 +347,7 @@ impl Follower {
         }
     }
 
-    async fn heed(
-        &mut self,
-        event: ReplicaEvent,
-    ) -> Result<(), HostingError> {
+    async fn heed(&mut self, event: ReplicaEvent) -> Result<(), HostingError> {
         match event {
             ReplicaEvent::Leads { partition, leads } => self.heart.leads(partition, leads),
             ReplicaEvent::Damaged {

@@ -411,7 +411,10 @@ mod tests {
     fn every_start_is_counted() {
         let dir = tempfile::tempdir().unwrap();
         for expected in 1..=3 {
-            assert_eq!(DataDir::open(dir.path(), None).unwrap().incarnation(), expected);
+            assert_eq!(
+                DataDir::open(dir.path(), None).unwrap().incarnation(),
+                expected
+            );
             let written = fs::read_to_string(dir.path().join(INCARNATION_FILE)).unwrap();
             assert_eq!(written, format!("{expected}\n"), "before it is used");
         }

@@ -61,9 +61,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use background::Background;
-pub use config::BrokerConfig;
 use cluster::Cluster;
 use cluster::quorum::Quorum;
+pub use config::BrokerConfig;
 use context::{Context, Front};
 use controller::{Controller, ControllerSetup};
 use data_dir::{DataDir, DataDirError};
@@ -116,6 +116,27 @@ pub struct Broker {
     address: SocketAddr,
     phase: watch::Sender<Phase>,
     run: JoinHandle<Result<(), StopError>>,
+    leaving: Leaving,
+}
+
+/// What a broker needs to leave the others.
+struct Leaving {
+    cluster: Arc<Cluster>,
+    partitions: Arc<Registry>,
+}
+
+impl Leaving {
+    /// Has others lead what this broker leads.
+    async fn leave(&self) {
+        self.cluster.leave().await;
+        let handed_over = self.partitions.none_led_with_others();
+        if tokio::time::timeout(config::LEAVE_LIMIT, handed_over)
+            .await
+            .is_err()
+        {
+            tracing::warn!("some partitions are not led by others yet");
+        }
+    }
 }
 
 impl Broker {
@@ -202,9 +223,13 @@ impl Broker {
                 Arc::clone(&secrets),
             )?),
         };
+        let leaving = Leaving {
+            cluster: Arc::clone(&cluster),
+            partitions: Arc::clone(&partitions),
+        };
         let context = Arc::new(Context {
             data_dir,
-            cluster: Arc::clone(&cluster),
+            cluster,
             started,
             connections: front.connections.clone(),
             partitions,
@@ -223,6 +248,7 @@ impl Broker {
             address,
             phase,
             run,
+            leaving,
         })
     }
 
@@ -233,6 +259,7 @@ impl Broker {
 
     /// Finishes the requests under way, closes connections and logs.
     pub async fn stop(self) -> Result<(), StopError> {
+        self.leaving.leave().await;
         // The broker may have stopped by itself already.
         let _ = self.phase.send(Phase::Draining);
         join(self.run).await
@@ -320,10 +347,7 @@ fn registration(config: &BrokerConfig, data_dir: &DataDir, address: SocketAddr) 
 
 /// What is known of replicas besides their logs. The file is made at the directory's first start: without
 /// it, nobody knows what was promised.
-fn open_states(
-    data_dir: &DataDir,
-    store: &LogStore,
-) -> Result<(StateFile, States), StartError> {
+fn open_states(data_dir: &DataDir, store: &LogStore) -> Result<(StateFile, States), StartError> {
     let path = data_dir.replicas();
     let failed = |reason: String| StartError::Load {
         what: format!("what replicas have promised, in {}", path.display()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_transport::{CloseCode, Connection, Incoming, Listener};
+use millstream_transport::{CloseCode, Connection, Incoming, Listener, Role};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -22,11 +22,7 @@ pub(crate) enum Phase {
 }
 
 /// Accepts until the broker drains, then waits for the connections to finish.
-pub(crate) async fn serve(
-    listener: Listener,
-    front: Arc<Front>,
-    phase: watch::Receiver<Phase>,
-) {
+pub(crate) async fn serve(listener: Listener, front: Arc<Front>, phase: watch::Receiver<Phase>) {
     let mut drains = phase.clone();
     let mut connections = JoinSet::new();
     loop {
@@ -96,7 +92,9 @@ async fn draining(phase: &mut watch::Receiver<Phase>) {
 /// cut when nothing has finished for a moment; a client resumes where it was.
 async fn drain(connection: &Connection, mut streams: JoinSet<()>) {
     const QUIET: Duration = Duration::from_millis(200);
-    while let Ok(Some(_)) = tokio::time::timeout(QUIET, streams.join_next()).await {}
+    // Other brokers are never quiet, and ask elsewhere.
+    let is_broker = connection.peer().role == Role::Broker;
+    while !is_broker && let Ok(Some(_)) = tokio::time::timeout(QUIET, streams.join_next()).await {}
     connection.close(CloseCode::ShuttingDown, "the broker is shutting down");
     streams.shutdown().await;
 }

@@ -28,6 +28,8 @@ pub(crate) struct Visible {
     pub(crate) log_start_offset: Offset,
     /// What this broker is to the partition.
     pub(crate) standing: Standing,
+    /// There is no other replica.
+    pub(crate) is_alone: bool,
     /// Nothing more will come.
     pub(crate) closed: Option<Closed>,
 }
@@ -235,8 +237,8 @@ impl Partition {
     /// Waits until this broker does not lead it in this epoch.
     pub(crate) async fn led_no_more(&self, epoch: LeaderEpoch) {
         let mut visible = self.watch();
-        let ended = visible
-            .wait_for(|it| it.standing != Standing::Leading(epoch) || it.closed.is_some());
+        let ended =
+            visible.wait_for(|it| it.standing != Standing::Leading(epoch) || it.closed.is_some());
         // A partition that is gone is not led.
         let _ = ended.await;
     }

@@ -36,6 +36,19 @@ impl Registry {
         self.partitions.read().len()
     }
 
+    /// Waits until this broker leads no partition that has other replicas.
+    pub(crate) async fn none_led_with_others(&self) {
+        let all: Vec<Partition> = self.partitions.read().values().cloned().collect();
+        for partition in all {
+            let mut visible = partition.watch();
+            let ended = visible.wait_for(|it| {
+                !matches!(it.standing, Standing::Leading(_)) || it.is_alone || it.closed.is_some()
+            });
+            // One that is gone is led no more.
+            let _ = ended.await;
+        }
+    }
+
     /// Waits until this broker leads a partition.
     pub(crate) async fn led(&self, id: TopicPartition) -> Partition {
         let mut changed = self.changed.subscribe();

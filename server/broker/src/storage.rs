@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use millstream_log::storage::{DiskStorage, Storage};
 use millstream_log::{
-    Cleanup, Log, LogConfig, LogIdentity, LogSetup, OpenError, Recovery, StateFile,
-    StorageFailure, TailBudget, delete_dir,
+    Cleanup, Log, LogConfig, LogIdentity, LogSetup, OpenError, Recovery, StateFile, StorageFailure,
+    TailBudget, delete_dir,
 };
 use millstream_protocol::TopicPartition;
 use millstream_protocol::api::topic::{self, TopicConfig};
@@ -70,7 +70,11 @@ impl LogStore {
     }
 
     /// Makes an empty log, durably, in the place of whatever is there. Blocks on the disk.
-    pub(crate) fn make(&self, id: TopicPartition, config: &TopicConfig) -> Result<(), OpenLogError> {
+    pub(crate) fn make(
+        &self,
+        id: TopicPartition,
+        config: &TopicConfig,
+    ) -> Result<(), OpenLogError> {
         self.remove(id)?;
         let (log, _) = self.open(id, config)?;
         Ok(log.close()?)

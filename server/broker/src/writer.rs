@@ -19,8 +19,8 @@ use millstream_peer::{Links, Room};
 use millstream_protocol::api::topic::TopicConfig;
 use millstream_protocol::{Offset, ProducerId, TimestampMs, TopicPartition, WireError};
 use millstream_replication::{Appointment, BrokerId, Durable, Input, Message};
-use tokio::sync::oneshot;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::config::MAX_WRITER_TURN_BYTES;

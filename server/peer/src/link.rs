@@ -13,7 +13,7 @@ use millstream_transport::address::{Address, AddressError};
 use millstream_transport::{
     CloseCode, CloseReason, ConnectError, Connection, Connector, ReceiveError, SendError,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::backoff::Backoff;
@@ -38,6 +38,8 @@ pub(crate) struct Link {
     pub(crate) state: watch::Sender<LinkState>,
     /// Calls that may be made.
     pub(crate) calls: Semaphore,
+    /// The peer has called while there was no connection to it.
+    heard: Notify,
 }
 
 /// Whether there is a connection.
@@ -98,6 +100,14 @@ impl Link {
             mailbox: Mailbox::default(),
             state: watch::Sender::new(LinkState::Down { reason }),
             calls: Semaphore::new(CALLS_IN_FLIGHT),
+            heard: Notify::new(),
+        }
+    }
+
+    /// The peer has called: whatever it was that kept it from being reached is over.
+    pub(crate) fn was_heard(&self) {
+        if !self.is_up() {
+            self.heard.notify_one();
         }
     }
 
@@ -143,6 +153,7 @@ impl Link {
             }
             tokio::select! {
                 () = sleep(pause) => {}
+                () = self.heard.notified() => backoff.reset(),
                 moved = addresses.changed() => match moved {
                     Ok(()) => backoff.reset(),
                     Err(_) => return,

@@ -182,6 +182,13 @@ impl Links {
             .unwrap_or_else(|_| Err(link.timed_out()))
     }
 
+    /// A peer has called: if there is no connection to it, one is tried at once.
+    pub fn heard(&self, peer: BrokerId) {
+        if let Some(kept) = self.peers.read().kept.get(&peer) {
+            kept.link.was_heard();
+        }
+    }
+
     /// The peers to which there is a connection now.
     pub fn linked(&self) -> Vec<BrokerId> {
         let peers = self.peers.read();

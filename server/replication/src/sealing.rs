@@ -309,7 +309,12 @@ impl Replica {
     }
 
     /// The epoch's start is in the log, from `first` on, or it needs none.
-    pub(crate) fn activate(&mut self, epoch: LeaderEpoch, first: Offset, effects: &mut Vec<Effect>) {
+    pub(crate) fn activate(
+        &mut self,
+        epoch: LeaderEpoch,
+        first: Offset,
+        effects: &mut Vec<Effect>,
+    ) {
         let State::Sealing(sealing) = &self.state else {
             return;
         };

@@ -4,6 +4,7 @@
 //! is still the broker that it takes itself for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::Cluster;
 use super::office::Office;
 use super::quorum::Quorum;
 use super::wire::ClusterRequest;
@@ -29,6 +31,8 @@ pub(crate) struct Heart {
     quorum: Arc<Quorum>,
     office: Arc<Office>,
     links: Option<Arc<Links>>,
+    /// The broker is about to stop.
+    leaving: Arc<AtomicBool>,
     reporter: Mutex<Reporter>,
     news: Notify,
 }
@@ -38,13 +42,14 @@ impl Heart {
         registration: Registration,
         quorum: Arc<Quorum>,
         office: Arc<Office>,
-        links: Option<Arc<Links>>,
+        cluster: &Cluster,
     ) -> Self {
         Self {
             registration,
             quorum,
             office,
-            links,
+            links: cluster.links().cloned(),
+            leaving: cluster.leaving(),
             reporter: Mutex::new(Reporter::new()),
             news: Notify::new(),
         }
@@ -75,6 +80,8 @@ impl Heart {
             };
             match answer {
                 BeatAnswer::Heard { .. } => self.reporter.lock().answered(&answer),
+                // It has told the cluster so itself.
+                BeatAnswer::Register if self.leaving.load(Ordering::Relaxed) => {}
                 BeatAnswer::Register => self.register().await,
                 BeatAnswer::Stop(reason) => return reason,
             }

@@ -75,13 +75,18 @@ fn next_change(image: &Image, status: &Status) -> Option<Change> {
     let wanted = voters_of(brokers.len());
     let keeps_up = |id: &NodeId| {
         let behind = status.behind.get(id).copied().flatten();
-        behind.is_some_and(|behind| behind <= millstream_consensus::limits::MAX_PROMOTION_LAG_ENTRIES)
+        behind
+            .is_some_and(|behind| behind <= millstream_consensus::limits::MAX_PROMOTION_LAG_ENTRIES)
     };
     let stays = |id: &&NodeId| brokers.contains(id);
     let mut voters: BTreeSet<NodeId> = status.voters.iter().filter(stays).copied().collect();
     // Whoever leads goes on leading.
     while voters.len() > wanted {
-        let last = voters.iter().rev().find(|id| **id != status.node_id).copied()?;
+        let last = voters
+            .iter()
+            .rev()
+            .find(|id| **id != status.node_id)
+            .copied()?;
         voters.remove(&last);
     }
     let mut ready = status.learners.iter().filter(|id| keeps_up(id));
@@ -166,13 +171,25 @@ mod tests {
         check(&three, status(&[1], &[2, 3], None), None);
         check(&three, status(&[1], &[2, 3], Some(101)), None);
         let all = BTreeSet::from([1, 2, 3]);
-        check(&three, status(&[1], &[2, 3], Some(100)), Some(Change::Vote(all)));
+        check(
+            &three,
+            status(&[1], &[2, 3], Some(100)),
+            Some(Change::Vote(all)),
+        );
         check(&three, status(&[1, 2, 3], &[], None), None);
-        check(&three, status(&[1, 2, 3], &[7], None), Some(Change::Remove(7)));
+        check(
+            &three,
+            status(&[1, 2, 3], &[7], None),
+            Some(Change::Remove(7)),
+        );
         // A broker that was removed is replaced by another one.
         let others = image(&[1, 2, 4]);
         let all = BTreeSet::from([1, 2, 4]);
-        check(&others, status(&[1, 2, 3], &[4], Some(0)), Some(Change::Vote(all)));
+        check(
+            &others,
+            status(&[1, 2, 3], &[4], Some(0)),
+            Some(Change::Vote(all)),
+        );
         // Two are left: one is enough, and it is the one that leads.
         let two = image(&[2, 3]);
         let one = BTreeSet::from([2]);

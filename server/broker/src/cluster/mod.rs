@@ -17,17 +17,21 @@ pub mod ticket;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use millstream_metadata::Image;
+use millstream_metadata::{Command, Image, Start};
 use millstream_peer::{Introduction, Links, LinksConfig, check_introduction, serve_replication};
 use millstream_protocol::api::peer::{CallPeer, OpenReplication, PeerService};
 use millstream_protocol::{ErrorCode, WireError};
 use millstream_replication::BrokerId;
 use millstream_transport::{Connector, FrameReceiver, FrameSender, Identity, TransportConfig};
 
+use tokio::time::timeout;
+
 use crate::background::Background;
+use crate::config::LEAVE_LIMIT;
 use crate::data_dir::DataDir;
 use crate::handlers::StreamEnd;
 use crate::session::Session;
@@ -44,6 +48,8 @@ pub(crate) struct Cluster {
     /// None if this broker's certificate does not allow it to open connections: it stays alone.
     links: Option<Arc<Links>>,
     inbox: Arc<WriterInbox>,
+    /// This broker is about to stop.
+    leaving: Arc<AtomicBool>,
     /// There once this broker's node of the metadata quorum has started.
     quorum: OnceLock<(Arc<Quorum>, Arc<Office>)>,
 }
@@ -89,6 +95,7 @@ impl Cluster {
             introduction,
             links,
             inbox,
+            leaving: Arc::default(),
             quorum: OnceLock::new(),
         }))
     }
@@ -98,9 +105,22 @@ impl Cluster {
         self.links.as_ref()
     }
 
+    /// Whether this broker is about to stop.
+    pub(crate) fn leaving(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.leaving)
+    }
+
     /// This broker's number.
     pub(crate) fn me(&self) -> BrokerId {
         self.introduction.broker_id
+    }
+
+    /// This start of this broker.
+    pub(crate) fn this_start(&self) -> Start {
+        Start {
+            directory_id: self.introduction.directory_id,
+            incarnation: self.introduction.incarnation,
+        }
     }
 
     /// This broker's node of the metadata quorum has started. Links to the brokers that it knows, or, if
@@ -119,7 +139,7 @@ impl Cluster {
             _ => self.link_to(&image),
         }
         background.spawn(members::look_after(Arc::clone(&quorum)));
-        let office = Arc::new(Office::new(Arc::clone(&quorum)));
+        let office = Arc::new(Office::new(Arc::clone(&quorum), self.this_start()));
         let held = Arc::clone(&office);
         background.spawn(async move { held.run().await });
         // There is one for each start.
@@ -130,9 +150,7 @@ impl Cluster {
     /// Links to the brokers that the image has, if it is not empty: a new broker has not heard of
     /// anybody yet.
     pub(crate) fn link_to(&self, image: &Image) {
-        let peers = image
-            .brokers()
-            .map(|it| (it.broker_id, it.address.clone()));
+        let peers = image.brokers().map(|it| (it.broker_id, it.address.clone()));
         let peers: BTreeMap<_, _> = peers.collect();
         if !peers.is_empty() {
             self.link_to_peers(peers);
@@ -156,7 +174,11 @@ impl Cluster {
     ) -> Result<(), StreamEnd> {
         let from = self.check(session, &request.introduction)?;
         let served = serve_replication(from, sender, receiver, &*self.inbox).await;
-        served.map_err(|error| error.to_wire_error().map_or(StreamEnd::Gone, StreamEnd::Refused))
+        served.map_err(|error| {
+            error
+                .to_wire_error()
+                .map_or(StreamEnd::Gone, StreamEnd::Refused)
+        })
     }
 
     /// Answers a call of another broker.
@@ -193,14 +215,38 @@ impl Cluster {
         }
     }
 
-    fn check(
-        &self,
-        session: &Session,
-        introduction: &Introduction,
-    ) -> Result<BrokerId, WireError> {
+    fn check(&self, session: &Session, introduction: &Introduction) -> Result<BrokerId, WireError> {
         let principal = &session.connection().peer();
         check_introduction(principal, introduction, self.introduction.cluster_id)?;
+        if let Some(links) = &self.links {
+            links.heard(introduction.broker_id);
+        }
         Ok(introduction.broker_id)
+    }
+
+    /// Tells the cluster that this broker goes, so that others lead what it leads before it is gone. A
+    /// cluster that does not answer finds out by itself.
+    pub(crate) async fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        let Some((quorum, _)) = self.quorum.get() else {
+            return;
+        };
+        if quorum.applied().image.brokers().count() < 2 {
+            return;
+        }
+        let fence = Command::FenceBroker {
+            broker_id: self.me(),
+            start: self.this_start(),
+        };
+        match timeout(LEAVE_LIMIT, quorum.propose(fence)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the cluster was not told that this broker goes")
+            }
+            Err(_) => {
+                tracing::warn!("the cluster was not told that this broker goes: it does not answer")
+            }
+        }
     }
 
     /// Ends the links.
@@ -219,6 +265,6 @@ fn peer_transport(server: &TransportConfig) -> TransportConfig {
         send_window_bytes: server.send_window_bytes,
         socket_buffer_bytes: server.socket_buffer_bytes,
         mtu_upper_bound: server.mtu_upper_bound,
-        ..TransportConfig::client()
+        ..millstream_peer::transport()
     }
 }

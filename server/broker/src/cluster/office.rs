@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millstream_consensus::Role;
-use millstream_metadata::Command;
 use millstream_metadata::beat::{Beat, BeatAnswer, Session};
 use millstream_metadata::limits::HEARTBEAT_MS;
 use millstream_metadata::steward::{ClusterStatus, Patience, Steward};
+use millstream_metadata::{Command, Start};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
@@ -17,6 +17,8 @@ use super::quorum::Quorum;
 /// Where the cluster's steward is, if it is on this broker.
 pub(crate) struct Office {
     quorum: Arc<Quorum>,
+    /// This start of this broker.
+    start: Start,
     steward: Mutex<Option<Held>>,
     opened: Instant,
 }
@@ -28,9 +30,10 @@ struct Held {
 }
 
 impl Office {
-    pub(crate) fn new(quorum: Arc<Quorum>) -> Self {
+    pub(crate) fn new(quorum: Arc<Quorum>, start: Start) -> Self {
         Self {
             quorum,
+            start,
             steward: Mutex::new(None),
             opened: Instant::now(),
         }
@@ -98,9 +101,9 @@ impl Office {
         if self.quorum.consensus().linearizable_read().await.is_err() {
             return false;
         }
-        let own_id = self.quorum.me();
+        let (own_id, patience) = (self.quorum.me(), Patience::default());
         let session = Session(Uuid::new_v4().as_u64_pair().0);
-        let steward = Steward::new(own_id, session, Patience::default(), self.now_ms());
+        let steward = Steward::new(own_id, self.start, session, patience, self.now_ms());
         let term = status.term;
         tracing::info!(term, "this broker looks after the cluster from here on");
         *self.steward.lock() = Some(Held { term, steward });

@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use super::wire::ClusterRequest;
 use super::Cluster;
+use super::wire::ClusterRequest;
 use crate::config::{MAX_COMMAND_HOPS, QUORUM_CALL_LIMIT, QUORUM_PATIENCE, QUORUM_RETRY};
 use crate::data_dir::{DataDir, Origin};
 
@@ -173,7 +173,9 @@ impl Quorum {
                 return Err(to_wire(&error));
             };
             let leader = leader.and_then(|leader| BrokerId::try_from(leader).ok());
-            let to = leader.filter(|it| *it != self.me).or_else(|| self.somebody(&mut ask));
+            let to = leader
+                .filter(|it| *it != self.me)
+                .or_else(|| self.somebody(&mut ask));
             match self.pass_on(to, hops, &command).await {
                 Ok(record) => return Ok(record),
                 Err(NotPassedOn::Refused(error)) => return Err(error),

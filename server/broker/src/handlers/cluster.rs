@@ -1,8 +1,8 @@
 //! The cluster: letting brokers in.
 
 use millstream_metadata::{Command, JoinToken, TokenHash};
-use millstream_protocol::{ErrorCode, WireError};
 use millstream_protocol::api::cluster::{IssueTicket, IssuedTicket};
+use millstream_protocol::{ErrorCode, WireError};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 

@@ -110,10 +110,8 @@ pub(super) async fn forward(
     let is_member = matches!(frame.request, Request::OpenGroup(_));
     let (mut to_peer, mut from_peer) = open(context, to, frame, payload).await?;
     let passing = async {
-        let (there, back) = tokio::join!(
-            relay(receiver, &mut to_peer),
-            relay(&mut from_peer, sender)
-        );
+        let (there, back) =
+            tokio::join!(relay(receiver, &mut to_peer), relay(&mut from_peer, sender));
         tracing::trace!(?there, ?back, "a stream that was passed on has ended");
     };
     if is_member {
@@ -138,13 +136,18 @@ pub(super) async fn open(
     if frame.hops >= MAX_HOPS {
         return Err(WireError::new(
             ErrorCode::NotLeader,
-            format!("the request was passed on {} times, and broker {to} is to answer it", frame.hops),
+            format!(
+                "the request was passed on {} times, and broker {to} is to answer it",
+                frame.hops
+            ),
         ));
     }
     let links = context.cluster.links().ok_or_else(|| {
         WireError::new(
             ErrorCode::NotReady,
-            format!("broker {to} is to answer this, and this broker's certificate opens no connections"),
+            format!(
+                "broker {to} is to answer this, and this broker's certificate opens no connections"
+            ),
         )
     })?;
     let (mut sender, receiver) = links

@@ -310,7 +310,12 @@ pub(crate) async fn reset(
 }
 
 pub(crate) async fn delete(context: &Context, request: DeleteGroup) -> Result<(), WireError> {
-    if context.controller.image().deployment(&request.group).is_some() {
+    if context
+        .controller
+        .image()
+        .deployment(&request.group)
+        .is_some()
+    {
         return Err(errors::owned_by_deployment(&request.group));
     }
     let deleted = context

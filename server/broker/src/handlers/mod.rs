@@ -73,8 +73,7 @@ pub(crate) async fn serve(
     mut sender: FrameSender,
     mut receiver: FrameReceiver,
 ) {
-    if let Err(StreamEnd::Refused(error)) =
-        answer(front, session, &mut sender, &mut receiver).await
+    if let Err(StreamEnd::Refused(error)) = answer(front, session, &mut sender, &mut receiver).await
     {
         tracing::debug!(peer = %session.peer(), code = ?error.code, %error, "request refused");
         // The peer may have gone while it was being refused.
@@ -149,7 +148,11 @@ async fn answer(
             let change = async move { topic::delete(&shared, request).await };
             reply.with(whole(change).await).await
         }
-        Request::ListOffsets(request) => reply.with(offsets::list(context, hops, request).await).await,
+        Request::ListOffsets(request) => {
+            reply
+                .with(offsets::list(context, hops, request).await)
+                .await
+        }
         Request::DeleteRecords(request) => {
             reply
                 .with(offsets::delete_records(context, request).await)

@@ -1,10 +1,10 @@
 //! `ListOffsets` and `DeleteRecords`.
 
-use millstream_protocol::{ErrorCode, WireError};
 use millstream_protocol::api::offsets::{
     DeleteRecords, DeleteRecordsResponse, ListOffsets, ListOffsetsResponse, ListedOffset,
 };
 use millstream_protocol::limits::MAX_ITEMS_PER_REQUEST;
+use millstream_protocol::{ErrorCode, WireError};
 
 use crate::context::Context;
 use crate::handlers::{check_items, forward};
@@ -39,7 +39,12 @@ pub(crate) async fn list(
             offsets[place] = Some(listed);
         }
     }
-    let unanswered = || Err(WireError::new(ErrorCode::NotReady, "its leader has not said"));
+    let unanswered = || {
+        Err(WireError::new(
+            ErrorCode::NotReady,
+            "its leader has not said",
+        ))
+    };
     let offsets = offsets.into_iter();
     Ok(ListOffsetsResponse {
         offsets: offsets.map(|it| it.unwrap_or_else(unanswered)).collect(),

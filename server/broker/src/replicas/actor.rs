@@ -75,7 +75,13 @@ pub(crate) struct Actor {
 impl Actor {
     /// Takes over a log, and what is on the disk about its replica. Without that the log is only
     /// read.
-    pub(crate) fn new(log: Log, durable: Option<Durable>, me: BrokerId, is_alone: bool, partition: Partition) -> Self {
+    pub(crate) fn new(
+        log: Log,
+        durable: Option<Durable>,
+        me: BrokerId,
+        is_alone: bool,
+        partition: Partition,
+    ) -> Self {
         let mut effects = Vec::new();
         let replica = durable.map(|durable| {
             let runs = log.epochs().map(|(epoch, start)| Run { epoch, start });
@@ -170,7 +176,9 @@ impl Actor {
         let staged = std::mem::take(&mut self.staged);
         let Some(epoch) = self.replica.as_ref().and_then(Replica::leading) else {
             let refusal = match (self.log.damage(), &self.replica) {
-                (Some(damage), None) => errors::from_append(&self.partition, &AppendError::Damaged(damage)),
+                (Some(damage), None) => {
+                    errors::from_append(&self.partition, &AppendError::Damaged(damage))
+                }
                 _ => errors::not_leading(&self.name()),
             };
             for StagedBatch { ack, .. } in staged {
@@ -507,6 +515,7 @@ impl Actor {
                 high_watermark,
                 log_start_offset,
                 standing,
+                is_alone: self.is_alone,
                 closed: visible.closed,
             };
             let modified = next != *visible;

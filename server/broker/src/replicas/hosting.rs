@@ -13,9 +13,7 @@ use millstream_metadata::limits::MAX_REPLICAS_AT_ONCE;
 use millstream_metadata::{Image, Partition as Placed, Topic};
 use millstream_protocol::api::topic::{self, TopicConfig};
 use millstream_protocol::{TopicId, TopicPartition};
-use millstream_replication::{
-    Appointment, DirectoryId, Durability, Durable, ReplicaSet,
-};
+use millstream_replication::{Appointment, DirectoryId, Durability, Durable, ReplicaSet};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -185,7 +183,11 @@ impl Hosting {
             .keys()
             .chain(self.found.keys())
             .copied()
-            .filter(|id| image.partition(*id).is_none_or(|it| it.member(me).is_none()))
+            .filter(|id| {
+                image
+                    .partition(*id)
+                    .is_none_or(|it| it.member(me).is_none())
+            })
             .collect();
         for id in gone {
             let why = match image.partition(id) {
@@ -394,7 +396,9 @@ impl Hosting {
                 });
             }
         }
-        let states = new.iter().map(|it| (it.id, Some(State::Replica(it.begins_with))));
+        let states = new
+            .iter()
+            .map(|it| (it.id, Some(State::Replica(it.begins_with))));
         self.store_states(states.collect()).await?;
         for it in &new {
             self.found.insert(it.id, State::Replica(it.begins_with));
@@ -472,6 +476,7 @@ impl Hosting {
             high_watermark: 0,
             log_start_offset: log.log_start_offset(),
             standing: Standing::Following,
+            is_alone,
             closed: None,
         };
         let partition = Partition {
@@ -553,4 +558,3 @@ fn remove_folder(folder: &std::path::Path) {
         tracing::warn!(folder = %folder.display(), %error, "files of a removed topic remain");
     }
 }
-

@@ -44,11 +44,7 @@ impl Actor {
         self.after(outside, performed)
     }
 
-    fn after(
-        &mut self,
-        outside: &Outside<'_>,
-        stepped: Result<(), Trouble>,
-    ) -> Result<(), Fault> {
+    fn after(&mut self, outside: &Outside<'_>, stepped: Result<(), Trouble>) -> Result<(), Fault> {
         let outcome = match stepped {
             Ok(()) => Ok(()),
             Err(Trouble::Fault(fault)) => Err(fault),
@@ -118,9 +114,7 @@ impl Actor {
             Effect::Persist(durable) => {
                 let state = State::Replica(durable);
                 // A flusher that is gone has gone with the broker.
-                let _ = outside
-                    .flusher
-                    .send(FlushJob::Promise { partition, state });
+                let _ = outside.flusher.send(FlushJob::Promise { partition, state });
             }
             Effect::Truncate { to } => self.cut(to)?,
             Effect::Restart { at } => {

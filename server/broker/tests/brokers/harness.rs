@@ -41,7 +41,10 @@ impl Cluster {
     pub(crate) async fn start(brokers: u32) -> Self {
         // What they log, if a filter is given: `MILLSTREAM_LOG=millstream=debug`.
         let filter = tracing_subscriber::EnvFilter::from_env("MILLSTREAM_LOG");
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_test_writer();
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(false)
+            .with_test_writer();
         // Another test of the process may have done so.
         let _ = log.try_init();
         let mut cluster = Self {
@@ -116,7 +119,11 @@ fn identity(authority: &Authority, role: Role, name: &str) -> Identity {
         Role::Client => &[],
         Role::Server | Role::Broker => &["localhost", "127.0.0.1"],
     };
-    authority.issue(role, name, hosts).unwrap().identity().unwrap()
+    authority
+        .issue(role, name, hosts)
+        .unwrap()
+        .identity()
+        .unwrap()
 }
 
 impl Node {

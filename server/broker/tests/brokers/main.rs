@@ -86,13 +86,25 @@ async fn three_brokers_agree_on_topics_and_replicate_them() {
 async fn a_broker_that_stops_is_replaced_and_comes_back() {
     let mut cluster = Cluster::start(3).await;
     create_topic(&cluster, 6).await;
-    produce(&cluster.client(0).await, (0..100).map(|it| format!("a{it}"))).await;
+    produce(
+        &cluster.client(0).await,
+        (0..100).map(|it| format!("a{it}")),
+    )
+    .await;
     cluster.nodes[2].stop().await;
     let began = Instant::now();
-    produce(&cluster.client(0).await, (0..100).map(|it| format!("b{it}"))).await;
+    produce(
+        &cluster.client(0).await,
+        (0..100).map(|it| format!("b{it}")),
+    )
+    .await;
     println!("written again after {:?}", began.elapsed());
     cluster.restart(2).await;
-    produce(&cluster.client(2).await, (0..100).map(|it| format!("c{it}"))).await;
+    produce(
+        &cluster.client(2).await,
+        (0..100).map(|it| format!("c{it}")),
+    )
+    .await;
     all_have(&cluster, 300).await;
     let mut values = consume(&cluster.client(1).await, 300).await;
     values.sort();
