@@ -285,6 +285,7 @@ impl Broker {
         let trusted = process.partition.as_ref().map(|it| it.replica.durable());
         let beat = Beat {
             boot: self.boot,
+            number: env.queue.now_us + 1,
             leads: process
                 .partition
                 .as_ref()

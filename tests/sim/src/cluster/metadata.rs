@@ -1,12 +1,13 @@
-//! The metadata quorum, as one node that does not fail, with the very image and rules that brokers
-//! have: it watches brokers, has leaders appointed and replicas changed.
+//! The metadata quorum, as one node that does not fail, with the very image, rules and steward that
+//! brokers have.
 
 use std::collections::BTreeMap;
 
-use millstream_metadata::plan::elections;
+use millstream_metadata::beat::{Leads, Report};
+use millstream_metadata::steward::Patience;
 use millstream_metadata::{
-    Actor, Command, FeatureRange, Image, Join, JoinToken, Limits, Partition, Record, Registration,
-    TokenHash,
+    Actor, BeatAnswer, Command, FeatureRange, Image, Join, JoinToken, Limits, Partition, Record,
+    Registration, Session, Start, Steward, TokenHash,
 };
 use millstream_protocol::LeaderEpoch;
 use millstream_protocol::api::topic::{self, CreateTopic, TopicConfig};
@@ -17,22 +18,13 @@ use super::broker::PARTITION;
 use super::dice::Dice;
 use super::packet::{Assigned, Beat, Decision};
 
-/// A broker that is silent for longer is taken for dead.
-const DEAD_AFTER_US: u64 = 500_000;
-
-/// A leader that does not lead by then is replaced.
-const ACTIVE_WITHIN_US: u64 = 700_000;
-
 #[derive(Debug)]
 pub(crate) struct Metadata {
     dice: Dice,
     image: Image,
-    /// When each broker was last heard of.
-    heard_us: BTreeMap<BrokerId, u64>,
-    now_us: u64,
-    appointed_at_us: u64,
-    /// The leader of the newest epoch leads.
-    active: bool,
+    /// How often the image has changed.
+    revision: u64,
+    steward: Steward,
     durability: Durability,
     pub(crate) finalised: u64,
 }
@@ -48,10 +40,8 @@ impl Metadata {
         let mut metadata = Self {
             dice,
             image: Image::default(),
-            heard_us: BTreeMap::new(),
-            now_us: 0,
-            appointed_at_us: 0,
-            active: false,
+            revision: 0,
+            steward: steward(),
             durability,
             finalised: 0,
         };
@@ -101,27 +91,29 @@ impl Metadata {
         };
         let read_back = record.encode().and_then(|bytes| Record::decode(&bytes));
         assert!(read_back.as_ref() == Ok(&record), "a record is read back");
-        let epoch = self.epoch();
         self.image.apply(&record);
-        if self.epoch() > epoch {
-            self.appointed_at_us = self.now_us;
-            self.active = false;
-        }
+        self.revision += 1;
         true
     }
 
-    fn execute_all(&mut self, commands: Vec<Command>) {
-        for command in commands {
-            self.execute(command);
+    /// Does what the steward says, until it has nothing more to say.
+    fn decide(&mut self, now_us: u64) {
+        loop {
+            let commands = self
+                .steward
+                .decide(now_us / 1_000, self.revision, &self.image);
+            if commands.is_empty() {
+                return;
+            }
+            for command in commands {
+                let what = format!("{command:?}");
+                assert!(self.execute(command), "what is decided is granted: {what}");
+            }
         }
     }
 
     fn partition(&self) -> Option<&Partition> {
         self.image.partition(PARTITION)
-    }
-
-    fn epoch(&self) -> LeaderEpoch {
-        self.partition().map_or(0, |it| it.leader_epoch)
     }
 
     pub(crate) fn leader(&self) -> BrokerId {
@@ -182,41 +174,35 @@ impl Metadata {
     }
 
     fn register_broker(&mut self, broker: BrokerId, boot: u64, disk: u64, join: Option<Join>) {
-        let registered = self.execute(Command::RegisterBroker {
+        let start = start(boot, disk);
+        self.execute(Command::RegisterBroker {
             registration: Registration {
                 broker_id: broker,
-                directory_id: Uuid::from_u128(disk.into()),
-                incarnation: boot + 1,
-                address: format!("10.0.0.{broker}:9092"),
+                directory_id: start.directory_id,
+                incarnation: start.incarnation,
+                address: address(broker),
                 rack: None,
                 features: FeatureRange::CURRENT,
                 join,
             },
         });
-        if registered {
-            self.execute_all(elections(&self.image));
-        }
     }
 
     /// Whether a broker is known as it says that it is.
     fn is_as_known(&self, broker: BrokerId, beat: &Beat) -> bool {
+        let known = self.image.broker(broker);
         self.image.is_live(broker)
-            && self.image.broker(broker).is_some_and(|known| {
-                known.incarnation == beat.boot + 1
-                    && known.directory_id == Uuid::from_u128(beat.disk.into())
-            })
+            && known.is_some_and(|known| known.start() == start(beat.boot, beat.disk))
     }
 
     /// A broker is alive. What it does not know yet is the answer.
     pub(crate) fn beat(&mut self, broker: BrokerId, beat: Beat, now_us: u64) -> Option<Decision> {
-        self.now_us = now_us;
         if !self.is_as_known(broker, &beat) {
             self.register_broker(broker, beat.boot, beat.disk, None);
-            if !self.is_as_known(broker, &beat) {
-                return None;
-            }
         }
-        self.heard_us.insert(broker, now_us);
+        if !self.hears(broker, &beat, now_us) {
+            return None;
+        }
         if let Some(directory) = beat.trusted {
             let directory = millstream_metadata::DirectoryNumber(directory.0);
             let replica = self.partition().and_then(|it| it.member(broker));
@@ -227,18 +213,32 @@ impl Metadata {
                 });
             }
         }
-        if broker == self.leader() {
-            let leads = beat.leads == Some(self.epoch());
-            if self.active && !leads {
-                // It led, and does not any more.
-                self.appointed_at_us = 0;
-            }
-            self.active = leads;
-        }
+        self.decide(now_us);
         let version = self.partition()?.version;
         (beat.version < version)
             .then(|| self.decision_for(broker))
             .flatten()
+    }
+
+    /// Tells the steward of a beat. Whether it is the broker's that is known.
+    fn hears(&mut self, broker: BrokerId, beat: &Beat, now_us: u64) -> bool {
+        let leads = beat.leads.map(|epoch| Leads {
+            epoch,
+            is_whole: false,
+        });
+        let beat = millstream_metadata::Beat {
+            broker_id: broker,
+            start: start(beat.boot, beat.disk),
+            address: address(broker),
+            number: beat.number,
+            revision: self.revision,
+            report: Some(Report {
+                since: None,
+                leads: vec![(PARTITION, leads)],
+            }),
+        };
+        let answer = self.steward.beat(now_us / 1_000, &self.image, &beat);
+        matches!(answer, BeatAnswer::Heard { .. })
     }
 
     /// A replica's directory is lost. Asking twice gives the same answer.
@@ -248,7 +248,6 @@ impl Metadata {
         instead_of: Option<DirectoryId>,
         now_us: u64,
     ) -> Option<Assigned> {
-        self.now_us = now_us;
         let known = self.assigned(broker)?;
         let was_answered = known.replaces && instead_of.is_none_or(|lost| lost < known.directory);
         if !was_answered {
@@ -256,34 +255,18 @@ impl Metadata {
                 broker_id: broker,
                 partitions: vec![PARTITION],
             });
-            self.execute_all(elections(&self.image));
+            self.decide(now_us);
         }
         self.assigned(broker)
     }
 
-    /// Fences brokers that are silent, and replaces a leader that does not get to lead.
+    /// Looks after the cluster.
     pub(crate) fn watch(&mut self, now_us: u64) {
-        self.now_us = now_us;
-        let known = self.image.brokers();
-        let known: Vec<_> = known.map(|it| (it.broker_id, it.start())).collect();
-        for (broker, start) in known {
-            let heard_us = self.heard_us.get(&broker).copied().unwrap_or(0);
-            if self.image.is_live(broker) && heard_us + DEAD_AFTER_US < now_us {
-                self.execute(Command::FenceBroker {
-                    broker_id: broker,
-                    start,
-                });
-                self.execute_all(elections(&self.image));
-            }
-        }
-        if !self.active && self.appointed_at_us + ACTIVE_WITHIN_US < now_us {
-            self.appoint(now_us, None);
-        }
+        self.decide(now_us);
     }
 
     /// Appoints a broker that is live, this one if it can be.
-    pub(crate) fn appoint(&mut self, now_us: u64, wish: Option<BrokerId>) {
-        self.now_us = now_us;
+    pub(crate) fn appoint(&mut self, wish: Option<BrokerId>) {
         let members = self.replicas();
         let live: Vec<BrokerId> = members
             .members()
@@ -299,16 +282,14 @@ impl Metadata {
     }
 
     /// Other replicas are to take the place of these.
-    pub(crate) fn reassign(&mut self, to: &[BrokerId], now_us: u64) {
-        self.now_us = now_us;
+    pub(crate) fn reassign(&mut self, to: &[BrokerId]) {
         self.execute(Command::ReassignPartitions {
             reassignments: vec![(PARTITION, to.to_vec())],
         });
     }
 
     /// A leader says that the new replicas have everything.
-    pub(crate) fn finalise(&mut self, epoch: LeaderEpoch, version: u64, now_us: u64) {
-        self.now_us = now_us;
+    pub(crate) fn finalise(&mut self, epoch: LeaderEpoch, version: u64) {
         let partition = PARTITION;
         let done = self.execute(Command::FinaliseReassignment {
             partition,
@@ -317,4 +298,20 @@ impl Metadata {
         });
         self.finalised += u64::from(done);
     }
+}
+
+/// It is on a node that is no broker.
+fn steward() -> Steward {
+    Steward::new(0, start(0, 0), Session(1), Patience::default(), 0)
+}
+
+fn start(boot: u64, disk: u64) -> Start {
+    Start {
+        directory_id: Uuid::from_u128(disk.into()),
+        incarnation: boot + 1,
+    }
+}
+
+fn address(broker: BrokerId) -> String {
+    format!("10.0.0.{broker}:9092")
 }

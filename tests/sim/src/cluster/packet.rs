@@ -69,6 +69,8 @@ pub(crate) enum Refusal {
 pub(crate) struct Beat {
     /// Which start of the process this is.
     pub(crate) boot: u64,
+    /// A later one of this start has a greater one.
+    pub(crate) number: u64,
     /// The epoch in which it leads.
     pub(crate) leads: Option<LeaderEpoch>,
     /// The version that it knows.

@@ -296,7 +296,7 @@ impl World {
                         }
                     }
                     Packet::Finalise { epoch, version } => {
-                        self.metadata.finalise(epoch, version, now_us);
+                        self.metadata.finalise(epoch, version);
                     }
                     _ => {}
                 }
@@ -446,7 +446,7 @@ impl World {
             }
             Fault::Return(id) => {
                 self.env.network.cut.clear();
-                self.metadata.appoint(self.env.queue.now_us, Some(id));
+                self.metadata.appoint(Some(id));
             }
             Fault::Silence(id) => {
                 for other in self.broker_ids() {
@@ -572,7 +572,7 @@ impl World {
                 }
                 // A disk that is spoilt is not chosen, and none of a set that has one.
                 if self.spoilt.is_empty() && brokers != self.metadata.replicas().current() {
-                    self.metadata.reassign(&brokers, self.env.queue.now_us);
+                    self.metadata.reassign(&brokers);
                 }
             }
             Fault::Hunt => {
@@ -600,12 +600,12 @@ impl World {
                     self.env.network.cut.insert((other, Node::Broker(old)));
                 }
                 self.env.cuts_at_promise = Some(new);
-                self.metadata.appoint(self.env.queue.now_us, Some(new));
+                self.metadata.appoint(Some(new));
             }
             Fault::Move => {
                 self.env.report.moves += 1;
                 let wish = self.whom(Whom::Anyone);
-                self.metadata.appoint(self.env.queue.now_us, Some(wish));
+                self.metadata.appoint(Some(wish));
             }
         }
     }
