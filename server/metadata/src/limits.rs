@@ -30,6 +30,9 @@ pub const MAX_BEAT_ANSWER_BYTES: usize = 512;
 /// several beats, one right after the other.
 pub const MAX_LEADS_PER_BEAT: usize = 2_000;
 
+/// Replicas of internal topics, in a cluster with as many brokers.
+pub const INTERNAL_REPLICAS: usize = 3;
+
 /// How often a broker beats, milliseconds.
 pub const HEARTBEAT_MS: u64 = 100;
 

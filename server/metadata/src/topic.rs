@@ -186,6 +186,10 @@ impl Image {
         added: &[Partition],
     ) {
         if let Some(topic) = self.topics.get_mut(&topic_id) {
+            // When something counts as being there is a part of what replicas are told.
+            if topic.config.durability != config.durability {
+                topic.partitions.iter_mut().for_each(Partition::touch);
+            }
             topic.config = config.clone();
             topic.partitions.extend_from_slice(added);
             self.hand_out_of(added);

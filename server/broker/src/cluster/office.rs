@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use millstream_consensus::Role;
 use millstream_metadata::beat::{Beat, BeatAnswer, Session};
 use millstream_metadata::limits::HEARTBEAT_MS;
+use millstream_metadata::plan::widen;
 use millstream_metadata::steward::{ClusterStatus, Patience, Steward};
 use millstream_metadata::{Command, Start};
 use parking_lot::Mutex;
@@ -78,7 +79,11 @@ impl Office {
                 let steward = held.as_mut().map(|held| &mut held.steward);
                 steward.map(|it| it.decide(now_ms, applied.revision, &applied.image))
             };
-            for command in commands.into_iter().flatten() {
+            let mut commands = commands.unwrap_or_default();
+            if commands.is_empty() {
+                commands.extend(widen(&applied.image));
+            }
+            for command in commands {
                 self.carry_out(command).await;
             }
         }

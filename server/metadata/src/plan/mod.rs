@@ -7,14 +7,17 @@
 //!
 //! - `elections`: new leaders, after a broker has gone or has come
 //! - `moves`: replicas to other brokers, for balance or to empty a broker
+//! - `widen`: more replicas for internal topics
 //! - `status`: partitions that stand still, or have fewer replicas than they should
 
 mod elections;
 mod moves;
 mod status;
+mod widen;
 
 pub(crate) use elections::appoint;
 pub use elections::elections;
 pub(crate) use moves::back_to_preferred;
 pub use moves::{Drain, drain, rebalance};
 pub use status::{Outage, offline, under_replicated};
+pub use widen::widen;

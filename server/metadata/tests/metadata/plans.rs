@@ -1,11 +1,13 @@
 //! Plans: what they say for a given cluster.
 
 use millstream_metadata::limits::{MAX_APPOINTMENTS, MAX_CHANGES_UNDER_WAY};
-use millstream_metadata::plan::{Outage, drain, elections, offline, rebalance, under_replicated};
-use millstream_metadata::{Command, Partition, Registration};
-use millstream_protocol::TopicPartition;
+use millstream_metadata::plan::{
+    Outage, drain, elections, offline, rebalance, under_replicated, widen,
+};
+use millstream_metadata::{Actor, Command, Partition, Registration};
+use millstream_protocol::{TopicId, TopicPartition};
 
-use super::cluster::{Cluster, appoint, at, reassign, register, registration};
+use super::cluster::{Cluster, appoint, at, reassign, register, registration, topic};
 
 /// Far more rounds than any of these clusters needs.
 const ROUNDS: usize = 200;
@@ -360,4 +362,30 @@ fn who_is_to_go_is_missed_until_the_change_is_done() {
     check_status(&cluster, &[], &[two]);
     finish(&mut cluster);
     check_status(&cluster, &[], &[]);
+}
+
+#[test]
+fn internal_topics_get_more_replicas_when_there_are_brokers() {
+    let mut cluster = Cluster::with_brokers(1);
+    let topic_id = TopicId(cluster.next_id());
+    cluster.run(Command::CreateTopic {
+        topic_id,
+        topic: topic("__groups", 2),
+        actor: Actor::Broker,
+    });
+    cluster.create("orders", 1);
+    assert_eq!(widen(&cluster.image), None, "there is nobody else");
+    cluster.join(registration(2));
+    assert_eq!(widen(&cluster.image), None, "two are no safer than one");
+    cluster.join(registration(3));
+    cluster.join(registration(4));
+    let command = widen(&cluster.image).unwrap();
+    cluster.run(command);
+    assert_eq!(widen(&cluster.image), None, "it is under way");
+    assert_eq!(finish(&mut cluster), 2);
+    assert_eq!(replicas(&cluster, "__groups"), "[[1, 2, 3], [1, 4, 2]]");
+    assert_eq!(replicas(&cluster, "orders"), "[[1]]");
+    assert_eq!(widen(&cluster.image), None);
+    cluster.fence(3);
+    assert_eq!(widen(&cluster.image), None, "who is away is not replaced");
 }
