@@ -78,7 +78,7 @@ impl Link {
         service: PeerService,
         request: Bytes,
     ) -> Result<Bytes, CallError> {
-        let under_way = self.calls.acquire().await;
+        let under_way = self.calls(service).acquire().await;
         let _under_way = under_way.map_err(CallError::unreachable)?;
         let (mut sender, mut receiver) = self.open_stream().await?;
         sender.set_priority(Priority::Control);

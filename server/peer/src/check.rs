@@ -121,16 +121,32 @@ pub(crate) fn with_batches(
     mut payload: BytesMut,
 ) -> Result<Vec<(Part, Vec<ReceivedBatch>)>, FrameFault> {
     check_count(&frame)?;
+    let whole = payload.len();
     let mut parts = Vec::with_capacity(frame.parts.len());
     let mut count = 0;
     for part in frame.parts {
-        let batches = take_batches(&part, &mut payload, MAX_BATCHES_PER_FRAME - count)?;
+        let before = payload.len();
+        let mut batches = take_batches(&part, &mut payload, MAX_BATCHES_PER_FRAME - count)?;
+        let bytes = before - payload.len();
+        if bytes < whole / 2 {
+            move_out(&mut batches, bytes);
+        }
         count += batches.len();
         parts.push((part, batches));
     }
     match payload.len() {
         0 => Ok(parts),
         bytes => Err(FrameFault::Stray { bytes }),
+    }
+}
+
+/// Gives a message's batches a buffer of their own: who keeps some of a few bytes does not keep
+/// all that came with them.
+fn move_out(batches: &mut [ReceivedBatch], bytes: usize) {
+    let mut buffer = BytesMut::with_capacity(bytes);
+    for batch in batches {
+        buffer.extend_from_slice(&batch.bytes);
+        batch.bytes = buffer.split();
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Received {
 /// One batch, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedBatch {
-    /// The whole batch. Batches that came together share one buffer.
+    /// The whole batch. The batches of a message share one buffer, of at most twice their size.
     pub bytes: BytesMut,
     /// Its header.
     pub header: BatchHeader,

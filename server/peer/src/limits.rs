@@ -47,7 +47,7 @@ pub const MESSAGE_BYTES: usize = 512;
 /// The request or the answer of one call, bytes.
 pub const MAX_CALL_BYTES: usize = 4 * MIB;
 
-/// Calls to one peer that are under way. Others wait, within their time limit.
+/// Calls to one service of a peer that are under way. Others wait, within their time limit.
 pub const CALLS_IN_FLIGHT: usize = 32;
 
 /// How long a handshake with a peer may take. One that was started again hears only what is sent after
@@ -56,6 +56,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A peer that has not been heard for this long is gone.
 pub const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a peer that has stopped a stream may take to say why.
+pub const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How a link waits and tries again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_protocol::api::hello::{Hello, HelloResponse};
-use millstream_protocol::api::peer::{Introduction, OpenReplication};
+use millstream_protocol::api::peer::{Introduction, OpenReplication, PeerService};
 use millstream_protocol::api::{PROTOCOL_VERSION, RequestFrame};
 use millstream_protocol::{ErrorCode, WireError};
 use millstream_replication::BrokerId;
@@ -36,8 +36,9 @@ pub(crate) struct Link {
     pub(crate) peer: BrokerId,
     pub(crate) mailbox: Mailbox,
     pub(crate) state: watch::Sender<LinkState>,
-    /// Calls that may be made.
-    pub(crate) calls: Semaphore,
+    /// Calls that may be made: those of one service do not wait for another's.
+    consensus_calls: Semaphore,
+    cluster_calls: Semaphore,
     /// The peer has called while there was no connection to it.
     heard: Notify,
 }
@@ -99,7 +100,8 @@ impl Link {
             peer,
             mailbox: Mailbox::default(),
             state: watch::Sender::new(LinkState::Down { reason }),
-            calls: Semaphore::new(CALLS_IN_FLIGHT),
+            consensus_calls: Semaphore::new(CALLS_IN_FLIGHT),
+            cluster_calls: Semaphore::new(CALLS_IN_FLIGHT),
             heard: Notify::new(),
         }
     }
@@ -108,6 +110,14 @@ impl Link {
     pub(crate) fn was_heard(&self) {
         if !self.is_up() {
             self.heard.notify_one();
+        }
+    }
+
+    /// The calls of a service that may be made now.
+    pub(crate) fn calls(&self, service: PeerService) -> &Semaphore {
+        match service {
+            PeerService::Consensus => &self.consensus_calls,
+            PeerService::Cluster => &self.cluster_calls,
         }
     }
 
@@ -134,7 +144,7 @@ impl Link {
             };
             let (reason, pause) = match dialed {
                 Ok(connection) => {
-                    tracing::info!(peer = self.peer, address, "linked");
+                    tracing::info!(peer = self.peer, address, "connected");
                     let since = Instant::now();
                     let reason = self.serve(shared, connection, &mut addresses).await;
                     backoff.reset_after(since.elapsed());
@@ -213,6 +223,7 @@ impl Link {
     /// again: calls go on meanwhile.
     async fn replicate(&self, shared: &Shared, connection: &Connection) -> CloseReason {
         let mut backoff = Backoff::new(&shared.limits);
+        let mut known = String::new();
         loop {
             let since = Instant::now();
             let end = self.stream(shared, connection).await;
@@ -221,7 +232,12 @@ impl Link {
             }
             backoff.reset_after(since.elapsed());
             let pause = backoff.after_failure();
-            tracing::warn!(peer = self.peer, %end, ?pause, "no replication");
+            let reason = end.to_string();
+            match reason == known {
+                true => tracing::debug!(peer = self.peer, reason, "still no replication"),
+                false => tracing::warn!(peer = self.peer, reason, "no replication"),
+            }
+            known = reason;
             tokio::select! {
                 () = sleep(pause) => {}
                 reason = connection.closed() => return reason,

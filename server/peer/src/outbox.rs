@@ -32,7 +32,6 @@ pub(crate) enum Lane {
 }
 
 /// A message that is to be sent.
-#[derive(Clone)]
 pub(crate) struct Outgoing {
     pub(crate) partition: TopicPartition,
     pub(crate) message: Message,

@@ -8,8 +8,10 @@ use millstream_protocol::api::{Request, RequestFrame};
 use millstream_transport::{
     CloseReason, Connection, FrameReceiver, FrameSender, Priority, ReceiveError, SendError,
 };
+use tokio::time::timeout;
 
 use crate::gather::{Gathered, Read, read, read_cached};
+use crate::limits::REASON_TIMEOUT;
 use crate::mailbox::Mailbox;
 use crate::outbox::Lane;
 
@@ -50,14 +52,30 @@ impl Streams {
 
     /// Sends what is in the mailbox until one of the streams ends.
     pub(crate) async fn send_all(self, mailbox: &Mailbox) -> StreamEnd {
-        let Self { spans, words } = self;
-        let (mut spans_end, mut words_end) = (spans.1, words.1);
         tokio::select! {
-            end = send_lane(mailbox, Lane::Spans, spans.0) => end,
-            end = send_lane(mailbox, Lane::Words, words.0) => end,
-            end = answer(&mut spans_end) => end,
-            end = answer(&mut words_end) => end,
+            end = keep_sending(mailbox, Lane::Spans, self.spans) => end,
+            end = keep_sending(mailbox, Lane::Words, self.words) => end,
         }
+    }
+}
+
+/// Sends what is in a lane until its stream ends, and says why it has.
+async fn keep_sending(
+    mailbox: &Mailbox,
+    lane: Lane,
+    (sender, mut receiver): (FrameSender, FrameReceiver),
+) -> StreamEnd {
+    let end = tokio::select! {
+        end = send_lane(mailbox, lane, sender) => end,
+        end = answer(&mut receiver) => return end,
+    };
+    match end {
+        // Why, it says in a frame.
+        StreamEnd::Send(SendError::Stopped(_)) => {
+            let answered = timeout(REASON_TIMEOUT, answer(&mut receiver)).await;
+            answered.unwrap_or(end)
+        }
+        end => end,
     }
 }
 

@@ -4,13 +4,14 @@
 //! broker that opens                     broker that accepts
 //! OpenReplication                   ->
 //!                                   <-  Ok(OpenedReplication)
-//! a message + payload: whole batches ->      (of any partition, one after the other)
-//! a message                         ->
+//! messages + payload: whole batches ->      (of any partitions, one frame after the other)
+//! messages                          ->
 //!                                   <-  Err(…)               (only if what came cannot be read)
 //! ```
 //!
-//! A broker answers on a stream of its own. What a message looks like is the brokers' own affair, as
-//! is what a call carries: clients take no part in either, and only a broker's certificate opens them.
+//! A broker may have several such streams to another one, and answers on streams of its own. What a
+//! message looks like is the brokers' own affair, as is what a call carries: clients take no part in
+//! either, and only a broker's certificate opens them.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

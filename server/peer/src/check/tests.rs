@@ -110,6 +110,39 @@ fn each_message_has_its_own_batches() {
 }
 
 #[test]
+fn few_bytes_do_not_keep_many() {
+    let value_bytes = 10_000;
+    let large = || {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
+        builder
+            .append(1, None, Some(&vec![7; value_bytes]), &[])
+            .unwrap();
+        let mut batch = builder.finish(None).unwrap().to_vec();
+        batch::assign(&mut batch, 10, 3).unwrap();
+        batch
+    };
+    let parts = vec![
+        append(span(10, &[(3, 10)], 12)),
+        append(span(10, &[(3, 10)], 11)),
+    ];
+    let batches = [batch(3, 10, 1), batch(3, 11, 1), large()];
+    let mut received = check_all(parts, &batches).unwrap();
+    let bytes: Vec<_> = received
+        .concat()
+        .iter()
+        .map(|it| it.bytes.to_vec())
+        .collect();
+    assert_eq!(bytes, batches);
+    // Whoever is alone in its buffer can have all of it.
+    let mut small = received.swap_remove(0).into_iter().map(|it| it.bytes);
+    drop(received);
+    let mut first = small.next().unwrap();
+    drop(small);
+    first.clear();
+    assert!(!first.try_reclaim(value_bytes), "it keeps the large one");
+}
+
+#[test]
 fn batches_that_are_not_the_spans_are_refused() {
     let place = |from, until, behind| EntriesFault::Place {
         from,

@@ -10,7 +10,6 @@ use super::has_entries;
 use crate::entries::Entries;
 
 /// A [`Message::Append`] that waits.
-#[derive(Clone)]
 pub(super) struct Append {
     epoch: LeaderEpoch,
     span: Span,

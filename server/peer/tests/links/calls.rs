@@ -46,42 +46,51 @@ async fn calls_are_answered_refused_or_too_long() {
     assert_eq!(sent.await.unwrap().len(), MAX_CALL_BYTES - 100 + 8);
 }
 
+async fn silence_for(node: &Node, limit: Duration) -> Result<Bytes, CallError> {
+    let request = Bytes::from_static(b"silence");
+    node.links
+        .call(2, PeerService::Cluster, request, limit)
+        .await
+}
+
 #[tokio::test]
 async fn a_call_takes_no_longer_than_it_may() {
     let authority = Authority::create("test").unwrap();
     let (one, two) = (Node::start(&authority, 1), Node::start(&authority, 2));
     introduce(&[&one, &two]).await;
-    let silence = || {
-        let request = Bytes::from_static(b"silence");
-        one.links.call(2, PeerService::Cluster, request, SHORT)
-    };
+    let silence = || silence_for(&one, SHORT);
     assert_eq!(silence().await, Err(CallError::TimedOut));
-    // As many as may be under way leave no place for another; when they end there is one.
-    let silent: Vec<_> = (0..CALLS_IN_FLIGHT + 1).map(|_| silence()).collect();
-    for outcome in futures_join(silent).await {
-        assert_eq!(outcome, Err(CallError::TimedOut));
+    // As many as may be under way leave no place for another.
+    let mut calls: Vec<_> = (0..CALLS_IN_FLIGHT)
+        .map(|_| Box::pin(silence_for(&one, LONG)))
+        .collect();
+    let all = std::future::poll_fn(|context| {
+        let ready = calls
+            .iter_mut()
+            .any(|it| it.as_mut().poll(context).is_ready());
+        assert!(!ready, "there is no answer");
+        std::task::Poll::<()>::Pending
+    });
+    let others = async {
+        assert_eq!(silence().await, Err(CallError::TimedOut));
+        let request = Bytes::from_static(b"hello");
+        let (service, limit) = (PeerService::Cluster, SHORT * 4);
+        let waits = one.links.call(2, service, request.clone(), limit).await;
+        assert_eq!(waits, Err(CallError::TimedOut));
+        // Those to another service do not wait for them.
+        let called = one
+            .links
+            .call(2, PeerService::Consensus, request, LONG)
+            .await;
+        assert_eq!(called.unwrap(), "Consensus hello");
+    };
+    tokio::select! {
+        biased;
+        () = all => {}
+        () = others => {}
     }
+    drop(calls);
     assert_eq!(call(&one, 2, b"hello").await.unwrap(), "Cluster hello");
-}
-
-async fn futures_join<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
-    let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
-    let mut outcomes: Vec<Option<T>> = futures.iter().map(|_| None).collect();
-    std::future::poll_fn(|context| {
-        for (future, outcome) in futures.iter_mut().zip(&mut outcomes) {
-            if outcome.is_none()
-                && let std::task::Poll::Ready(ready) = future.as_mut().poll(context)
-            {
-                *outcome = Some(ready);
-            }
-        }
-        match outcomes.iter().all(Option::is_some) {
-            true => std::task::Poll::Ready(()),
-            false => std::task::Poll::Pending,
-        }
-    })
-    .await;
-    outcomes.into_iter().flatten().collect()
 }
 
 #[tokio::test]

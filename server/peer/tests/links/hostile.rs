@@ -202,8 +202,11 @@ async fn a_stream_that_was_refused_is_opened_again() {
     let authority = Authority::create("test").unwrap();
     let (one, two) = (Node::start(&authority, 1), Node::start(&authority, 2));
     introduce(&[&one, &two]).await;
+    // What is behind it is on its way when it is refused.
     one.links
         .send(2, partition(0), append(0, 1), Some(Arc::new(Spoilt)));
+    let long = Arc::new(Log::new(100, 256 << 10, Place::Memory));
+    one.links.send(2, partition(1), append(0, 100), Some(long));
     one.diary.linked(2, 2).await;
     let events = one.diary.events();
     let [

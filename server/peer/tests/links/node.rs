@@ -64,6 +64,8 @@ impl Event {
     }
 }
 
+type AtLink = Box<dyn Fn(BrokerId) + Send>;
+
 /// An inbox that notes everything.
 #[derive(Default)]
 pub(crate) struct Diary {
@@ -72,7 +74,7 @@ pub(crate) struct Diary {
     /// Where the room of what comes is kept, if it is not given back.
     pub(crate) rooms: Mutex<Option<Vec<Room>>>,
     /// What is done at once when there is a link.
-    pub(crate) at_link: Mutex<Option<Box<dyn Fn(BrokerId) + Send>>>,
+    pub(crate) at_link: Mutex<Option<AtLink>>,
 }
 
 impl Diary {

@@ -54,7 +54,10 @@ async fn all_of_three_send_to_all_others() {
     for node in &nodes {
         for peer in nodes.iter().filter(|peer| peer.id != node.id) {
             let message = Message::Seal { epoch: node.id };
-            node.links.send(peer.id, partition(peer.id), message, None);
+            // From a thread that knows no runtime.
+            std::thread::scope(|threads| {
+                threads.spawn(|| node.links.send(peer.id, partition(peer.id), message, None));
+            });
         }
     }
     for node in &nodes {
@@ -68,7 +71,7 @@ async fn all_of_three_send_to_all_others() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_span_comes_in_pieces_that_follow_each_other() {
     let authority = Authority::create("test").unwrap();
     let (one, two) = (Node::start(&authority, 1), Node::start(&authority, 2));

@@ -10,7 +10,7 @@ use millstream_transport::identity::Authority;
 use crate::log::{Log, Place, append, partition};
 use crate::node::{Event, Node, introduce};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_does_not_read_costs_little_and_delays_nobody() {
     let authority = Authority::create("test").unwrap();
     let one = Node::start(&authority, 1);
