@@ -7,14 +7,14 @@ use std::sync::Arc;
 use millstream_metadata::topic::Topic;
 use millstream_metadata::{Actor, Command, DirectoryNumber, Image, Limits, Record, Registration};
 use millstream_protocol::api::topic::CreateTopic;
-use millstream_protocol::{ErrorCode, ProducerId, TopicPartition, WireError};
+use millstream_protocol::{ErrorCode, Offset, ProducerId, TopicPartition, WireError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
 use crate::StartError;
 use crate::background::Background;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, producers};
 use crate::cluster::heart::Heart;
 use crate::cluster::office::Office;
 use crate::cluster::quorum::Quorum;
@@ -27,6 +27,7 @@ use crate::registry::Registry;
 use crate::replicas::ReplicaEvent;
 use crate::replicas::actor::Fault;
 use crate::replicas::hosting::{Hosting, HostingError};
+use crate::writer::WriterCommand;
 
 /// Producer ids taken from the metadata at once.
 const PRODUCER_IDS_PER_BLOCK: u32 = 1_000;
@@ -354,6 +355,11 @@ impl Follower {
                 partition,
                 directory,
             } => self.hosting.damaged(partition, directory).await?,
+            ReplicaEvent::Lacks {
+                partition,
+                leader,
+                at,
+            } => self.fetch_producers(leader, partition, at),
             ReplicaEvent::Trusted {
                 partition,
                 directory,
@@ -372,6 +378,27 @@ impl Follower {
             }),
         }
         Ok(())
+    }
+
+    /// Has a replica know what its leader's log knows of its producers.
+    fn fetch_producers(&self, leader: u32, partition: TopicPartition, at: Offset) {
+        let Some(links) = self.cluster.links().cloned() else {
+            return;
+        };
+        let writer = self.hosting.writer();
+        tokio::spawn(async move {
+            match producers::fetch(links, leader, partition, at).await {
+                Ok(producers) => {
+                    // A writer that has stopped has told its fault.
+                    let _ = writer.send(WriterCommand::Producers {
+                        partition,
+                        at,
+                        producers,
+                    });
+                }
+                Err(error) => tracing::warn!(%partition, at, %error, "its log cannot begin yet"),
+            }
+        });
     }
 
     /// Asks for other directories for the replicas that have lost something.

@@ -165,11 +165,13 @@ impl Broker {
             what: "the metadata".to_owned(),
             reason,
         };
+        let partitions: Arc<Registry> = Arc::default();
         let cluster = Cluster::start(
             &data_dir,
             &config.identity,
             &config.transport,
             writer.clone(),
+            Arc::clone(&partitions),
         );
         let cluster = cluster.map_err(metadata)?;
         let limits = descriptors::limits();
@@ -182,7 +184,6 @@ impl Broker {
         let (phase, phases) = watch::channel(Phase::Serving);
         let serving = tokio::spawn(listener::serve(listener, Arc::clone(&front), phases));
 
-        let partitions: Arc<Registry> = Arc::default();
         let hosting = Hosting::new(
             Arc::clone(&data_dir),
             store,

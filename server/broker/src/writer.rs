@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use millstream_log::{
     Compacted, CompactionError, FlushError, FlushTicket, Flushed, Log, ProducedBatch, StateFile,
     StorageFailure,
@@ -54,6 +55,12 @@ pub(crate) enum WriterCommand {
         batches: Vec<ProducedBatch>,
         /// What they take of what the peer may have on its way.
         room: Room,
+    },
+    /// What a leader's log knows of its producers at an offset.
+    Producers {
+        partition: TopicPartition,
+        at: Offset,
+        producers: Bytes,
     },
     /// There may be links to other brokers.
     Link { links: Arc<Links> },
@@ -293,6 +300,14 @@ impl Turn {
                 });
                 drop(room);
             }
+            WriterCommand::Producers {
+                partition,
+                at,
+                producers,
+            } => self.step(partition, |actor, _| {
+                actor.producers_known(at, producers);
+                Ok(())
+            }),
             WriterCommand::Link { links } => self.links = Some(links),
             WriterCommand::Linked { peer } => {
                 for partition in self.partitions() {

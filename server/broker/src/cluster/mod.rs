@@ -4,6 +4,7 @@
 //! - `quorum`: its node of the metadata quorum, and the way of a command to whoever leads it
 //! - `members`: who takes part in the quorum
 //! - `heart`: that this broker is there; `office`: who looks after the cluster
+//! - `producers`: what a leader's log knows of its producers, for logs that begin late
 //! - `wire`: what brokers ask of each other besides consensus and replication
 //! - `inbox`: the way of what replicas hear from each other to the writer
 //! - `ticket`: what a new broker is let in with
@@ -12,6 +13,7 @@ pub(crate) mod heart;
 mod inbox;
 mod members;
 pub(crate) mod office;
+pub(crate) mod producers;
 pub(crate) mod quorum;
 pub mod ticket;
 mod wire;
@@ -34,6 +36,7 @@ use crate::background::Background;
 use crate::config::LEAVE_LIMIT;
 use crate::data_dir::DataDir;
 use crate::handlers::StreamEnd;
+use crate::registry::Registry;
 use crate::session::Session;
 use crate::writer::{Writer, WriterCommand};
 use inbox::WriterInbox;
@@ -48,6 +51,7 @@ pub(crate) struct Cluster {
     /// None if this broker's certificate does not allow it to open connections: it stays alone.
     links: Option<Arc<Links>>,
     inbox: Arc<WriterInbox>,
+    partitions: Arc<Registry>,
     /// This broker is about to stop.
     leaving: Arc<AtomicBool>,
     /// There once this broker's node of the metadata quorum has started.
@@ -61,6 +65,7 @@ impl Cluster {
         identity: &Identity,
         transport: &TransportConfig,
         writer: Writer,
+        partitions: Arc<Registry>,
     ) -> Result<Arc<Self>, String> {
         let known = data_dir.identity();
         let introduction = Introduction {
@@ -95,6 +100,7 @@ impl Cluster {
             introduction,
             links,
             inbox,
+            partitions,
             leaving: Arc::default(),
             quorum: OnceLock::new(),
         }))
@@ -199,6 +205,16 @@ impl Cluster {
             PeerService::Consensus => Ok(quorum.handle(from, payload).await),
             PeerService::Cluster => match ClusterRequest::decode(&payload)? {
                 ClusterRequest::Propose { hops, command } => quorum.answer(hops, command).await,
+                ClusterRequest::Producers(wanted) => {
+                    let led = self.partitions.get(wanted.partition);
+                    let led = led.filter(|it| it.leading().is_some()).ok_or_else(|| {
+                        WireError::new(
+                            ErrorCode::NotLeader,
+                            format!("broker {} does not lead {}", self.me(), wanted.partition),
+                        )
+                    })?;
+                    producers::piece(led, wanted).await
+                }
                 ClusterRequest::Beat(beat) => {
                     let elsewhere = || {
                         WireError::new(

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use millstream_log::{
     AppendError, AppendOutcome, ChangeError, Compacted, CompactionError, FlushError, FlushTicket,
     Flushed, Log, ProducedBatch, StorageFailure,
@@ -18,7 +19,7 @@ use millstream_replication::{
 
 use super::ReplicaEvent;
 use super::state::State;
-use crate::config::WHOLE_LAG;
+use crate::config::{PRODUCERS_ASKED_EVERY_MS, WHOLE_LAG};
 use crate::errors;
 use crate::partition::{
     AckSink, AppendResult, Appended, Closed, LogStatus, Partition, StagedBatch, Standing, Visible,
@@ -53,6 +54,10 @@ pub(crate) struct Actor {
     /// None if its log is damaged: what is sound of it can be read.
     pub(super) replica: Option<Replica>,
     pub(super) effects: Vec<Effect>,
+    /// What is to be known of producers where the log is to begin.
+    pub(super) producers: Option<(Offset, Bytes)>,
+    /// When that was last asked for.
+    asked_ms: Option<u64>,
     /// There is no other replica.
     is_alone: bool,
     /// Its followers keep up: one that does not is seen at once, that all do now and then.
@@ -86,7 +91,7 @@ impl Actor {
         let replica = durable.map(|durable| {
             let runs = log.epochs().map(|(epoch, start)| Run { epoch, start });
             let view = LogView::new(
-                log.log_start_offset(),
+                log.start_border(),
                 log.log_end_offset(),
                 log.flushed_offset(),
                 runs.collect(),
@@ -101,6 +106,8 @@ impl Actor {
             partition,
             replica,
             effects,
+            producers: None,
+            asked_ms: None,
             is_alone,
             is_whole: is_alone,
             told: None,
@@ -139,7 +146,44 @@ impl Actor {
         message: Message,
         batches: Vec<ProducedBatch>,
     ) -> Result<(), Fault> {
+        if let Some(at) = self.begins_at(&message)
+            && self.producers.as_ref().is_none_or(|(known, _)| *known != at)
+        {
+            // It is sent again, when they are here.
+            self.ask_for_producers(outside, from, at);
+            return Ok(());
+        }
         self.step(outside, Input::Received { from, message }, batches)
+    }
+
+    /// Where the log is to begin anew by a message: its sender's begins there, and this one has nothing in
+    /// common with it.
+    fn begins_at(&self, message: &Message) -> Option<Offset> {
+        let (Message::Append { span, .. } | Message::Fetched { span, .. }) = message else {
+            return None;
+        };
+        let log = self.replica.as_ref()?.log();
+        let (prev, at) = (span.prev, span.prev.offset);
+        let is_known = at < log.start() || log.position(at) == Some(prev);
+        (span.from_start && !is_known).then_some(at)
+    }
+
+    fn ask_for_producers(&mut self, outside: &Outside<'_>, leader: BrokerId, at: Offset) {
+        let now_ms = outside.elapsed_ms;
+        let is_due = |asked: u64| now_ms >= asked + PRODUCERS_ASKED_EVERY_MS;
+        if self.asked_ms.is_none_or(is_due) {
+            self.asked_ms = Some(now_ms);
+            outside.tell(ReplicaEvent::Lacks {
+                partition: self.id(),
+                leader,
+                at,
+            });
+        }
+    }
+
+    /// What the leader's log knows of its producers at an offset.
+    pub(crate) fn producers_known(&mut self, at: Offset, producers: Bytes) {
+        self.producers = Some((at, producers));
     }
 
     /// A promise is on the disk, or will never be.
@@ -385,8 +429,14 @@ impl Actor {
             .delete_records(before)
             .map_err(|error| errors::from_change(&self.partition, &error))?;
         // It only tells the core where the log begins: nothing comes of it that could fail.
-        let _ = self.step(outside, Input::Retained { start }, Vec::new());
+        let _ = self.retained(outside);
         Ok(start)
+    }
+
+    /// Records have outlived their retention. Replicas compare logs where batches begin.
+    fn retained(&mut self, outside: &Outside<'_>) -> Result<(), Fault> {
+        let start = self.log.start_border();
+        self.step(outside, Input::Retained { start }, Vec::new())
     }
 
     /// Deletes the files. Readers are told that nothing more will come.
@@ -414,8 +464,7 @@ impl Actor {
         if let Some(plan) = self.log.plan_retention(high_watermark, now_ms) {
             match self.log.apply_retention(plan, now_ms) {
                 Ok(_) => {
-                    let start = self.log.log_start_offset();
-                    self.step(outside, Input::Retained { start }, Vec::new())?;
+                    self.retained(outside)?;
                 }
                 Err(ChangeError::Poisoned(failure)) => return Err(self.fail(failure.to_string())),
                 Err(error) => tracing::error!(partition = %self.name(), %error, "retention failed"),

@@ -156,6 +156,11 @@ impl Hosting {
         self.unasked.drain(..count).collect()
     }
 
+    /// The way to the writer.
+    pub(crate) fn writer(&self) -> Writer {
+        self.writer.clone()
+    }
+
     fn me(&self) -> u32 {
         self.data_dir.identity().broker_id
     }

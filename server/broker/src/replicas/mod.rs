@@ -12,8 +12,8 @@ pub(crate) mod state;
 mod steps;
 
 use millstream_metadata::beat::Leads;
-use millstream_protocol::{LeaderEpoch, TopicPartition};
-use millstream_replication::DirectoryId;
+use millstream_protocol::{LeaderEpoch, Offset, TopicPartition};
+use millstream_replication::{BrokerId, DirectoryId};
 
 /// What a replica has come to that others are to hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,13 @@ pub(crate) enum ReplicaEvent {
     Trusted {
         partition: TopicPartition,
         directory: DirectoryId,
+    },
+    /// Its log is to begin at an offset, and it does not know what its leader's knows of its producers
+    /// there.
+    Lacks {
+        partition: TopicPartition,
+        leader: BrokerId,
+        at: Offset,
     },
     /// Its log is damaged: it takes part no more.
     Damaged {

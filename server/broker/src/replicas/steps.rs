@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use millstream_log::{AppendError, ChangeError, ProducedBatch};
+use millstream_log::{AppendError, ChangeError, ProducedBatch, RestartError};
 use millstream_peer::Entries;
 use millstream_protocol::batch::{BatchHeader, epoch_start};
 use millstream_protocol::{LeaderEpoch, Offset, TimestampMs};
-use millstream_replication::{BrokerId, Deposition, Effect, Input, Message};
+use millstream_replication::{BrokerId, Deposition, Effect, Input, Message, Position};
 
 use super::ReplicaEvent;
 use super::actor::{Actor, Fault};
@@ -117,12 +117,7 @@ impl Actor {
                 let _ = outside.flusher.send(FlushJob::Promise { partition, state });
             }
             Effect::Truncate { to } => self.cut(to)?,
-            Effect::Restart { at } => {
-                return Err(Trouble::Damaged(format!(
-                    "it would have to begin at offset {}",
-                    at.offset
-                )));
-            }
+            Effect::Restart { at } => self.begin_at(at, outside.now_ms)?,
             Effect::Write { from } => {
                 let mut wanted = std::mem::take(batches);
                 wanted.retain(|batch| batch.header.base_offset >= from);
@@ -176,6 +171,29 @@ impl Actor {
             "cut off what was never committed"
         );
         Ok(())
+    }
+
+    /// Throws the log away, and begins one where the leader's begins.
+    fn begin_at(&mut self, at: Position, now_ms: TimestampMs) -> Result<(), Trouble> {
+        let known = self.producers.take();
+        let known = known.filter(|(known, _)| *known == at.offset);
+        let Some((_, producers)) = known else {
+            let reason = format!("nothing is known of its producers at offset {}", at.offset);
+            return Err(Trouble::Damaged(reason));
+        };
+        self.partition.shared.rewritten();
+        tracing::info!(
+            partition = self.name(),
+            from = at.offset,
+            "its log begins anew where the leader's begins"
+        );
+        match self.log.restart(at.offset, at.epoch, &producers, now_ms) {
+            Ok(()) => Ok(()),
+            Err(RestartError::Log(ChangeError::Poisoned(failure))) => {
+                Err(Trouble::Fault(self.fail(failure.to_string())))
+            }
+            Err(error) => Err(Trouble::Damaged(error.to_string())),
+        }
     }
 
     fn write_as_follower(
