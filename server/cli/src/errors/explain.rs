@@ -170,6 +170,10 @@ fn of_data_dir(error: &DataDirError) -> (Exit, Advice) {
         DataDirError::Version { .. } => {
             (Exit::Refused, Some("use the release that wrote it, or another data directory".into()))
         }
+        DataDirError::OtherBroker { .. } => (
+            Exit::Refused,
+            Some("name an empty directory for the new broker, or leave the ticket out".into()),
+        ),
         DataDirError::Foreign { .. } => (Exit::Refused, Some("name an empty directory, or one that does not exist yet".into())),
         DataDirError::Malformed { .. } => (Exit::Damaged, Some("restore the file from a copy of the data directory".into())),
         DataDirError::Incarnation { .. } => (
@@ -182,6 +186,13 @@ fn of_data_dir(error: &DataDirError) -> (Exit, Advice) {
 
 fn of_stop(error: &StopError) -> (Exit, Advice) {
     match error {
+        StopError::Superseded(_) => (
+            Exit::Refused,
+            Some(
+                "look at the cluster before starting it again: what is named there has this broker's place"
+                    .into(),
+            ),
+        ),
         StopError::Storage(_) => (
             Exit::Damaged,
             Some(
