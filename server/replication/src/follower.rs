@@ -16,8 +16,9 @@ pub(crate) struct Following {
     leader: Option<BrokerId>,
     /// Up to here the log is the leader's.
     verified: Offset,
-    /// Who waits for the promise to be on the disk.
-    asked_by: Option<BrokerId>,
+    /// Who waits for a promise, of this epoch: for the appointment to be known here, and for the
+    /// promise to be on the disk.
+    pub(crate) asked_by: Option<(BrokerId, LeaderEpoch)>,
     /// What the last acknowledgement said, for not saying it twice.
     said: Option<Ack>,
     /// The leader has asked, and waits.
@@ -46,35 +47,43 @@ pub(crate) struct Taken {
     asks: bool,
 }
 
+/// Why a span cannot be taken.
+pub(crate) enum Unfit {
+    /// The log does not have the span's first position. This is the last one that they may have in
+    /// common.
+    Parted(Position),
+    /// No sound replica sends it.
+    Wrong(&'static str),
+}
+
+const OTHER_HISTORY: &str = "its entries are not those that are committed";
+
 impl Replica {
     /// A leader-to-be asks for a promise.
     pub(crate) fn seal(&mut self, from: BrokerId, epoch: LeaderEpoch, effects: &mut Vec<Effect>) {
-        if epoch < self.wanted.promised {
+        let known = self.appointed_leader();
+        let is_early = known.is_none_or(|(_, known)| known < epoch);
+        if epoch < self.wanted.promised || !(is_early || self.is_appointed(from, epoch, effects)) {
             return;
         }
-        if self.is_led_by_another(epoch, from) {
-            let reason = "it wants to lead in an epoch that is another's";
-            return effects.push(Effect::Refused { from, reason });
+        if !is_early {
+            self.promise(epoch, effects);
         }
-        self.promise(epoch, effects);
-        match &mut self.state {
-            State::Following(following) => following.asked_by = Some(from),
-            State::Sealing(_) | State::Leading(_) => {
-                let reason = "it wants to lead in an epoch that is led from here";
-                effects.push(Effect::Refused { from, reason });
-            }
+        if let State::Following(following) = &mut self.state {
+            following.asked_by = Some((from, epoch));
         }
         self.answer_seal(effects);
     }
 
     /// Answers whoever waits for a promise, once it is on the disk.
     pub(crate) fn answer_seal(&mut self, effects: &mut Vec<Effect>) {
-        let is_durable = self.durable.promised == self.wanted.promised;
+        let promised = self.wanted.promised;
+        let is_durable = self.durable.promised == promised;
         let State::Following(following) = &mut self.state else {
             return;
         };
         if (is_durable || planted!(AnswerBeforePromise))
-            && let Some(candidate) = following.asked_by.take()
+            && let Some((candidate, _)) = following.asked_by.take_if(|it| it.1 == promised)
         {
             self.say_sealed(candidate, effects);
         }
@@ -134,22 +143,14 @@ impl Replica {
             let reason = "its entries do not hold together";
             return effects.push(Effect::Refused { from, reason });
         }
-        if epoch < self.wanted.promised {
+        if epoch < self.wanted.promised || !self.is_appointed(from, epoch, effects) {
             return;
-        }
-        if self.is_led_by_another(epoch, from) {
-            let reason = "it leads in an epoch that is another's";
-            return effects.push(Effect::Refused { from, reason });
         }
         self.promise(epoch, effects);
         let State::Following(following) = &mut self.state else {
-            let reason = "it leads in an epoch that is led from here";
-            return effects.push(Effect::Refused { from, reason });
+            return;
         };
-        if *following.leader.get_or_insert(from) != from {
-            let reason = "it leads in an epoch that another one leads in";
-            return effects.push(Effect::Refused { from, reason });
-        }
+        following.leader = Some(from);
         let is_first = following.said.is_none();
         if planted!(TruncateToHighWatermark) && is_first && self.log.end() > self.high_watermark {
             self.cut(self.high_watermark, effects);
@@ -159,10 +160,11 @@ impl Replica {
             high_watermark,
             asks,
         };
+        let asked = span.prev;
         match self.take(span, then, effects) {
             Ok(()) if self.writing.is_none() => self.span_taken(then, effects),
             Ok(()) => {}
-            Err((asked, floor)) => {
+            Err(Unfit::Parted(floor)) => {
                 let message = Message::Mismatch {
                     epoch,
                     asked,
@@ -170,33 +172,47 @@ impl Replica {
                 };
                 self.send(from, message, effects);
             }
+            Err(Unfit::Wrong(reason)) => effects.push(Effect::Refused { from, reason }),
         }
     }
 
-    /// Makes the log equal to another one over a span. If the log does not have the span's first
-    /// position, `Err` has that and the last one that they may have in common.
+    /// Whether metadata is known to have appointed a broker, in this epoch and in none since. Nobody
+    /// else gets a promise: one of an epoch that never comes would be for ever.
+    fn is_appointed(&self, from: BrokerId, epoch: LeaderEpoch, effects: &mut Vec<Effect>) -> bool {
+        let Some((leader, known)) = self.appointed_leader() else {
+            return false;
+        };
+        if epoch == known && from != leader {
+            let reason = "it wants to lead in an epoch that is another's";
+            effects.push(Effect::Refused { from, reason });
+        }
+        (leader, known) == (from, epoch)
+    }
+
+    /// Makes the log equal to another one over a span.
     pub(crate) fn take(
         &mut self,
         span: Span,
         then: Taken,
         effects: &mut Vec<Effect>,
-    ) -> Result<(), (Position, Position)> {
-        let mut restarted = false;
-        if !self.log.has(span.prev) {
+    ) -> Result<(), Unfit> {
+        let restarted = !self.log.has(span.prev);
+        if restarted {
             if !span.from_start {
-                return Err((span.prev, self.log.floor(span.prev)));
+                return Err(Unfit::Parted(self.log.floor(span.prev)));
             }
-            assert!(
-                span.prev.offset >= self.high_watermark,
-                "nothing below the high watermark is thrown away"
-            );
+            // What is settled up to there is another position.
+            if span.prev.offset <= self.settled() {
+                return Err(Unfit::Wrong(OTHER_HISTORY));
+            }
             effects.push(Effect::Restart { at: span.prev });
             self.log = crate::LogView::empty_at(span.prev);
             // Where a log begins, everything before was committed.
             self.high_watermark = span.prev.offset;
-            restarted = true;
-        }
-        if let Some(to) = self.log.divergence(&span) {
+        } else if let Some(to) = self.log.divergence(&span) {
+            if to < self.settled() {
+                return Err(Unfit::Wrong(OTHER_HISTORY));
+            }
             self.cut(to, effects);
         }
         let grows = span.until > self.log.end();
@@ -209,6 +225,14 @@ impl Replica {
             self.writing = Some(Writing::Span { runs, until, then });
         }
         Ok(())
+    }
+
+    /// Below this the log is committed, or was found to be the leader's: it does not change any more.
+    fn settled(&self) -> Offset {
+        match &self.state {
+            State::Following(following) => following.verified.max(self.high_watermark),
+            State::Sealing(_) | State::Leading(_) => self.high_watermark,
+        }
     }
 
     pub(crate) fn cut(&mut self, to: Offset, effects: &mut Vec<Effect>) {

@@ -196,6 +196,12 @@ impl Replica {
                 if is_mine && self.wanted.promised < epoch {
                     self.promise(epoch, effects);
                     self.begin_sealing(now_ms, epoch);
+                } else if let State::Following(Following {
+                    asked_by: Some((from, epoch)),
+                    ..
+                }) = self.state
+                {
+                    self.seal(from, epoch, effects);
                 }
             }
         }
@@ -344,12 +350,6 @@ impl Replica {
             State::Sealing(_) => self.seal_again(now_ms, effects),
             State::Leading(leading) => leading.ask(now_ms, peer),
         }
-    }
-
-    /// Whether metadata is known to have appointed somebody else in this epoch.
-    pub(crate) fn is_led_by_another(&self, epoch: LeaderEpoch, than: BrokerId) -> bool {
-        let appointed = self.appointed_leader();
-        appointed.is_some_and(|(leader, known)| known == epoch && leader != than)
     }
 
     pub(crate) fn durability(&self) -> Durability {

@@ -7,7 +7,7 @@ use millstream_protocol::{LeaderEpoch, Offset};
 use crate::BrokerId;
 use crate::durable::{DirectoryId, Durable};
 use crate::effect::Effect;
-use crate::follower::{Taken, Writing};
+use crate::follower::{Taken, Unfit, Writing};
 use crate::leader::Leading;
 use crate::limits::RETRY_MS;
 use crate::message::Message;
@@ -128,8 +128,8 @@ impl Replica {
         if sealing.epoch != epoch || !sealing.replicas.contains(from) || from == self.me {
             return;
         }
-        if tip.epoch >= epoch || high_watermark > tip.offset {
-            let reason = "its log is newer than its promise";
+        if !tip.is_sound(epoch.saturating_sub(1)) || high_watermark > tip.offset {
+            let reason = "its log is newer than its promise, or shorter than what is committed";
             return effects.push(Effect::Refused { from, reason });
         }
         let answer = Answer {
@@ -173,12 +173,14 @@ impl Replica {
         let Some((donor, best)) = sealing.best(me) else {
             return;
         };
+        // Nobody leads without what is committed. Which of the two is wrong is not known here.
+        let mut answers = sealing.answers.iter();
+        if let Some((knows, _)) = answers.find(|(_, it)| it.high_watermark > best.tip.offset) {
+            let from = if *knows == me { donor } else { *knows };
+            let reason = "more is committed than is in the highest log";
+            return effects.push(Effect::Refused { from, reason });
+        }
         if best.tip == tip {
-            let committed = sealing.trusted().map(|(_, it)| it.high_watermark).max();
-            assert!(
-                committed.is_none_or(|committed| committed <= tip.offset),
-                "a leader begins with everything that is committed"
-            );
             let epoch = sealing.epoch;
             // Where nothing ever was, nothing of an older epoch can count; and with a single replica
             // there is no other log that could differ. So there is no need to tell where the own
@@ -247,8 +249,11 @@ impl Replica {
             let reason = "its entries do not hold together";
             return effects.push(Effect::Refused { from, reason });
         }
-        if self.take(span, Taken::adopted(), effects).is_err() {
-            let reason = "its entries do not follow";
+        if let Err(unfit) = self.take(span, Taken::adopted(), effects) {
+            let reason = match unfit {
+                Unfit::Parted(_) => "its entries do not follow",
+                Unfit::Wrong(reason) => reason,
+            };
             return effects.push(Effect::Refused { from, reason });
         }
         if let State::Sealing(sealing) = &mut self.state {

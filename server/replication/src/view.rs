@@ -17,6 +17,13 @@ pub struct Position {
     pub offset: Offset,
 }
 
+impl Position {
+    /// Whether a log may have it in which nothing is newer than `epoch`.
+    pub(crate) fn is_sound(self, epoch: LeaderEpoch) -> bool {
+        self.epoch <= epoch && self.offset <= MAX_OFFSET && (self.offset > 0 || self.epoch == 0)
+    }
+}
+
 /// Entries that follow each other and were written in the same epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Run {
@@ -49,8 +56,7 @@ impl Span {
         let last = self.runs.last().map_or(self.prev.offset, |run| run.start);
         self.runs.len() <= MAX_RUNS
             && self.until <= MAX_OFFSET
-            && self.prev.epoch <= epoch
-            && (self.prev.offset > 0 || self.prev.epoch == 0)
+            && self.prev.is_sound(epoch)
             && match starts {
                 None => empty,
                 Some(start) => start == self.prev.offset && last < self.until,
@@ -200,9 +206,12 @@ impl LogView {
         }
     }
 
-    /// The first offset from `span.prev` on at which the two have entries of different epochs.
+    /// The first offset from `span.prev` on at which the two have entries of different epochs: that
+    /// of the entry before the start is mostly known as well.
     pub(crate) fn divergence(&self, span: &Span) -> Option<Offset> {
-        let (from, until) = (span.prev.offset.max(self.start), span.until.min(self.end));
+        let known = self.start - Offset::from(self.epoch_before(self.start) > 0);
+        let from = span.prev.offset.max(known);
+        let until = span.until.min(self.end);
         let starts = self.runs.iter().chain(&span.runs).map(|run| run.start);
         let borders = starts.chain([from]).filter(|it| (from..until).contains(it));
         borders

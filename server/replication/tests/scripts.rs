@@ -71,11 +71,18 @@ impl Cluster {
         let decided = self.decided.as_mut().unwrap();
         decided.version += 1;
         change(decided);
-        let decided = decided.clone();
-        for id in self.nodes.keys().filter(|it| !self.apart.contains(it)) {
-            let input = Input::Appointed(decided.clone());
-            self.inputs.push_back((*id, input));
+        let ids: Vec<_> = self.nodes.keys().copied().collect();
+        for id in ids {
+            if !self.apart.contains(&id) {
+                self.tell(id);
+            }
         }
+    }
+
+    /// A replica is told what is decided.
+    fn tell(&mut self, id: BrokerId) {
+        let decided = self.decided.clone().unwrap();
+        self.inputs.push_back((id, Input::Appointed(decided)));
     }
 
     fn step(&mut self, id: BrokerId, input: Input) {
@@ -189,10 +196,12 @@ impl Cluster {
             }
             "back" => {
                 self.apart.remove(&number(1));
+                self.tell(number(1));
             }
             "meet" => {
                 self.apart.clear();
                 let ids: Vec<_> = self.nodes.keys().copied().collect();
+                ids.iter().for_each(|id| self.tell(*id));
                 for (id, peer) in ids
                     .iter()
                     .flat_map(|id| ids.iter().map(move |it| (*id, *it)))
@@ -233,8 +242,7 @@ impl Cluster {
         self.network.retain(|(_, to, _)| *to != id);
         self.inputs.retain(|(to, _)| *to != id);
         self.open(id, durable, log);
-        let decided = self.decided.clone().unwrap();
-        self.inputs.push_back((id, Input::Appointed(decided)));
+        self.tell(id);
     }
 
     fn wipe(&mut self, id: BrokerId) {
@@ -530,8 +538,8 @@ fn what_was_never_committed_may_be_committed_by_a_later_epoch() {
         part 1      -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
         produce 1 2 -> 1L 1@2 0, 2F 0@0 0, 3F 0@0 0
         appoint 2   -> 1L 1@2 0, 2L 0@0 0, 3F 0@0 0
-        back 1      -> 1L 1@2 0, 2L 0@0 0, 3F 0@0 0
-        appoint 1   -> 1L 3@3 3, 2F 3@3 3, 3F 3@3 3, deposed 1 of 1, deposed 2 of 2
+        back 1      -> 1F 1@2 0, 2L 0@0 0, 3F 0@0 0, deposed 1 of 1
+        appoint 1   -> 1L 3@3 3, 2F 3@3 3, 3F 3@3 3, deposed 2 of 2
         ",
     );
 }

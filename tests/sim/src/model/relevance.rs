@@ -1,7 +1,7 @@
 //! What can still have a consequence: a message, a decision of metadata. The rest is forgotten, so
 //! that states that differ in nothing else are the same.
 
-use millstream_protocol::Offset;
+use millstream_protocol::{LeaderEpoch, Offset};
 use millstream_replication::{
     Ack, Appointment, BrokerId, DirectoryId, FollowerStatus, Input, Message, Role, Span,
 };
@@ -13,7 +13,12 @@ use super::steps::Partition;
 impl Partition {
     /// Forgets what can have no consequence any more.
     pub(crate) fn forget(&self, state: &mut State) {
-        let (nodes, metadata) = (&state.nodes, &state.metadata);
+        let network = std::mem::take(&mut state.network);
+        let live = network
+            .into_iter()
+            .filter(|it| !self.is_obsolete(state, it));
+        state.network = live.collect();
+        let (nodes, metadata, network) = (&state.nodes, &state.metadata, &state.network);
         let newest = metadata.now().map_or(0, |it| it.version);
         let may_tell = |it: &Appointment| {
             let news = |(broker, node): (BrokerId, &Shared<Node>)| {
@@ -22,18 +27,19 @@ impl Partition {
                     && node.version() < it.version;
                 starts || is_news(node, broker, it, it.version == newest)
             };
-            it.version == newest || (1..).zip(nodes).any(news)
+            let later = metadata
+                .decisions
+                .iter()
+                .filter(|other| other.version > it.version);
+            let is_last = later.into_iter().all(|other| other.epoch != it.epoch);
+            let introduces = is_last && network.iter().any(|letter| is_of(letter, it));
+            it.version == newest || introduces || (1..).zip(nodes).any(news)
         };
         if !metadata.decisions.iter().all(may_tell) {
             let mut kept = (**metadata).clone();
             kept.decisions.retain(may_tell);
             state.metadata = Shared::new(kept);
         }
-        let network = std::mem::take(&mut state.network);
-        let live = network
-            .into_iter()
-            .filter(|it| !self.is_obsolete(state, it));
-        state.network = live.collect();
         let mut ghost = (*state.ghost).clone();
         ghost.forget(state);
         if ghost != *state.ghost {
@@ -56,7 +62,8 @@ impl Partition {
             | Message::Parted { epoch, .. } => *epoch < promised || to.core.role() != Role::Sealing,
             // While a follower can forget how far it is, it may need the message again.
             Message::Append { epoch, .. } => {
-                *epoch < promised || (!self.may_fail(state) && changes_nothing(to, letter))
+                let is_known = !self.may_fail(state) && !is_unknown(to, letter);
+                *epoch < promised || (is_known && changes_nothing(to, letter))
             }
             Message::Ack(ack) => {
                 to.core.leading() != Some(ack.epoch) || self.is_known(to, letter.from, ack)
@@ -110,6 +117,24 @@ pub(crate) fn is_news(
         Role::Leader => is_newest || node.core.leading() == Some(decision.epoch),
     };
     begins || goes_on
+}
+
+/// Whether a message is one that is heeded because of this decision.
+pub(crate) fn is_of(letter: &Letter, decision: &Appointment) -> bool {
+    leads(letter) == Some(decision.epoch)
+}
+
+/// Whether a broker was told of no leader in the epoch of who leads or wants to, or a newer one.
+pub(crate) fn is_unknown(node: &Node, letter: &Letter) -> bool {
+    leads(letter) > Some(node.told.as_ref().map_or(0, |it| it.epoch))
+}
+
+/// The epoch of who leads or wants to.
+fn leads(letter: &Letter) -> Option<LeaderEpoch> {
+    match &letter.message {
+        Message::Seal { epoch } | Message::Append { epoch, .. } => Some(*epoch),
+        _ => None,
+    }
 }
 
 /// A message as it arrives, and its span.

@@ -12,7 +12,7 @@ use super::asserts::{asserted, silence_asserts};
 use super::bounds::Bounds;
 use super::faults;
 use super::ghost::Ghost;
-use super::relevance::{arrival, is_news};
+use super::relevance::{arrival, is_news, is_of, is_unknown};
 use super::rules::{Violation, properties};
 use super::shell::{Arrived, Shell};
 use super::state::{Did, Entry, Letter, Log, Metadata, Node, Shared, Spent, State};
@@ -298,11 +298,13 @@ impl Partition {
             }
             Action::Crash { broker } => faults::crash(state, bounds, broker)?,
             Action::CrashWriting { letter, written } => {
+                self.introduce(state, &letter)?;
                 let (input, span) = arrival(&letter, None);
                 let told = (input, span.as_ref().map(|it| (it, &letter.entries[..])));
                 return faults::crash_writing(state, bounds, letter.to, told, written);
             }
             Action::WriteShort { letter, written } => {
+                self.introduce(state, &letter)?;
                 let (input, span) = arrival(&letter, None);
                 let told = (input, span.as_ref().map(|it| (it, &letter.entries[..])));
                 return faults::write_short(state, bounds, letter.to, told, written);
@@ -330,12 +332,26 @@ impl Partition {
         shell.tell(&self.bounds, Input::Appointed(decision), None)
     }
 
+    /// Who is to follow a leader is told of its appointment first: as long as it is not, the message
+    /// might as well be under way still.
+    fn introduce(&self, state: &mut State, letter: &Letter) -> Result<(), Violation> {
+        let decisions = &state.metadata.decisions;
+        let decision = decisions.iter().rfind(|it| is_of(letter, it));
+        match decision.map(|it| it.version) {
+            Some(version) if is_unknown(state.node(letter.to), letter) => {
+                self.learn(state, letter.to, version)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn deliver(
         &self,
         state: &mut State,
         letter: &Letter,
         until: Option<Offset>,
     ) -> Result<(), Violation> {
+        self.introduce(state, letter)?;
         let (input, span) = arrival(letter, until);
         let arrived: Arrived<'_> = span.as_ref().map(|span| {
             let length = (span.until - span.prev.offset) as usize;
