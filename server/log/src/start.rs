@@ -33,8 +33,8 @@ impl LogReader {
     /// What the log knew of its producers at `at`, exactly: everything that the batches below say, and
     /// nothing that later ones do. `at` is a border between batches, [`Log::start_border`] or above.
     ///
-    /// (In a compacted log, what it still says of a place that was compacted may be less: no batch
-    /// that comes again is missed all the same, once what follows is known up to where it is not.)
+    /// Where the log is compacted at `at`, batches that later ones have made needless may be missing:
+    /// whoever also has all that follows knows as much as this log.
     ///
     /// It is for another replica, whose log is to begin there: see [`Log::restart`]. It has
     /// [`MAX_PRODUCERS_BYTES`] at most. A log remembers no more clients than fit, and should it have

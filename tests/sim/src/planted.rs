@@ -13,7 +13,7 @@ pub enum Mistake {
 }
 
 /// All of them, by what they do.
-pub const MISTAKES: [(&str, Mistake); 12] = {
+pub const MISTAKES: [(&str, Mistake); 13] = {
     use Mistake::{Log, Replication};
     use log::Mistake as L;
     use replication::Mistake as R;
@@ -41,6 +41,10 @@ pub const MISTAKES: [(&str, Mistake); 12] = {
         ("retry a failed sync", Log(L::RetryFailedSync)),
         ("no sync of the directory", Log(L::NoDirectorySync)),
         ("no producers on a follower", Log(L::ForgetProducers)),
+        (
+            "no producers where a log begins late",
+            Log(L::RestartWithoutProducers),
+        ),
         ("no checksum on reading", Log(L::NoChecksum)),
     ]
 };

@@ -33,6 +33,18 @@ fn nothing_is_lost_repeated_or_out_of_order() {
         ("full disks", report.full_disks, SEEDS / 50),
         ("changed replicas", report.reassignments, SEEDS / 50),
         ("truncations", report.truncations, SEEDS / 50),
+        ("logs begun late", report.restarts, SEEDS / 50),
+        (
+            "old logs begun late",
+            report.restarts - report.restarts_of_empty,
+            SEEDS / 50,
+        ),
+        (
+            "empty logs begun late",
+            report.restarts_of_empty,
+            SEEDS / 50,
+        ),
+        ("retentions", report.retentions, SEEDS),
         ("lost packets", report.lost_packets, SEEDS / 50),
         ("repeated packets", report.repeated_packets, SEEDS / 50),
     ] {

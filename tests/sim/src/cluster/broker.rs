@@ -1,6 +1,7 @@
 //! A broker's shell around the replica: it does what the core says with a real log on a disk in
 //! memory.
 
+mod retention;
 mod serving;
 mod shell;
 
@@ -20,7 +21,8 @@ use millstream_replication::{
 use uuid::Uuid;
 
 use super::env::Env;
-use super::packet::{Assigned, Beat, Decision, Node, Packet};
+use super::packet::{Assigned, Beat, Beside, Decision, Node, Packet};
+use super::plan::Retention;
 use super::queue::Event;
 
 /// How often a broker says that it is alive.
@@ -30,12 +32,18 @@ const BEAT_US: u64 = 100_000;
 const READ_BYTES: usize = 32_000;
 
 /// A log that is small for a test rolls and writes checkpoints often.
-const SEGMENT_BYTES: u64 = 6 * 1024;
+const SEGMENT_BYTES: u64 = 4 * 1024;
 const CHECKPOINT_BYTES: u64 = 10 * 1024;
 
 pub(crate) const PARTITION: TopicPartition = TopicPartition {
     topic_id: TopicId(Uuid::from_u128(0x5eed)),
     partition: 0,
+};
+
+/// Nothing travels beside most messages.
+const NOTHING: Beside = Beside {
+    batches: Vec::new(),
+    producers: None,
 };
 
 /// A state that says that the directory was lost, and which one it was.
@@ -115,11 +123,17 @@ pub(crate) struct Broker {
     /// A bit was flipped in the log of this directory.
     pub(crate) flipped_in: Option<DirectoryId>,
     durability: Durability,
+    retention: Retention,
     effects: Vec<Effect>,
 }
 
 impl Broker {
-    pub(crate) fn new(id: BrokerId, clock: Clock, durability: Durability) -> Self {
+    pub(crate) fn new(
+        id: BrokerId,
+        clock: Clock,
+        durability: Durability,
+        retention: Retention,
+    ) -> Self {
         Self {
             id,
             storage: MemoryStorage::new(),
@@ -131,6 +145,7 @@ impl Broker {
             paused_until_us: 0,
             flipped_in: None,
             durability,
+            retention,
             effects: Vec::new(),
         }
     }
@@ -176,9 +191,13 @@ impl Broker {
         Ok(())
     }
 
-    fn config() -> LogConfig {
+    fn config(&self) -> LogConfig {
         LogConfig {
             segment_bytes: SEGMENT_BYTES,
+            retention_bytes: match self.retention {
+                Retention::Bytes(bytes) => Some(bytes),
+                Retention::None | Retention::Deletions => None,
+            },
             checkpoint_bytes: CHECKPOINT_BYTES,
             tail_cache_bytes: 16 * 1024,
             ..LogConfig::default()
@@ -193,7 +212,7 @@ impl Broker {
                 topic_id: PARTITION.topic_id,
                 partition: PARTITION.partition,
             },
-            config: Self::config(),
+            config: self.config(),
             tail_budget: TailBudget::new(1 << 20),
             salt: 0x5a17,
         }
@@ -216,7 +235,7 @@ impl Broker {
         }
         let runs = log.epochs().map(|(epoch, start)| Run { epoch, start });
         let view = LogView::new(
-            log.log_start_offset(),
+            log.start_border(),
             log.log_end_offset(),
             log.flushed_offset(),
             runs.collect(),
@@ -235,7 +254,7 @@ impl Broker {
         if let Some(process) = &mut self.process {
             process.partition = Some(partition);
         }
-        self.perform(env, &[])?;
+        self.perform(env, &NOTHING)?;
         self.settle(env)
     }
 
@@ -311,11 +330,11 @@ impl Broker {
         packet: Packet,
     ) -> Result<(), Trouble> {
         match (from, packet) {
-            (Node::Broker(from), Packet::Replica { message, batches }) => {
-                let sound = batches.iter().all(|batch| verify_crc(batch).is_ok());
+            (Node::Broker(from), Packet::Replica { message, beside }) => {
+                let sound = beside.batches.iter().all(|batch| verify_crc(batch).is_ok());
                 let is_here = self.partition().is_some();
                 if is_here && sound {
-                    return self.step(env, Input::Received { from, message }, &batches);
+                    return self.step(env, Input::Received { from, message }, &beside);
                 }
                 Ok(())
             }
@@ -369,7 +388,7 @@ impl Broker {
             process.version = decision.appointment.version;
         }
         if self.partition().is_some() {
-            self.step(env, Input::Appointed(decision.appointment), &[])?;
+            self.step(env, Input::Appointed(decision.appointment), &NOTHING)?;
         }
         Ok(())
     }
@@ -460,18 +479,22 @@ impl Broker {
         self.flipped_in = None;
     }
 
-    /// Flips a bit of one of the log's sealed segments. `false` if there is none.
+    /// Flips a bit of one of the log's sealed segments, or of a snapshot of producers. `false` if there
+    /// is none.
     pub(crate) fn flip(&mut self, chance: u64) -> bool {
         let Some(partition) = self.partition() else {
             return false;
         };
         let directory = partition.replica.durable().directory;
         let names = self.storage.list("/log".as_ref()).unwrap_or_default();
-        let mut segments: Vec<_> = names.iter().filter(|it| it.ends_with(".log")).collect();
-        segments.sort();
-        // What was flushed last, with nothing written behind it, cannot be told from a torn write.
-        segments.pop();
-        let Some(name) = segments.get(chance as usize % segments.len().max(1)) else {
+        let ending = [".log", ".log", ".log", ".snapshot"][chance as usize % 4];
+        let mut files: Vec<_> = names.iter().filter(|it| it.ends_with(ending)).collect();
+        files.sort();
+        if ending == ".log" {
+            // What was flushed last, with nothing written behind it, cannot be told from a torn write.
+            files.pop();
+        }
+        let Some(name) = files.get((chance >> 2) as usize % files.len().max(1)) else {
             return false;
         };
         let path = PathBuf::from("/log").join(name);

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use millstream_protocol::Offset;
 use millstream_protocol::batch::{BatchBuilder, Compression, ProducerStamp, RecordBatch};
+use millstream_protocol::{FIRST_WORKER_PRODUCER_ID, Offset};
 use millstream_replication::BrokerId;
 
 use super::env::Env;
@@ -21,18 +21,34 @@ const RETRY_US: u64 = 30_000;
 /// Batches under way.
 const IN_FLIGHT: u64 = 4;
 
+/// How much more rarely a worker sends than a client.
+const WORKER_PACE: u64 = 20;
+
+/// What a producer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It has several batches under way, and sends none again that was acknowledged.
+    Client,
+    /// It has one batch under way, and now and then sends the last one again as if it had crashed and
+    /// did not know of the acknowledgement.
+    Worker,
+}
+
 #[derive(Debug)]
 struct Sent {
     request: u64,
     first: u32,
     records: u32,
     batch: Bytes,
+    /// It was acknowledged before.
+    again: bool,
 }
 
 /// An idempotent producer: it sends what was not acknowledged again, in order, until it is.
 #[derive(Debug)]
 pub(crate) struct Producer {
     number: u32,
+    kind: Kind,
     next_sequence: u32,
     next_request: u64,
     in_flight: VecDeque<Sent>,
@@ -40,14 +56,22 @@ pub(crate) struct Producer {
     hint: Option<BrokerId>,
     /// Everything is sent again then, unless an answer comes.
     resend_at_us: Option<u64>,
+    /// The last batch that was acknowledged.
+    last: Option<Sent>,
     pace_us: u64,
     pub(crate) stopped: bool,
 }
 
 impl Producer {
-    pub(crate) fn new(number: u32, pace_us: u64) -> Self {
+    pub(crate) fn new(number: u32, kind: Kind, pace_us: u64) -> Self {
+        let pace_us = match kind {
+            Kind::Client => pace_us,
+            Kind::Worker => pace_us * WORKER_PACE,
+        };
         Self {
             number,
+            kind,
+            last: None,
             next_sequence: 0,
             next_request: 0,
             in_flight: VecDeque::new(),
@@ -88,8 +112,22 @@ impl Producer {
             .in_flight
             .front()
             .map_or(self.next_request, |it| it.request);
-        if !self.stopped && self.next_request - oldest < IN_FLIGHT {
-            self.send_new(env);
+        let in_flight = match self.kind {
+            Kind::Client => IN_FLIGHT,
+            Kind::Worker => 1,
+        };
+        if !self.stopped && self.next_request - oldest < in_flight {
+            let forgets = self.kind == Kind::Worker && env.dice.happens(500);
+            match self.last.take().filter(|_| forgets) {
+                Some(last) => self.send(
+                    env,
+                    Sent {
+                        again: true,
+                        ..last
+                    },
+                ),
+                None => self.send_new(env),
+            }
         }
         if !(self.stopped && self.in_flight.is_empty()) {
             let delay_us = env.dice.within(self.pace_us / 2, self.pace_us * 3 / 2);
@@ -100,21 +138,28 @@ impl Producer {
     fn send_new(&mut self, env: &mut Env) {
         let first = self.next_sequence;
         let records = env.dice.within(1, 3) as u32;
-        let Some(batch) = build(self.number, first, records) else {
+        let Some(batch) = build(self.kind, self.number, first, records) else {
             return env
                 .oracle
                 .violated("a small batch cannot be built".to_owned());
         };
         self.next_sequence += records;
         env.oracle.sent.insert(self.number, self.next_sequence);
-        let request = self.next_request;
-        self.next_request += 1;
-        self.in_flight.push_back(Sent {
-            request,
+        let sent = Sent {
+            request: 0,
             first,
             records,
-            batch: batch.clone(),
-        });
+            batch,
+            again: false,
+        };
+        self.send(env, sent);
+    }
+
+    fn send(&mut self, env: &mut Env, sent: Sent) {
+        let request = self.next_request;
+        self.next_request += 1;
+        let batch = sent.batch.clone();
+        self.in_flight.push_back(Sent { request, ..sent });
         self.resend_at_us
             .get_or_insert(env.queue.now_us + TIMEOUT_US);
         let packet = Packet::Produce { request, batch };
@@ -145,7 +190,10 @@ impl Producer {
                     let offset = base_offset + u64::from(record);
                     env.oracle.acknowledged(name, offset);
                 }
-                env.report.acked += u64::from(sent.records);
+                if !sent.again {
+                    env.report.acked += u64::from(sent.records);
+                }
+                self.last = Some(sent);
                 if let Some((_, died_us)) = env.died.take_if(|(leader, _)| *leader != from) {
                     env.report.gaps_us.push(now_us - died_us);
                 }
@@ -165,14 +213,17 @@ impl Producer {
     }
 }
 
-fn build(producer: u32, first: u32, records: u32) -> Option<Bytes> {
+fn build(kind: Kind, producer: u32, first: u32, records: u32) -> Option<Bytes> {
     let mut builder = BatchBuilder::new(Compression::None, 16 * 1024);
     for sequence in first..first + records {
         let name = Name { producer, sequence };
         builder.append(0, None, Some(&name.to_bytes()), &[]).ok()?;
     }
     let stamp = ProducerStamp {
-        producer_id: u64::from(producer) + 1,
+        producer_id: match kind {
+            Kind::Client => u64::from(producer) + 1,
+            Kind::Worker => FIRST_WORKER_PRODUCER_ID + u64::from(producer),
+        },
         producer_epoch: 0,
         first_sequence: first,
     };
@@ -233,6 +284,16 @@ impl Consumer {
         env.send(self.node(), Node::Broker(self.target), packet);
         let delay_us = env.dice.within(self.pace_us / 2, self.pace_us * 3 / 2);
         env.queue.push(delay_us, Event::Wakes(self.node()));
+    }
+
+    /// What lies at its position is gone: it goes on where the log starts.
+    pub(crate) fn begins(&mut self, env: &mut Env, request: u64, start: Offset) {
+        if request == self.request {
+            env.oracle.begins(self.position, start);
+            self.answered = true;
+            self.position = start;
+            self.request += 1;
+        }
     }
 
     pub(crate) fn receive(

@@ -64,7 +64,10 @@ impl Env {
 
 fn shown(packet: &Packet) -> String {
     match packet {
-        Packet::Replica { message, batches } => format!("{message:?} ({} batches)", batches.len()),
+        Packet::Replica { message, beside } => {
+            let (batches, producers) = (beside.batches.len(), beside.producers.is_some());
+            format!("{message:?} ({batches} batches, producers: {producers})")
+        }
         Packet::Produce { request, .. } => format!("Produce {request}"),
         Packet::Records {
             request,

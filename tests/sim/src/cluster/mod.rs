@@ -7,6 +7,10 @@
 //! consumers read from any broker. An oracle sees all acknowledgements, all reads and all high
 //! watermarks.
 //!
+//! In most runs every replica lets old records go, by size or by deletion, so that the logs of replicas that
+//! were away or have lost their disk begin late. Some producers send as workers do: what they have sent once
+//! may come again at any time.
+//!
 //! Faults: processes are killed, machines lose power one by one and all at once, processes stand
 //! still, links are cut in one direction or both, packets are lost, late, repeated and out of order,
 //! syncs fail or do nothing, bits flip, disks are replaced by empty ones, disks are full, replicas

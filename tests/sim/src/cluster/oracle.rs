@@ -41,6 +41,10 @@ pub(crate) struct Oracle {
     places: BTreeMap<Name, Offset>,
     pub(crate) sent: BTreeMap<u32, u32>,
     acked: BTreeMap<Name, Offset>,
+    /// Up to here a replica was allowed to let records go.
+    retained: Offset,
+    /// The highest start of a log that a consumer was told.
+    told_start: Offset,
     pub(crate) violations: Vec<String>,
 }
 
@@ -100,12 +104,35 @@ impl Oracle {
         }
     }
 
+    /// A replica has let records go.
+    pub(crate) fn retained(&mut self, broker: BrokerId, start: Offset) {
+        if start > self.committed.len() as Offset {
+            self.violated(format!(
+                "{broker} lets go what is not committed, to {start}"
+            ));
+        }
+        self.retained = self.retained.max(start);
+    }
+
+    /// A consumer goes on where a log starts, because its position lies below.
+    pub(crate) fn begins(&mut self, position: Offset, start: Offset) {
+        if start <= position || start > self.retained {
+            let retained = self.retained;
+            self.violated(format!(
+                "skipped: {position} to {start}, of which {retained} may be gone"
+            ));
+        }
+        self.told_start = self.told_start.max(start);
+    }
+
     /// A producer was told that its record is there.
     pub(crate) fn acknowledged(&mut self, name: Name, offset: Offset) {
         if let Some(known) = self.acked.insert(name, offset)
             && known != offset
         {
-            self.violated(format!("{name:?} was acknowledged at {known} and {offset}"));
+            self.violated(format!(
+                "duplicate: {name:?} was acknowledged at {known} and {offset}"
+            ));
         }
         self.found(offset, Some(name), "acknowledged");
     }
@@ -153,18 +180,23 @@ impl Oracle {
         }
     }
 
-    /// A consumer has read everything from 0 to `end`: nothing may be missing or out of order.
+    /// Consumers have read everything up to `end`: nothing may be missing or out of order, but for what
+    /// lies below a start that they were told.
     pub(crate) fn read_all(&mut self, end: Offset) {
         let mut next: BTreeMap<u32, u32> = BTreeMap::new();
         let mut wrong = Vec::new();
+        // Records that nobody has read: they account for what is missing of a producer's.
+        let mut unread: u32 = 0;
         for offset in 0..end {
             match self.records.get(&offset) {
+                None if offset < self.told_start => unread += 1,
                 None => wrong.push(format!("skipped: nobody has read {offset}")),
                 Some(None) => {}
                 Some(Some(name)) => {
                     let expected = next.entry(name.producer).or_insert(0);
-                    if name.sequence != *expected {
-                        wrong.push(format!("reordered: {name:?} where {expected} was due"));
+                    match name.sequence.checked_sub(*expected) {
+                        Some(missing) if missing <= unread => unread -= missing,
+                        _ => wrong.push(format!("reordered: {name:?} where {expected} was due")),
                     }
                     *expected = name.sequence + 1;
                 }

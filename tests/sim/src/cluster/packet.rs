@@ -16,10 +16,10 @@ pub(crate) enum Node {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Packet {
-    /// Between replicas, with the batches of a span.
+    /// Between replicas.
     Replica {
         message: Message,
-        batches: Vec<Bytes>,
+        beside: Beside,
     },
     /// A broker is alive.
     Beat(Beat),
@@ -48,12 +48,26 @@ pub(crate) enum Packet {
         request: u64,
         offset: Offset,
     },
+    /// The log begins here now.
+    Begins {
+        request: u64,
+        start: Offset,
+    },
     /// What is visible from there on; nothing if nothing is.
     Records {
         request: u64,
         batches: Vec<Bytes>,
         next_offset: Offset,
     },
+}
+
+/// What travels beside a message of the core.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Beside {
+    /// The batches of its span.
+    pub(crate) batches: Vec<Bytes>,
+    /// What was known of producers where the span begins, if the sender's log begins there.
+    pub(crate) producers: Option<Bytes>,
 }
 
 /// Why a batch was not appended.

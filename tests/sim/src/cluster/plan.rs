@@ -64,6 +64,17 @@ pub(crate) enum Whom {
     This(BrokerId),
 }
 
+/// How a log gets rid of what is old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retention {
+    /// It keeps everything.
+    None,
+    /// It keeps so many bytes, in whole segments.
+    Bytes(u64),
+    /// Records are deleted, up to anywhere.
+    Deletions,
+}
+
 /// What a run is like.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -73,7 +84,10 @@ pub(crate) struct Plan {
     pub(crate) weather: Weather,
     pub(crate) sync_us: (u64, u64),
     pub(crate) producers: u32,
+    /// Producers that send as workers do, besides.
+    pub(crate) workers: u32,
     pub(crate) pace_us: u64,
+    pub(crate) retention: Retention,
     /// What one message carries of a log, bytes.
     pub(crate) message_bytes: usize,
     pub(crate) faults_until_us: u64,
@@ -98,7 +112,9 @@ impl Plan {
             weather: Weather::calm(),
             sync_us: (100, 3_000),
             producers: 3,
+            workers: 0,
             pace_us: 10_000,
+            retention: Retention::None,
             message_bytes: 2_000,
             faults_until_us: 20_000_000,
             faults: vec![(at_us, Fault::LastDeath)],
@@ -139,6 +155,15 @@ impl Plan {
             weather,
             sync_us: (100, slow_us),
             producers: dice.within(1, 3) as u32,
+            workers: dice.below(2) as u32,
+            retention: dice
+                .pick(&[
+                    Retention::None,
+                    Retention::Bytes(0),
+                    Retention::Bytes(10_000),
+                    Retention::Deletions,
+                ])
+                .unwrap_or(Retention::None),
             pace_us: dice.pick(&[4_000, 10_000, 25_000]).unwrap_or(10_000),
             message_bytes: dice.pick(&[200, 2_000, 2_000]).unwrap_or(2_000),
             faults_until_us: FAULTS_US,

@@ -21,6 +21,12 @@ pub struct Report {
     pub depositions: u64,
     /// Tails cut off.
     pub truncations: u64,
+    /// Logs thrown away and begun further on.
+    pub restarts: u64,
+    /// Of these: by replicas that had nothing.
+    pub restarts_of_empty: u64,
+    /// Logs whose start has moved up.
+    pub retentions: u64,
     /// Damages found.
     pub damages: u64,
     /// Processes that ended because their storage failed.
@@ -69,6 +75,9 @@ impl Report {
         self.activations += other.activations;
         self.depositions += other.depositions;
         self.truncations += other.truncations;
+        self.restarts += other.restarts;
+        self.restarts_of_empty += other.restarts_of_empty;
+        self.retentions += other.retentions;
         self.damages += other.damages;
         self.stops += other.stops;
         self.crashes += other.crashes;
@@ -100,6 +109,9 @@ impl fmt::Display for Report {
             ("leaders activated", self.activations),
             ("leaders deposed", self.depositions),
             ("tails truncated", self.truncations),
+            ("logs begun late", self.restarts),
+            ("of which were empty", self.restarts_of_empty),
+            ("starts moved up", self.retentions),
             ("process crashes", self.crashes),
             ("power cuts", self.power_cuts),
             ("pauses", self.pauses),

@@ -6,7 +6,7 @@ use millstream_log::storage::SyncBehaviour;
 use millstream_replication::{BrokerId, Durability};
 
 use super::broker::{Broker, Clock, Trouble};
-use super::client::{Consumer, Producer};
+use super::client::{Consumer, Kind, Producer};
 use super::dice::Dice;
 use super::env::Env;
 use super::metadata::Metadata;
@@ -26,6 +26,9 @@ const HEALED_WITHIN_US: u64 = 20_000_000;
 
 /// When a broker starts again that is to be the last one.
 const COMES_LATE_US: u64 = 2_500_000;
+
+/// How often a broker that says that it is alive also lets old records go.
+const RETAINS_PER_MILLE: u64 = 200;
 
 /// How long producers go on when all is well again.
 const GOES_ON_US: u64 = 1_500_000;
@@ -70,7 +73,7 @@ impl World {
                     offset_us: clocks.below(1 << 40),
                     per_mille: clocks.within(950, 1050),
                 };
-                Broker::new(id, clock, plan.durability)
+                Broker::new(id, clock, plan.durability, plan.retention)
             })
             .collect();
         let disks = brokers.iter().map(|it| (it.id, it.disk)).collect();
@@ -95,11 +98,17 @@ impl World {
             env.queue.push(0, Event::Starts { broker, boot });
         }
         env.queue.push(WATCH_US, Event::Watches);
-        let producers: Vec<Producer> = (0..plan.producers)
-            .map(|number| Producer::new(number, plan.pace_us))
+        let producers: Vec<Producer> = (0..plan.producers + plan.workers)
+            .map(|number| {
+                let kind = match number < plan.producers {
+                    true => Kind::Client,
+                    false => Kind::Worker,
+                };
+                Producer::new(number, kind, plan.pace_us)
+            })
             .collect();
         let consumers = vec![Consumer::new(0, 40_000), Consumer::new(1, 90_000)];
-        for number in 0..plan.producers {
+        for number in 0..plan.producers + plan.workers {
             env.queue.push(0, Event::Wakes(Node::Producer(number)));
         }
         for number in 0..2 {
@@ -206,7 +215,10 @@ impl World {
                     boot,
                     |broker, env| {
                         broker.beat(env);
-                        Ok(())
+                        match env.dice.happens(RETAINS_PER_MILLE) {
+                            true => broker.retain(env),
+                            false => Ok(()),
+                        }
                     },
                 );
             }
@@ -306,6 +318,11 @@ impl World {
                     && let Some(producer) = self.producers.get_mut(number as usize)
                 {
                     producer.receive(&mut self.env, from, request, result);
+                }
+            }
+            (Node::Consumer(number), Packet::Begins { request, start }) => {
+                if let Some(consumer) = self.consumers.get_mut(number as usize) {
+                    consumer.begins(&mut self.env, request, start);
                 }
             }
             (

@@ -6,7 +6,7 @@ use millstream_protocol::Offset;
 use millstream_protocol::batch::BatchHeader;
 use millstream_replication::Input;
 
-use super::{Broker, READ_BYTES, Trouble, Waiting, trouble_of};
+use super::{Broker, NOTHING, READ_BYTES, Trouble, Waiting, trouble_of};
 use crate::cluster::env::Env;
 use crate::cluster::packet::{Node, Packet, Refusal};
 
@@ -68,7 +68,7 @@ impl Broker {
                 // A duplicate waits for no less than what came before it.
                 partition.waiting.push_back(waiting);
                 let end = partition.log.log_end_offset();
-                self.step(env, Input::Written { end }, &[])
+                self.step(env, Input::Written { end }, &NOTHING)
             }
             Some(AppendOutcome::Rejected(_)) | None => {
                 refuse(env, Refusal::Busy);
@@ -88,6 +88,11 @@ impl Broker {
         let Some(partition) = self.partition() else {
             return Ok(());
         };
+        let start = partition.log.log_start_offset();
+        if offset < start {
+            env.send(node, from, Packet::Begins { request, start });
+            return Ok(());
+        }
         let visible = partition.replica.high_watermark();
         if offset >= visible {
             return Ok(());

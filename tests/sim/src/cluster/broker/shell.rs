@@ -1,14 +1,14 @@
 //! Doing what the core says, and telling it what came of it.
 
-use bytes::{Bytes, BytesMut};
-use millstream_log::{AppendError, ProducedBatch};
+use bytes::BytesMut;
+use millstream_log::{AppendError, ProducedBatch, ProducersError, RestartError};
 use millstream_protocol::Offset;
 use millstream_protocol::batch::{BatchHeader, epoch_start};
 use millstream_replication::{BrokerId, Effect, Input, Message, Role, Run, Span};
 
-use super::{Broker, PARTITION, Partition, Trouble, Waiting, trouble_of};
+use super::{Broker, NOTHING, PARTITION, Partition, Trouble, Waiting, trouble_of};
 use crate::cluster::env::Env;
-use crate::cluster::packet::{Node, Packet, Refusal};
+use crate::cluster::packet::{Beside, Node, Packet, Refusal};
 use crate::cluster::plan::{Fault, Whom};
 use crate::cluster::queue::Event;
 
@@ -18,10 +18,10 @@ impl Broker {
         &mut self,
         env: &mut Env,
         input: Input,
-        batches: &[Bytes],
+        beside: &Beside,
     ) -> Result<(), Trouble> {
         self.input(env, input);
-        self.perform(env, batches)?;
+        self.perform(env, beside)?;
         self.settle(env)
     }
 
@@ -35,14 +35,14 @@ impl Broker {
     }
 
     /// Does what the core has said, and tells it what came of it.
-    pub(super) fn perform(&mut self, env: &mut Env, batches: &[Bytes]) -> Result<(), Trouble> {
+    pub(super) fn perform(&mut self, env: &mut Env, beside: &Beside) -> Result<(), Trouble> {
         loop {
             let mut effects = std::mem::take(&mut self.effects);
             let mut changed = false;
             for effect in effects.drain(..) {
                 let id = self.id;
                 env.trace(|| format!("{id}    {effect:?}"));
-                changed |= self.effect(env, effect, batches)?;
+                changed |= self.effect(env, effect, beside)?;
             }
             self.effects = effects;
             let Some(end) = self.partition().map(|it| it.log.log_end_offset()) else {
@@ -65,12 +65,7 @@ impl Broker {
     }
 
     /// Does one thing. `true` if it has changed the log.
-    fn effect(
-        &mut self,
-        env: &mut Env,
-        effect: Effect,
-        batches: &[Bytes],
-    ) -> Result<bool, Trouble> {
+    fn effect(&mut self, env: &mut Env, effect: Effect, beside: &Beside) -> Result<bool, Trouble> {
         let now_ms = self.now_ms(env);
         let (broker, boot) = (self.id, self.boot);
         let Some(process) = &mut self.process else {
@@ -104,9 +99,24 @@ impl Broker {
                     return Err(Trouble::Damaged);
                 }
             }
-            Effect::Restart { .. } => return Err(Trouble::Damaged),
+            Effect::Restart { at } => {
+                env.report.restarts += 1;
+                env.report.restarts_of_empty += u64::from(log.log_end_offset() == 0);
+                let Some(producers) = &beside.producers else {
+                    let what = format!("{broker} is to begin at {at:?} and knows no producers");
+                    env.oracle.violated(what);
+                    return Err(Trouble::Stop);
+                };
+                match log.restart(at.offset, at.epoch, producers, now_ms) {
+                    Ok(()) => return Ok(true),
+                    Err(RestartError::Log(_)) => return Err(Trouble::Stop),
+                    Err(RestartError::Producers(error)) => env
+                        .oracle
+                        .violated(format!("{broker} cannot begin at {at:?}: {error}")),
+                }
+            }
             Effect::Write { from } => {
-                let rest = batches.iter().filter_map(|bytes| {
+                let rest = beside.batches.iter().filter_map(|bytes| {
                     let header = BatchHeader::parse(bytes).ok()?;
                     (header.base_offset >= from).then(|| ProducedBatch {
                         bytes: BytesMut::from(&bytes[..]),
@@ -179,29 +189,29 @@ impl Broker {
         let (from, to) = (self.node(), Node::Broker(to));
         loop {
             let mut rest = None;
-            let mut batches = Vec::new();
+            let mut beside = Beside::default();
             if let Message::Append { span, .. } | Message::Fetched { span, .. } = &mut message
-                && span.until > span.prev.offset
                 && let Some(partition) = self.partition()
             {
-                let read =
-                    partition
-                        .log
-                        .reader()
-                        .read(span.prev.offset, span.until, env.message_bytes);
-                let read = read.map_err(|error| trouble_of(&error, env))?;
-                rest = partition
-                    .replica
-                    .log()
-                    .position(read.next_offset)
-                    .map(|prev| Span {
+                if span.from_start && span.prev.offset > 0 {
+                    let producers = partition.log.reader().producers_at(span.prev.offset);
+                    beside.producers = Some(producers.map_err(|error| no_producers(&error, env))?);
+                }
+                if span.until > span.prev.offset {
+                    let (log, replica) = (&partition.log, &partition.replica);
+                    // The first batch may hold records that were deleted.
+                    let from = span.prev.offset.max(log.log_start_offset());
+                    let read = log.reader().read(from, span.until, env.message_bytes);
+                    let read = read.map_err(|error| trouble_of(&error, env))?;
+                    rest = replica.log().position(read.next_offset).map(|prev| Span {
                         prev,
                         runs: clip(&span.runs, read.next_offset),
                         until: span.until,
                         from_start: false,
                     });
-                span.cut(read.next_offset);
-                batches = read.batches;
+                    span.cut(read.next_offset);
+                    beside.batches = read.batches;
+                }
             }
             let next = rest.filter(|rest| rest.until > rest.prev.offset);
             let following = match (&message, next) {
@@ -220,7 +230,7 @@ impl Broker {
                 }),
                 _ => None,
             };
-            env.send(from, to, Packet::Replica { message, batches });
+            env.send(from, to, Packet::Replica { message, beside });
             match following {
                 Some(following) => message = following,
                 None => return Ok(()),
@@ -236,8 +246,10 @@ impl Broker {
             return Ok(());
         };
         let high_watermark = partition.replica.high_watermark();
+        let log = partition.replica.log();
+        // Where a log begins, all before was committed.
+        partition.told = partition.told.max(log.start());
         if high_watermark > partition.told {
-            let log = partition.replica.log();
             let epoch = partition.replica.durable().promised;
             env.oracle
                 .committed((broker, epoch), log, partition.told, high_watermark);
@@ -283,7 +295,7 @@ impl Broker {
         }
         process.states.put(PARTITION, Some(&durable.to_bytes()));
         process.states.flush().map_err(|_| Trouble::Stop)?;
-        self.step(env, Input::Persisted(durable), &[])
+        self.step(env, Input::Persisted(durable), &NOTHING)
     }
 
     /// The log is synced.
@@ -297,7 +309,7 @@ impl Broker {
         let outcome = ticket.run();
         partition.log.flushed(outcome).map_err(|_| Trouble::Stop)?;
         let offset = partition.log.flushed_offset();
-        self.step(env, Input::Flushed { offset }, &[])
+        self.step(env, Input::Flushed { offset }, &NOTHING)
     }
 
     /// The core's deadline may have come.
@@ -308,8 +320,18 @@ impl Broker {
         };
         partition.tick_at_ms = None;
         match partition.replica.deadline() {
-            Some(at_ms) if at_ms <= now_ms => self.step(env, Input::Tick, &[]),
+            Some(at_ms) if at_ms <= now_ms => self.step(env, Input::Tick, &NOTHING),
             _ => self.settle(env),
+        }
+    }
+}
+
+fn no_producers(error: &ProducersError, env: &mut Env) -> Trouble {
+    match error {
+        ProducersError::Read(error) => trouble_of(error, env),
+        ProducersError::NoBorder { .. } | ProducersError::TooMany { .. } => {
+            env.oracle.violated(format!("nothing is told: {error}"));
+            Trouble::Stop
         }
     }
 }
