@@ -1,27 +1,31 @@
-//! The client: one connection, and everything that is done with it.
+//! The client: its connection to the cluster, and everything that is done with it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_protocol::api::hello::HelloResponse;
 use millstream_protocol::api::{Request, Unary};
 use millstream_protocol::{Advice, ErrorCode};
-use millstream_transport::address::Address;
 use millstream_transport::{
     Connector, FrameReceiver, FrameSender, Identity, Profile, TransportConfig,
 };
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::admin::Admin;
 use crate::backoff::Backoff;
+use crate::brokers::Brokers;
+use crate::changes::Changes;
 use crate::consumer::ConsumerBuilder;
+use crate::dialer::{Dialer, Session, Whom};
 use crate::error::{Error, Result};
 use crate::limits::{
-    DEFAULT_CONNECT_TIMEOUT, DEFAULT_REQUEST_TIMEOUT, PRODUCE_STREAMS_PER_CONNECTION,
+    DEFAULT_CLUSTER_REFRESH, DEFAULT_CONNECT_TIMEOUT, DEFAULT_REQUEST_TIMEOUT,
+    PRODUCE_STREAMS_PER_CONNECTION,
 };
-use crate::link::{Dialer, Link, Session};
+use crate::link::Link;
 use crate::producer::ProducerBuilder;
 use crate::quota::{FetchStreams, StreamQuota};
 use crate::stream::receive_answer;
@@ -29,8 +33,8 @@ use crate::stream::receive_answer;
 /// A client of one Millstream cluster.
 ///
 /// It holds one connection, shared by every producer, consumer and request, and makes it anew when
-/// it dies. Clones are handles to the same connection. Any broker's address will do: a broker
-/// forwards what another one leads.
+/// it dies, to another broker if that one is gone. Clones are handles to the same connection. Any
+/// broker's address will do: it tells of the others, and a broker forwards what another one leads.
 ///
 /// ```no_run
 /// use millstream::{Client, ProduceRecord};
@@ -51,6 +55,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Shared {
     link: Link,
+    dialer: Arc<Dialer>,
     request_timeout: Duration,
     produce_streams: StreamQuota,
     fetch_streams: FetchStreams,
@@ -201,10 +206,28 @@ impl Client {
     }
 
     async fn attempt<R: Unary>(&self, request: R, payload: Option<Bytes>) -> Result<R::Response> {
-        let session = self.session().await?;
-        let (mut sender, mut receiver) = session.open(request.into(), payload).await?;
-        sender.finish().await?;
-        receive_answer(&mut receiver).await
+        self.session().await?.ask(request, payload).await
+    }
+
+    /// Looks again which brokers there are, if there is a connection.
+    async fn refresh(&self) {
+        if let Some(session) = self.shared.link.current() {
+            self.shared.dialer.learn_again(&session).await;
+        }
+    }
+}
+
+/// Follows how the cluster changes, as long as the client lives.
+async fn follow_cluster(client: Weak<Shared>, interval: Duration) {
+    loop {
+        sleep(interval).await;
+        let Some(shared) = client.upgrade() else {
+            return;
+        };
+        if shared.link.is_closed() {
+            return;
+        }
+        Client { shared }.refresh().await;
     }
 }
 
@@ -236,29 +259,31 @@ pub(crate) enum EarlierAttempt {
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it connects"]
 pub struct ClientBuilder {
-    address: Option<String>,
+    addresses: Vec<String>,
     server_name: Option<String>,
     identity: Option<Identity>,
     transport: TransportConfig,
     client_name: Option<String>,
     connect_timeout: Duration,
     request_timeout: Duration,
+    cluster_refresh: Duration,
 }
 
 impl ClientBuilder {
     fn new() -> Self {
         Self {
-            address: None,
+            addresses: Vec::new(),
             server_name: None,
             identity: None,
             transport: TransportConfig::client(),
             client_name: None,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
+            cluster_refresh: DEFAULT_CLUSTER_REFRESH,
         }
     }
 
-    /// Takes address, server name and identity from a profile.
+    /// Takes addresses, server name and identity from a profile.
     ///
     /// # Errors
     ///
@@ -266,19 +291,28 @@ impl ClientBuilder {
     pub fn profile(self, profile: &Profile) -> Result<Self> {
         let identity = profile.identity()?;
         Ok(self
-            .address(profile.address.clone())
+            .addresses(profile.addresses.iter().cloned())
             .server_name(profile.server_name.clone())
             .identity(identity))
     }
 
-    /// Where a broker listens: `host:port`, or `host` with the default port.
-    pub fn address(mut self, address: impl Into<String>) -> Self {
-        self.address = Some(address.into());
+    /// Where a broker listens: `host:port`, or `host` with the default port. It may be called several
+    /// times, for several brokers of the cluster; they are tried in this order. One is enough, as long
+    /// as its broker runs when the client connects first: then the client learns of all others.
+    pub fn address(self, address: impl Into<String>) -> Self {
+        self.addresses([address])
+    }
+
+    /// The same for several brokers at once.
+    pub fn addresses<S: Into<String>>(mut self, addresses: impl IntoIterator<Item = S>) -> Self {
+        self.addresses.extend(addresses.into_iter().map(Into::into));
         self
     }
 
-    /// The name that the broker's certificate must be issued for. Unless given: the host of the
-    /// address.
+    /// The name that the certificates of all brokers must be issued for. Unless given, each must be
+    /// issued for the host of its own address: of the one given here, or of the one that the cluster
+    /// knows the broker by. So it is, too, if this name is the host of the first address: then it is
+    /// that broker's own.
     pub fn server_name(mut self, server_name: impl Into<String>) -> Self {
         self.server_name = Some(server_name.into());
         self
@@ -297,7 +331,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How long one attempt to connect may take, the version handshake included.
+    /// How long one attempt to connect to a broker may take, the version handshake included.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -309,13 +343,20 @@ impl ClientBuilder {
         self
     }
 
+    /// How often to ask which brokers the cluster has. It is asked at every new connection besides.
+    pub fn cluster_refresh(mut self, interval: Duration) -> Self {
+        self.cluster_refresh = interval;
+        self
+    }
+
     /// How the network is used: windows, datagram sizes, timeouts.
     pub fn transport(mut self, config: TransportConfig) -> Self {
         self.transport = config;
         self
     }
 
-    /// Connects, in one attempt. From then on the client reconnects by itself.
+    /// Connects to the first broker that answers, in one attempt at each. From then on the client
+    /// reconnects by itself, to whichever broker it reaches.
     ///
     /// # Errors
     ///
@@ -324,37 +365,32 @@ impl ClientBuilder {
     /// no broker answers or one side does not trust the other, [`Error::Broker`] when the broker
     /// refuses the version handshake.
     pub async fn connect(self) -> Result<Client> {
-        let address = self
-            .address
-            .ok_or_else(|| Error::invalid("no broker address is given"))?;
+        if self.cluster_refresh.is_zero() {
+            return Err(Error::invalid("a client's cluster_refresh is zero"));
+        }
+        let brokers = Brokers::given(self.addresses, self.server_name)?;
         let identity = self
             .identity
             .ok_or_else(|| Error::invalid("no client identity is given"))?;
-        let server_name = match self.server_name {
-            Some(name) => name,
-            None => {
-                address
-                    .parse::<Address>()
-                    .map_err(millstream_transport::ConnectError::from)?
-                    .host
-            }
-        };
-        let dialer = Dialer {
+        let dialer = Arc::new(Dialer {
             connector: Connector::new(&identity, self.transport)?,
-            address,
-            server_name,
+            brokers,
             client_name: self.client_name.unwrap_or_else(program_name),
             connect_timeout: self.connect_timeout,
-        };
+            changes: Arc::new(Changes::default()),
+        });
         let client = Client {
             shared: Arc::new(Shared {
-                link: Link::new(dialer),
+                link: Link::new(Arc::clone(&dialer), Whom::Any, Handle::current()),
+                dialer,
                 request_timeout: self.request_timeout,
                 produce_streams: StreamQuota::new(PRODUCE_STREAMS_PER_CONNECTION),
                 fetch_streams: FetchStreams::default(),
             }),
         };
         client.session().await?;
+        let shared = Arc::downgrade(&client.shared);
+        tokio::spawn(follow_cluster(shared, self.cluster_refresh));
         Ok(client)
     }
 }

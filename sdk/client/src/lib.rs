@@ -40,8 +40,11 @@
 
 mod admin;
 mod backoff;
+mod brokers;
+mod changes;
 mod client;
 mod consumer;
+mod dialer;
 mod diff;
 mod error;
 pub mod limits;

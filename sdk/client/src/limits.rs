@@ -12,6 +12,15 @@ const MIB: usize = 1024 * KIB;
 /// One attempt to connect, the version handshake included.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a broker that is tried may be silent before the next one is tried beside it.
+pub(crate) const NEXT_BROKER_DELAY: Duration = Duration::from_millis(500);
+
+/// How long a broker may take to say which brokers there are. A client works without knowing.
+pub(crate) const LISTING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often a client asks which brokers there are unless told otherwise.
+pub const DEFAULT_CLUSTER_REFRESH: Duration = Duration::from_secs(30);
+
 /// One request with all its attempts.
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 

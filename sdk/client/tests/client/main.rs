@@ -8,6 +8,7 @@
 
 mod admin;
 mod broker;
+mod cluster;
 mod connection;
 mod consume;
 mod group;
