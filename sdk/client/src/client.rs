@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_protocol::api::hello::HelloResponse;
+use millstream_protocol::api::topic::TopicDescription;
 use millstream_protocol::api::{Request, Unary};
 use millstream_protocol::{Advice, ErrorCode};
 use millstream_transport::{
     Connector, FrameReceiver, FrameSender, Identity, Profile, TransportConfig,
 };
 use serde::de::DeserializeOwned;
-use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::admin::Admin;
@@ -19,13 +19,14 @@ use crate::backoff::Backoff;
 use crate::brokers::Brokers;
 use crate::changes::Changes;
 use crate::consumer::ConsumerBuilder;
-use crate::dialer::{Dialer, Session, Whom};
+use crate::dialer::{Dialer, Session};
 use crate::error::{Error, Result};
+use crate::leaders::{Leaders, TopicLeaders};
 use crate::limits::{
     DEFAULT_CLUSTER_REFRESH, DEFAULT_CONNECT_TIMEOUT, DEFAULT_REQUEST_TIMEOUT,
     PRODUCE_STREAMS_PER_CONNECTION,
 };
-use crate::link::Link;
+use crate::links::Links;
 use crate::producer::ProducerBuilder;
 use crate::quota::{FetchStreams, StreamQuota};
 use crate::stream::receive_answer;
@@ -54,8 +55,8 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Shared {
-    link: Link,
-    dialer: Arc<Dialer>,
+    links: Links,
+    leaders: Leaders,
     request_timeout: Duration,
     produce_streams: StreamQuota,
     fetch_streams: FetchStreams,
@@ -101,21 +102,35 @@ impl Client {
     /// Whether there is a connection now, as far as is known: that a broker was killed is noticed when nothing
     /// has come from it for the connection's idle timeout. What is lost is made anew by whoever needs it.
     pub fn is_connected(&self) -> bool {
-        self.shared.link.current().is_some()
+        self.shared.links.home().current().is_some()
     }
 
     /// Closes the connection at once, for all clones. What producers have not sent yet is lost:
     /// close them first.
     pub fn close(&self) {
-        self.shared.link.close();
+        self.shared.links.close();
     }
 
     /// The session, or the outcome of one attempt to have one.
     pub(crate) async fn session(&self) -> Result<Arc<Session>> {
-        match self.shared.link.current() {
+        match self.shared.links.home().current() {
             Some(session) => Ok(session),
-            None => self.shared.link.session().await,
+            None => self.shared.links.home().session().await,
         }
+    }
+
+    pub(crate) fn links(&self) -> &Links {
+        &self.shared.links
+    }
+
+    /// Who leads a topic's partitions. It is kept up to date for as long as this is held.
+    pub(crate) fn leaders(&self, topic: &str) -> Arc<TopicLeaders> {
+        self.shared.leaders.of(topic)
+    }
+
+    /// Takes what a broker has said of a topic, as to who leads it.
+    pub(crate) fn note_leaders(&self, described: &TopicDescription) {
+        self.shared.leaders.note(described);
     }
 
     pub(crate) fn produce_streams(&self) -> &StreamQuota {
@@ -209,11 +224,20 @@ impl Client {
         self.session().await?.ask(request, payload).await
     }
 
-    /// Looks again which brokers there are, if there is a connection.
+    /// Looks again which brokers there are and what they lead, if there is a connection.
     async fn refresh(&self) {
-        if let Some(session) = self.shared.link.current() {
-            self.shared.dialer.learn_again(&session).await;
+        let links = &self.shared.links;
+        if let Some(session) = links.home().current() {
+            links.dialer.learn_again(&session).await;
+            if links.dialer.brokers.are_several() {
+                for topic in self.shared.leaders.in_use() {
+                    self.look_up(&topic).await;
+                }
+            }
         }
+        links.close_idle();
+        // What could not be reached is tried again by those who want it.
+        links.dialer.changes.note();
     }
 }
 
@@ -224,7 +248,7 @@ async fn follow_cluster(client: Weak<Shared>, interval: Duration) {
         let Some(shared) = client.upgrade() else {
             return;
         };
-        if shared.link.is_closed() {
+        if shared.links.home().is_closed() {
             return;
         }
         Client { shared }.refresh().await;
@@ -381,8 +405,8 @@ impl ClientBuilder {
         });
         let client = Client {
             shared: Arc::new(Shared {
-                link: Link::new(Arc::clone(&dialer), Whom::Any, Handle::current()),
-                dialer,
+                leaders: Leaders::new(Arc::clone(&dialer.changes)),
+                links: Links::new(dialer),
                 request_timeout: self.request_timeout,
                 produce_streams: StreamQuota::new(PRODUCE_STREAMS_PER_CONNECTION),
                 fetch_streams: FetchStreams::default(),

@@ -47,10 +47,13 @@ mod consumer;
 mod dialer;
 mod diff;
 mod error;
+mod leaders;
 pub mod limits;
 mod link;
+mod links;
 mod producer;
 mod quota;
+mod route;
 mod stream;
 
 pub use admin::{

@@ -8,7 +8,7 @@ use millstream_protocol::api::Request;
 use crate::broker::{Cluster, PATIENCE, named};
 
 /// An address at which nobody answers, for as long as the socket lives.
-fn silent() -> (std::net::UdpSocket, String) {
+pub(crate) fn silent() -> (std::net::UdpSocket, String) {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap().to_string();
     (socket, address)

@@ -12,5 +12,6 @@ mod cluster;
 mod connection;
 mod consume;
 mod group;
+mod leaders;
 mod produce;
 mod recovery;

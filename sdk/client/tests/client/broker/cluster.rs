@@ -65,6 +65,35 @@ impl Cluster {
         });
     }
 
+    /// No client can connect to a broker from now on. Its connections are gone.
+    pub(crate) fn hide(&self, number: u32) {
+        self.broker(1)
+            .shared
+            .change(|state| state.hidden.insert(number));
+        self.broker(number).kill_connections();
+    }
+
+    /// Clients can connect to it again.
+    pub(crate) fn show(&self, number: u32) {
+        self.broker(1)
+            .shared
+            .change(|state| state.hidden.remove(&number));
+    }
+
+    /// A broker has not heard of any topic.
+    pub(crate) fn unaware(&self, number: u32) {
+        self.broker(1)
+            .shared
+            .change(|state| state.unaware.insert(number));
+    }
+
+    /// It has now.
+    pub(crate) fn aware(&self, number: u32) {
+        self.broker(1)
+            .shared
+            .change(|state| state.unaware.remove(&number));
+    }
+
     /// From now on clients are told this of where a broker is.
     pub(crate) fn list_at(&self, number: u32, address: &str) {
         let address = BrokerAddress {
