@@ -1,27 +1,32 @@
-//! The client: one connection, and everything that is done with it.
+//! The client: its connection to the cluster, and everything that is done with it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_protocol::api::hello::HelloResponse;
+use millstream_protocol::api::topic::TopicDescription;
 use millstream_protocol::api::{Request, Unary};
 use millstream_protocol::{Advice, ErrorCode};
-use millstream_transport::address::Address;
 use millstream_transport::{
     Connector, FrameReceiver, FrameSender, Identity, Profile, TransportConfig,
 };
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::admin::Admin;
 use crate::backoff::Backoff;
+use crate::brokers::Brokers;
+use crate::changes::Changes;
 use crate::consumer::ConsumerBuilder;
+use crate::dialer::{Dialer, Session};
 use crate::error::{Error, Result};
+use crate::leaders::{Leaders, TopicLeaders};
 use crate::limits::{
-    DEFAULT_CONNECT_TIMEOUT, DEFAULT_REQUEST_TIMEOUT, PRODUCE_STREAMS_PER_CONNECTION,
+    DEFAULT_CLUSTER_REFRESH, DEFAULT_CONNECT_TIMEOUT, DEFAULT_REQUEST_TIMEOUT,
+    PRODUCE_STREAMS_PER_CONNECTION,
 };
-use crate::link::{Dialer, Link, Session};
+use crate::links::Links;
 use crate::producer::ProducerBuilder;
 use crate::quota::{FetchStreams, StreamQuota};
 use crate::stream::receive_answer;
@@ -29,8 +34,8 @@ use crate::stream::receive_answer;
 /// A client of one Millstream cluster.
 ///
 /// It holds one connection, shared by every producer, consumer and request, and makes it anew when
-/// it dies. Clones are handles to the same connection. Any broker's address will do: a broker
-/// forwards what another one leads.
+/// it dies, to another broker if that one is gone. Clones are handles to the same connection. Any
+/// broker's address will do: it tells of the others, and a broker forwards what another one leads.
 ///
 /// ```no_run
 /// use millstream::{Client, ProduceRecord};
@@ -50,7 +55,8 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Shared {
-    link: Link,
+    links: Links,
+    leaders: Leaders,
     request_timeout: Duration,
     produce_streams: StreamQuota,
     fetch_streams: FetchStreams,
@@ -96,21 +102,35 @@ impl Client {
     /// Whether there is a connection now, as far as is known: that a broker was killed is noticed when nothing
     /// has come from it for the connection's idle timeout. What is lost is made anew by whoever needs it.
     pub fn is_connected(&self) -> bool {
-        self.shared.link.current().is_some()
+        self.shared.links.home().current().is_some()
     }
 
     /// Closes the connection at once, for all clones. What producers have not sent yet is lost:
     /// close them first.
     pub fn close(&self) {
-        self.shared.link.close();
+        self.shared.links.close();
     }
 
     /// The session, or the outcome of one attempt to have one.
     pub(crate) async fn session(&self) -> Result<Arc<Session>> {
-        match self.shared.link.current() {
+        match self.shared.links.home().current() {
             Some(session) => Ok(session),
-            None => self.shared.link.session().await,
+            None => self.shared.links.home().session().await,
         }
+    }
+
+    pub(crate) fn links(&self) -> &Links {
+        &self.shared.links
+    }
+
+    /// Who leads a topic's partitions. It is kept up to date for as long as this is held.
+    pub(crate) fn leaders(&self, topic: &str) -> Arc<TopicLeaders> {
+        self.shared.leaders.of(topic)
+    }
+
+    /// Takes what a broker has said of a topic, as to who leads it.
+    pub(crate) fn note_leaders(&self, described: &TopicDescription) {
+        self.shared.leaders.note(described);
     }
 
     pub(crate) fn produce_streams(&self) -> &StreamQuota {
@@ -201,10 +221,37 @@ impl Client {
     }
 
     async fn attempt<R: Unary>(&self, request: R, payload: Option<Bytes>) -> Result<R::Response> {
-        let session = self.session().await?;
-        let (mut sender, mut receiver) = session.open(request.into(), payload).await?;
-        sender.finish().await?;
-        receive_answer(&mut receiver).await
+        self.session().await?.ask(request, payload).await
+    }
+
+    /// Looks again which brokers there are and what they lead, if there is a connection.
+    async fn refresh(&self) {
+        let links = &self.shared.links;
+        if let Some(session) = links.home().current() {
+            links.dialer.learn_again(&session).await;
+            if links.dialer.brokers.are_several() {
+                for topic in self.shared.leaders.in_use() {
+                    self.look_up(&topic).await;
+                }
+            }
+        }
+        links.close_idle();
+        // What could not be reached is tried again by those who want it.
+        links.dialer.changes.note();
+    }
+}
+
+/// Follows how the cluster changes, as long as the client lives.
+async fn follow_cluster(client: Weak<Shared>, interval: Duration) {
+    loop {
+        sleep(interval).await;
+        let Some(shared) = client.upgrade() else {
+            return;
+        };
+        if shared.links.home().is_closed() {
+            return;
+        }
+        Client { shared }.refresh().await;
     }
 }
 
@@ -236,29 +283,31 @@ pub(crate) enum EarlierAttempt {
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it connects"]
 pub struct ClientBuilder {
-    address: Option<String>,
+    addresses: Vec<String>,
     server_name: Option<String>,
     identity: Option<Identity>,
     transport: TransportConfig,
     client_name: Option<String>,
     connect_timeout: Duration,
     request_timeout: Duration,
+    cluster_refresh: Duration,
 }
 
 impl ClientBuilder {
     fn new() -> Self {
         Self {
-            address: None,
+            addresses: Vec::new(),
             server_name: None,
             identity: None,
             transport: TransportConfig::client(),
             client_name: None,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
+            cluster_refresh: DEFAULT_CLUSTER_REFRESH,
         }
     }
 
-    /// Takes address, server name and identity from a profile.
+    /// Takes addresses, server name and identity from a profile.
     ///
     /// # Errors
     ///
@@ -266,19 +315,28 @@ impl ClientBuilder {
     pub fn profile(self, profile: &Profile) -> Result<Self> {
         let identity = profile.identity()?;
         Ok(self
-            .address(profile.address.clone())
+            .addresses(profile.addresses.iter().cloned())
             .server_name(profile.server_name.clone())
             .identity(identity))
     }
 
-    /// Where a broker listens: `host:port`, or `host` with the default port.
-    pub fn address(mut self, address: impl Into<String>) -> Self {
-        self.address = Some(address.into());
+    /// Where a broker listens: `host:port`, or `host` with the default port. It may be called several
+    /// times, for several brokers of the cluster; they are tried in this order. One is enough, as long
+    /// as its broker runs when the client connects first: then the client learns of all others.
+    pub fn address(self, address: impl Into<String>) -> Self {
+        self.addresses([address])
+    }
+
+    /// The same for several brokers at once.
+    pub fn addresses<S: Into<String>>(mut self, addresses: impl IntoIterator<Item = S>) -> Self {
+        self.addresses.extend(addresses.into_iter().map(Into::into));
         self
     }
 
-    /// The name that the broker's certificate must be issued for. Unless given: the host of the
-    /// address.
+    /// The name that the certificates of all brokers must be issued for. Unless given, each must be
+    /// issued for the host of its own address: of the one given here, or of the one that the cluster
+    /// knows the broker by. So it is, too, if this name is the host of the first address: then it is
+    /// that broker's own.
     pub fn server_name(mut self, server_name: impl Into<String>) -> Self {
         self.server_name = Some(server_name.into());
         self
@@ -297,7 +355,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How long one attempt to connect may take, the version handshake included.
+    /// How long one attempt to connect to a broker may take, the version handshake included.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -309,13 +367,20 @@ impl ClientBuilder {
         self
     }
 
+    /// How often to ask which brokers the cluster has. It is asked at every new connection besides.
+    pub fn cluster_refresh(mut self, interval: Duration) -> Self {
+        self.cluster_refresh = interval;
+        self
+    }
+
     /// How the network is used: windows, datagram sizes, timeouts.
     pub fn transport(mut self, config: TransportConfig) -> Self {
         self.transport = config;
         self
     }
 
-    /// Connects, in one attempt. From then on the client reconnects by itself.
+    /// Connects to the first broker that answers, in one attempt at each. From then on the client
+    /// reconnects by itself, to whichever broker it reaches.
     ///
     /// # Errors
     ///
@@ -324,37 +389,32 @@ impl ClientBuilder {
     /// no broker answers or one side does not trust the other, [`Error::Broker`] when the broker
     /// refuses the version handshake.
     pub async fn connect(self) -> Result<Client> {
-        let address = self
-            .address
-            .ok_or_else(|| Error::invalid("no broker address is given"))?;
+        if self.cluster_refresh.is_zero() {
+            return Err(Error::invalid("a client's cluster_refresh is zero"));
+        }
+        let brokers = Brokers::given(self.addresses, self.server_name)?;
         let identity = self
             .identity
             .ok_or_else(|| Error::invalid("no client identity is given"))?;
-        let server_name = match self.server_name {
-            Some(name) => name,
-            None => {
-                address
-                    .parse::<Address>()
-                    .map_err(millstream_transport::ConnectError::from)?
-                    .host
-            }
-        };
-        let dialer = Dialer {
+        let dialer = Arc::new(Dialer {
             connector: Connector::new(&identity, self.transport)?,
-            address,
-            server_name,
+            brokers,
             client_name: self.client_name.unwrap_or_else(program_name),
             connect_timeout: self.connect_timeout,
-        };
+            changes: Arc::new(Changes::default()),
+        });
         let client = Client {
             shared: Arc::new(Shared {
-                link: Link::new(dialer),
+                leaders: Leaders::new(Arc::clone(&dialer.changes)),
+                links: Links::new(dialer),
                 request_timeout: self.request_timeout,
                 produce_streams: StreamQuota::new(PRODUCE_STREAMS_PER_CONNECTION),
                 fetch_streams: FetchStreams::default(),
             }),
         };
         client.session().await?;
+        let shared = Arc::downgrade(&client.shared);
+        tokio::spawn(follow_cluster(shared, self.cluster_refresh));
         Ok(client)
     }
 }

@@ -40,14 +40,20 @@
 
 mod admin;
 mod backoff;
+mod brokers;
+mod changes;
 mod client;
 mod consumer;
+mod dialer;
 mod diff;
 mod error;
+mod leaders;
 pub mod limits;
 mod link;
+mod links;
 mod producer;
 mod quota;
+mod route;
 mod stream;
 
 pub use admin::{

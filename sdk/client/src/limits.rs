@@ -12,6 +12,29 @@ const MIB: usize = 1024 * KIB;
 /// One attempt to connect, the version handshake included.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a broker that is tried may be silent before the next one is tried beside it.
+pub(crate) const NEXT_BROKER_DELAY: Duration = Duration::from_millis(500);
+
+/// How long a broker may take to say which brokers there are. A client works without knowing.
+pub(crate) const LISTING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long whoever opens the first stream to a leader waits for a connection to it. Without one it goes
+/// through another broker, until there is one.
+pub(crate) const DIRECT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Connections to leaders; partitions that further brokers lead are served through another broker.
+pub const MAX_DIRECT_LINKS: usize = 64;
+
+/// A connection to a leader that has carried nothing for this long is closed.
+pub const DIRECT_LINK_IDLE: Duration = Duration::from_secs(120);
+
+/// How long a producer's stream waits for what is on its way before it makes place for one to another
+/// broker. What is not acknowledged then is sent again.
+pub(crate) const MOVE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a client asks which brokers there are unless told otherwise.
+pub const DEFAULT_CLUSTER_REFRESH: Duration = Duration::from_secs(30);
+
 /// One request with all its attempts.
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -1,112 +1,14 @@
-//! The one connection that everything shares, made anew when it dies.
+//! One connection, shared by all who need it, and made anew when it dies.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use millstream_protocol::api::hello::{Hello, HelloResponse};
-use millstream_protocol::api::{PROTOCOL_VERSION, Request, RequestFrame};
-use millstream_transport::address::Address;
-use millstream_transport::{
-    CloseCode, ConnectError, Connection, Connector, FrameReceiver, FrameSender,
-};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::backoff::Backoff;
-use crate::error::{Error, Result, StreamError};
-use crate::stream::receive_answer;
-
-/// A connection on which the version handshake is done.
-#[derive(Debug)]
-pub(crate) struct Session {
-    connection: Connection,
-    pub(crate) hello: HelloResponse,
-}
-
-impl Session {
-    /// Opens a stream with its first frame.
-    pub(crate) async fn open(
-        &self,
-        request: Request,
-        payload: Option<bytes::Bytes>,
-    ) -> Result<(FrameSender, FrameReceiver)> {
-        let (mut sender, receiver) = self.connection.open_stream().await?;
-        sender
-            .send_with_payload(&RequestFrame::from_client(request), payload)
-            .await?;
-        Ok((sender, receiver))
-    }
-
-    fn is_open(&self) -> bool {
-        self.connection.close_reason().is_none()
-    }
-}
-
-/// Where and how to connect.
-#[derive(Debug)]
-pub(crate) struct Dialer {
-    pub(crate) connector: Connector,
-    pub(crate) address: String,
-    pub(crate) server_name: String,
-    pub(crate) client_name: String,
-    pub(crate) connect_timeout: Duration,
-}
-
-impl Dialer {
-    /// One attempt: the connection and the version handshake.
-    async fn dial(&self) -> Result<Session> {
-        let attempt = async {
-            let connection = self
-                .connector
-                .connect(&self.address, &self.server_name)
-                .await?;
-            let hello = self
-                .greet(&connection)
-                .await
-                .map_err(|error| self.as_connect_error(error))?;
-            Ok(Session { connection, hello })
-        };
-        tokio::time::timeout(self.connect_timeout, attempt)
-            .await
-            .unwrap_or(Err(Error::Timeout {
-                what: "connecting to the broker",
-                after: self.connect_timeout,
-            }))
-    }
-
-    async fn greet(&self, connection: &Connection) -> Result<HelloResponse> {
-        let hello = Hello {
-            version_min: PROTOCOL_VERSION,
-            version_max: PROTOCOL_VERSION,
-            client_name: self.client_name.clone(),
-            software: concat!("millstream-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
-        };
-        let (mut sender, mut receiver) = connection.open_stream().await?;
-        sender
-            .send(&RequestFrame::from_client(hello.into()))
-            .await?;
-        sender.finish().await?;
-        receive_answer(&mut receiver).await
-    }
-
-    /// A broker looks at the client's certificate after the client's handshake is complete: its
-    /// refusal comes out of the first stream, and is a failure to connect all the same.
-    fn as_connect_error(&self, error: Error) -> Error {
-        let reason = match &error {
-            Error::ConnectionLost(
-                StreamError::Open(reason)
-                | StreamError::Send(millstream_transport::SendError::Closed(reason))
-                | StreamError::Receive(millstream_transport::ReceiveError::Closed(reason)),
-            ) => reason.clone(),
-            _ => return error,
-        };
-        match self.address.parse::<Address>() {
-            Ok(address) => ConnectError::Closed { address, reason }.into(),
-            Err(_) => error,
-        }
-    }
-}
+use crate::dialer::{Dialer, Session, Whom};
+use crate::error::{Error, Result};
 
 /// What the connection is doing. Attempts are counted, so that one who waits can tell the outcome
 /// of an attempt from an older one's.
@@ -123,22 +25,24 @@ enum LinkState {
 #[derive(Debug)]
 pub(crate) struct Link {
     dialer: Arc<Dialer>,
+    whom: Whom,
     state: Arc<watch::Sender<LinkState>>,
     backoff: Arc<Mutex<Backoff>>,
     runtime: Handle,
 }
 
 impl Link {
-    /// A link that is not connected yet. Its attempts run on the runtime this is called in.
-    pub(crate) fn new(dialer: Dialer) -> Self {
+    /// A link that is not connected yet. Its attempts run on `runtime`.
+    pub(crate) fn new(dialer: Arc<Dialer>, whom: Whom, runtime: Handle) -> Self {
         Self {
-            dialer: Arc::new(dialer),
+            dialer,
+            whom,
             state: Arc::new(watch::Sender::new(LinkState::Down {
                 attempt: 0,
                 error: None,
             })),
             backoff: Arc::default(),
-            runtime: Handle::current(),
+            runtime,
         }
     }
 
@@ -179,6 +83,21 @@ impl Link {
         }
     }
 
+    /// Whether it was closed for good.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(&*self.state.borrow(), LinkState::Closed)
+    }
+
+    /// Starts an attempt, unless there is a session or one is under way. Nobody waits for it.
+    pub(crate) fn start(&self) {
+        let attempt = match &*self.state.borrow() {
+            LinkState::Up { attempt, session } if !session.is_open() => *attempt,
+            LinkState::Down { attempt, .. } => *attempt,
+            LinkState::Up { .. } | LinkState::Dialing { .. } | LinkState::Closed => return,
+        };
+        self.start_attempt(attempt);
+    }
+
     /// Starts the attempt after `attempt`, unless another caller has. The attempt belongs to no
     /// caller: one that loses patience does not take it from the others.
     fn start_attempt(&self, attempt: u64) {
@@ -200,11 +119,15 @@ impl Link {
         });
         if started {
             let (dialer, state) = (Arc::clone(&self.dialer), Arc::clone(&self.state));
-            let backoff = Arc::clone(&self.backoff);
+            let (backoff, whom) = (Arc::clone(&self.backoff), self.whom);
             self.runtime.spawn(async move {
-                let outcome = dialer.dial().await;
-                hold_back(&dialer, &outcome, &backoff).await;
+                let outcome = dialer.dial(whom).await;
+                hold_back(&outcome, &backoff).await;
+                let is_up = outcome.is_ok();
                 tell(&state, next, outcome);
+                if is_up {
+                    dialer.changes.note();
+                }
             });
         }
     }
@@ -213,22 +136,17 @@ impl Link {
     pub(crate) fn close(&self) {
         let before = self.state.send_replace(LinkState::Closed);
         if let LinkState::Up { session, .. } = before {
-            session.connection.close(CloseCode::Done, "");
+            session.close();
         }
     }
 }
 
 /// Pauses after a failure, before it is told: whoever tries again at once waits too.
-async fn hold_back(dialer: &Dialer, outcome: &Result<Session>, backoff: &Mutex<Backoff>) {
-    let address = &dialer.address;
+async fn hold_back(outcome: &Result<Session>, backoff: &Mutex<Backoff>) {
     match outcome {
-        Ok(session) => {
-            backoff.lock().reset();
-            tracing::debug!(address, broker = session.hello.broker_id, "connected");
-        }
-        Err(error) => {
+        Ok(_) => backoff.lock().reset(),
+        Err(_) => {
             let pause = backoff.lock().after_failure();
-            tracing::debug!(address, %error, ?pause, "could not connect");
             tokio::time::sleep(pause).await;
         }
     }

@@ -70,6 +70,12 @@ pub const WORKERS_PER_LISTING: usize = 64;
 /// Partitions that one replay reads, over all its inputs, and that it writes.
 pub const MAX_REPLAYED_PARTITIONS: usize = 4_096;
 
+/// Brokers that a client is told of, and that it keeps in mind: far more than a cluster has.
+pub const BROKERS_PER_LISTING: usize = 1_000;
+
+/// The longest address of a broker that a client keeps in mind, bytes.
+pub const MAX_BROKER_ADDRESS_BYTES: usize = 255;
+
 /// Items of one kind in one request (topics to describe, partitions to list, offsets to commit).
 pub const MAX_ITEMS_PER_REQUEST: usize = 10_000;
 
@@ -115,4 +121,5 @@ const _: () = assert!(MAX_BATCH_BYTES <= PRODUCE_BYTES_IN_FLIGHT);
 const _: () = assert!(DEFAULT_FETCH_BYTES <= MAX_FETCH_BYTES);
 const _: () = assert!(MAX_FETCH_BYTES <= u32::MAX as usize);
 const _: () = assert!(MAX_COMPONENT_BYTES <= u32::MAX as usize);
+const _: () = assert!(BROKERS_PER_LISTING * (MAX_BROKER_ADDRESS_BYTES + 16) < MAX_BODY_BYTES);
 const _: () = assert!(FETCH_STREAMS_PER_CONNECTION < MAX_STREAMS_PER_CONNECTION as usize);

@@ -1,4 +1,4 @@
-//! The client's profile: which broker to connect to, and with which identity.
+//! The client's profile: which brokers to connect to, and with which identity.
 //!
 //! A small TOML file. Paths in it are relative to the file itself, so that a folder with a profile
 //! and its certificates can be moved:
@@ -10,6 +10,9 @@
 //! certificate = "alice.pem"
 //! key = "alice.key"
 //! ```
+//!
+//! The address may be a list, of brokers of one cluster. One is enough, as long as its broker runs when a
+//! client starts.
 //!
 //! A profile is looked for in the user's own places only, never in the working directory: a folder
 //! that somebody was handed must not decide which broker gets their records.
@@ -30,13 +33,16 @@ pub const PROFILE_VARIABLE: &str = "MILLSTREAM_PROFILE";
 /// The largest profile that is read, bytes.
 pub const MAX_PROFILE_BYTES: u64 = 64 * 1024;
 
-/// Which broker to connect to, and with which identity.
+/// Which brokers to connect to, and with which identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// Where the broker listens, as [`Address`] reads it.
-    pub address: String,
-    /// The name that the broker's certificate must be issued for.
+    /// Where brokers of the cluster listen, as [`Address`] reads it: at least one. In the file it is
+    /// `address`, a string or a list of strings.
+    #[serde(rename = "address", with = "one_or_several")]
+    pub addresses: Vec<String>,
+    /// The name that the certificates of all brokers must be issued for. If it is the host of the first
+    /// address, it is that broker's own, and each of the others must have one for its own host.
     pub server_name: String,
     /// The file of the authority's certificate, PEM.
     pub ca: PathBuf,
@@ -113,10 +119,13 @@ impl Profile {
         let text = std::str::from_utf8(&content).map_err(|error| invalid(error.to_string()))?;
         let mut profile: Self =
             toml::from_str(text).map_err(|error| invalid(error.to_string().trim().to_owned()))?;
-        profile
-            .address
-            .parse::<Address>()
-            .map_err(|error: AddressError| invalid(error.to_string()))?;
+        if profile.addresses.is_empty() {
+            return Err(invalid("the list of addresses is empty".to_owned()));
+        }
+        for address in &profile.addresses {
+            let parsed = address.parse::<Address>();
+            parsed.map_err(|error: AddressError| invalid(error.to_string()))?;
+        }
         let directory = path.parent().unwrap_or(Path::new(""));
         for file in [&mut profile.ca, &mut profile.certificate, &mut profile.key] {
             *file = directory.join(&*file);
@@ -204,4 +213,45 @@ fn non_empty(environment: &impl Fn(&str) -> Option<OsString>, variable: &str) ->
     environment(variable)
         .filter(|value| !value.is_empty())
         .map(PathBuf::from)
+}
+
+/// A string, or a list of strings.
+mod one_or_several {
+    use std::fmt;
+
+    use serde::de::{SeqAccess, Visitor};
+    use serde::{Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(texts: &[String], to: S) -> Result<S::Ok, S::Error> {
+        match texts {
+            [one] => one.serialize(to),
+            several => several.serialize(to),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+        from.deserialize_any(OneOrSeveral)
+    }
+
+    struct OneOrSeveral;
+
+    impl<'de> Visitor<'de> for OneOrSeveral {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or a list of strings")
+        }
+
+        fn visit_str<E>(self, one: &str) -> Result<Self::Value, E> {
+            Ok(vec![one.to_owned()])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut several: A) -> Result<Self::Value, A::Error> {
+            let mut texts = Vec::new();
+            while let Some(text) = several.next_element()? {
+                texts.push(text);
+            }
+            Ok(texts)
+        }
+    }
 }

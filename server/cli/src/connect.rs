@@ -17,12 +17,12 @@ const CLIENT_NAME: &str = "millstream-cli";
 /// Which broker to talk to.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ConnectArgs {
-    /// The client profile: the broker's address and the identity to connect with [default:
+    /// The client profile: the brokers' addresses and the identity to connect with [default:
     /// $MILLSTREAM_PROFILE, or the one that `millstream dev` has written]
     #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     profile: Option<PathBuf>,
 
-    /// The broker's address, in place of the profile's
+    /// A broker's address, in place of the profile's
     #[arg(
         long,
         global = true,
@@ -40,7 +40,7 @@ impl ConnectArgs {
             None => Profile::discover()?,
         };
         if let Some(address) = &self.address {
-            profile.address = address.to_string();
+            profile.addresses = vec![address.to_string()];
         }
         Ok(profile)
     }
@@ -54,7 +54,8 @@ impl ConnectArgs {
         builder.connect().await.map_err(|error| match error {
             // Alone among the ways to fail, it does not name the address.
             Error::Timeout { .. } => {
-                anyhow!(error).context(format!("no answer from {}", profile.address))
+                let addresses = profile.addresses.join(" or ");
+                anyhow!(error).context(format!("no answer from {addresses}"))
             }
             error => error.into(),
         })

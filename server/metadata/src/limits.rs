@@ -1,8 +1,9 @@
 //! The bounds of the image.
 
 use millstream_protocol::limits::{
-    MAX_BATCH_BYTES, MAX_BODY_BYTES, MAX_DEPLOYMENT_CONFIG_BYTES, MAX_HOST_BYTES,
-    MAX_ITEMS_PER_REQUEST, MAX_NAME_BYTES, MAX_PARTITIONS_PER_TOPIC, MAX_REPLAYED_PARTITIONS,
+    MAX_BATCH_BYTES, MAX_BODY_BYTES, MAX_BROKER_ADDRESS_BYTES, MAX_DEPLOYMENT_CONFIG_BYTES,
+    MAX_HOST_BYTES, MAX_ITEMS_PER_REQUEST, MAX_NAME_BYTES, MAX_PARTITIONS_PER_TOPIC,
+    MAX_REPLAYED_PARTITIONS,
 };
 
 /// How often a deployment may have a record tried.
@@ -91,7 +92,7 @@ pub const MIN_BATCH_BYTES: u32 = 1 << 10;
 pub const MAX_TIME_MS: u64 = i64::MAX as u64 / 2;
 
 /// The longest address of a broker, bytes.
-pub const MAX_ADDRESS_BYTES: usize = 255;
+pub const MAX_ADDRESS_BYTES: usize = MAX_BROKER_ADDRESS_BYTES;
 
 /// The longest name of a rack, bytes.
 pub const MAX_RACK_BYTES: usize = 255;

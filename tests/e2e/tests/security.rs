@@ -35,7 +35,7 @@ fn saved(broker: &Broker, name: &str, issued: &IssuedIdentity, ca: PathBuf) -> P
         .save(&file("pem"), &file("key"), &file("own-ca"))
         .expect("an identity's files");
     Profile {
-        address: broker.address(),
+        addresses: vec![broker.address()],
         server_name: "localhost".to_owned(),
         ca,
         certificate: file("pem"),

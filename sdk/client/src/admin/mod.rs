@@ -3,6 +3,7 @@
 mod cluster;
 mod groups;
 mod lifecycle;
+mod offsets;
 mod plugins;
 mod replay;
 mod secrets;

@@ -1,15 +1,13 @@
-//! Topics and offsets.
+//! Topics.
 
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use millstream_protocol::api::offsets::{DeleteRecords, ListOffsets, ListedOffset, Position};
+use millstream_protocol::ErrorCode;
 use millstream_protocol::api::topic::{
     AlterTopic, Cleanup, CreateTopic, DeleteTopic, DescribeTopics, Durability, TopicConfig,
     TopicDescription, TopicSelection,
 };
-use millstream_protocol::limits::MAX_ITEMS_PER_REQUEST;
-use millstream_protocol::{ErrorCode, Offset, PartitionIndex, WireError};
 
 use super::{Admin, Request};
 use crate::client::{Client, EarlierAttempt};
@@ -110,68 +108,13 @@ impl Admin {
             if part.more && part.topics.is_empty() {
                 return Err(Error::unexpected("a part of a listing with nothing in it"));
             }
+            let topics = part.topics.iter();
+            topics.for_each(|topic| self.client.note_leaders(topic));
             described.extend(part.topics);
             if !part.more {
                 return Ok(described);
             }
         }
-    }
-
-    /// Where positions of a topic's partitions are, in the order asked. The broker answers each
-    /// question on its own: one unknown partition does not spoil the others.
-    pub async fn list_offsets(
-        &self,
-        topic: impl Into<String>,
-        positions: impl IntoIterator<Item = (PartitionIndex, Position)>,
-    ) -> Result<Vec<Result<ListedOffset, WireError>>> {
-        let topic = topic.into();
-        let positions: Vec<_> = positions.into_iter().collect();
-        let mut offsets = Vec::with_capacity(positions.len());
-        for part in positions.chunks(MAX_ITEMS_PER_REQUEST) {
-            let request = ListOffsets {
-                topic: topic.clone(),
-                positions: part.to_vec(),
-            };
-            let answer = self.client.call(request).await?.offsets;
-            if answer.len() != part.len() {
-                return Err(Error::unexpected("fewer or more offsets than asked for"));
-            }
-            offsets.extend(answer);
-        }
-        Ok(offsets)
-    }
-
-    /// Where one position of one partition is.
-    pub async fn offset(
-        &self,
-        topic: impl Into<String>,
-        partition: PartitionIndex,
-        position: Position,
-    ) -> Result<ListedOffset> {
-        let mut offsets = self.list_offsets(topic, [(partition, position)]).await?;
-        let listed = offsets
-            .pop()
-            .ok_or_else(|| Error::unexpected("no offset"))?;
-        Ok(listed?)
-    }
-
-    /// Forgets the records of a partition below an offset, and gives the first offset still there.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorCode::OffsetOutOfRange`] when the offset lies above the high watermark.
-    pub async fn delete_records(
-        &self,
-        topic: impl Into<String>,
-        partition: PartitionIndex,
-        before_offset: Offset,
-    ) -> Result<Offset> {
-        let request = DeleteRecords {
-            topic: topic.into(),
-            partition,
-            before_offset,
-        };
-        Ok(self.client.call(request).await?.log_start_offset)
     }
 }
 

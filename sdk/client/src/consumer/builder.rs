@@ -268,6 +268,8 @@ pub(super) async fn locate(
         .collect();
     names.sort_unstable();
     names.dedup();
+    // Held, so that what the topics' descriptions say is kept for the claims.
+    let _leaders: Vec<_> = names.iter().map(|name| client.leaders(name)).collect();
     let admin = client.admin();
     let mut targets = Vec::with_capacity(partitions.len());
     for topic in admin.describe_topics(names).await? {

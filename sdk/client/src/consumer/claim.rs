@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use millstream_protocol::api::group::{NamedPartition, OffsetCommit};
 use millstream_protocol::{Offset, PartitionIndex, TopicId};
 
+use crate::brokers::BrokerId;
+use crate::leaders::TopicLeaders;
+
 /// Tells claims apart, also of the same partition: an assignment that is taken away, a seek or a
 /// reset end one claim, and what still comes for it is recognised as stale. Never 0.
 pub(super) type ClaimId = u64;
@@ -19,6 +22,7 @@ pub(super) struct Claim {
     pub(super) topic: Arc<str>,
     pub(super) topic_id: TopicId,
     pub(super) partition: PartitionIndex,
+    pub(super) leaders: Arc<TopicLeaders>,
     /// Behind the last record handed out.
     handed: AtomicU64,
     /// Behind the last record that the application has come back from, by asking for the next.
@@ -28,16 +32,22 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    pub(super) fn new(id: ClaimId, target: &ClaimTarget) -> Arc<Self> {
+    pub(super) fn new(id: ClaimId, target: &ClaimTarget, leaders: Arc<TopicLeaders>) -> Arc<Self> {
         Arc::new(Self {
             id,
             topic: Arc::clone(&target.topic),
             topic_id: target.topic_id,
             partition: target.partition,
+            leaders,
             handed: AtomicU64::new(target.start),
             returned: AtomicU64::new(target.start),
             committed: AtomicU64::new(target.start),
         })
+    }
+
+    /// The broker that leads its partition, as far as is known.
+    pub(super) fn leader(&self) -> Option<BrokerId> {
+        self.leaders.belief(self.partition).leader
     }
 
     pub(super) fn handed(&self) -> Offset {

@@ -19,8 +19,9 @@ use super::lanes::LaneRun;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result, StreamError};
 use crate::limits::{FRAME_OVERHEAD_BYTES, MIN_FETCH_FRAME_BYTES};
+use crate::route::{Opened, Route, is_unknown};
 use crate::stream::receive_with_payload;
-use millstream_transport::{FrameReceiver, FrameSender};
+use millstream_transport::FrameReceiver;
 
 /// Why a stream is not read any more.
 enum Stopped {
@@ -44,6 +45,10 @@ impl Fetch {
     pub(super) async fn run(self) {
         let mut backoff = Backoff::default();
         while let Some(wanted) = self.intake.plan(self.run) {
+            if !self.have_one_leader(&wanted).await {
+                self.intake.part(self.run);
+                continue;
+            }
             let error = match self.read(&wanted, &mut backoff).await {
                 Stopped::Stale => return,
                 Stopped::Replan => continue,
@@ -69,18 +74,51 @@ impl Fetch {
         }
     }
 
+    /// Finds out who leads what is wanted.
+    async fn have_one_leader(&self, wanted: &[Wanted]) -> bool {
+        for Wanted { claim, .. } in wanted {
+            let client = &self.intake.client;
+            client.find_leader(&claim.leaders, claim.partition).await;
+        }
+        have_one_leader(wanted)
+    }
+
     /// Reads one stream until it stops.
     async fn read(&self, wanted: &[Wanted], backoff: &mut Backoff) -> Stopped {
         // The broker reads this side's end of the stream for as long as the stream lives.
-        let (_sender, mut receiver) = match self.open(wanted).await {
-            Ok(stream) => stream,
+        let Opened {
+            sender: _sender,
+            mut receiver,
+            mut route,
+            ..
+        } = match self.open(wanted).await {
+            Ok(opened) => opened,
             Err(error) => return Stopped::Failed(error),
         };
+        let stopped = self
+            .read_on(wanted, &mut receiver, &mut route, backoff)
+            .await;
+        if let Stopped::Failed(error) = &stopped {
+            route.note_failure(error);
+        }
+        stopped
+    }
+
+    async fn read_on(
+        &self,
+        wanted: &[Wanted],
+        receiver: &mut FrameReceiver,
+        route: &mut Route,
+        backoff: &mut Backoff,
+    ) -> Stopped {
         let mut next: Vec<Offset> = wanted.iter().map(|wanted| wanted.offset).collect();
         loop {
             self.gate.below(|| self.intake.share_bytes()).await;
-            let frame = match receive_with_payload::<Fetched>(&mut receiver, MAX_FETCH_BYTES).await
-            {
+            let received = tokio::select! {
+                received = receive_with_payload::<Fetched>(receiver, MAX_FETCH_BYTES) => received,
+                () = outdated(route, wanted) => return Stopped::Replan,
+            };
+            let frame = match received {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Stopped::Failed(Error::ConnectionLost(StreamError::Ended)),
                 Err(error) => return Stopped::Failed(error),
@@ -97,7 +135,10 @@ impl Fetch {
         }
     }
 
-    async fn open(&self, wanted: &[Wanted]) -> Result<(FrameSender, FrameReceiver)> {
+    async fn open(&self, wanted: &[Wanted]) -> Result<Opened<FetchOpened>> {
+        let [first, ..] = wanted else {
+            return Err(Error::invalid("nothing is to be fetched"));
+        };
         // Two frames fill a share, so that one can be on its way while the other is being read.
         let max_bytes = self.intake.share_bytes() / 2;
         let request = OpenFetch {
@@ -105,12 +146,9 @@ impl Fetch {
             max_bytes: max_bytes.clamp(MIN_FETCH_FRAME_BYTES, DEFAULT_FETCH_BYTES) as u32,
         };
         let request = Request::OpenFetch(request);
-        let (_, sender, receiver) = self
-            .intake
-            .client
-            .open_answered::<FetchOpened>(request)
-            .await?;
-        Ok((sender, receiver))
+        let (leaders, partition) = (&first.claim.leaders, first.claim.partition);
+        let client = &self.intake.client;
+        client.open_toward(leaders, partition, request).await
     }
 
     /// Takes one frame in, and moves `next` behind it.
@@ -150,6 +188,20 @@ impl Fetch {
             },
         );
         Err(Stopped::Replan)
+    }
+}
+
+/// Whether all that is wanted is led by the same broker, as far as is known.
+fn have_one_leader(wanted: &[Wanted]) -> bool {
+    let mut leaders = wanted.iter().map(|wanted| wanted.claim.leader());
+    let first = leaders.next();
+    leaders.all(|leader| Some(leader) == first)
+}
+
+/// Waits until what is wanted should be fetched in another way.
+async fn outdated(route: &mut Route, wanted: &[Wanted]) {
+    while !route.is_outdated() && have_one_leader(wanted) {
+        route.changed().await;
     }
 }
 
@@ -227,8 +279,18 @@ async fn diagnose(intake: &Intake, wanted: &[Wanted], refusal: WireError) -> Res
         // It was, and is not any more: the broker has caught up meanwhile.
         return Err(WireError::new(ErrorCode::NotReady, refusal.message).into());
     }
-    wanted
-        .iter()
-        .for_each(|wanted| intake.stall(wanted.claim.id, refusal.clone().into()));
-    Ok(())
+    for Wanted { claim, .. } in wanted {
+        let there = intake
+            .client
+            .is_there(&claim.topic, claim.topic_id, claim.partition);
+        if !is_unknown(refusal.code) || !there.await {
+            found = true;
+            intake.stall(claim.id, refusal.clone().into());
+        }
+    }
+    if found {
+        return Ok(());
+    }
+    // The leader has not heard of it yet.
+    Err(WireError::new(ErrorCode::NotReady, refusal.message).into())
 }

@@ -134,6 +134,13 @@ impl Claimed {
         !self.paused && (!self.chunks.is_empty() || self.fault.is_some())
     }
 
+    fn move_to(&mut self, lane: LaneId, gate: Arc<Gate>) {
+        let bytes = self.chunks.iter().map(|chunk| chunk.bytes).sum();
+        self.gate.remove(bytes);
+        gate.add(bytes);
+        (self.lane, self.gate) = (lane, gate);
+    }
+
     fn discard_chunks(&mut self) {
         let bytes = self.chunks.drain(..).map(|chunk| chunk.bytes).sum();
         self.gate.remove(bytes);
@@ -167,12 +174,10 @@ impl Intake {
             let paused = before.is_some_and(|claimed| claimed.paused);
             state.claims_made += 1;
             let id = state.claims_made;
-            let (lane, gate) =
-                state
-                    .lanes
-                    .join(id, self.client.fetch_streams(), self.settings.streams);
+            let claim = Claim::new(id, target, self.client.leaders(&target.topic));
+            let (lane, gate) = self.join(&mut state.lanes, &claim);
             let claimed = Claimed {
-                claim: Claim::new(id, target),
+                claim,
                 chunks: VecDeque::new(),
                 next_fetch: target.start,
                 high_watermark: None,
@@ -186,6 +191,33 @@ impl Intake {
             restart.insert(lane);
         }
         self.restart_lanes(&mut state, restart);
+    }
+
+    fn join(&self, lanes: &mut Lanes, claim: &Claim) -> (LaneId, Arc<Gate>) {
+        let (streams, limit) = (self.client.fetch_streams(), self.settings.streams);
+        lanes.join(claim.id, claim.leader(), streams, limit)
+    }
+
+    /// Moves those claims of a lane that have another leader than its first to other lanes: a stream
+    /// is one to one leader.
+    pub(super) fn part(self: &Arc<Self>, run: LaneRun) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let members = state.lanes.members(run).unwrap_or_default();
+        let claims = members.iter().filter_map(|id| state.claims.get(id));
+        let claims: Vec<Arc<Claim>> = claims.map(|it| Arc::clone(&it.claim)).collect();
+        let leader = claims.first().and_then(|claim| claim.leader());
+        state.lanes.set_leader(run, leader);
+        let mut restart = HashSet::new();
+        for claim in claims.iter().filter(|claim| claim.leader() != leader) {
+            if let Some(claimed) = state.claims.get_mut(&claim.id) {
+                state.lanes.leave(run.lane, claim.id);
+                let (lane, gate) = self.join(&mut state.lanes, claim);
+                claimed.move_to(lane, gate);
+                restart.insert(lane);
+            }
+        }
+        self.restart_lanes(state, restart);
     }
 
     /// Starts a claim anew elsewhere; false when it has ended.

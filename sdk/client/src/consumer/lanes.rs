@@ -2,7 +2,7 @@
 //!
 //! A claim gets a stream of its own while there are places; beyond that, claims share. A lane is a
 //! stream as it is planned: it outlives the stream itself, which is opened anew after a failure or
-//! when the claims of a shared lane change.
+//! when the claims of a shared lane change. The partitions of a lane have the same leader.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 
 use super::claim::ClaimId;
 use super::gate::Gate;
+use crate::brokers::BrokerId;
 use crate::quota::{FetchPlace, FetchStreams};
 
 /// A lane's number, for its life.
@@ -33,6 +34,8 @@ pub(super) struct Lanes {
 
 #[derive(Debug)]
 struct Lane {
+    /// Who leads its members' partitions, as far as was known when that was looked at.
+    leader: Option<BrokerId>,
     members: Vec<ClaimId>,
     gate: Arc<Gate>,
     epoch: u64,
@@ -56,19 +59,22 @@ impl Drop for Lane {
 }
 
 impl Lanes {
-    /// Puts a claim into a lane: one of its own if there is a place, or else the emptiest.
+    /// Puts a claim into a lane: one of its own if there is a place, or else the emptiest of those with
+    /// the same leader.
     pub(super) fn join(
         &mut self,
         claim: ClaimId,
+        leader: Option<BrokerId>,
         streams: &FetchStreams,
         limit: usize,
     ) -> (LaneId, Arc<Gate>) {
         if let Some(place) = streams.try_claim(limit) {
-            return self.open(claim, place);
+            return self.open(claim, leader, place);
         }
         let emptiest = self
             .lanes
             .iter_mut()
+            .filter(|(_, lane)| lane.leader == leader)
             .filter(|(_, lane)| lane.members.len() < MAX_PARTITIONS_PER_FETCH_STREAM)
             .min_by_key(|(_, lane)| lane.members.len());
         match emptiest {
@@ -76,15 +82,21 @@ impl Lanes {
                 lane.members.push(claim);
                 (id, Arc::clone(&lane.gate))
             }
-            None => self.open(claim, streams.claim()),
+            None => self.open(claim, leader, streams.claim()),
         }
     }
 
-    fn open(&mut self, claim: ClaimId, place: FetchPlace) -> (LaneId, Arc<Gate>) {
+    fn open(
+        &mut self,
+        claim: ClaimId,
+        leader: Option<BrokerId>,
+        place: FetchPlace,
+    ) -> (LaneId, Arc<Gate>) {
         let id = self.next_id;
         self.next_id += 1;
         let gate = Arc::new(Gate::default());
         let lane = Lane {
+            leader,
             members: vec![claim],
             gate: Arc::clone(&gate),
             epoch: 0,
@@ -131,6 +143,13 @@ impl Lanes {
         (lane.epoch == run.epoch).then_some(&lane.members)
     }
 
+    /// The members of a run's lane are to have this leader.
+    pub(super) fn set_leader(&mut self, run: LaneRun, leader: Option<BrokerId>) {
+        if let Some(lane) = self.lanes.get_mut(&run.lane) {
+            lane.leader = leader;
+        }
+    }
+
     /// Whether several claims share this lane.
     pub(super) fn is_shared(&self, lane: LaneId) -> bool {
         self.lanes
@@ -156,7 +175,7 @@ mod tests {
         let streams = FetchStreams::default();
         let mut lanes = Lanes::default();
         let joined: Vec<LaneId> = (1..=5)
-            .map(|claim| lanes.join(claim, &streams, 2).0)
+            .map(|claim| lanes.join(claim, None, &streams, 2).0)
             .collect();
         assert_eq!(lanes.len(), 2);
         assert_ne!(joined[0], joined[1]);
@@ -179,15 +198,30 @@ mod tests {
         let streams = FetchStreams::default();
         let _taken = streams.try_claim(1).unwrap();
         let mut lanes = Lanes::default();
-        let (first, _) = lanes.join(1, &streams, 1);
-        assert_eq!(lanes.join(2, &streams, 1).0, first);
+        let (first, _) = lanes.join(1, None, &streams, 1);
+        assert_eq!(lanes.join(2, None, &streams, 1).0, first);
+    }
+
+    #[test]
+    fn claims_share_with_those_of_the_same_leader() {
+        let streams = FetchStreams::default();
+        let mut lanes = Lanes::default();
+        let mut join = |claim, leader| lanes.join(claim, leader, &streams, 1).0;
+        let one = join(1, Some(1));
+        let two = join(2, Some(2));
+        assert_ne!(one, two, "beyond the limit, but there is no other way");
+        assert_eq!(join(3, Some(1)), one);
+        assert_eq!(join(4, Some(2)), two);
+        let unknown = join(5, None);
+        assert!(![one, two].contains(&unknown));
+        assert_eq!(join(6, None), unknown);
     }
 
     #[tokio::test]
     async fn an_older_run_is_stale() {
         let streams = FetchStreams::default();
         let mut lanes = Lanes::default();
-        let (lane, _) = lanes.join(7, &streams, 1);
+        let (lane, _) = lanes.join(7, None, &streams, 1);
         let mut runs = Vec::new();
         for _ in 0..2 {
             lanes.restart(lane, |run, _| {

@@ -14,6 +14,7 @@ use super::window::Window;
 use crate::client::Client;
 use crate::consumer::ConsumedRecord;
 use crate::error::{Error, Result, StreamError};
+use crate::route::{Opened, Route};
 use crate::stream::receive_with_payload;
 
 /// Whose record it is.
@@ -92,8 +93,9 @@ pub(super) struct Reading {
     offset: Offset,
     end: Offset,
     receiver: FrameReceiver,
-    // Dropped, it would end the stream.
+    // Dropped, these would end the stream.
     _sender: FrameSender,
+    _route: Route,
 }
 
 impl Reading {
@@ -116,7 +118,14 @@ impl Reading {
             partitions: vec![fetched],
             max_bytes: DEFAULT_FETCH_BYTES as u32,
         });
-        let (_, sender, receiver): (FetchOpened, _, _) = client.open_answered(request).await?;
+        let leaders = client.leaders(topic);
+        let opened = client.open_toward::<FetchOpened>(&leaders, partition, request);
+        let Opened {
+            sender,
+            receiver,
+            route,
+            ..
+        } = opened.await?;
         Ok(Some(Self {
             topic: topic.into(),
             partition,
@@ -124,6 +133,7 @@ impl Reading {
             end,
             receiver,
             _sender: sender,
+            _route: route,
         }))
     }
 

@@ -103,6 +103,7 @@ impl ProducerBuilder {
     /// does not exist or may not be written to.
     pub async fn build(mut self) -> Result<Producer> {
         self.validate()?;
+        let leaders = self.client.leaders(&self.topic);
         let topic = self.client.admin().describe_topic(&self.topic).await?;
         let identity = self.client.call(InitProducer {}).await?;
         let max_batch_bytes = (topic.config.max_batch_bytes as usize).min(MAX_BATCH_BYTES);
@@ -121,6 +122,7 @@ impl ProducerBuilder {
             client: self.client,
             state,
             topic_id: topic.topic_id,
+            leaders,
             partitioner: self.partitioner,
             identity,
             partitions,

@@ -33,6 +33,7 @@ pub use record::{Payload, ProduceRecord};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::leaders::TopicLeaders;
 use partitions::Partitions;
 use queue::{PartitionQueue, Placement, PushError};
 use sender::PartitionSender;
@@ -85,6 +86,7 @@ struct Shared {
     client: Client,
     state: Arc<ProducerState>,
     topic_id: TopicId,
+    leaders: Arc<TopicLeaders>,
     partitioner: Partitioner,
     identity: ProducerIdentity,
     partitions: Partitions,
@@ -247,6 +249,7 @@ impl Shared {
             Arc::clone(&self.state),
             Arc::clone(queue),
             self.topic_id,
+            Arc::clone(&self.leaders),
             self.identity,
         );
         self.runtime.spawn(sender.run());

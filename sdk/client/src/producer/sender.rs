@@ -19,7 +19,9 @@ use super::state::ProducerState;
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::limits::{COMPRESS_ASIDE_BYTES, PRODUCE_STREAM_IDLE};
+use crate::leaders::TopicLeaders;
+use crate::limits::{COMPRESS_ASIDE_BYTES, MOVE_PATIENCE, PRODUCE_STREAM_IDLE};
+use crate::route::{Opened, Route, is_unknown};
 use crate::stream::receive;
 
 /// Sends one partition's batches until the producer is closed and everything is settled.
@@ -28,6 +30,7 @@ pub(super) struct PartitionSender {
     state: Arc<ProducerState>,
     queue: Arc<PartitionQueue>,
     topic_id: TopicId,
+    leaders: Arc<TopicLeaders>,
     /// `None`: take a new identity before anything else is sent.
     identity: Option<ProducerIdentity>,
     next_sequence: u32,
@@ -64,6 +67,7 @@ impl PartitionSender {
         state: Arc<ProducerState>,
         queue: Arc<PartitionQueue>,
         topic_id: TopicId,
+        leaders: Arc<TopicLeaders>,
         identity: ProducerIdentity,
     ) -> Self {
         Self {
@@ -71,6 +75,7 @@ impl PartitionSender {
             state,
             queue,
             topic_id,
+            leaders,
             identity: Some(identity),
             next_sequence: 0,
             backoff: Backoff::default(),
@@ -103,8 +108,31 @@ impl PartitionSender {
         let client = self.client.clone();
         let _place = client.produce_streams().acquire().await?;
         let identity = self.take_identity().await?;
-        let (mut sender, mut receiver) = self.open().await?;
+        let Opened {
+            mut sender,
+            mut receiver,
+            mut route,
+            ..
+        } = self.open().await?;
+        let ended = self
+            .use_stream(&client, identity, &mut route, (&mut sender, &mut receiver))
+            .await;
+        match &ended {
+            Err(Interruption::Lost(error)) => route.note_failure(error),
+            Err(Interruption::Refused(refusal)) => route.note_refusal(refusal),
+            _ => {}
+        }
+        ended
+    }
 
+    /// Works on a stream until there is nothing more to do, or there is a better way.
+    async fn use_stream(
+        &mut self,
+        client: &Client,
+        identity: ProducerIdentity,
+        route: &mut Route,
+        (sender, receiver): (&mut FrameSender, &mut FrameReceiver),
+    ) -> Result<(), Interruption> {
         let Self {
             queue,
             next_sequence,
@@ -113,21 +141,23 @@ impl PartitionSender {
             ..
         } = self;
         let mut writer = Writer {
-            client: &client,
+            client,
             state,
             queue,
             identity,
             next_sequence,
-            sender: &mut sender,
+            sender,
+            route,
         };
-        let acknowledged = read_acknowledgements(queue, backoff, &mut receiver);
+        let acknowledged = read_acknowledgements(queue, backoff, receiver);
         tokio::pin!(acknowledged);
         let written = tokio::select! {
             interruption = &mut acknowledged => return Err(interruption),
             written = writer.run() => written,
         };
         match written {
-            // Everything is acknowledged. The end of the stream needs no answer.
+            // Everything is acknowledged, or is sent again elsewhere. The end of the stream needs no
+            // answer.
             Ok(()) => {
                 let _ = sender.finish().await;
                 Ok(())
@@ -148,19 +178,35 @@ impl PartitionSender {
         Ok(identity)
     }
 
-    async fn open(&self) -> Result<(FrameSender, FrameReceiver)> {
+    async fn open(&self) -> Result<Opened<ProduceOpened>> {
+        let partition = self.queue.partition;
         let request = OpenProduce {
             topic: self.state.topic.to_string(),
             topic_id: Some(self.topic_id),
-            partition: self.queue.partition,
+            partition,
         };
-        let (opened, sender, receiver) = self
+        let request = Request::OpenProduce(request);
+        let opened = self
             .client
-            .open_answered::<ProduceOpened>(Request::OpenProduce(request))
-            .await?;
-        self.state
-            .set_max_batch_bytes(opened.max_batch_bytes as usize);
-        Ok((sender, receiver))
+            .open_toward::<ProduceOpened>(&self.leaders, partition, request);
+        match opened.await {
+            Ok(opened) => {
+                let max_batch_bytes = opened.answer.max_batch_bytes as usize;
+                self.state.set_max_batch_bytes(max_batch_bytes);
+                Ok(opened)
+            }
+            Err(Error::Broker(refusal)) if self.is_not_known_yet(&refusal).await => {
+                Err(WireError::new(ErrorCode::NotReady, refusal.message).into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the partition's leader says that there is no such partition because it has not heard
+    /// of it yet.
+    async fn is_not_known_yet(&self, refusal: &WireError) -> bool {
+        let (topic, partition) = (&self.state.topic, self.queue.partition);
+        is_unknown(refusal.code) && self.client.is_there(topic, self.topic_id, partition).await
     }
 
     /// Settles what an interruption decides, and pauses before the next stream.
@@ -239,6 +285,7 @@ struct Writer<'a> {
     identity: ProducerIdentity,
     next_sequence: &'a mut u32,
     sender: &'a mut FrameSender,
+    route: &'a mut Route,
 }
 
 impl Writer<'_> {
@@ -250,6 +297,10 @@ impl Writer<'_> {
         let places = self.client.produce_streams();
         let mut served = false;
         loop {
+            if self.route.is_outdated() {
+                self.settle().await;
+                return Ok(());
+            }
             // Others wait for a stream: finish what is on its way and let them.
             if served && places.is_contended() {
                 if !self.queue.has_in_flight() {
@@ -265,10 +316,14 @@ impl Writer<'_> {
                     }
                     served = true;
                 }
-                Next::Wait => self.queue.changed().await,
+                Next::Wait => tokio::select! {
+                    () = self.queue.changed() => {}
+                    () = self.route.outdated() => {}
+                },
                 Next::Linger(due) => tokio::select! {
                     () = self.queue.changed() => {}
                     () = sleep_until(due) => {}
+                    () = self.route.outdated() => {}
                 },
                 Next::Idle => tokio::select! {
                     woken = timeout(PRODUCE_STREAM_IDLE, self.queue.changed()) => {
@@ -277,10 +332,22 @@ impl Writer<'_> {
                         }
                     }
                     () = places.contended() => return Ok(()),
+                    () = self.route.outdated() => {}
                 },
                 Next::Finished => return Ok(()),
             }
         }
+    }
+
+    /// Waits until what is on its way is acknowledged, but not for long: the broker may not lead any
+    /// more and never say so.
+    async fn settle(&self) {
+        let settled = async {
+            while self.queue.has_in_flight() {
+                self.queue.changed().await;
+            }
+        };
+        let _ = timeout(MOVE_PATIENCE, settled).await;
     }
 
     async fn send(&mut self, batch: bytes::Bytes) -> Result<()> {

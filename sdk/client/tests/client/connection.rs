@@ -20,7 +20,7 @@ async fn the_handshake_says_who_is_there() {
         .unwrap();
     assert_eq!(client.broker().await.unwrap().software, "fake/0");
     let state = broker.state();
-    let Request::Hello(hello) = &state.requests[0] else {
+    let (_, Request::Hello(hello)) = &state.requests[0] else {
         panic!("the first request is {:?}", state.requests[0])
     };
     assert_eq!(hello.client_name, "tests");
@@ -35,7 +35,7 @@ async fn a_profile_is_all_it_takes() {
     let (certificate, key, ca) = (path("client.pem"), path("client-key.pem"), path("ca.pem"));
     broker.issued().save(&certificate, &key, &ca).unwrap();
     let profile = Profile {
-        address: broker.address(),
+        addresses: vec![broker.address()],
         server_name: "localhost".to_owned(),
         ca,
         certificate,

@@ -8,8 +8,10 @@
 
 mod admin;
 mod broker;
+mod cluster;
 mod connection;
 mod consume;
 mod group;
+mod leaders;
 mod produce;
 mod recovery;

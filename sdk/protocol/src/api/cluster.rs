@@ -1,4 +1,4 @@
-//! The cluster itself: letting brokers in.
+//! The cluster itself: its brokers, and letting new ones in.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -37,4 +37,25 @@ impl std::fmt::Debug for IssuedTicket {
             .field("brokers", &self.brokers)
             .finish_non_exhaustive()
     }
+}
+
+/// Asks which brokers the cluster has: a client that has reached one can then turn to the others as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DescribeBrokers {}
+
+/// The answer to [`DescribeBrokers`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DescribeBrokersResponse {
+    /// The brokers that are registered, running or not, in order of their numbers. At most
+    /// [`BROKERS_PER_LISTING`](crate::limits::BROKERS_PER_LISTING).
+    pub brokers: Vec<BrokerAddress>,
+}
+
+/// A broker, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerAddress {
+    /// Its number.
+    pub broker_id: u32,
+    /// Where it says that it is reached, `host:port`. Its certificate is issued for this host.
+    pub address: String,
 }

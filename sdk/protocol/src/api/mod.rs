@@ -139,6 +139,8 @@ pub enum Request {
     CallPeer(peer::CallPeer),
     /// Asks for a ticket that lets a new broker in.
     IssueTicket(cluster::IssueTicket),
+    /// The cluster's brokers, and where they are.
+    DescribeBrokers(cluster::DescribeBrokers),
 }
 
 /// A request that is answered by exactly one frame.
@@ -195,5 +197,6 @@ unary! {
     ListSecrets(secret::ListSecrets) -> secret::ListSecretsResponse;
     RemoveSecret(secret::RemoveSecret) -> ();
     IssueTicket(cluster::IssueTicket) -> cluster::IssuedTicket;
+    DescribeBrokers(cluster::DescribeBrokers) -> cluster::DescribeBrokersResponse;
     CallPeer(peer::CallPeer) -> peer::PeerCalled;
 }

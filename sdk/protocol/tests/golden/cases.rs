@@ -1,5 +1,8 @@
 //! One value or more of everything that travels, the variants of an enum in their order.
 
+use millstream_protocol::api::cluster::{
+    BrokerAddress, DescribeBrokers, DescribeBrokersResponse, IssueTicket, IssuedTicket,
+};
 use millstream_protocol::api::fetch::{
     Fetch, FetchOpened, FetchResponse, Fetched, FetchedPartition, OpenFetch,
 };
@@ -43,8 +46,8 @@ use std::fmt::Debug;
 
 use crate::lifecycle;
 use crate::samples::{
-    broker, commit, config, deployment, fetch_partition, hello_response, introduction, log_line,
-    spec, text, topic, topic_id,
+    broker, cluster_id, commit, config, deployment, fetch_partition, hello_response, introduction,
+    log_line, spec, text, topic, topic_id,
 };
 
 /// Whether bytes are one certain value's.
@@ -320,6 +323,7 @@ fn plugin_requests() -> Vec<Case> {
     .chain(lifecycle::requests())
     .chain(secret_requests())
     .chain(peer_requests())
+    .chain(cluster_requests())
     .collect()
 }
 
@@ -357,6 +361,13 @@ fn peer_requests() -> Vec<Case> {
         ),
         request("request/call-peer", call(PeerService::Consensus)),
         request("request/call-peer-cluster", call(PeerService::Cluster)),
+    ]
+}
+
+fn cluster_requests() -> Vec<Case> {
+    vec![
+        request("request/issue-ticket", IssueTicket { valid_ms: 60_000 }),
+        request("request/describe-brokers", DescribeBrokers {}),
     ]
 }
 
@@ -552,7 +563,34 @@ fn responses() -> Vec<Case> {
         "response/call-peer",
         Ok::<_, WireError>(PeerCalled {}),
     ));
+    all.extend(cluster_responses());
     all
+}
+
+fn cluster_responses() -> Vec<Case> {
+    let brokers = [(1, "one.example:9092"), (300, "[2001:db8::1]:1")];
+    let address = |(broker_id, address): (u32, &str)| BrokerAddress {
+        broker_id,
+        address: text(address),
+    };
+    vec![
+        case(
+            "response/issue-ticket",
+            Ok::<_, WireError>(IssuedTicket {
+                cluster_id: cluster_id(),
+                broker_id: 300,
+                token: text("open sesame"),
+                expires_at_ms: 1_700_000_000_000,
+                brokers: vec![(2, text("one.example:9092"))],
+            }),
+        ),
+        case(
+            "response/describe-brokers",
+            Ok::<_, WireError>(DescribeBrokersResponse {
+                brokers: brokers.map(address).into(),
+            }),
+        ),
+    ]
 }
 
 fn offset_responses() -> Vec<Case> {

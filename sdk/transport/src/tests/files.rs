@@ -185,7 +185,7 @@ fn errors_name_the_file() {
 
 fn profile(files: &Files) -> Profile {
     Profile {
-        address: "localhost:9092".into(),
+        addresses: vec!["localhost:9092".into()],
         server_name: "localhost".into(),
         ca: files.at("ca.pem"),
         certificate: files.at("alice.pem"),
@@ -215,6 +215,21 @@ fn a_profile_moves_with_its_folder() {
 }
 
 #[test]
+fn a_profile_may_name_several_brokers() {
+    let files = Files::of_alice();
+    let mut saved = profile(&files);
+    saved.addresses.push("10.0.0.2:1".to_owned());
+    let path = files.at("profile.toml");
+    saved.save(&path).unwrap();
+    assert_eq!(Profile::load(&path).unwrap(), saved);
+    let text = fs::read_to_string(path).unwrap();
+    assert!(
+        text.contains("address = [\"localhost:9092\", \"10.0.0.2:1\"]"),
+        "{text}"
+    );
+}
+
+#[test]
 fn bad_profiles_say_what_is_wrong() {
     let files = Files::of_alice();
     let path = files.at("profile.toml");
@@ -231,6 +246,10 @@ fn bad_profiles_say_what_is_wrong() {
     let good = fs::read_to_string(&path).unwrap();
     assert!(reason(&format!("{good}colour = \"red\"\n")).contains("unknown field `colour`"));
     assert!(reason(&good.replace("localhost:9092", "a b")).contains("not an address"));
+    let list = |list: &str| good.replace("\"localhost:9092\"", list);
+    assert!(reason(&list("[]")).contains("empty"));
+    assert!(reason(&list("[\"fine:1\", \"a b\"]")).contains("not an address"));
+    assert!(reason(&list("[1]")).contains("expected a string"));
 }
 
 /// Discovers a profile in an environment that is a table.
@@ -248,7 +267,7 @@ fn profiles_are_found_in_the_users_places_in_order() {
     let place = |name: &str, address: &str| {
         let path = files.at(name);
         Profile {
-            address: address.into(),
+            addresses: vec![address.into()],
             ..profile(&files)
         }
         .save(&path)
@@ -259,7 +278,7 @@ fn profiles_are_found_in_the_users_places_in_order() {
     place("xdg/millstream/profile.toml", "xdg:1");
     place("home/.config/millstream/profile.toml", "home:1");
     let (xdg, home, empty) = (files.at("xdg"), files.at("home"), files.at("empty"));
-    let address = |environment: &[(&str, &Path)]| discover(environment).unwrap().address;
+    let address = |environment: &[(&str, &Path)]| discover(environment).unwrap().addresses.concat();
     let all: [(&str, &Path); 3] = [
         (PROFILE_VARIABLE, &explicit),
         ("XDG_CONFIG_HOME", &xdg),

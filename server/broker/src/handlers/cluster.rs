@@ -1,7 +1,10 @@
-//! The cluster: letting brokers in.
+//! The cluster: its brokers, and letting new ones in.
 
 use millstream_metadata::{Command, JoinToken, TokenHash};
-use millstream_protocol::api::cluster::{IssueTicket, IssuedTicket};
+use millstream_protocol::api::cluster::{
+    BrokerAddress, DescribeBrokersResponse, IssueTicket, IssuedTicket,
+};
+use millstream_protocol::limits::BROKERS_PER_LISTING;
 use millstream_protocol::{ErrorCode, WireError};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -9,6 +12,17 @@ use uuid::Uuid;
 use crate::clock;
 use crate::context::Context;
 use crate::session::Session;
+
+pub(crate) fn describe_brokers(context: &Context) -> DescribeBrokersResponse {
+    let image = context.controller.image();
+    let brokers = image.brokers().map(|it| BrokerAddress {
+        broker_id: it.broker_id,
+        address: it.address.clone(),
+    });
+    DescribeBrokersResponse {
+        brokers: brokers.take(BROKERS_PER_LISTING).collect(),
+    }
+}
 
 pub(crate) async fn issue_ticket(
     context: &Context,

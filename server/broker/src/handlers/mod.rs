@@ -242,6 +242,7 @@ async fn answer(
             let change = async move { cluster::issue_ticket(&shared, &by, request).await };
             reply.with(whole(change).await).await
         }
+        Request::DescribeBrokers(_) => reply.with(Ok(cluster::describe_brokers(context))).await,
         Request::OpenPluginLogs(request) => plugin::logs(context, request, reply.0).await,
         Request::OpenState(request) => state::open(context, request, reply.0).await,
     }

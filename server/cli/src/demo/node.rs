@@ -82,8 +82,8 @@ impl Node {
         self.process.id()
     }
 
-    pub(super) fn address(&self) -> &str {
-        &self.profile.address
+    pub(super) fn address(&self) -> String {
+        self.profile.addresses.join(", ")
     }
 
     pub(super) fn profile(&self) -> &Profile {

@@ -90,8 +90,9 @@ pub(crate) async fn run(
     config.table_bytes = args.table_bytes.unwrap_or(config.table_bytes);
     let broker = serving::start(config, interrupts).await?;
 
+    let address = reachable(broker.address()).to_string();
     let profile = Profile {
-        address: reachable(broker.address()).to_string(),
+        addresses: vec![address.clone()],
         server_name: identity::SERVER_NAME.to_owned(),
         ca: identity.files.authority,
         certificate: identity.files.client_certificate,
@@ -106,11 +107,11 @@ pub(crate) async fn run(
     };
     let placement = profile::place(&profile, Profile::default_path(), overwrite)?;
     if let Some(path) = &args.ready_file {
-        write_whole(path, &format!("{}\n", profile.address))?;
+        write_whole(path, &format!("{address}\n"))?;
     }
     tell(
         Ready {
-            address: profile.address,
+            address,
             data_dir,
             profile: own,
         },

@@ -47,7 +47,7 @@ pub(super) fn place(
     Ok(match before {
         Some(before) if before.ca != profile.ca && before.ca.exists() => Placement::Replaced {
             path,
-            address: before.address,
+            address: before.addresses.join(", "),
         },
         _ => Placement::Written(path),
     })
@@ -117,7 +117,7 @@ mod tests {
     fn profile_in(folder: &Path) -> Profile {
         let files = Files::of(folder);
         Profile {
-            address: "127.0.0.1:1".to_owned(),
+            addresses: vec!["127.0.0.1:1".to_owned()],
             server_name: "localhost".to_owned(),
             ca: files.authority,
             certificate: files.client_certificate,
@@ -134,7 +134,7 @@ mod tests {
         DevIdentity::prepare(&two).unwrap();
         let replaced = Placement::Replaced {
             path: place_at.clone(),
-            address: profile_in(&one).address,
+            address: profile_in(&one).addresses.concat(),
         };
         for (identity, expected) in [
             (&one, Placement::Written(place_at.clone())),
@@ -184,7 +184,7 @@ mod tests {
         let theirs = folder.path().join("theirs");
         fs::create_dir(&theirs).unwrap();
         let other = Profile {
-            address: "broker.example:9092".to_owned(),
+            addresses: vec!["broker.example:9092".to_owned()],
             ..profile_in(&theirs)
         };
         let mine = profile_in(&folder.path().join("mine"));

@@ -1,54 +1,71 @@
 //! The fetch stream.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use bytes::{Bytes, BytesMut};
 use millstream::{ErrorCode, Offset, WireError};
 use millstream_protocol::api::fetch::{FetchOpened, FetchPartition, Fetched, OpenFetch};
 use millstream_transport::{FrameReceiver, FrameSender};
 
+use super::serve::Here;
 use super::{Shared, State, error};
 
 pub(super) async fn serve(
+    here: Here,
     mut sender: FrameSender,
     mut receiver: FrameReceiver,
-    shared: Arc<Shared>,
     open: OpenFetch,
 ) {
-    let opened = shared.change(|state| opened(state, &open));
-    if sender.send(&opened).await.is_err() || opened.is_err() {
+    let shared = &here.shared;
+    let opened = shared.change(|state| opened(state, here.number, &open));
+    let leader = opened.as_ref().ok().map(|(leader, _)| *leader);
+    let opened = opened.map(|(_, opened)| opened);
+    if sender.send(&opened).await.is_err() {
         return;
     }
-    shared.change(|state| state.open_fetches.push(open.clone()));
+    let Some(leader) = leader else { return };
+    shared.change(|state| {
+        state.open_fetches.push(open.clone());
+        state.fetched_at.push(here.number);
+    });
     let stopped = sender.stopped();
     tokio::select! {
-        () = push(&mut sender, &shared, &open) => {}
+        () = push(&mut sender, shared, leader, &open) => {}
         _ = stopped => {}
         _ = receiver.receive::<()>(0) => {}
+        () = shared.until(|state| state.down.contains(&leader).then_some(())) => {}
     }
     shared.change(|state| {
-        let index = state.open_fetches.iter().position(|other| *other == open);
+        let mut both = state.open_fetches.iter().zip(&state.fetched_at);
+        let index = both.position(|(other, at)| *other == open && *at == here.number);
         state.open_fetches.remove(index.unwrap());
+        state.fetched_at.remove(index.unwrap());
     });
 }
 
-fn opened(state: &mut State, open: &OpenFetch) -> Result<FetchOpened, WireError> {
+/// The leader of all partitions, and its answer.
+fn opened(state: &mut State, at: u32, open: &OpenFetch) -> Result<(u32, FetchOpened), WireError> {
     if let Some(refused) = state.faults.refuse_fetch.pop_front() {
         return Err(refused);
     }
     let mut topic_ids = Vec::new();
+    let mut leaders = BTreeSet::new();
     for wanted in &open.partitions {
         let partition = state.partition(&wanted.topic, wanted.partition)?;
         if !(partition.log_start_offset..=partition.end_offset).contains(&wanted.offset) {
             return Err(error(ErrorCode::OffsetOutOfRange, "out of range"));
         }
+        leaders.insert(state.leader(at, &wanted.topic, wanted.partition)?);
         topic_ids.push(state.topic(&wanted.topic)?.id);
     }
-    Ok(FetchOpened { topic_ids })
+    match leaders.pop_first() {
+        Some(leader) if leaders.is_empty() => Ok((leader, FetchOpened { topic_ids })),
+        _ => Err(error(ErrorCode::NotLeader, "not all have the same leader")),
+    }
 }
 
 /// Pushes what there is and what comes, partitions in turn.
-async fn push(sender: &mut FrameSender, shared: &Shared, open: &OpenFetch) {
+async fn push(sender: &mut FrameSender, shared: &Shared, leader: u32, open: &OpenFetch) {
     let mut next: Vec<Offset> = open
         .partitions
         .iter()
@@ -62,6 +79,7 @@ async fn push(sender: &mut FrameSender, shared: &Shared, open: &OpenFetch) {
                 let mut found = turns.filter_map(|index| {
                     let read = read(
                         state,
+                        leader,
                         &open.partitions[index],
                         index,
                         next[index],
@@ -93,12 +111,17 @@ async fn push(sender: &mut FrameSender, shared: &Shared, open: &OpenFetch) {
 
 fn read(
     state: &mut State,
+    leader: u32,
     wanted: &FetchPartition,
     index: usize,
     from: Offset,
     max_bytes: usize,
 ) -> Result<Option<(Fetched, Bytes)>, WireError> {
+    let from_followers = state.faults.fetch_from_followers;
     let partition = state.partition(&wanted.topic, wanted.partition)?;
+    if partition.leader != leader && !from_followers {
+        return Err(error(ErrorCode::NotLeader, "another broker leads now"));
+    }
     let mut payload = BytesMut::new();
     let mut next_offset = from;
     while let Some((batch, next)) = partition.read(next_offset) {

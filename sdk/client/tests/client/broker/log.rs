@@ -16,8 +16,10 @@ pub(crate) struct Topic {
     pub(crate) partitions: Vec<Partition>,
 }
 
-#[derive(Default)]
 pub(crate) struct Partition {
+    /// The broker that leads it.
+    pub(crate) leader: u32,
+    pub(crate) leader_epoch: u32,
     pub(crate) batches: Vec<Bytes>,
     pub(crate) log_start_offset: Offset,
     pub(crate) end_offset: Offset,
@@ -29,7 +31,7 @@ pub(crate) struct Partition {
 
 impl Topic {
     pub(crate) fn new(partitions: u32, config: TopicConfig) -> Self {
-        let partitions = (0..partitions).map(|_| Partition::default()).collect();
+        let partitions = (0..partitions).map(|_| Partition::new()).collect();
         Self {
             id: topic_id(),
             config,
@@ -40,8 +42,8 @@ impl Topic {
     pub(crate) fn describe(&self, name: &str) -> TopicDescription {
         let describe = |(index, partition): (usize, &Partition)| PartitionDescription {
             partition: index as u32,
-            leader: 1,
-            leader_epoch: 1,
+            leader: partition.leader,
+            leader_epoch: partition.leader_epoch,
             replicas: vec![1],
             log_start_offset: partition.log_start_offset,
             high_watermark: partition.end_offset,
@@ -64,6 +66,18 @@ impl Topic {
 }
 
 impl Partition {
+    pub(crate) fn new() -> Self {
+        Self {
+            leader: 1,
+            leader_epoch: 1,
+            batches: Vec::new(),
+            log_start_offset: 0,
+            end_offset: 0,
+            producers: HashMap::new(),
+            duplicates: 0,
+        }
+    }
+
     /// Appends without looking at the producer.
     pub(crate) fn append(&mut self, bytes: Bytes) -> Offset {
         let mut bytes = BytesMut::from(bytes);

@@ -1,13 +1,17 @@
 //! A broker of a few hundred lines, in memory: enough of the protocol to test a client against, and
 //! faults on demand. It keeps its state when it is restarted.
+//!
+//! Several make a cluster. They share one state, as if everything were replicated at once; what differs
+//! is who leads a partition, who can be reached, and who was asked.
 
+mod cluster;
 mod fetch;
 mod group;
 mod log;
 mod produce;
 mod serve;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,22 +19,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream::{Client, ClientBuilder, ErrorCode, Offset, TopicConfig, WireError};
 use millstream_protocol::api::Request;
+use millstream_protocol::api::cluster::BrokerAddress;
 use millstream_protocol::api::fetch::OpenFetch;
 use millstream_transport::identity::{Authority, IssuedIdentity};
-use millstream_transport::{CloseCode, Connection, Listener, Role, TransportConfig};
+use millstream_transport::{CloseCode, Connection, Role};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+pub(crate) use cluster::Cluster;
 pub(crate) use group::{Group, named};
 pub(crate) use log::{Partition, Topic, batch};
 
 /// How long a test waits for a condition before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The broker and the test's hold on it.
+/// The test's hold on a broker.
 pub(crate) struct Broker {
-    authority: Authority,
+    number: u32,
+    authority: Arc<Authority>,
     address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -48,25 +55,39 @@ pub(crate) struct State {
     pub(crate) topics: BTreeMap<String, Topic>,
     pub(crate) groups: BTreeMap<String, Group>,
     pub(crate) faults: Faults,
-    /// The requests that came, in order.
-    pub(crate) requests: Vec<Request>,
+    /// What clients are told of brokers.
+    pub(crate) listed: Vec<BrokerAddress>,
+    /// Brokers that are as if they were not there.
+    pub(crate) down: BTreeSet<u32>,
+    /// Brokers that let no client in, though other brokers reach them.
+    pub(crate) hidden: BTreeSet<u32>,
+    /// Brokers that are still starting.
+    pub(crate) starting: BTreeSet<u32>,
+    /// Brokers that have not heard of any topic yet.
+    pub(crate) unaware: BTreeSet<u32>,
+    /// The requests that came, and to which brokers, in order.
+    pub(crate) requests: Vec<(u32, Request)>,
     pub(crate) hello_count: u32,
     pub(crate) fetch_streams: u32,
     /// Produce and fetch streams open now, and the most there were at once.
     pub(crate) open_fetches: Vec<OpenFetch>,
+    /// The brokers at which the open fetches are, in the same order.
+    pub(crate) fetched_at: Vec<u32>,
     pub(crate) produce_streams: usize,
     pub(crate) max_produce_streams: usize,
     pub(crate) next_producer_id: u64,
     /// Components deployed, by name.
     pub(crate) deployments: BTreeMap<String, (millstream::DeploymentSpec, Bytes)>,
-    connections: Vec<Connection>,
+    connections: Vec<(u32, Connection)>,
 }
 
 /// What is to go wrong.
 #[derive(Default)]
 pub(crate) struct Faults {
-    /// Nobody is let in.
-    pub(crate) down: bool,
+    /// Requests for what other brokers lead are refused, and not passed on.
+    pub(crate) no_forwarding: bool,
+    /// Fetch streams go on when another broker leads.
+    pub(crate) fetch_from_followers: bool,
     /// Produce streams are opened and not read.
     pub(crate) deaf: bool,
     /// Batches are appended and not acknowledged.
@@ -93,51 +114,28 @@ pub(crate) struct Faults {
 
 impl Broker {
     pub(crate) async fn start() -> Self {
-        let authority = Authority::create("test").unwrap();
-        let server = authority
-            .issue(Role::Server, "broker-1", &["localhost"])
-            .unwrap()
-            .identity()
-            .unwrap();
-        let state = State {
-            fetch_streams: 8,
-            ..State::default()
-        };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            changed: watch::Sender::new(()),
-        });
-        let listener = Listener::bind(
-            "127.0.0.1:0".parse().unwrap(),
-            &server,
-            TransportConfig::server(),
-        )
-        .unwrap();
-        let address = listener.local_addr();
-        tokio::spawn(serve::accept(listener, Arc::clone(&shared)));
-        Self {
-            authority,
-            address,
-            shared,
-        }
+        Cluster::start(1).await.into_first()
     }
 
     /// Stops as if the process were killed, until [`Broker::come_back`]. The state stays.
     pub(crate) fn stop(&self) {
-        self.faults(|faults| faults.down = true);
+        self.shared.change(|state| state.down.insert(self.number));
         self.kill_connections();
     }
 
     pub(crate) fn come_back(&self) {
-        self.faults(|faults| faults.down = false);
+        self.shared.change(|state| state.down.remove(&self.number));
     }
 
-    /// Ends all connections; new ones are accepted.
+    /// Ends all of its connections; new ones are accepted.
     pub(crate) fn kill_connections(&self) {
-        let connections = std::mem::take(&mut self.state().connections);
-        connections
-            .iter()
-            .for_each(|connection| connection.close(CloseCode::Dropped, "killed by the test"));
+        let all = std::mem::take(&mut self.state().connections);
+        let (mine, others) = all.into_iter().partition(|(at, _)| *at == self.number);
+        let mine: Vec<(u32, Connection)> = mine;
+        self.state().connections.extend::<Vec<_>>(others);
+        for (_, connection) in mine {
+            connection.close(CloseCode::Dropped, "killed by the test");
+        }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -259,7 +257,30 @@ impl State {
 
     /// How often a request of this kind came.
     pub(crate) fn count(&self, kind: impl Fn(&Request) -> bool) -> usize {
-        self.requests.iter().filter(|request| kind(request)).count()
+        let requests = self.requests.iter().map(|(_, request)| request);
+        requests.filter(|request| kind(request)).count()
+    }
+
+    /// The brokers that requests of this kind came to, in order.
+    pub(crate) fn asked(&self, kind: impl Fn(&Request) -> bool) -> Vec<u32> {
+        let asked = self.requests.iter().filter(|(_, request)| kind(request));
+        asked.map(|(broker, _)| *broker).collect()
+    }
+
+    /// Who serves a partition to a client of the broker `at`: its leader, if it can be reached from
+    /// there.
+    fn leader(&mut self, at: u32, topic: &str, partition: u32) -> Result<u32, WireError> {
+        let leader = self.partition(topic, partition)?.leader;
+        if self.unaware.contains(&leader) {
+            return Err(error(ErrorCode::UnknownTopic, "not heard of yet"));
+        }
+        if leader != at && self.faults.no_forwarding {
+            return Err(error(ErrorCode::NotLeader, "another broker leads"));
+        }
+        if self.down.contains(&leader) {
+            return Err(error(ErrorCode::NotReady, "the leader cannot be reached"));
+        }
+        Ok(leader)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream::{ErrorCode, Position, WireError};
+use millstream_protocol::api::cluster::DescribeBrokersResponse;
 use millstream_protocol::api::group::{
     FetchOffsetsResponse, GroupDescription, GroupState, ListGroupsResponse,
 };
@@ -24,9 +25,13 @@ use uuid::Uuid;
 use super::log::Topic;
 use super::{Shared, State, error, fetch, group, produce};
 
-pub(super) async fn accept(listener: Listener, shared: Arc<Shared>) {
+pub(super) async fn accept(listener: Listener, number: u32, shared: Arc<Shared>) {
     while let Some(incoming) = listener.accept().await {
-        if shared.change(|state| state.faults.down) {
+        let refused = |state: &mut State| {
+            let lets_nobody_in = [&state.down, &state.hidden];
+            lets_nobody_in.iter().any(|they| they.contains(&number))
+        };
+        if shared.change(refused) {
             // Dropped, it is refused.
             continue;
         }
@@ -35,49 +40,54 @@ pub(super) async fn accept(listener: Listener, shared: Arc<Shared>) {
             let Ok(connection) = incoming.accept().await else {
                 return;
             };
-            shared.change(|state| state.connections.push(connection.clone()));
-            while let Ok((sender, receiver)) = connection.accept_stream().await {
-                tokio::spawn(serve(
-                    connection.clone(),
-                    sender,
-                    receiver,
-                    Arc::clone(&shared),
-                ));
+            shared.change(|state| state.connections.push((number, connection.clone())));
+            let here = Here {
+                number,
+                connection,
+                shared,
+            };
+            while let Ok((sender, receiver)) = here.connection.accept_stream().await {
+                tokio::spawn(serve(here.clone(), sender, receiver));
             }
         });
     }
 }
 
-async fn serve(
-    connection: Connection,
-    sender: FrameSender,
-    mut receiver: FrameReceiver,
-    shared: Arc<Shared>,
-) {
+/// Where a stream has come.
+#[derive(Clone)]
+pub(super) struct Here {
+    /// The broker's number.
+    pub(super) number: u32,
+    pub(super) connection: Connection,
+    pub(super) shared: Arc<Shared>,
+}
+
+async fn serve(here: Here, sender: FrameSender, mut receiver: FrameReceiver) {
     let Ok(Some(frame)) = receiver.receive::<RequestFrame>(MAX_COMPONENT_BYTES).await else {
         return;
     };
     let request = frame.body.request;
-    shared.change(|state| state.requests.push(request.clone()));
+    let arrival = (here.number, request.clone());
+    here.shared.change(|state| state.requests.push(arrival));
     match request {
-        Request::OpenProduce(open) => {
-            produce::serve(connection, sender, receiver, shared, open).await
-        }
-        Request::OpenFetch(open) => fetch::serve(sender, receiver, shared, open).await,
-        Request::OpenGroup(open) => group::serve(sender, receiver, shared, open).await,
-        Request::OpenPluginLogs(open) => plugin_logs(sender, &shared, open).await,
+        Request::OpenProduce(open) => produce::serve(here, sender, receiver, open).await,
+        Request::OpenFetch(open) => fetch::serve(here, sender, receiver, open).await,
+        Request::OpenGroup(open) => group::serve(sender, receiver, here.shared, open).await,
+        Request::OpenPluginLogs(open) => plugin_logs(sender, &here.shared, open).await,
         request => {
+            let reply = Reply {
+                connection: here.connection,
+                sender,
+                lost: false,
+            };
             unary(
-                Reply {
-                    connection,
-                    sender,
-                    lost: false,
-                },
-                &shared,
+                reply,
+                &here.shared,
+                here.number,
                 request,
                 frame.payload.freeze(),
             )
-            .await
+            .await;
         }
     }
 }
@@ -101,9 +111,20 @@ impl Reply {
     }
 }
 
-async fn unary(mut reply: Reply, shared: &Shared, request: Request, payload: Bytes) {
-    if let Request::Hello(_) = request {
-        return reply.send(shared.change(hello)).await;
+async fn unary(mut reply: Reply, shared: &Shared, at: u32, request: Request, payload: Bytes) {
+    match request {
+        Request::Hello(_) => return reply.send(shared.change(|state| hello(state, at))).await,
+        // A client asks by itself: no fault of a test is meant for it.
+        Request::DescribeBrokers(_) => {
+            let listed = shared.change(|state| match state.starting.contains(&at) {
+                true => Err(error(ErrorCode::NotReady, "the broker is starting")),
+                false => Ok(DescribeBrokersResponse {
+                    brokers: state.listed.clone(),
+                }),
+            });
+            return reply.send(listed).await;
+        }
+        _ => {}
     }
     let refused = shared.change(|state| {
         let answers = &mut state.faults.lose_answers;
@@ -115,7 +136,7 @@ async fn unary(mut reply: Reply, shared: &Shared, request: Request, payload: Byt
         return reply.send::<()>(Err(refused)).await;
     }
     match request {
-        Request::DescribeBroker(_) => reply.send(Ok(describe_broker())).await,
+        Request::DescribeBroker(_) => reply.send(Ok(describe_broker(at))).await,
         Request::DescribeTopics(request) => {
             reply
                 .send(shared.change(|state| describe_topics(state, request)))
@@ -140,7 +161,9 @@ async fn unary(mut reply: Reply, shared: &Shared, request: Request, payload: Byt
             let offsets = shared.change(|state| {
                 let positions = request.positions.into_iter();
                 positions
-                    .map(|(partition, position)| listed(state, &request.topic, partition, position))
+                    .map(|(partition, position)| {
+                        listed(state, at, &request.topic, partition, position)
+                    })
                     .collect()
             });
             reply.send(Ok(ListOffsetsResponse { offsets })).await;
@@ -178,7 +201,7 @@ async fn unary_of_topics(reply: Reply, shared: &Shared, request: Request) {
                 let topic = state.topic(&request.name)?;
                 let partitions = request.partitions.unwrap_or(0) as usize;
                 while topic.partitions.len() < partitions {
-                    topic.partitions.push(super::Partition::default());
+                    topic.partitions.push(super::Partition::new());
                 }
                 topic.config.retention_ms =
                     request.retention_ms.unwrap_or(topic.config.retention_ms);
@@ -319,14 +342,14 @@ async fn unary_of_plugins(reply: Reply, shared: &Shared, request: Request, paylo
     }
 }
 
-fn hello(state: &mut State) -> Result<HelloResponse, WireError> {
+fn hello(state: &mut State, at: u32) -> Result<HelloResponse, WireError> {
     state.hello_count += 1;
     match &state.faults.refuse_hello {
         Some(refused) => Err(refused.clone()),
         None => Ok(HelloResponse {
             version: PROTOCOL_VERSION,
             cluster_id: Uuid::nil(),
-            broker_id: 1,
+            broker_id: at,
             software: "fake/0".to_owned(),
             principal: "tester".to_owned(),
             max_batch_bytes: MAX_BATCH_BYTES as u32,
@@ -335,10 +358,10 @@ fn hello(state: &mut State) -> Result<HelloResponse, WireError> {
     }
 }
 
-fn describe_broker() -> BrokerDescription {
+fn describe_broker(at: u32) -> BrokerDescription {
     BrokerDescription {
         cluster_id: Uuid::nil(),
-        broker_id: 1,
+        broker_id: at,
         software: "fake/0".to_owned(),
         uptime_ms: 1,
         connections: 1,
@@ -375,10 +398,12 @@ fn describe_topics(
 
 fn listed(
     state: &mut State,
+    at: u32,
     topic: &str,
     partition: u32,
     position: Position,
 ) -> Result<ListedOffset, WireError> {
+    state.leader(at, topic, partition)?;
     let found = state.partition(topic, partition)?;
     let (log_start_offset, high_watermark) = (found.log_start_offset, found.end_offset);
     let offset = match position {

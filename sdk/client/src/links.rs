@@ -1,0 +1,157 @@
+//! The client's connections: one to any broker, over which everything can be done, and one to each
+//! broker that leads partitions in use, where that can be reached.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout};
+
+use crate::brokers::BrokerId;
+use crate::dialer::{Dialer, Session, Whom};
+use crate::error::Result;
+use crate::limits::{DIRECT_LINK_IDLE, DIRECT_PATIENCE, MAX_DIRECT_LINKS};
+use crate::link::Link;
+
+/// The connections of one client.
+#[derive(Debug)]
+pub(crate) struct Links {
+    pub(crate) dialer: Arc<Dialer>,
+    home: Link,
+    direct: Mutex<BTreeMap<BrokerId, Direct>>,
+    runtime: Handle,
+}
+
+/// A connection to a leader.
+#[derive(Clone, Debug)]
+struct Direct {
+    link: Arc<Link>,
+    /// Its first attempt has been waited for. From then on nobody waits: what it would carry goes
+    /// through the other connection until it is there.
+    was_awaited: Arc<AtomicBool>,
+    used_at: Instant,
+}
+
+impl Links {
+    /// Not connected yet. Connections are made on the runtime that this is called in.
+    pub(crate) fn new(dialer: Arc<Dialer>) -> Self {
+        let runtime = Handle::current();
+        Self {
+            home: Link::new(Arc::clone(&dialer), Whom::Any, runtime.clone()),
+            dialer,
+            direct: Mutex::default(),
+            runtime,
+        }
+    }
+
+    /// The connection over which everything can be done.
+    pub(crate) fn home(&self) -> &Link {
+        &self.home
+    }
+
+    /// The session in which to ask for what a broker leads: its own if it can be had, or else one in
+    /// which it is passed on.
+    pub(crate) async fn toward(&self, leader: Option<BrokerId>) -> Result<Arc<Session>> {
+        let Some(leader) = leader else {
+            return self.home.session().await;
+        };
+        if let Some(session) = self.open_to(leader) {
+            return Ok(session);
+        }
+        let home = self.home.session().await;
+        if home.as_ref().is_ok_and(|home| home.broker() == leader) {
+            return home;
+        }
+        match self.first_session(leader).await {
+            Some(session) => Ok(session),
+            None => home,
+        }
+    }
+
+    /// Whether [`Links::toward`] would give another broker's session by now.
+    pub(crate) fn is_better_than(&self, session: &Session, leader: BrokerId) -> bool {
+        if session.broker() == leader {
+            return false;
+        }
+        if self.open_to(leader).is_some() {
+            return true;
+        }
+        if let Some(direct) = self.direct(leader) {
+            direct.link.start();
+        }
+        let home = self.home.current();
+        home.is_some_and(|home| home.broker() != session.broker())
+    }
+
+    /// A session with this very broker that is open now.
+    fn open_to(&self, broker: BrokerId) -> Option<Arc<Session>> {
+        let home = self.home.current().filter(|it| it.broker() == broker);
+        home.or_else(|| {
+            let direct = self.direct.lock().get(&broker).cloned();
+            direct.and_then(|direct| direct.link.current())
+        })
+    }
+
+    /// The session of a connection that was not tried before. One that was is made in the background.
+    async fn first_session(&self, broker: BrokerId) -> Option<Arc<Session>> {
+        let direct = self.direct(broker)?;
+        if direct.was_awaited.load(Ordering::Acquire) {
+            direct.link.start();
+            return None;
+        }
+        let session = timeout(DIRECT_PATIENCE, direct.link.session()).await;
+        direct.was_awaited.store(true, Ordering::Release);
+        session.ok()?.ok()
+    }
+
+    /// The link to a broker; `None` where there can be none.
+    fn direct(&self, broker: BrokerId) -> Option<Direct> {
+        let now = Instant::now();
+        let mut all = self.direct.lock();
+        if let Some(direct) = all.get_mut(&broker) {
+            direct.used_at = now;
+            return Some(direct.clone());
+        }
+        let is_known = self.dialer.brokers.get(broker).is_some();
+        if !is_known || all.len() >= MAX_DIRECT_LINKS || self.home.is_closed() {
+            return None;
+        }
+        let whom = Whom::Broker(broker);
+        let link = Link::new(Arc::clone(&self.dialer), whom, self.runtime.clone());
+        let direct = Direct {
+            link: Arc::new(link),
+            was_awaited: Arc::default(),
+            used_at: now,
+        };
+        all.insert(broker, direct.clone());
+        Some(direct)
+    }
+
+    /// Closes the connections that nobody has used for long.
+    pub(crate) fn close_idle(&self) {
+        let now = Instant::now();
+        self.direct.lock().retain(|broker, direct| {
+            // Whoever has a stream holds the session. One is the link's, one ours.
+            let is_in_use = |session: Arc<Session>| Arc::strong_count(&session) > 2;
+            if direct.link.current().is_some_and(is_in_use) {
+                direct.used_at = now;
+            }
+            let is_kept = now - direct.used_at < DIRECT_LINK_IDLE;
+            if !is_kept {
+                tracing::debug!(broker, "nothing goes to this broker any more");
+                direct.link.close();
+            }
+            is_kept
+        });
+    }
+
+    /// Closes all connections for good.
+    pub(crate) fn close(&self) {
+        self.home.close();
+        for (_, direct) in std::mem::take(&mut *self.direct.lock()) {
+            direct.link.close();
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The way of one stream to a partition's leader.
+
+use std::sync::Arc;
+
+use millstream_protocol::api::Request;
+use millstream_protocol::api::topic::{DescribeTopics, TopicDescription, TopicSelection};
+use millstream_protocol::{Advice, ErrorCode, PartitionIndex, TopicId, WireError};
+use millstream_transport::{FrameReceiver, FrameSender};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::client::Client;
+use crate::dialer::Session;
+use crate::error::{Error, Result};
+use crate::leaders::{Belief, TopicLeaders};
+use crate::stream::receive_answer;
+
+/// The way of a stream. It is held for as long as the stream lives.
+#[derive(Debug)]
+pub(crate) struct Route {
+    client: Client,
+    pub(crate) session: Arc<Session>,
+    leaders: Arc<TopicLeaders>,
+    partition: PartitionIndex,
+    /// Of the word of who leads.
+    version: u64,
+    changes: watch::Receiver<()>,
+    is_outdated: bool,
+}
+
+impl Route {
+    /// Whether there is a better way by now: another broker leads, or the leader can be reached itself.
+    pub(crate) fn is_outdated(&mut self) -> bool {
+        // Never fails: the client has the sender.
+        if self.changes.has_changed().unwrap_or(false) {
+            self.changes.mark_unchanged();
+            self.look();
+        }
+        self.is_outdated
+    }
+
+    /// Waits until something is not as it was when this way was chosen or looked at last.
+    pub(crate) async fn changed(&mut self) {
+        if self.changes.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        self.look();
+    }
+
+    /// Waits until there is a better way.
+    pub(crate) async fn outdated(&mut self) {
+        while !self.is_outdated() {
+            self.changed().await;
+        }
+    }
+
+    fn look(&mut self) {
+        let leader = self.leaders.belief(self.partition).leader;
+        let links = self.client.links();
+        self.is_outdated |= leader.is_some_and(|it| links.is_better_than(&self.session, it));
+    }
+
+    /// The stream has failed so: it may be that another broker leads.
+    pub(crate) fn note_failure(&self, error: &Error) {
+        self.leaders.note_failure(self.version, error);
+    }
+
+    /// The same of what a broker has said.
+    pub(crate) fn note_refusal(&self, refusal: &WireError) {
+        self.leaders.note_refusal(self.version, refusal);
+    }
+}
+
+/// A stream to a partition's leader, with the answer that has opened it.
+pub(crate) struct Opened<T> {
+    pub(crate) answer: T,
+    pub(crate) sender: FrameSender,
+    pub(crate) receiver: FrameReceiver,
+    pub(crate) route: Route,
+}
+
+impl Client {
+    /// Opens a stream to a partition's leader and waits for the word that it is open, in one attempt.
+    pub(crate) async fn open_toward<T: DeserializeOwned>(
+        &self,
+        leaders: &Arc<TopicLeaders>,
+        partition: PartitionIndex,
+        request: Request,
+    ) -> Result<Opened<T>> {
+        let opening = async {
+            let route = self.route(leaders, partition).await?;
+            let answered = async {
+                let (sender, mut receiver) = route.session.open(request, None).await?;
+                let answer = receive_answer(&mut receiver).await?;
+                Ok((answer, sender, receiver))
+            };
+            match answered.await {
+                Ok((answer, sender, receiver)) => Ok(Opened {
+                    answer,
+                    sender,
+                    receiver,
+                    route,
+                }),
+                Err(error) => {
+                    route.note_failure(&error);
+                    Err(error)
+                }
+            }
+        };
+        let timeout = self.request_timeout();
+        let opened = tokio::time::timeout(timeout, opening).await;
+        opened.unwrap_or_else(|_| {
+            leaders.doubt(leaders.belief(partition).version);
+            Err(Error::Timeout {
+                what: "opening a stream",
+                after: timeout,
+            })
+        })
+    }
+
+    /// The best way to a partition's leader there is now.
+    async fn route(&self, leaders: &Arc<TopicLeaders>, partition: PartitionIndex) -> Result<Route> {
+        // Before anything is looked at: nothing that changes later is missed.
+        let changes = self.links().dialer.changes.subscribe();
+        let belief = self.find_leader(leaders, partition).await;
+        Ok(Route {
+            session: self.links().toward(belief.leader).await?,
+            client: self.clone(),
+            leaders: Arc::clone(leaders),
+            partition,
+            version: belief.version,
+            changes,
+            is_outdated: false,
+        })
+    }
+
+    /// Who leads a partition. Asks if that is not known; if nobody can say, it is what was known before.
+    pub(crate) async fn find_leader(
+        &self,
+        leaders: &TopicLeaders,
+        partition: PartitionIndex,
+    ) -> Belief {
+        let is_known = |belief: &Belief| !belief.is_doubtful || self.is_of_one_broker();
+        let belief = leaders.belief(partition);
+        if is_known(&belief) {
+            return belief;
+        }
+        let _asking = leaders.asking.lock().await;
+        let belief = leaders.belief(partition);
+        if is_known(&belief) {
+            return belief;
+        }
+        self.look_up(leaders).await;
+        leaders.belief(partition)
+    }
+
+    /// Asks again who leads a topic's partitions.
+    pub(crate) async fn look_up(&self, leaders: &TopicLeaders) {
+        let topic = &leaders.topic;
+        match self.describe(topic).await {
+            Ok(described) => leaders.note(&described),
+            Err(error) => tracing::debug!(%topic, %error, "who leads its partitions was not said"),
+        }
+    }
+
+    /// Whether a partition that a broker does not know is there all the same: what leads it may not
+    /// have heard of it yet.
+    pub(crate) async fn is_there(
+        &self,
+        topic: &str,
+        topic_id: TopicId,
+        partition: PartitionIndex,
+    ) -> bool {
+        (partition as usize) < self.partitions_of(topic, Some(topic_id)).await
+    }
+
+    /// How many partitions a topic has that a broker does not know, by the word of the one that the
+    /// client is connected to. It is asked only if it may know more.
+    pub(crate) async fn partitions_of(&self, topic: &str, topic_id: Option<TopicId>) -> usize {
+        if self.is_of_one_broker() {
+            return 0;
+        }
+        match self.describe(topic).await {
+            Ok(described) if topic_id.is_none_or(|id| id == described.topic_id) => {
+                described.partitions.len()
+            }
+            Ok(_) => 0,
+            Err(error) if error.advice() == Advice::GiveUp => 0,
+            // Nobody has denied it.
+            Err(_) => usize::MAX,
+        }
+    }
+
+    /// Whether nobody but the broker that the client is connected to can lead anything, as far as the
+    /// client knows.
+    fn is_of_one_broker(&self) -> bool {
+        !self.links().dialer.brokers.are_several()
+    }
+
+    /// One topic, in one attempt.
+    async fn describe(&self, topic: &str) -> Result<TopicDescription> {
+        let request = DescribeTopics {
+            topics: TopicSelection::Named(vec![topic.to_owned()]),
+            after: None,
+        };
+        let asking = async { self.session().await?.ask(request, None).await };
+        let timeout = self.request_timeout();
+        let described = tokio::time::timeout(timeout, asking).await;
+        let described = described.unwrap_or(Err(Error::Timeout {
+            what: "the request",
+            after: timeout,
+        }))?;
+        let mut topics = described.topics.into_iter();
+        let found = topics.find(|found| found.name == topic);
+        found.ok_or_else(|| Error::unexpected("other topics than asked for"))
+    }
+}
+
+/// Whether a refusal says that there is no such partition.
+pub(crate) fn is_unknown(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::UnknownTopic | ErrorCode::UnknownPartition)
+}
