@@ -85,6 +85,8 @@ pub enum ErrorCode {
     NotAtRest,
     /// A deployment is granted the secret.
     SecretInUse,
+    /// Too few replicas of the partition answer: what was sent is not known to be kept, and may be yet.
+    NotEnoughReplicas,
 }
 
 /// What a client does about an [`ErrorCode`].
@@ -102,7 +104,11 @@ impl ErrorCode {
     /// What a client does about this error.
     pub fn advice(self) -> Advice {
         match self {
-            Self::NotReady | Self::Busy | Self::TimedOut | Self::ShuttingDown => Advice::Retry,
+            Self::NotReady
+            | Self::Busy
+            | Self::TimedOut
+            | Self::ShuttingDown
+            | Self::NotEnoughReplicas => Advice::Retry,
             // A full or failed disk may be mended, and the batch was not kept.
             Self::StorageFull | Self::StorageFailed => Advice::Retry,
             Self::NotLeader

@@ -38,6 +38,10 @@ pub const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 /// How often a replica whose log is to begin late asks what its leader's knows of its producers, milliseconds.
 pub const PRODUCERS_ASKED_EVERY_MS: u64 = 1_000;
 
+/// How long appended records wait for other replicas before their producers are told that too few answer,
+/// milliseconds. It is looked at every [`MAINTENANCE_INTERVAL`].
+pub const COMMIT_PATIENCE_MS: u64 = 5_000;
+
 /// How often a command is passed on from broker to broker.
 pub const MAX_COMMAND_HOPS: u8 = 2;
 

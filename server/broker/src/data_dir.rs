@@ -3,6 +3,7 @@
 //! ```text
 //! broker.toml                        format version, cluster, broker and directory id
 //! incarnation                        how often a broker has started on this directory
+//! boot                               in which start of the machine a broker has last run
 //! lock                               held while a broker runs; contains its process id
 //! replicas                           what the replicas here have promised
 //! metadata/                          the metadata quorum's log and image
@@ -32,6 +33,10 @@ const IDENTITY_FILE: &str = "broker.toml";
 const INCARNATION_FILE: &str = "incarnation";
 const LOCK_FILE: &str = "lock";
 const REPLICAS_FILE: &str = "replicas";
+const BOOT_FILE: &str = "boot";
+
+/// Where Linux says which start of the machine this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// How long another process may still have the lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -142,6 +147,7 @@ pub struct DataDir {
     root: PathBuf,
     identity: BrokerIdentity,
     incarnation: u64,
+    was_rebooted: bool,
     _lock: File,
 }
 
@@ -168,11 +174,13 @@ impl DataDir {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(at(&folder))?;
         }
+        let was_rebooted = note_boot(root)?;
         sync_dir(root)?;
         Ok(Self {
             root: root.to_owned(),
             identity,
             incarnation,
+            was_rebooted,
             _lock: lock,
         })
     }
@@ -185,6 +193,12 @@ impl DataDir {
     /// Which start on this directory this is: 1 for the first, and more with every further one.
     pub fn incarnation(&self) -> u64 {
         self.incarnation
+    }
+
+    /// Whether the machine may have lost its power since a broker has last run here: it was started again,
+    /// or it does not say.
+    pub fn was_rebooted(&self) -> bool {
+        self.was_rebooted
     }
 
     /// Where all topics live.
@@ -257,6 +271,19 @@ fn locked(lock: &File) -> bool {
         }
         std::thread::sleep(LOCK_TRIED_EVERY);
     }
+}
+
+/// Whether the machine was started since a broker was here last. Notes which start this is, before
+/// anything is written that could be lost with it.
+fn note_boot(root: &Path) -> Result<bool, DataDirError> {
+    let path = root.join(BOOT_FILE);
+    let now = fs::read_to_string(BOOT_ID).unwrap_or_default();
+    let before = fs::read_to_string(&path).unwrap_or_default();
+    if !now.is_empty() && now == before {
+        return Ok(false);
+    }
+    replace(&path, &now)?;
+    Ok(true)
 }
 
 /// Counts this start. A directory has the count before it has an identity, so that one without the

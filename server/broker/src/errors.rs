@@ -33,6 +33,16 @@ pub(crate) fn closed(partition: &str, why: Closed) -> WireError {
     }
 }
 
+/// What was appended waits for too few replicas.
+pub(crate) fn not_enough_replicas(partition: &str) -> WireError {
+    WireError::new(
+        ErrorCode::NotEnoughReplicas,
+        format!(
+            "too few replicas of partition {partition} answer: its records are not known to be kept"
+        ),
+    )
+}
+
 /// This broker does not lead a partition, or not yet.
 pub(crate) fn not_leading(partition: &str) -> WireError {
     WireError::new(

@@ -777,5 +777,6 @@ fn errors() -> Vec<Case> {
         case("error/settings-refused", SettingsRefused),
         case("error/not-at-rest", NotAtRest),
         case("error/secret-in-use", SecretInUse),
+        case("error/not-enough-replicas", NotEnoughReplicas),
     ]
 }

@@ -19,7 +19,7 @@ use millstream_replication::{
 
 use super::ReplicaEvent;
 use super::state::State;
-use crate::config::{PRODUCERS_ASKED_EVERY_MS, WHOLE_LAG};
+use crate::config::{COMMIT_PATIENCE_MS, PRODUCERS_ASKED_EVERY_MS, WHOLE_LAG};
 use crate::errors;
 use crate::partition::{
     AckSink, AppendResult, Appended, Closed, LogStatus, Partition, StagedBatch, Standing, Visible,
@@ -46,6 +46,8 @@ struct Pending {
     visible_at: Offset,
     result: AppendResult,
     ack: AckSink,
+    /// Since when, on a clock that does not go back.
+    since_ms: u64,
 }
 
 pub(crate) struct Actor {
@@ -56,6 +58,8 @@ pub(crate) struct Actor {
     pub(super) effects: Vec<Effect>,
     /// What is to be known of producers where the log is to begin.
     pub(super) producers: Option<(Offset, Bytes)>,
+    /// The high watermark that has stood still for so long that writes are refused.
+    starved_since: Option<Offset>,
     /// When that was last asked for.
     asked_ms: Option<u64>,
     /// There is no other replica.
@@ -107,6 +111,7 @@ impl Actor {
             replica,
             effects,
             producers: None,
+            starved_since: None,
             asked_ms: None,
             is_alone,
             is_whole: is_alone,
@@ -218,6 +223,14 @@ impl Actor {
     /// Appends what is staged with one write.
     pub(crate) fn write(&mut self, outside: &Outside<'_>) -> Result<(), Fault> {
         let staged = std::mem::take(&mut self.staged);
+        if self.is_starved(outside) {
+            let refusal = errors::not_enough_replicas(&self.name());
+            for StagedBatch { ack, .. } in staged {
+                self.refuse(ack, refusal.clone(), outside.elapsed_ms);
+            }
+            self.publish(outside);
+            return Ok(());
+        }
         let Some(epoch) = self.replica.as_ref().and_then(Replica::leading) else {
             let refusal = match (self.log.damage(), &self.replica) {
                 (Some(damage), None) => {
@@ -226,7 +239,7 @@ impl Actor {
                 _ => errors::not_leading(&self.name()),
             };
             for StagedBatch { ack, .. } in staged {
-                self.refuse(ack, refusal.clone());
+                self.refuse(ack, refusal.clone(), outside.elapsed_ms);
             }
             self.publish(outside);
             return Ok(());
@@ -249,7 +262,7 @@ impl Actor {
         let mut acks = acks.into_iter();
         // The outcomes lead: they are fewer after an error, and no sink may be taken without one.
         for (outcome, ack) in outcomes.into_iter().zip(acks.by_ref()) {
-            self.settle(ack, outcome, now_ms);
+            self.settle(ack, outcome, outside);
         }
         self.note_full(matches!(result, Err(AppendError::StorageFull)));
         let fault = match result {
@@ -257,7 +270,7 @@ impl Actor {
             Err(error) => {
                 let refusal = errors::from_append(&self.partition, &error);
                 for ack in acks {
-                    self.refuse(ack, refusal.clone());
+                    self.refuse(ack, refusal.clone(), outside.elapsed_ms);
                 }
                 self.fault_of(error)
             }
@@ -265,6 +278,31 @@ impl Actor {
         let end = self.log.log_end_offset();
         self.step(outside, Input::Written { end }, Vec::new())?;
         fault.map_or(Ok(()), Err)
+    }
+
+    /// Whether what was appended has waited for other replicas for too long: nothing more is taken then.
+    fn is_starved(&self, outside: &Outside<'_>) -> bool {
+        self.starved_since.is_some()
+            || self.pending.front().is_some_and(|oldest| {
+                oldest.visible_at > 0 && oldest.since_ms + COMMIT_PATIENCE_MS <= outside.elapsed_ms
+            })
+    }
+
+    /// Tells who has waited for too long that too few replicas answer. It may be committed yet: who sends it
+    /// again is told so, once it is.
+    fn give_up_waiting(&mut self, outside: &Outside<'_>) {
+        let Some(replica) = &self.replica else { return };
+        let is_behind = replica.high_watermark() < self.log.log_end_offset();
+        if !is_behind {
+            self.starved_since = None;
+        } else if self.starved_since.is_none() && self.is_starved(outside) {
+            tracing::error!(
+                partition = self.name(),
+                "too few replicas answer; writes are refused"
+            );
+            self.starved_since = Some(replica.high_watermark());
+            self.refuse_all(&errors::not_enough_replicas(&self.name()));
+        }
     }
 
     /// Says so when the disk has become full, or has room again.
@@ -281,7 +319,8 @@ impl Actor {
         }
     }
 
-    fn settle(&mut self, ack: AckSink, outcome: AppendOutcome, appended_at_ms: TimestampMs) {
+    fn settle(&mut self, ack: AckSink, outcome: AppendOutcome, outside: &Outside<'_>) {
+        let (appended_at_ms, since_ms) = (outside.now_ms, outside.elapsed_ms);
         match outcome {
             AppendOutcome::Appended {
                 base_offset,
@@ -295,6 +334,7 @@ impl Actor {
                     visible_at: next_offset,
                     result,
                     ack,
+                    since_ms,
                 });
             }
             // It may be a batch that still waits for its flush: no duplicate is acknowledged
@@ -311,17 +351,18 @@ impl Actor {
                     visible_at: next_offset,
                     result,
                     ack,
+                    since_ms,
                 });
             }
             AppendOutcome::Rejected(error) => {
                 let refusal = errors::from_reject(&self.partition, &error);
-                self.refuse(ack, refusal);
+                self.refuse(ack, refusal, since_ms);
             }
         }
     }
 
     /// Tells an error in its place: behind the acknowledgements that still wait.
-    fn refuse(&mut self, ack: AckSink, error: WireError) {
+    fn refuse(&mut self, ack: AckSink, error: WireError, since_ms: u64) {
         if ack.has_failed() {
             return;
         }
@@ -330,6 +371,7 @@ impl Actor {
             visible_at: 0,
             result: Err(error),
             ack,
+            since_ms,
         });
     }
 
@@ -458,6 +500,7 @@ impl Actor {
         if self.failed || self.replica.is_none() {
             return Ok(());
         }
+        self.give_up_waiting(outside);
         self.is_whole = self.followers_keep_up();
         let now_ms = outside.now_ms;
         let high_watermark = self.partition.visible().high_watermark;
@@ -548,6 +591,11 @@ impl Actor {
             None | Some(_) => Standing::Following,
         };
         self.tell_leads(outside, standing);
+        // It moves again.
+        if self.starved_since.is_some_and(|stood_at| stood_at < committed) {
+            self.starved_since = None;
+            tracing::info!(partition = self.name(), "enough replicas answer again");
+        }
         let log_start_offset = self.log.log_start_offset();
         let shared = &self.partition.shared;
         *shared.status.lock() = LogStatus {

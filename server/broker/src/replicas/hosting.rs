@@ -442,7 +442,19 @@ impl Hosting {
             );
         }
         let state = self.found.remove(&id);
-        let is_sound = recovery.damage.is_empty() && (is_new || !recovery.created);
+        // A relaxed log has acknowledged what only the machine's memory had.
+        let may_lack = assigned.config.durability == topic::Durability::Relaxed
+            && self.data_dir.was_rebooted()
+            && !recovery.clean_stop
+            && !is_alone;
+        if may_lack && !is_new {
+            tracing::warn!(
+                partition = name,
+                "the machine was started again without a clean stop: its relaxed log begins anew"
+            );
+        }
+        let is_sound =
+            recovery.damage.is_empty() && (is_new || !recovery.created && !may_lack);
         let durable = match state {
             Some(State::Replica(durable)) if is_sound => Some(durable),
             // With nobody else to have its records from, what is left of them is kept and read.

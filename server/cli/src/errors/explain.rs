@@ -244,6 +244,7 @@ fn exit_of(code: ErrorCode) -> Exit {
         | ErrorCode::Busy
         | ErrorCode::NotReady
         | ErrorCode::NotLeader
+        | ErrorCode::NotEnoughReplicas
         | ErrorCode::ShuttingDown => Exit::Refused,
         ErrorCode::NotAuthorized => Exit::NotAuthorized,
         ErrorCode::StorageFailed | ErrorCode::PartitionDamaged | ErrorCode::CorruptBatch => {
@@ -290,6 +291,9 @@ fn advice_on(code: ErrorCode) -> Option<&'static str> {
         }
         ErrorCode::SecretInUse => {
             "`millstream plugin secret set` gives it another value; deployments that are not to have it any more are put in place without the grant, or end by `millstream plugin remove`"
+        }
+        ErrorCode::NotEnoughReplicas => {
+            "start the brokers that are away: `millstream topic describe` shows where the partition's replicas are"
         }
         ErrorCode::RecordTooLarge => {
             "send smaller records, or raise `--max-batch-bytes` with `millstream topic alter`"

@@ -75,6 +75,7 @@ const CODES: [ErrorCode; 37] = [
     ErrorCode::SettingsRefused,
     ErrorCode::NotAtRest,
     ErrorCode::SecretInUse,
+    ErrorCode::NotEnoughReplicas,
 ];
 
 #[test]
@@ -127,6 +128,7 @@ fn every_refusal_has_an_exit_code_and_advice() {
     SettingsRefused: exit 5, give it what it asks for by `--config`, `--output-topic`, `--table` or `--grant`, or in the deployment file; `millstream plugin run` tries that without a broker
     NotAtRest: exit 5, `millstream plugin describe` shows what its workers are at; try again when nothing waits there
     SecretInUse: exit 5, `millstream plugin secret set` gives it another value; deployments that are not to have it any more are put in place without the grant, or end by `millstream plugin remove`
+    NotEnoughReplicas: exit 5, start the brokers that are away: `millstream topic describe` shows where the partition's replicas are
     ");
 }
 
