@@ -23,7 +23,7 @@ use crate::dialer::{Dialer, Session};
 use crate::error::{Error, Result};
 use crate::leaders::{Leaders, TopicLeaders};
 use crate::limits::{
-    DEFAULT_CLUSTER_REFRESH, DEFAULT_CONNECT_TIMEOUT, DEFAULT_REQUEST_TIMEOUT,
+    DEFAULT_CLUSTER_REFRESH, DEFAULT_CONNECT_TIMEOUT, DEFAULT_REQUEST_TIMEOUT, DIRECT_LINK_IDLE,
     PRODUCE_STREAMS_PER_CONNECTION,
 };
 use crate::links::Links;
@@ -235,7 +235,7 @@ impl Client {
                 }
             }
         }
-        links.close_idle();
+        links.close_idle(DIRECT_LINK_IDLE);
         // What could not be reached is tried again by those who want it.
         links.dialer.changes.note();
     }

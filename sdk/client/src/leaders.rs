@@ -38,6 +38,19 @@ struct Known {
     doubted: u64,
 }
 
+/// A partition whose leader is looked for.
+#[derive(Clone, Debug)]
+pub(crate) struct LedPartition {
+    pub(crate) leaders: Arc<TopicLeaders>,
+    pub(crate) partition: PartitionIndex,
+}
+
+impl LedPartition {
+    pub(crate) fn belief(&self) -> Belief {
+        self.leaders.belief(self.partition)
+    }
+}
+
 /// A partition's leader as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Belief {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use crate::brokers::BrokerId;
 use crate::dialer::{Dialer, Session, Whom};
 use crate::error::Result;
-use crate::limits::{DIRECT_LINK_IDLE, DIRECT_PATIENCE, MAX_DIRECT_LINKS};
+use crate::limits::{DIRECT_PATIENCE, MAX_DIRECT_LINKS};
 use crate::link::Link;
 
 /// The connections of one client.
@@ -129,8 +130,8 @@ impl Links {
         Some(direct)
     }
 
-    /// Closes the connections that nobody has used for long.
-    pub(crate) fn close_idle(&self) {
+    /// Closes the connections to leaders that nobody has used for so long.
+    pub(crate) fn close_idle(&self, idle: Duration) {
         let now = Instant::now();
         self.direct.lock().retain(|broker, direct| {
             // Whoever has a stream holds the session. One is the link's, one ours.
@@ -138,7 +139,7 @@ impl Links {
             if direct.link.current().is_some_and(is_in_use) {
                 direct.used_at = now;
             }
-            let is_kept = now - direct.used_at < DIRECT_LINK_IDLE;
+            let is_kept = now - direct.used_at < idle;
             if !is_kept {
                 tracing::debug!(broker, "nothing goes to this broker any more");
                 direct.link.close();
@@ -153,5 +154,67 @@ impl Links {
         for (_, direct) in std::mem::take(&mut *self.direct.lock()) {
             direct.link.close();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_protocol::api::cluster::BrokerAddress;
+    use millstream_transport::identity::Authority;
+    use millstream_transport::{Connector, Role, TransportConfig};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::brokers::Brokers;
+
+    /// Of a cluster of so many brokers, of which none answers.
+    fn links(brokers: u32) -> Links {
+        let authority = Authority::create("test").unwrap();
+        let identity = authority.issue(Role::Client, "tester", &[]).unwrap();
+        let identity = identity.identity().unwrap();
+        let known = Brokers::given(vec!["nowhere.invalid:1".to_owned()], None).unwrap();
+        let listed = (1..=brokers).map(|broker_id| BrokerAddress {
+            broker_id,
+            address: "nowhere.invalid:1".to_owned(),
+        });
+        known.learn(Uuid::nil(), listed.collect());
+        Links::new(Arc::new(Dialer {
+            connector: Connector::new(&identity, TransportConfig::client()).unwrap(),
+            brokers: known,
+            client_name: "tester".to_owned(),
+            connect_timeout: Duration::from_secs(1),
+            changes: Arc::default(),
+        }))
+    }
+
+    #[tokio::test]
+    async fn connections_to_leaders_are_bounded_and_closed_when_idle() {
+        let most = MAX_DIRECT_LINKS as u32;
+        let links = links(most + 1);
+        assert!((1..=most).all(|broker| links.direct(broker).is_some()));
+        assert!(
+            links.direct(most + 1).is_none(),
+            "there are as many as may be"
+        );
+        assert!(links.direct(1).is_some());
+        links.close_idle(Duration::from_secs(3600));
+        assert!(links.direct(most + 1).is_none());
+        let first = links.direct(1).unwrap();
+        links.close_idle(Duration::ZERO);
+        assert!(first.link.is_closed());
+        assert!(links.direct(most + 1).is_some());
+        assert!(links.direct(most + 2).is_none(), "its address is not known");
+        links.close();
+        assert!(links.direct(1).is_none());
+    }
+
+    #[tokio::test]
+    async fn the_first_attempt_alone_is_waited_for() {
+        let links = links(2);
+        assert!(links.first_session(2).await.is_none());
+        let direct = links.direct(2).unwrap();
+        assert!(direct.was_awaited.load(Ordering::Acquire));
+        let waiting = links.first_session(2);
+        assert!(futures_util::FutureExt::now_or_never(waiting).is_some());
     }
 }

@@ -12,24 +12,24 @@ use tokio::sync::watch;
 use crate::client::Client;
 use crate::dialer::Session;
 use crate::error::{Error, Result};
-use crate::leaders::{Belief, TopicLeaders};
+use crate::leaders::{Belief, LedPartition, TopicLeaders};
 use crate::stream::receive_answer;
 
-/// The way of a stream. It is held for as long as the stream lives.
+/// The way of a stream of one or more partitions, to the broker that leads them all. It is held for as
+/// long as the stream lives.
 #[derive(Debug)]
 pub(crate) struct Route {
     client: Client,
-    pub(crate) session: Arc<Session>,
-    leaders: Arc<TopicLeaders>,
-    partition: PartitionIndex,
-    /// Of the word of who leads.
-    version: u64,
+    session: Arc<Session>,
+    /// With the versions of the words of who leads them.
+    partitions: Vec<(LedPartition, u64)>,
     changes: watch::Receiver<()>,
     is_outdated: bool,
 }
 
 impl Route {
-    /// Whether there is a better way by now: another broker leads, or the leader can be reached itself.
+    /// Whether there is a better way by now: another broker leads, not all have the same leader any more,
+    /// or the leader can be reached itself.
     pub(crate) fn is_outdated(&mut self) -> bool {
         // Never fails: the client has the sender.
         if self.changes.has_changed().unwrap_or(false) {
@@ -39,39 +39,41 @@ impl Route {
         self.is_outdated
     }
 
-    /// Waits until something is not as it was when this way was chosen or looked at last.
-    pub(crate) async fn changed(&mut self) {
-        if self.changes.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-        self.look();
-    }
-
     /// Waits until there is a better way.
     pub(crate) async fn outdated(&mut self) {
         while !self.is_outdated() {
-            self.changed().await;
+            if self.changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            self.look();
         }
     }
 
     fn look(&mut self) {
-        let leader = self.leaders.belief(self.partition).leader;
+        let mut leaders = self.partitions.iter().map(|(it, _)| it.belief().leader);
+        let first = leaders.next().flatten();
         let links = self.client.links();
-        self.is_outdated |= leader.is_some_and(|it| links.is_better_than(&self.session, it));
+        let is_parted = leaders.any(|leader| leader != first);
+        let is_worse = first.is_some_and(|first| links.is_better_than(&self.session, first));
+        self.is_outdated |= is_parted || is_worse;
     }
 
     /// The stream has failed so: it may be that another broker leads.
     pub(crate) fn note_failure(&self, error: &Error) {
-        self.leaders.note_failure(self.version, error);
+        for (it, version) in &self.partitions {
+            it.leaders.note_failure(*version, error);
+        }
     }
 
     /// The same of what a broker has said.
     pub(crate) fn note_refusal(&self, refusal: &WireError) {
-        self.leaders.note_refusal(self.version, refusal);
+        for (it, version) in &self.partitions {
+            it.leaders.note_refusal(*version, refusal);
+        }
     }
 }
 
-/// A stream to a partition's leader, with the answer that has opened it.
+/// A stream to a leader, with the answer that has opened it.
 pub(crate) struct Opened<T> {
     pub(crate) answer: T,
     pub(crate) sender: FrameSender,
@@ -80,15 +82,15 @@ pub(crate) struct Opened<T> {
 }
 
 impl Client {
-    /// Opens a stream to a partition's leader and waits for the word that it is open, in one attempt.
+    /// Opens a stream to the leader of these partitions and waits for the word that it is open, in one
+    /// attempt.
     pub(crate) async fn open_toward<T: DeserializeOwned>(
         &self,
-        leaders: &Arc<TopicLeaders>,
-        partition: PartitionIndex,
+        partitions: &[LedPartition],
         request: Request,
     ) -> Result<Opened<T>> {
         let opening = async {
-            let route = self.route(leaders, partition).await?;
+            let route = self.route(partitions).await?;
             let answered = async {
                 let (sender, mut receiver) = route.session.open(request, None).await?;
                 let answer = receive_answer(&mut receiver).await?;
@@ -110,48 +112,51 @@ impl Client {
         let timeout = self.request_timeout();
         let opened = tokio::time::timeout(timeout, opening).await;
         opened.unwrap_or_else(|_| {
-            leaders.doubt(leaders.belief(partition).version);
-            Err(Error::Timeout {
+            let failure = Error::Timeout {
                 what: "opening a stream",
                 after: timeout,
-            })
+            };
+            for it in partitions {
+                it.leaders.note_failure(it.belief().version, &failure);
+            }
+            Err(failure)
         })
     }
 
-    /// The best way to a partition's leader there is now.
-    async fn route(&self, leaders: &Arc<TopicLeaders>, partition: PartitionIndex) -> Result<Route> {
+    /// The best way there is now to the leader of these partitions, or of the first of them.
+    async fn route(&self, partitions: &[LedPartition]) -> Result<Route> {
         // Before anything is looked at: nothing that changes later is missed.
         let changes = self.links().dialer.changes.subscribe();
-        let belief = self.find_leader(leaders, partition).await;
+        let mut leader = None;
+        let mut believed = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let belief = self.find_leader(partition).await;
+            believed.push((partition.clone(), belief.version));
+            leader.get_or_insert(belief.leader);
+        }
         Ok(Route {
-            session: self.links().toward(belief.leader).await?,
+            session: self.links().toward(leader.flatten()).await?,
             client: self.clone(),
-            leaders: Arc::clone(leaders),
-            partition,
-            version: belief.version,
+            partitions: believed,
             changes,
             is_outdated: false,
         })
     }
 
     /// Who leads a partition. Asks if that is not known; if nobody can say, it is what was known before.
-    pub(crate) async fn find_leader(
-        &self,
-        leaders: &TopicLeaders,
-        partition: PartitionIndex,
-    ) -> Belief {
+    pub(crate) async fn find_leader(&self, partition: &LedPartition) -> Belief {
         let is_known = |belief: &Belief| !belief.is_doubtful || self.is_of_one_broker();
-        let belief = leaders.belief(partition);
+        let belief = partition.belief();
         if is_known(&belief) {
             return belief;
         }
-        let _asking = leaders.asking.lock().await;
-        let belief = leaders.belief(partition);
+        let _asking = partition.leaders.asking.lock().await;
+        let belief = partition.belief();
         if is_known(&belief) {
             return belief;
         }
-        self.look_up(leaders).await;
-        leaders.belief(partition)
+        self.look_up(&partition.leaders).await;
+        partition.belief()
     }
 
     /// Asks again who leads a topic's partitions.

@@ -13,7 +13,7 @@ use crate::backoff::Backoff;
 use crate::brokers::BrokerId;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::leaders::TopicLeaders;
+use crate::leaders::{LedPartition, TopicLeaders};
 use crate::route::is_unknown;
 
 impl Admin {
@@ -129,7 +129,11 @@ impl Listing {
         let mut parts: BTreeMap<Option<BrokerId>, Vec<usize>> = BTreeMap::new();
         for (place, question) in self.questions.iter().enumerate() {
             if question.is_open() {
-                let belief = self.client.find_leader(&self.leaders, question.partition);
+                let led = LedPartition {
+                    leaders: Arc::clone(&self.leaders),
+                    partition: question.partition,
+                };
+                let belief = self.client.find_leader(&led);
                 parts.entry(belief.await.leader).or_default().push(place);
             }
         }

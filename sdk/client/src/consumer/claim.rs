@@ -7,7 +7,7 @@ use millstream_protocol::api::group::{NamedPartition, OffsetCommit};
 use millstream_protocol::{Offset, PartitionIndex, TopicId};
 
 use crate::brokers::BrokerId;
-use crate::leaders::TopicLeaders;
+use crate::leaders::{LedPartition, TopicLeaders};
 
 /// Tells claims apart, also of the same partition: an assignment that is taken away, a seek or a
 /// reset end one claim, and what still comes for it is recognised as stale. Never 0.
@@ -43,6 +43,13 @@ impl Claim {
             returned: AtomicU64::new(target.start),
             committed: AtomicU64::new(target.start),
         })
+    }
+
+    pub(super) fn led(&self) -> LedPartition {
+        LedPartition {
+            leaders: Arc::clone(&self.leaders),
+            partition: self.partition,
+        }
     }
 
     /// The broker that leads its partition, as far as is known.

@@ -76,11 +76,13 @@ impl Fetch {
 
     /// Finds out who leads what is wanted.
     async fn have_one_leader(&self, wanted: &[Wanted]) -> bool {
+        let client = &self.intake.client;
         for Wanted { claim, .. } in wanted {
-            let client = &self.intake.client;
-            client.find_leader(&claim.leaders, claim.partition).await;
+            client.find_leader(&claim.led()).await;
         }
-        have_one_leader(wanted)
+        let mut leaders = wanted.iter().map(|wanted| wanted.claim.leader());
+        let first = leaders.next();
+        leaders.all(|leader| Some(leader) == first)
     }
 
     /// Reads one stream until it stops.
@@ -116,7 +118,7 @@ impl Fetch {
             self.gate.below(|| self.intake.share_bytes()).await;
             let received = tokio::select! {
                 received = receive_with_payload::<Fetched>(receiver, MAX_FETCH_BYTES) => received,
-                () = outdated(route, wanted) => return Stopped::Replan,
+                () = route.outdated() => return Stopped::Replan,
             };
             let frame = match received {
                 Ok(Some(frame)) => frame,
@@ -136,9 +138,6 @@ impl Fetch {
     }
 
     async fn open(&self, wanted: &[Wanted]) -> Result<Opened<FetchOpened>> {
-        let [first, ..] = wanted else {
-            return Err(Error::invalid("nothing is to be fetched"));
-        };
         // Two frames fill a share, so that one can be on its way while the other is being read.
         let max_bytes = self.intake.share_bytes() / 2;
         let request = OpenFetch {
@@ -146,9 +145,8 @@ impl Fetch {
             max_bytes: max_bytes.clamp(MIN_FETCH_FRAME_BYTES, DEFAULT_FETCH_BYTES) as u32,
         };
         let request = Request::OpenFetch(request);
-        let (leaders, partition) = (&first.claim.leaders, first.claim.partition);
-        let client = &self.intake.client;
-        client.open_toward(leaders, partition, request).await
+        let led: Vec<_> = wanted.iter().map(|wanted| wanted.claim.led()).collect();
+        self.intake.client.open_toward(&led, request).await
     }
 
     /// Takes one frame in, and moves `next` behind it.
@@ -188,20 +186,6 @@ impl Fetch {
             },
         );
         Err(Stopped::Replan)
-    }
-}
-
-/// Whether all that is wanted is led by the same broker, as far as is known.
-fn have_one_leader(wanted: &[Wanted]) -> bool {
-    let mut leaders = wanted.iter().map(|wanted| wanted.claim.leader());
-    let first = leaders.next();
-    leaders.all(|leader| Some(leader) == first)
-}
-
-/// Waits until what is wanted should be fetched in another way.
-async fn outdated(route: &mut Route, wanted: &[Wanted]) {
-    while !route.is_outdated() && have_one_leader(wanted) {
-        route.changed().await;
     }
 }
 

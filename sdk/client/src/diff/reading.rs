@@ -14,6 +14,7 @@ use super::window::Window;
 use crate::client::Client;
 use crate::consumer::ConsumedRecord;
 use crate::error::{Error, Result, StreamError};
+use crate::leaders::LedPartition;
 use crate::route::{Opened, Route};
 use crate::stream::receive_with_payload;
 
@@ -118,8 +119,11 @@ impl Reading {
             partitions: vec![fetched],
             max_bytes: DEFAULT_FETCH_BYTES as u32,
         });
-        let leaders = client.leaders(topic);
-        let opened = client.open_toward::<FetchOpened>(&leaders, partition, request);
+        let led = [LedPartition {
+            leaders: client.leaders(topic),
+            partition,
+        }];
+        let opened = client.open_toward::<FetchOpened>(&led, request);
         let Opened {
             sender,
             receiver,

@@ -19,7 +19,7 @@ use super::state::ProducerState;
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::leaders::TopicLeaders;
+use crate::leaders::{LedPartition, TopicLeaders};
 use crate::limits::{COMPRESS_ASIDE_BYTES, MOVE_PATIENCE, PRODUCE_STREAM_IDLE};
 use crate::route::{Opened, Route, is_unknown};
 use crate::stream::receive;
@@ -180,15 +180,16 @@ impl PartitionSender {
 
     async fn open(&self) -> Result<Opened<ProduceOpened>> {
         let partition = self.queue.partition;
-        let request = OpenProduce {
+        let led = [LedPartition {
+            leaders: Arc::clone(&self.leaders),
+            partition,
+        }];
+        let request = Request::OpenProduce(OpenProduce {
             topic: self.state.topic.to_string(),
             topic_id: Some(self.topic_id),
             partition,
-        };
-        let request = Request::OpenProduce(request);
-        let opened = self
-            .client
-            .open_toward::<ProduceOpened>(&self.leaders, partition, request);
+        });
+        let opened = self.client.open_toward::<ProduceOpened>(&led, request);
         match opened.await {
             Ok(opened) => {
                 let max_batch_bytes = opened.answer.max_batch_bytes as usize;
@@ -235,12 +236,10 @@ impl PartitionSender {
             Interruption::NotOpened(error) | Interruption::Refused(error)
                 if error.code.advice() != Advice::GiveUp =>
             {
-                if self
-                    .refusal
-                    .as_ref()
-                    .is_some_and(|last| last.code == error.code)
-                {
-                    tracing::debug!(%topic, partition, %error, "refused once more; trying again");
+                let is_known = self.refusal.as_ref().map(|last| last.code) == Some(error.code);
+                // That a leader moves is nothing to worry about.
+                if is_known || error.code == ErrorCode::NotLeader {
+                    tracing::debug!(%topic, partition, %error, "refused; trying again");
                 } else {
                     tracing::warn!(%topic, partition, %error, "records wait; trying again");
                 }

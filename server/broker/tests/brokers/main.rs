@@ -10,8 +10,9 @@ mod harness;
 
 use std::time::Instant;
 
-use harness::{Cluster, until};
-use millstream::{Client, Position, ProduceRecord};
+use harness::{Cluster, PATIENCE, until};
+use millstream::{Client, Consumer, Position, ProduceRecord};
+use tokio::time::timeout;
 
 /// Makes a topic with as many replicas as there are brokers.
 async fn create_topic(cluster: &Cluster, partitions: u32) {
@@ -110,5 +111,59 @@ async fn a_broker_that_stops_is_replaced_and_comes_back() {
     values.sort();
     values.dedup();
     assert_eq!(values.len(), 300);
+    cluster.stop().await;
+}
+
+/// Reads so many records.
+async fn read(consumer: &mut Consumer, records: usize) -> Vec<(u32, u64, String)> {
+    let mut found = Vec::new();
+    while found.len() < records {
+        let record = timeout(PATIENCE, consumer.next()).await;
+        let record = record.expect("a record comes").unwrap();
+        let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+        found.push((record.partition, record.offset, value));
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_goes_on_without_the_only_broker_that_it_was_told_of() {
+    let mut cluster = Cluster::start(3).await;
+    create_topic(&cluster, 6).await;
+    let client = cluster.client(0).await;
+    let producer = client.producer("orders").build().await.unwrap();
+    let consumer = client.consumer().group("billing").topics(["orders"]);
+    let consumer = consumer.start(Position::Earliest);
+    let mut consumer = consumer.build().await.unwrap();
+    let mut found = Vec::new();
+    for round in 0..2 {
+        if round == 1 {
+            consumer.commit().await.unwrap();
+            cluster.nodes[0].stop().await;
+        }
+        let began = Instant::now();
+        let mut deliveries = Vec::new();
+        for number in 0..600 {
+            let record = ProduceRecord::new(format!("{round}-{number:03}"));
+            let record = record.partition(number % 6);
+            deliveries.push(producer.send(record).await.unwrap());
+        }
+        for delivery in deliveries {
+            timeout(PATIENCE, delivery).await.unwrap().unwrap();
+        }
+        println!("round {round}: written after {:?}", began.elapsed());
+        found.extend(read(&mut consumer, 600).await);
+        println!("round {round}: read after {:?}", began.elapsed());
+    }
+    // In order in each partition, and each once.
+    found.sort();
+    for partition in 0..6 {
+        let values = found.iter().filter(|(at, ..)| *at == partition);
+        let values: Vec<&str> = values.map(|(.., value)| value.as_str()).collect();
+        assert_eq!(values.len(), 200);
+        assert!(values.is_sorted(), "{values:?}");
+    }
+    found.dedup_by(|a, b| a.2 == b.2);
+    assert_eq!(found.len(), 1_200);
     cluster.stop().await;
 }
