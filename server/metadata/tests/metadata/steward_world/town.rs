@@ -88,6 +88,8 @@ struct Process {
     reporter: Reporter,
     image: Rc<Image>,
     roles: BTreeMap<TopicPartition, Role>,
+    /// Epochs that it has led, or promised to somebody: it leads in none of them any more.
+    promised: BTreeMap<TopicPartition, LeaderEpoch>,
     beats_ms: u64,
 }
 
@@ -329,6 +331,7 @@ impl Town {
                 reporter: Reporter::new(),
                 image,
                 roles: BTreeMap::new(),
+                promised: BTreeMap::new(),
                 beats_ms: 0,
             });
         }
@@ -401,11 +404,15 @@ impl Town {
         for (at, partition) in image.partitions() {
             if partition.leader == broker_id && partition.leader_is_as_appointed() {
                 let epoch = partition.leader_epoch;
-                process.roles.entry(at).or_insert(Role {
-                    epoch,
-                    seals_ms,
-                    is_active: false,
-                });
+                let promised = process.promised.get(&at).copied().unwrap_or(0);
+                if promised < epoch && !process.roles.contains_key(&at) {
+                    let role = Role {
+                        epoch,
+                        seals_ms,
+                        is_active: false,
+                    };
+                    process.roles.insert(at, role);
+                }
             }
         }
         let roles: Vec<_> = process.roles.iter().map(|(at, it)| (*at, *it)).collect();
@@ -439,17 +446,28 @@ impl Town {
         enough(&partition.replicas) && enough(&partition.next)
     }
 
-    /// Those that promise give up what they led.
+    /// Those that promise give up what they led. Whoever has promised more stops it.
     fn seals(&mut self, broker_id: u32, at: TopicPartition, epoch: LeaderEpoch) {
-        let newer = |it: &Role| it.epoch > epoch && it.is_active;
-        for other in 1..=BROKERS {
-            if other != broker_id && self.are_linked(broker_id, other) {
-                let process = self.process(other).unwrap();
-                if process.roles.get(&at).is_some_and(newer) {
-                    return;
-                }
-                process.gives_up(at);
+        let members = self
+            .image
+            .partition(at)
+            .into_iter()
+            .flat_map(Partition::members);
+        let members: Vec<_> = members.map(|it| it.broker_id).collect();
+        let others = members.into_iter().filter(|it| *it != broker_id);
+        let others: Vec<_> = others
+            .filter(|it| self.are_linked(broker_id, *it))
+            .collect();
+        for other in &others {
+            let process = self.process(*other).unwrap();
+            if process.promised.get(&at).is_some_and(|it| *it > epoch) {
+                return self.process(broker_id).unwrap().gives_up(at);
             }
+        }
+        for other in others {
+            let process = self.process(other).unwrap();
+            process.gives_up(at);
+            process.promised.insert(at, epoch);
         }
         let process = self.process(broker_id).unwrap();
         process.roles.get_mut(&at).unwrap().is_active = true;
@@ -730,7 +748,10 @@ fn epoch_of((at, partition): (TopicPartition, &Partition)) -> (TopicPartition, L
 
 impl Process {
     fn gives_up(&mut self, at: TopicPartition) {
-        self.roles.remove(&at);
+        if let Some(role) = self.roles.remove(&at) {
+            let promised = self.promised.entry(at).or_default();
+            *promised = role.epoch.max(*promised);
+        }
         self.reporter.leads(at, None);
     }
 
