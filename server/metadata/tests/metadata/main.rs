@@ -5,7 +5,7 @@
 //! - `format`: the bytes of records and snapshots; `wire`: those of what brokers tell each other
 //! - `model`: random commands, from `commands`, against the invariants
 //! - `steward`: what the steward decides; `steward_beats`: how it hears of brokers, and what it tells;
-//!   `steward_world`: what comes of it, whatever happens
+//!   `steward_world`: what comes of it, whatever happens; `steward_cost`: how long it takes
 //! - `plans`: what plans say; `plan_histories`: that carried out they come to an end
 #![allow(
     clippy::unwrap_used,
@@ -35,6 +35,7 @@ mod replicas;
 mod shadows;
 mod steward;
 mod steward_beats;
+mod steward_cost;
 mod steward_world;
 mod tokens;
 mod wire;

@@ -241,7 +241,7 @@ fn who_does_not_lead_in_time_gets_another_epoch_and_then_others_do_ever_more_slo
     let partition = at(topic_id, 0);
     let mut office = Office::new(cluster);
     let (mut given, mut since_ms) = (Vec::new(), 0);
-    while given.len() < 7 {
+    for _ in 0..700 {
         for command in office.pass(100, &[1, 2, 3]) {
             assert!(matches!(command, Command::AppointLeaders { .. }));
             let leader = office.cluster.partition(partition).leader;
@@ -252,7 +252,7 @@ fn who_does_not_lead_in_time_gets_another_epoch_and_then_others_do_ever_more_slo
     let waits = [1, 2, 4, 8, 8, 8, 8].map(|it| it * ACTIVATION_LIMIT_MS);
     let leaders = [1, 2, 3, 1, 2, 3, 1];
     let expected: Vec<_> = waits.into_iter().zip(leaders).collect();
-    assert_eq!(given, expected);
+    assert_eq!(given[..7], expected);
 }
 
 #[test]

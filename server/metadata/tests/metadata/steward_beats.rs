@@ -1,14 +1,14 @@
 //! How the steward hears of brokers, what it tells them, and the bytes of that.
 
 use millstream_metadata::beat::{Leads, Report, StopReason};
-use millstream_metadata::limits::{MAX_BEAT_BYTES, MAX_LEADS_PER_BEAT};
+use millstream_metadata::limits::{ACTIVATION_LIMIT_MS, MAX_BEAT_BYTES, MAX_LEADS_PER_BEAT};
 use millstream_metadata::steward::Reporter;
 use millstream_metadata::{Beat, BeatAnswer, CodecError, Command, Registration, Session, Start};
 use millstream_protocol::{TopicId, TopicPartition};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::cluster::{Cluster, fence, registration};
+use super::cluster::{Cluster, appoint, fence, registration};
 use super::format::{ID, ID_HEX, bytes, hex};
 use super::steward::{Office, steward};
 
@@ -311,4 +311,57 @@ fn what_a_broker_does_not_keep_is_not_noted() {
     office.beat(2);
     let status = office.steward.status(0, &office.cluster.image);
     assert_eq!(status.brokers[0].active + status.brokers[1].active, 0);
+}
+
+#[test]
+fn reports_of_another_base_or_out_of_order_are_not_taken_in() {
+    let mut office = Office::new(Cluster::with_brokers(1));
+    let topic_id = office.cluster.create("orders", 2);
+    let at = |number| super::cluster::at(topic_id, number);
+    let mut send = |number, since: Option<u64>, named: &[(u32, Option<Leads>)]| {
+        let report = Report {
+            since: since.map(Session),
+            leads: named.iter().map(|(it, leads)| (at(*it), *leads)).collect(),
+        };
+        let beat = Beat {
+            number,
+            report: Some(report),
+            ..office.next_beat(1)
+        };
+        let image = &office.cluster.image;
+        let answer = office.steward.beat(0, image, &beat);
+        let BeatAnswer::Heard { reported, .. } = answer else {
+            panic!("{answer:?}")
+        };
+        let active = office.steward.status(0, image).brokers[0].active;
+        (reported, active)
+    };
+    // There is nothing that this could have changed since.
+    assert_eq!(send(1, Some(1), &[(0, leads(1))]), (None, 0));
+    assert_eq!(send(3, None, &[(0, leads(1))]), (Some(3), 1));
+    assert_eq!(send(4, Some(9), &[(1, leads(1))]), (Some(3), 1));
+    assert_eq!(send(6, Some(1), &[(1, leads(1))]), (Some(6), 2));
+    // These are late, and this one comes twice.
+    assert_eq!(send(5, Some(1), &[(1, None)]), (Some(6), 2));
+    assert_eq!(send(2, None, &[]), (Some(6), 2));
+    assert_eq!(send(6, Some(1), &[(1, None)]), (Some(6), 2));
+    assert_eq!(send(7, Some(1), &[(0, None)]), (Some(7), 1));
+}
+
+#[test]
+fn a_report_of_everything_that_says_less_is_understood() {
+    let mut office = Office::new(Cluster::with_brokers(1));
+    let partition = super::cluster::at(office.cluster.create("orders", 1), 0);
+    office.lead_all();
+    assert_eq!(office.pass(3_000, &[1]), []);
+    let mut silent = office.next_beat(1);
+    silent.report = Some(Report {
+        since: None,
+        leads: Vec::new(),
+    });
+    let image = &office.cluster.image;
+    office.steward.beat(office.now_ms, image, &silent);
+    assert_eq!(office.pass(ACTIVATION_LIMIT_MS, &[]), []);
+    let expected = [appoint(&office.cluster.image, &[(partition, 1)])];
+    assert_eq!(office.pass(200, &[]), expected);
 }

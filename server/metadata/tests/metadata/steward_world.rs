@@ -23,6 +23,8 @@ pub(crate) enum Event {
     Mend,
     /// It cannot lead, though it is there.
     Sicken(u32),
+    /// It gives up a partition that it leads or is to lead, for a reason of its own.
+    Stumble(u32, usize),
     Damage(u32, usize),
     Drain(u32),
     Undrain(u32),
@@ -45,6 +47,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => broker().prop_map(Event::Cut),
         2 => Just(Event::Mend),
         1 => broker().prop_map(Event::Sicken),
+        2 => (broker(), 0usize..20).prop_map(|(broker, nth)| Event::Stumble(broker, nth)),
         1 => (broker(), 0usize..20).prop_map(|(broker, nth)| Event::Damage(broker, nth)),
         1 => broker().prop_map(Event::Drain),
         1 => broker().prop_map(Event::Undrain),
@@ -69,7 +72,7 @@ fn run(seed: u64, events: &[Event]) -> (Vec<(u64, Command)>, Exercised) {
 fn whatever_happens_everything_is_led_in_the_end() {
     let exercised = Cell::new(Exercised::default());
     let mut runner = TestRunner::new(ProptestConfig {
-        cases: 96,
+        cases: 64,
         failure_persistence: None,
         ..Default::default()
     });
@@ -85,16 +88,15 @@ fn whatever_happens_everything_is_led_in_the_end() {
     });
     result.unwrap_or_else(|error| panic!("{error}"));
     let it = exercised.get();
-    println!("{it:?}");
     assert!(
-        it.fenced >= 100
-            && it.elected >= 200
-            && it.retried >= 20
-            && it.balanced >= 50
+        it.fenced >= 50
+            && it.elected >= 100
+            && it.retried >= 40
+            && it.balanced >= 30
             && it.drained >= 20
-            && it.stopped >= 10
-            && it.late >= 20
-            && it.too_late >= 5,
+            && it.stopped >= 5
+            && it.late >= 5
+            && it.too_late >= 2,
         "{it:?}"
     );
 }

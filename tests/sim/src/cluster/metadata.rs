@@ -106,8 +106,8 @@ impl Metadata {
                 return;
             }
             for command in commands {
-                let what = format!("{command:?}");
-                assert!(self.execute(command), "what is decided is granted: {what}");
+                let granted = self.execute(command.clone());
+                assert!(granted, "what is decided is granted: {command:?}");
             }
         }
     }

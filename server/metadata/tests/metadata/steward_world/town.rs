@@ -1,19 +1,21 @@
 //! Brokers as the steward sees them: they register, beat, seal and lead.
 
+mod brokers;
+mod post;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use millstream_metadata::beat::Leads;
 use millstream_metadata::plan::offline;
-use millstream_metadata::steward::{Patience, Reporter};
-use millstream_metadata::{
-    Beat, BeatAnswer, Command, Image, Partition, Registration, Replica, Session, Start, Steward,
-};
+use millstream_metadata::steward::Patience;
+use millstream_metadata::{Command, Image, Partition, Session, Steward};
 use millstream_protocol::{LeaderEpoch, TopicPartition};
 use uuid::Uuid;
 
 use super::Event;
-use crate::cluster::{Cluster, registration};
+use crate::cluster::Cluster;
+use brokers::{Machine, Process};
+use post::Mail;
 
 const TICK_MS: u64 = 50;
 const BROKERS: u32 = 5;
@@ -69,43 +71,6 @@ impl Dice {
 }
 
 #[derive(Debug)]
-struct Machine {
-    directory_id: Uuid,
-    incarnation: u64,
-    process: Option<Process>,
-    /// Those that should have ended.
-    outlived: Vec<Process>,
-    is_cut: bool,
-    is_sick: bool,
-    starts_ms: u64,
-}
-
-#[derive(Debug)]
-struct Process {
-    start: Start,
-    address: String,
-    is_registered: bool,
-    reporter: Reporter,
-    image: Rc<Image>,
-    roles: BTreeMap<TopicPartition, Role>,
-    beats_ms: u64,
-}
-
-/// A partition that it is to lead, and when it has sealed it.
-#[derive(Clone, Copy, Debug)]
-struct Role {
-    epoch: LeaderEpoch,
-    seals_ms: u64,
-    is_active: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Mail {
-    Beat(Session, Beat),
-    Answer(Start, u32, BeatAnswer),
-}
-
-#[derive(Debug)]
 pub(crate) struct Town {
     cluster: Cluster,
     image: Rc<Image>,
@@ -126,10 +91,6 @@ pub(crate) struct Town {
     pub(crate) exercised: Exercised,
 }
 
-fn address(broker_id: u32) -> String {
-    registration(broker_id).address
-}
-
 impl Town {
     pub(crate) fn new(seed: u64) -> Self {
         let mut cluster = Cluster::with_brokers(BROKERS);
@@ -137,22 +98,13 @@ impl Town {
         cluster.create_replicated("two", 2, 2);
         cluster.create("one", 2);
         let image = Rc::new(cluster.image.clone());
-        let machine = |broker_id| Machine {
-            directory_id: registration(broker_id).directory_id,
-            incarnation: 0,
-            process: None,
-            outlived: Vec::new(),
-            is_cut: false,
-            is_sick: false,
-            starts_ms: 0,
-        };
         Self {
             cluster,
             image,
             revision: 1,
             now_ms: 0,
             dice: Dice(seed),
-            machines: (1..=BROKERS).map(|it| (it, machine(it))).collect(),
+            machines: (1..=BROKERS).map(|it| (it, Machine::new(it))).collect(),
             steward: None,
             office_ms: 0,
             sleeps_until_ms: 0,
@@ -210,6 +162,14 @@ impl Town {
             Event::Cut(broker) => self.machines.get_mut(&broker).unwrap().is_cut = true,
             Event::Mend => self.mend(),
             Event::Sicken(broker) => self.machines.get_mut(&broker).unwrap().is_sick = true,
+            Event::Stumble(broker_id, nth) => {
+                if let Some(process) = self.process(broker_id) {
+                    let roles: Vec<_> = process.roles.keys().copied().collect();
+                    if let Some(at) = roles.get(nth % roles.len().max(1)) {
+                        process.gives_up(*at);
+                    }
+                }
+            }
             Event::Damage(broker_id, nth) => {
                 let kept = self.image.partitions();
                 let kept = kept.filter(|(_, it)| it.member(broker_id).is_some());
@@ -314,273 +274,6 @@ impl Town {
         }
     }
 
-    fn starts(&mut self, broker_id: u32) {
-        let image = Rc::clone(&self.image);
-        let machine = self.machines.get_mut(&broker_id).unwrap();
-        if machine.process.is_none() && machine.starts_ms <= self.now_ms {
-            machine.incarnation += 1;
-            machine.process = Some(Process {
-                start: Start {
-                    directory_id: machine.directory_id,
-                    incarnation: machine.incarnation,
-                },
-                address: address(broker_id),
-                is_registered: false,
-                reporter: Reporter::new(),
-                image,
-                roles: BTreeMap::new(),
-                beats_ms: 0,
-            });
-        }
-    }
-
-    /// Whether a broker and the steward reach each other.
-    fn reaches_steward(&self, broker_id: u32) -> bool {
-        let own_id = self.steward.as_ref().map(|it| it.0);
-        own_id.is_some_and(|it| it == broker_id || self.are_linked(it, broker_id))
-    }
-
-    fn are_linked(&self, one: u32, other: u32) -> bool {
-        let is_there = |it: u32| {
-            let machine = &self.machines[&it];
-            machine.process.is_some() && !machine.is_cut
-        };
-        is_there(one) && is_there(other)
-    }
-
-    fn registers(&mut self, broker_id: u32) {
-        if !self.reaches_steward(broker_id) {
-            return;
-        }
-        let image = Rc::clone(&self.image);
-        let Some(process) = self.process(broker_id) else {
-            return;
-        };
-        process.image = image;
-        if process.is_registered {
-            return;
-        }
-        let registration = Registration {
-            directory_id: process.start.directory_id,
-            incarnation: process.start.incarnation,
-            ..registration(broker_id)
-        };
-        if self
-            .execute(&Command::RegisterBroker { registration })
-            .is_some()
-        {
-            let image = Rc::clone(&self.image);
-            let process = self.process(broker_id).unwrap();
-            process.is_registered = true;
-            process.image = image;
-        }
-    }
-
-    /// What it is to lead, it seals if half of the replicas are there; what others lead, it gives up.
-    fn leads(&mut self, broker_id: u32) {
-        let seals_ms = self.now_ms + self.dice.within(0, 400);
-        let Some(process) = self.process(broker_id) else {
-            return;
-        };
-        let image = Rc::clone(&process.image);
-        let is_own = process.is_registered
-            && image
-                .broker(broker_id)
-                .is_some_and(|it| it.start() == process.start);
-        let roles: Vec<_> = process.roles.keys().copied().collect();
-        for at in roles {
-            let partition = image.partition(at);
-            let epoch = process.roles[&at].epoch;
-            if partition.is_none_or(|it| it.leader_epoch != epoch || it.leader != broker_id) {
-                process.gives_up(at);
-            }
-        }
-        if !is_own {
-            return;
-        }
-        for (at, partition) in image.partitions() {
-            if partition.leader == broker_id && partition.leader_is_as_appointed() {
-                let epoch = partition.leader_epoch;
-                process.roles.entry(at).or_insert(Role {
-                    epoch,
-                    seals_ms,
-                    is_active: false,
-                });
-            }
-        }
-        let roles: Vec<_> = process.roles.iter().map(|(at, it)| (*at, *it)).collect();
-        for (at, role) in roles {
-            let partition = image.partition(at).unwrap();
-            let can_seal = role.seals_ms <= self.now_ms && !self.machines[&broker_id].is_sick;
-            if !role.is_active
-                && can_seal
-                && self.has(partition, broker_id, |count, of| count * 2 >= of)
-            {
-                self.seals(broker_id, at, role.epoch);
-            }
-            if role.is_active {
-                self.tends(broker_id, at, partition, role.epoch);
-            }
-        }
-    }
-
-    /// Whether so many of each of a partition's sets are there, whole, and reached by a broker.
-    fn has(
-        &self,
-        partition: &Partition,
-        broker_id: u32,
-        enough: impl Fn(usize, usize) -> bool,
-    ) -> bool {
-        let is_there = |it: &&Replica| {
-            let same = it.broker_id == broker_id;
-            it.trusted && (same || self.are_linked(broker_id, it.broker_id))
-        };
-        let enough = |set: &[Replica]| enough(set.iter().filter(is_there).count(), set.len());
-        enough(&partition.replicas) && enough(&partition.next)
-    }
-
-    /// Those that promise give up what they led.
-    fn seals(&mut self, broker_id: u32, at: TopicPartition, epoch: LeaderEpoch) {
-        let newer = |it: &Role| it.epoch > epoch && it.is_active;
-        for other in 1..=BROKERS {
-            if other != broker_id && self.are_linked(broker_id, other) {
-                let process = self.process(other).unwrap();
-                if process.roles.get(&at).is_some_and(newer) {
-                    return;
-                }
-                process.gives_up(at);
-            }
-        }
-        let process = self.process(broker_id).unwrap();
-        process.roles.get_mut(&at).unwrap().is_active = true;
-        let is_whole = false;
-        process.reporter.leads(at, Some(Leads { epoch, is_whole }));
-    }
-
-    /// An active leader: its replicas catch up, changes come to an end.
-    fn tends(
-        &mut self,
-        broker_id: u32,
-        at: TopicPartition,
-        partition: &Partition,
-        epoch: LeaderEpoch,
-    ) {
-        let whole = self.has(partition, broker_id, |count, of| count == of);
-        let process = self.process(broker_id).unwrap();
-        let leads = Leads {
-            epoch,
-            is_whole: whole,
-        };
-        process.reporter.leads(at, Some(leads));
-        if !self.dice.happens(100) || !self.reaches_steward(broker_id) {
-            return;
-        }
-        let lacking = partition.members().filter(|it| !it.trusted);
-        let lacking: Vec<_> = lacking.copied().collect();
-        for replica in lacking {
-            if replica.broker_id == broker_id || self.are_linked(broker_id, replica.broker_id) {
-                self.execute(&Command::TrustReplicas {
-                    broker_id: replica.broker_id,
-                    replicas: vec![(at, replica.directory)],
-                });
-            }
-        }
-        if partition.is_changing()
-            && self.has(partition, broker_id, |count, of| count * 2 > of || of == 0)
-        {
-            self.execute(&Command::FinaliseReassignment {
-                partition: at,
-                epoch,
-                version: partition.version,
-            });
-        }
-    }
-
-    fn beats(&mut self, broker_id: u32) {
-        let (now_ms, revision) = (self.now_ms, self.revision);
-        let machine = self.machines.get_mut(&broker_id).unwrap();
-        let processes = machine.process.iter_mut().chain(&mut machine.outlived);
-        let due = processes.filter(|it| it.is_registered && it.beats_ms <= now_ms);
-        let beats: Vec<_> = due.map(|it| it.beat(broker_id, now_ms, revision)).collect();
-        let session = self.steward.as_ref().map(|it| it.1);
-        if let Some(session) = session.filter(|_| self.reaches_steward(broker_id)) {
-            for beat in beats {
-                self.send(Mail::Beat(session, beat));
-            }
-        }
-    }
-
-    fn send(&mut self, mail: Mail) {
-        let (lost, repeated, slow) = match self.is_calm {
-            true => (0, 0, 0),
-            false => (20, 20, 20),
-        };
-        let times = match (self.dice.happens(lost), self.dice.happens(repeated)) {
-            (true, _) => 0,
-            (_, true) => 2,
-            _ => 1,
-        };
-        for _ in 0..times {
-            let most_ms = match self.dice.happens(slow) {
-                true => 2_000,
-                false => 60,
-            };
-            let due_ms = self.now_ms + self.dice.within(0, most_ms);
-            self.mail.push((due_ms, mail.clone()));
-        }
-    }
-
-    fn delivers(&mut self) {
-        let now_ms = self.now_ms;
-        let (mut due, later): (Vec<_>, Vec<_>) = self
-            .mail
-            .drain(..)
-            .partition(|(due_ms, _)| *due_ms <= now_ms);
-        self.mail = later;
-        due.sort_by_key(|(due_ms, _)| *due_ms);
-        for (due_ms, mail) in due {
-            match mail {
-                // It is read when the steward is awake.
-                Mail::Beat(..) if now_ms < self.sleeps_until_ms => self.mail.push((due_ms, mail)),
-                Mail::Beat(session, beat) => self.hears(session, &beat),
-                Mail::Answer(start, broker_id, answer) => self.is_told(start, broker_id, &answer),
-            }
-        }
-    }
-
-    fn hears(&mut self, to: Session, beat: &Beat) {
-        let Some((_, session, steward)) = &mut self.steward else {
-            return;
-        };
-        if *session != to {
-            return;
-        }
-        let answer = steward.beat(self.now_ms, &self.image, beat);
-        if let BeatAnswer::Stop(_) = &answer {
-            // Nobody is stopped who is the one that is known.
-            let known = self.image.broker(beat.broker_id).unwrap();
-            assert_ne!(known.start(), beat.start);
-        }
-        self.send(Mail::Answer(beat.start, beat.broker_id, answer));
-    }
-
-    fn is_told(&mut self, start: Start, broker_id: u32, answer: &BeatAnswer) {
-        let machine = self.machines.get_mut(&broker_id).unwrap();
-        if matches!(answer, BeatAnswer::Stop(_)) {
-            let before = machine.outlived.len();
-            machine.outlived.retain(|it| it.start != start);
-            self.exercised.stopped += before - machine.outlived.len();
-        }
-        let Some(process) = machine.process.as_mut().filter(|it| it.start == start) else {
-            return;
-        };
-        match answer {
-            BeatAnswer::Heard { .. } => process.reporter.answered(answer),
-            BeatAnswer::Register => process.is_registered = false,
-            BeatAnswer::Stop(reason) => panic!("{broker_id} is to stop: {reason}"),
-        }
-    }
-
     /// What was given long ago, and not known to have failed, is proposed yet.
     fn proposes_late(&mut self) {
         let now_ms = self.now_ms;
@@ -670,8 +363,8 @@ impl Town {
             let before = epochs.get(at).copied().unwrap_or_default();
             assert!(epoch - before <= 5, "{at}: from {before} to {epoch}");
         }
-        let is_draining = |image: &Image| image.brokers().any(|it| it.state.is_draining());
-        if is_draining(&self.image) {
+        let is_draining = self.image.brokers().any(|it| it.state.is_draining());
+        if is_draining || self.dice.happens(500) {
             return;
         }
         self.pass(330_000);
@@ -726,24 +419,4 @@ impl Town {
 
 fn epoch_of((at, partition): (TopicPartition, &Partition)) -> (TopicPartition, LeaderEpoch) {
     (at, partition.leader_epoch)
-}
-
-impl Process {
-    fn gives_up(&mut self, at: TopicPartition) {
-        self.roles.remove(&at);
-        self.reporter.leads(at, None);
-    }
-
-    fn beat(&mut self, broker_id: u32, now_ms: u64, revision: u64) -> Beat {
-        self.beats_ms = now_ms + 2 * TICK_MS;
-        let (number, report) = self.reporter.beat();
-        Beat {
-            broker_id,
-            start: self.start,
-            address: self.address.clone(),
-            number,
-            revision,
-            report,
-        }
-    }
 }
