@@ -434,7 +434,7 @@ fn a_data_directory_of_another_version_or_owner_is_refused_and_left_alone() {
     broker.kill();
     let identity_file = broker.broker_dir().join("broker.toml");
     let written = fs::read_to_string(&identity_file).unwrap();
-    let newer = written.replace("format_version = 6", "format_version = 7");
+    let newer = written.replace("format_version = 7", "format_version = 8");
     assert_ne!(newer, written);
     let cases = [
         (
