@@ -29,6 +29,9 @@ use crate::replicas::actor::Fault;
 use crate::replicas::hosting::{Hosting, HostingError};
 use crate::writer::WriterCommand;
 
+/// What replicas have come to, heeded at once.
+const EVENTS_AT_ONCE: usize = 1_024;
+
 /// Producer ids taken from the metadata at once.
 const PRODUCER_IDS_PER_BLOCK: u32 = 1_000;
 
@@ -332,19 +335,29 @@ impl Follower {
 
     async fn follow(&mut self) -> Result<(), HostingError> {
         let mut images = self.quorum.watch();
+        images.mark_changed();
+        let mut events = Vec::new();
         loop {
-            let applied = images.borrow_and_update().clone();
-            self.cluster.link_to(&applied.image);
-            self.hosting.follow(&applied.image).await?;
-            self.register_lost();
-            self.following.send_replace(applied.index);
             tokio::select! {
-                changed = images.changed() => if changed.is_err() { return Ok(()) },
-                event = self.events.recv() => match event {
-                    None => return Ok(()),
-                    Some(event) => self.heed(event).await?,
-                },
+                changed = images.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let applied = images.borrow_and_update().clone();
+                    self.cluster.link_to(&applied.image);
+                    self.hosting.follow(&applied.image).await?;
+                    self.following.send_replace(applied.index);
+                }
+                received = self.events.recv_many(&mut events, EVENTS_AT_ONCE) => {
+                    if received == 0 {
+                        return Ok(());
+                    }
+                    for event in events.drain(..) {
+                        self.heed(event).await?;
+                    }
+                }
             }
+            self.register_lost();
         }
     }
 

@@ -440,7 +440,7 @@ fn a_data_directory_of_another_version_or_owner_is_refused_and_left_alone() {
         (
             newer.as_str(),
             5,
-            "has format version 7, this broker reads version 6",
+            "has format version 8, this broker reads version 7",
         ),
         ("nonsense", 7, "is not a broker's identity"),
     ];

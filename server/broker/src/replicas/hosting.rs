@@ -205,18 +205,19 @@ impl Hosting {
         for topic in image.topics() {
             for (number, placed) in (0..).zip(&topic.partitions) {
                 let id = topic.at(number);
-                let Some(assigned) = assigned(topic, id, placed, me) else {
+                let Some(member) = placed.member(me) else {
                     continue;
                 };
                 match self.hosted.get(&id) {
                     Some(Hosted::Open { directory, .. } | Hosted::Lost { directory })
-                        if *directory >= assigned.directory => {}
-                    Some(_) => {
-                        self.forsake(id, Closed::Left).await?;
-                        to_open.push(assigned);
+                        if directory.0 >= member.directory.0 =>
+                    {
+                        continue;
                     }
-                    None => to_open.push(assigned),
+                    Some(_) => self.forsake(id, Closed::Left).await?,
+                    None => {}
                 }
+                to_open.extend(assigned(topic, id, placed, me));
             }
         }
         self.open_all(to_open).await?;
