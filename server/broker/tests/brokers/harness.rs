@@ -135,6 +135,11 @@ impl Node {
         self.broker = Some(Broker::start(config).await.unwrap());
     }
 
+    /// Gives it an empty disk.
+    pub(crate) fn wipe(&mut self) {
+        self.folder = tempfile::tempdir().unwrap();
+    }
+
     /// Stops it, as a signal would.
     pub(crate) async fn stop(&mut self) {
         if let Some(broker) = self.broker.take() {
