@@ -33,9 +33,9 @@ use crate::stream::receive_answer;
 
 /// A client of one Millstream cluster.
 ///
-/// It holds one connection, shared by every producer, consumer and request, and makes it anew when
-/// it dies, to another broker if that one is gone. Clones are handles to the same connection. Any
-/// broker's address will do: it tells of the others, and a broker forwards what another one leads.
+/// It holds one connection to any broker and one to each that leads partitions in use, shared by every
+/// producer, consumer and request, and makes them anew when they die. Clones are handles to the same
+/// connections. Any broker's address will do: see [how a client finds brokers](crate#how-a-client-finds-brokers).
 ///
 /// ```no_run
 /// use millstream::{Client, ProduceRecord};
@@ -94,18 +94,20 @@ impl Client {
         Admin::new(self.clone())
     }
 
-    /// What the broker said of itself when the connection was made. Connects if need be.
+    /// What the broker that the client is connected to said of itself when the connection was made.
+    /// Connects if need be.
     pub async fn broker(&self) -> Result<HelloResponse> {
         Ok(self.session().await?.hello.clone())
     }
 
-    /// Whether there is a connection now, as far as is known: that a broker was killed is noticed when nothing
-    /// has come from it for the connection's idle timeout. What is lost is made anew by whoever needs it.
+    /// Whether there is a connection now over which everything can be done, as far as is known: that a
+    /// broker was killed is noticed when nothing has come from it for the connection's idle timeout. What
+    /// is lost is made anew by whoever needs it.
     pub fn is_connected(&self) -> bool {
         self.shared.links.home().current().is_some()
     }
 
-    /// Closes the connection at once, for all clones. What producers have not sent yet is lost:
+    /// Closes all connections at once, for all clones. What producers have not sent yet is lost:
     /// close them first.
     pub fn close(&self) {
         self.shared.links.close();

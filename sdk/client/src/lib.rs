@@ -1,8 +1,8 @@
 //! The client of Millstream: produce, consume and look after a cluster over QUIC.
 //!
-//! A [`Client`] is one connection to any broker of the cluster, made anew when it dies. From it come
-//! [`Producer`]s, [`Consumer`]s and the [`Admin`]. Partitions, leaders, batches, acknowledgements and
-//! reconnects are this crate's business, not the application's.
+//! A [`Client`] is connected to any broker of the cluster, and to those that lead what it uses. From it
+//! come [`Producer`]s, [`Consumer`]s and the [`Admin`]. Partitions, leaders, batches, acknowledgements
+//! and reconnects are this crate's business, not the application's.
 //!
 //! It does not store anything: what is not acknowledged is gone with the process. It does not pick
 //! an identity: it shows the one of the profile, or the one it is given. It does not run plugins; see
@@ -28,9 +28,29 @@
 //! # }
 //! ```
 //!
+//! # How a client finds brokers
+//!
+//! One address is enough, as long as its broker runs when the client connects first. The broker that it
+//! reaches tells it of all others, then and every half a minute. When its connection dies, it turns to
+//! another broker: first to the addresses that it was given, in their order, then to the others, and to
+//! the next one beside those that are silent. Give it several addresses where the first broker may be
+//! down when a client starts.
+//!
+//! What belongs to a partition (produce streams, fetch streams, offsets) goes to the partition's leader
+//! over a connection of its own. Where that cannot be made (the address that the brokers know each other
+//! by need not be reachable from where the client is) it goes through the broker that the client is
+//! connected to, which passes it on, and moves to the leader once that can be reached. A leader that
+//! moves or dies is an error for nobody within the delivery timeout of a producer; a consumer waits for
+//! the next leader. Groups and everything else go through the broker that the client is connected to.
+//!
+//! Every broker's certificate must be issued for the host of its address, or all of them for one name:
+//! see [`ClientBuilder::server_name`].
+//!
 //! # Layout
 //!
-//! - [`Client`]: the connection (`link`), requests and their repetition
+//! - [`Client`]: requests and their repetition
+//! - `brokers`, `dialer`, `link`, `links`: the brokers that are known, and the connections to them
+//! - `leaders`, `route`: who leads a partition, and a stream's way there
 //! - [`Producer`]: batches, idempotence, back-pressure (`producer`)
 //! - [`Consumer`]: fetch streams, group membership, commits (`consumer`)
 //! - [`Admin`]: topics, offsets, groups, plugins (`admin`)
