@@ -3,7 +3,8 @@
 //! A broker beats once it has registered, every [`HEARTBEAT_MS`]. A beat says which start it is, and
 //! now and then what it leads: of that only what has changed since the steward has been told, however
 //! much it is altogether. A steward that is new to its office is told everything, in pieces of
-//! [`MAX_LEADS_PER_BEAT`]. The broker's side of this is [`Reporter`](crate::steward::Reporter).
+//! [`MAX_LEADS_PER_BEAT`], and waits for the last of them before it thinks that a partition is not led.
+//! The broker's side of this is [`Reporter`](crate::steward::Reporter).
 //!
 //! [`HEARTBEAT_MS`]: crate::limits::HEARTBEAT_MS
 
@@ -60,6 +61,8 @@ pub struct Report {
     /// The partitions about which there is something to say, at most [`MAX_LEADS_PER_BEAT`]; `None`
     /// for one that it leads no more.
     pub leads: Vec<(TopicPartition, Option<Leads>)>,
+    /// Whether there is more to say than there was room for.
+    pub has_more: bool,
 }
 
 /// A partition that is led: its leader has sealed the epoch and takes records.

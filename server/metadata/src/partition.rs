@@ -183,6 +183,16 @@ impl Image {
         self.is_live(partition.leader) && partition.leader_is_as_appointed()
     }
 
+    /// Whether so many replicas of a partition are there and whole that a leader can seal: half of
+    /// each set.
+    pub fn can_be_sealed(&self, partition: &Partition) -> bool {
+        let half = |set: &[Replica]| {
+            let whole = set.iter().filter(|it| self.is_whole(it)).count();
+            whole * 2 >= set.len()
+        };
+        half(&partition.replicas) && half(&partition.next)
+    }
+
     pub(crate) fn partition_mut(&mut self, at: TopicPartition) -> Option<&mut Partition> {
         let topic = self.topics.get_mut(&at.topic_id)?;
         topic.partitions.get_mut(at.partition as usize)

@@ -13,10 +13,10 @@
 //! There is one while a broker leads the metadata quorum, made when it begins to, once its image has
 //! all that was decided before. [`Steward::beat`] is called for every beat, the own broker's included,
 //! and its answer sent back. [`Steward::decide`] is called every [`HEARTBEAT_MS`] or sooner, and at
-//! once when the image has changed; its commands are proposed in their order, and it is not called
-//! again before all of them are granted, refused or given up. Nothing else is to be said to it: what
-//! became of a command is seen in the image. A command that comes too late does nothing, as it names
-//! the start or the epoch that it means.
+//! once when the image has changed; its commands are proposed by this broker itself, in their order,
+//! and it is not called again before all of them are granted, refused or given up. Nothing else is to
+//! be said to it: what became of a command is seen in the image. A command that comes too late does
+//! nothing, as it names the start or the epoch that it means.
 //!
 //! Brokers register by themselves. Nobody is fenced for a silence from before the steward was there,
 //! or from while it was itself asleep; nor is the process that it is in.
@@ -50,7 +50,7 @@ use crate::limits::{
 };
 use crate::partition::Partition;
 use crate::plan::{appoint, back_to_preferred, drain, elections};
-use trials::Trials;
+use trials::{Standing, Trials};
 use watch::Watch;
 
 /// How long the steward waits for others.
@@ -118,19 +118,18 @@ impl Steward {
         self.pass(now_ms);
         let broker_id = beat.broker_id;
         let (answer, news) = self.watch.beat(image, self.session, self.now_ms, beat);
-        if beat.report.as_ref().is_some_and(|it| it.since.is_none()) {
-            // It may say less than one before it.
+        if news.is_sweeping {
             self.elected = None;
         }
-        for (at, before) in news {
+        for (at, before) in news.named {
             let Some(partition) = image.partition(at).filter(|it| it.leader == broker_id) else {
                 continue;
             };
-            let was_led = before.is_some_and(|it| it.epoch == partition.leader_epoch);
-            let is_led = self.watch.led(image, at, partition).is_some();
-            if was_led || is_led {
-                self.trials
-                    .reported(image, self.now_ms, at, partition, is_led);
+            let epoch = partition.leader_epoch;
+            let was_led = before.is_some_and(|it| it.epoch == epoch);
+            let standing = self.watch.standing(image, at, partition);
+            if was_led || standing == Standing::Led {
+                self.trials.reported(self.now_ms, at, epoch, standing);
             }
         }
         answer
@@ -185,8 +184,8 @@ impl Steward {
     /// Leaders for what has none. Which partitions are led is looked at anew.
     fn elect(&mut self, image: &Image, commands: &mut Vec<Command>) {
         let watch = &self.watch;
-        let is_led = |at, partition: &Partition| watch.led(image, at, partition).is_some();
-        self.trials.follow(image, self.now_ms, is_led);
+        let standing = |at, partition: &Partition| watch.standing(image, at, partition);
+        self.trials.follow(image, self.now_ms, standing);
         commands.extend(elections(image));
     }
 

@@ -69,6 +69,7 @@ impl Reporter {
         let report = Report {
             since: self.since,
             leads: under_way.leads.clone(),
+            has_more: self.unreported.len() > MAX_LEADS_PER_BEAT,
         };
         self.under_way = Some(under_way);
         (self.number, Some(report))

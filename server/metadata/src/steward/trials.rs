@@ -2,8 +2,7 @@
 //!
 //! Most partitions are at rest: their leader has said that it leads in the newest epoch. Of the
 //! others it is noted here by when that has to be. A leader that is late gets a new epoch, once; then
-//! others get one in turn, and the waits grow. While fewer than half of the replicas are there and
-//! whole nobody can seal, and nobody is blamed for it.
+//! others get one in turn, and the waits grow. Nobody is blamed while nobody can seal.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +12,7 @@ use crate::broker::BrokerId;
 use crate::image::Image;
 use crate::leaders::Nomination;
 use crate::limits::{CALM_MS, MAX_ACTIVATION_DOUBLINGS, TROUBLE_MS};
-use crate::partition::{Partition, Replica, has};
+use crate::partition::{Partition, has};
 
 /// The partitions that are not at rest.
 #[derive(Clone, Debug)]
@@ -32,10 +31,21 @@ struct Trial {
     state: State,
 }
 
+/// How the leadership of a partition stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its leader has said that it leads in the newest epoch.
+    Led,
+    /// Its leader could lead, and has not said so.
+    Due,
+    /// It has no leader, or one that cannot seal, or one that has not come to say what it leads.
+    Excused,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// It has no leader, or too few replicas for one to seal.
-    Unable,
+    /// As [`Standing::Excused`].
+    Excused,
     /// Its leader could lead.
     Waiting {
         /// Since when somebody could.
@@ -73,165 +83,143 @@ impl Trials {
         let trial = self.partitions.get(&partition)?;
         match trial.state {
             State::Waiting { since_ms, .. } => Some((since_ms, trial.attempts)),
-            State::Unable | State::Led { .. } => None,
+            State::Excused | State::Led { .. } => None,
         }
     }
 
-    /// How long a leader has when so many before it were late.
-    fn wait_ms(&self, attempts: u32) -> u64 {
-        wait_ms(self.limit_ms, attempts)
-    }
-
-    /// Looks at all partitions of a new image. `is_led` says which are led in the newest epoch.
+    /// Looks at all partitions of a new image.
     pub(super) fn follow(
         &mut self,
         image: &Image,
         now_ms: u64,
-        is_led: impl Fn(TopicPartition, &Partition) -> bool,
+        standing: impl Fn(TopicPartition, &Partition) -> Standing,
     ) {
         self.partitions
             .retain(|at, _| image.partition(*at).is_some());
         for (at, partition) in image.partitions() {
-            let is_led = is_led(at, partition);
-            if !is_led || !self.is_at_rest(at) {
-                self.look(image, now_ms, at, partition, is_led);
+            let standing = standing(at, partition);
+            if standing != Standing::Led || !self.is_at_rest(at) {
+                self.look(now_ms, at, partition.leader_epoch, standing);
             }
         }
     }
 
-    /// The leader of a partition has said that it leads in the newest epoch, or that it does no more.
+    /// A leader has said that it leads a partition in the newest epoch, or that it does no more.
     pub(super) fn reported(
         &mut self,
-        image: &Image,
         now_ms: u64,
         at: TopicPartition,
-        partition: &Partition,
-        is_led: bool,
+        epoch: LeaderEpoch,
+        standing: Standing,
     ) {
-        if !is_led {
-            // It was led until now.
+        if standing != Standing::Led {
             self.partitions.entry(at).or_insert(Trial {
-                epoch: partition.leader_epoch,
+                epoch,
                 attempts: 0,
                 state: State::Led { since_ms: 0 },
             });
         }
         if !self.is_at_rest(at) {
-            self.look(image, now_ms, at, partition, is_led);
+            self.look(now_ms, at, epoch, standing);
         }
     }
 
-    fn look(
-        &mut self,
-        image: &Image,
-        now_ms: u64,
-        at: TopicPartition,
-        partition: &Partition,
-        is_led: bool,
-    ) {
-        let epoch = partition.leader_epoch;
+    fn look(&mut self, now_ms: u64, at: TopicPartition, epoch: LeaderEpoch, standing: Standing) {
         let before = self.partitions.get(&at).copied();
-        let mut attempts = before.map_or(0, |it| it.attempts);
+        let attempts = before.map_or(0, |it| it.attempts);
         let state = before.map(|it| it.state);
         let is_same = before.is_some_and(|it| it.epoch == epoch);
-        let state = match state {
-            Some(State::Led { since_ms }) if is_led && is_same => State::Led { since_ms },
-            _ if is_led => State::Led { since_ms: now_ms },
-            _ if !is_able(image, partition) => State::Unable,
-            Some(State::Waiting { since_ms, due_ms }) if is_same => {
-                State::Waiting { since_ms, due_ms }
+        let waiting = |since_ms, attempts| State::Waiting {
+            since_ms,
+            due_ms: now_ms.saturating_add(self.wait_ms(attempts)),
+        };
+        let (state, attempts) = match (standing, state) {
+            (Standing::Excused, _) => (State::Excused, attempts),
+            (Standing::Led, Some(led @ State::Led { .. })) if is_same => (led, attempts),
+            (Standing::Led, _) => (State::Led { since_ms: now_ms }, attempts),
+            (Standing::Due, Some(waiting @ State::Waiting { .. })) if is_same => {
+                (waiting, attempts)
             }
-            Some(State::Waiting { since_ms, .. }) => State::Waiting {
-                since_ms,
-                due_ms: now_ms + self.wait_ms(attempts),
-            },
-            Some(State::Led { since_ms }) if is_same => {
-                if since_ms + CALM_MS <= now_ms {
-                    attempts = 0;
-                }
-                // It led, and does not any more. Nothing is waited for the first time.
-                let wait_ms = match attempts {
-                    0 => 0,
-                    attempts => self.wait_ms(attempts),
+            (Standing::Due, Some(State::Waiting { since_ms, .. })) => {
+                (waiting(since_ms, attempts), attempts)
+            }
+            // What has failed, has failed without those that are there now.
+            (Standing::Due, Some(State::Excused) | None) => (waiting(now_ms, 0), 0),
+            (Standing::Due, Some(State::Led { .. })) if !is_same => {
+                (waiting(now_ms, attempts), attempts)
+            }
+            (Standing::Due, Some(State::Led { since_ms })) => {
+                // It led, and does not any more. Unless that happens again and again, nothing is
+                // waited for.
+                let is_rare = attempts == 0 || since_ms + CALM_MS <= now_ms;
+                let at_once = State::Waiting {
+                    since_ms: now_ms,
+                    due_ms: now_ms,
                 };
-                State::Waiting {
-                    since_ms: now_ms,
-                    due_ms: now_ms + wait_ms,
+                match is_rare {
+                    true => (at_once, 0),
+                    false => (waiting(now_ms, attempts), attempts),
                 }
             }
-            Some(State::Led { .. }) | None => State::Waiting {
-                since_ms: now_ms,
-                due_ms: now_ms + self.wait_ms(attempts),
-            },
-            Some(State::Unable) => {
-                // What has failed, has failed without those that are there now.
-                attempts = 0;
-                State::Waiting {
-                    since_ms: now_ms,
-                    due_ms: now_ms + self.wait_ms(0),
-                }
-            }
+        };
+        let trial = Trial {
+            epoch,
+            attempts,
+            state,
         };
         match (state, attempts) {
             (State::Led { .. }, 0) => self.partitions.remove(&at),
-            _ => self.partitions.insert(
-                at,
-                Trial {
-                    epoch,
-                    attempts,
-                    state,
-                },
-            ),
+            _ => self.partitions.insert(at, trial),
         };
+    }
+
+    /// How long a leader has when so many before it were late.
+    fn wait_ms(&self, attempts: u32) -> u64 {
+        let times = 1 << attempts.min(MAX_ACTIVATION_DOUBLINGS);
+        self.limit_ms.saturating_mul(times)
     }
 
     /// New epochs for those that are due. Partitions that were led for long are at rest from here on.
     pub(super) fn overdue(&mut self, image: &Image, now_ms: u64) -> Vec<Nomination> {
-        let is_old = |it: &Trial| matches!(it.state, State::Led { since_ms } if since_ms + TROUBLE_MS <= now_ms);
-        self.partitions.retain(|_, it| !is_old(it));
-        let limit_ms = self.limit_ms;
-        let mut nominations = Vec::new();
-        for (at, trial) in &mut self.partitions {
-            let State::Waiting { since_ms, due_ms } = trial.state else {
-                continue;
+        let is_over = |since_ms: u64| since_ms + TROUBLE_MS <= now_ms;
+        self.partitions
+            .retain(|_, it| !matches!(it.state, State::Led { since_ms } if is_over(since_ms)));
+        let due = self.partitions.iter().filter_map(|(at, trial)| {
+            let State::Waiting { due_ms, .. } = trial.state else {
+                return None;
             };
-            let partition = image.partition(*at);
-            let partition = partition.filter(|it| it.leader_epoch == trial.epoch);
-            let (true, Some(partition)) = (due_ms <= now_ms, partition) else {
-                continue;
-            };
-            let Some(leader) = next_leader(image, partition, trial.attempts) else {
-                continue;
-            };
-            nominations.push(partition.nominate(*at, leader));
-            trial.attempts += 1;
-            let due_ms = now_ms + wait_ms(limit_ms, trial.attempts);
-            trial.state = State::Waiting { since_ms, due_ms };
+            let partition = image.partition(*at)?;
+            let is_due = due_ms <= now_ms && trial.epoch == partition.leader_epoch;
+            let leader = is_due.then(|| next_leader(image, partition, trial.attempts));
+            Some(partition.nominate(*at, leader.flatten()?))
+        });
+        let due: Vec<_> = due.collect();
+        for nomination in &due {
+            self.failed(nomination.partition, now_ms);
         }
-        nominations
+        due
+    }
+
+    /// A leader was late.
+    fn failed(&mut self, at: TopicPartition, now_ms: u64) {
+        let Some(mut trial) = self.partitions.get(&at).copied() else {
+            return;
+        };
+        trial.attempts += 1;
+        if let State::Waiting { due_ms, .. } = &mut trial.state {
+            *due_ms = now_ms.saturating_add(self.wait_ms(trial.attempts));
+        }
+        self.partitions.insert(at, trial);
     }
 
     /// Nobody could lead for so long.
     pub(super) fn sleep(&mut self, gap_ms: u64) {
         for trial in self.partitions.values_mut() {
             if let State::Waiting { due_ms, .. } = &mut trial.state {
-                *due_ms += gap_ms;
+                *due_ms = due_ms.saturating_add(gap_ms);
             }
         }
     }
-}
-
-fn wait_ms(limit_ms: u64, attempts: u32) -> u64 {
-    limit_ms << attempts.min(MAX_ACTIVATION_DOUBLINGS)
-}
-
-/// Whether a partition has a leader, and enough whole replicas for it to seal: half of each set.
-fn is_able(image: &Image, partition: &Partition) -> bool {
-    let half = |set: &[Replica]| {
-        let whole = set.iter().filter(|it| image.is_whole(it)).count();
-        whole * 2 >= set.len()
-    };
-    image.has_leader(partition) && half(&partition.replicas) && half(&partition.next)
 }
 
 /// Who is to lead instead of a leader that does not: itself the first time, then the next whole

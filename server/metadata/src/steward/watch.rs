@@ -8,9 +8,16 @@ use crate::beat::{Beat, BeatAnswer, Leads, Report, Session, StopReason};
 use crate::broker::{Broker, BrokerId, Start};
 use crate::image::Image;
 use crate::partition::Partition;
+use crate::steward::trials::Standing;
 
-/// A partition of which a broker has said something, and what it had said before.
-pub(super) type News = (TopicPartition, Option<Leads>);
+/// What is known by a report that was not known before it.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// The partitions that it names, and what its broker had said of them before.
+    pub(super) named: Vec<(TopicPartition, Option<Leads>)>,
+    /// Whether it says something of the others as well: that they are not led, or may not be.
+    pub(super) is_sweeping: bool,
+}
 
 /// What is known of all brokers.
 #[derive(Clone, Debug)]
@@ -33,6 +40,8 @@ pub(super) struct Watched {
     pub(super) revision: u64,
     /// The beat with the last report.
     reported: Option<u64>,
+    /// Whether it has said everything once, so that what it has not said is not so.
+    has_told: bool,
     leads: BTreeMap<TopicPartition, Leads>,
 }
 
@@ -45,6 +54,7 @@ impl Watched {
             number: 0,
             revision: 0,
             reported: None,
+            has_told: false,
             leads: BTreeMap::new(),
         }
     }
@@ -55,24 +65,19 @@ impl Watched {
     }
 
     /// Takes a report in, unless it is an old one or says what has changed since what is not known
-    /// here. The partitions that it names, and what was known of them before.
-    fn report(
-        &mut self,
-        image: &Image,
-        session: Session,
-        beat: &Beat,
-        report: &Report,
-    ) -> Vec<News> {
+    /// here.
+    fn report(&mut self, image: &Image, session: Session, beat: &Beat, report: &Report) -> News {
         let is_new = self.reported.is_none_or(|reported| reported < beat.number);
-        let has_base = match report.since {
-            Some(since) => since == session && self.reported.is_some(),
-            None => true,
-        };
-        if !is_new || !has_base {
-            return Vec::new();
+        let is_all = report.since.is_none();
+        let has_base = report.since == Some(session) && self.reported.is_some();
+        if !is_new || !(is_all || has_base) {
+            return News::default();
         }
         self.reported = Some(beat.number);
-        if report.since.is_none() {
+        let has_told = (self.has_told && !is_all) || !report.has_more;
+        let is_sweeping = is_all || has_told != self.has_told;
+        self.has_told = has_told;
+        if is_all {
             self.leads.clear();
         }
         // Nothing is noted of what it does not keep: it cannot lead that.
@@ -80,14 +85,17 @@ impl Watched {
             let partition = image.partition(*it);
             partition.is_some_and(|it| it.member(beat.broker_id).is_some())
         };
-        let news = report.leads.iter().map(|(partition, leads)| {
+        let named = report.leads.iter().map(|(partition, leads)| {
             let before = match leads.filter(|_| keeps(partition)) {
                 Some(leads) => self.leads.insert(*partition, leads),
                 None => self.leads.remove(partition),
             };
             (*partition, before)
         });
-        news.collect()
+        News {
+            named: named.collect(),
+            is_sweeping,
+        }
     }
 }
 
@@ -115,17 +123,37 @@ impl Watch {
         (leads.epoch == partition.leader_epoch && image.has_leader(partition)).then_some(leads)
     }
 
-    /// Takes a beat in. The answer, and of what the broker has said something.
+    /// How the leadership of a partition stands.
+    pub(super) fn standing(
+        &self,
+        image: &Image,
+        at: TopicPartition,
+        partition: &Partition,
+    ) -> Standing {
+        let leader = self.get(partition.leader);
+        if self.led(image, at, partition).is_some() {
+            Standing::Led
+        } else if image.has_leader(partition)
+            && image.can_be_sealed(partition)
+            && leader.is_some_and(|it| it.has_told)
+        {
+            Standing::Due
+        } else {
+            Standing::Excused
+        }
+    }
+
+    /// Takes a beat in. The answer, and what is known by it.
     pub(super) fn beat(
         &mut self,
         image: &Image,
         session: Session,
         now_ms: u64,
         beat: &Beat,
-    ) -> (BeatAnswer, Vec<News>) {
+    ) -> (BeatAnswer, News) {
         let known = match recognise(image, beat) {
             Ok(known) => known,
-            Err(answer) => return (answer, Vec::new()),
+            Err(answer) => return (answer, News::default()),
         };
         let watched = self.watched(known, now_ms);
         // What is late or was sent twice says nothing of now.
@@ -135,30 +163,34 @@ impl Watch {
             watched.revision = watched.revision.max(beat.revision);
         }
         let report = beat.report.as_ref();
-        let news = report.map_or_else(Vec::new, |it| watched.report(image, session, beat, it));
+        let news = report.map(|it| watched.report(image, session, beat, it));
         let answer = BeatAnswer::Heard {
             session,
             number: beat.number,
             reported: watched.reported,
         };
-        (answer, news)
+        (answer, news.unwrap_or_default())
     }
 
     /// What is watched of a broker: of its last start. One that is there again was heard just now.
     fn watched(&mut self, known: &Broker, now_ms: u64) -> &mut Watched {
-        let new = || Watched::new(known, now_ms);
-        let watched = self.brokers.entry(known.broker_id).or_insert_with(new);
         let (start, is_live) = (known.start(), known.state.is_live());
+        let new = || Watched::new(known, now_ms);
+        let watched = self.brokers.entry(known.broker_id).or_insert_with(|| {
+            self.restless_ms = now_ms;
+            new()
+        });
         if watched.start != start {
             *watched = new();
             self.restless_ms = now_ms;
-        } else if watched.is_live != is_live {
-            watched.is_live = is_live;
-            if is_live {
-                watched.heard_ms = now_ms;
-            }
+        }
+        if watched.is_live != is_live {
             self.restless_ms = now_ms;
         }
+        if is_live && !watched.is_live {
+            watched.heard_ms = now_ms;
+        }
+        watched.is_live = is_live;
         watched
     }
 
@@ -183,7 +215,7 @@ impl Watch {
     ) -> impl Iterator<Item = (BrokerId, Start)> {
         self.live().filter(move |(broker_id, _)| {
             let watched = self.get(*broker_id);
-            watched.is_some_and(|it| it.heard_ms + limit_ms <= now_ms)
+            watched.is_some_and(|it| it.heard_ms.saturating_add(limit_ms) <= now_ms)
         })
     }
 

@@ -189,6 +189,19 @@ fn the_own_broker_is_not_fenced() {
 }
 
 #[test]
+fn patience_may_be_without_end() {
+    let (cluster, _) = orders(3, 1, 3);
+    let mut office = Office::new(cluster);
+    let patience = Patience {
+        silence_ms: u64::MAX,
+        activation_ms: u64::MAX,
+    };
+    office.steward = Steward::new(OWN, start(OWN, 1), Session(1), patience, 0);
+    office.beat(1);
+    assert_eq!(office.pass(100_000, &[]), []);
+}
+
+#[test]
 fn what_the_own_broker_was_before_is_fenced_so_that_it_can_register() {
     let mut office = Office::new(Cluster::with_brokers(2));
     let new = Start {

@@ -39,6 +39,7 @@ fn golden_beats() {
     let all = Report {
         since: None,
         leads: Vec::new(),
+        has_more: false,
     };
     let leads = Leads {
         epoch: 300,
@@ -47,13 +48,14 @@ fn golden_beats() {
     let some = Report {
         since: Some(Session(300)),
         leads: vec![(partition(300), Some(leads)), (partition(1), None)],
+        has_more: true,
     };
     for (report, body) in [
         (None, "00".to_owned()),
-        (Some(all), "01_00_00".to_owned()),
+        (Some(all), "01_00_00_00".to_owned()),
         (
             Some(some),
-            format!("01_01ac02_02_{ID_HEX}ac02_01ac0201_{ID_HEX}01_00"),
+            format!("01_01ac02_02_{ID_HEX}ac02_01ac0201_{ID_HEX}01_00_01"),
         ),
     ] {
         let beat = Beat { report, ..beat() };
@@ -109,6 +111,7 @@ fn a_beat_has_its_bounds() {
         report: Some(Report {
             since: None,
             leads: vec![(partition(u32::MAX), None); count],
+            has_more: false,
         }),
         ..beat()
     };
@@ -246,6 +249,7 @@ fn a_reporter_says_only_what_has_changed_and_says_it_until_it_was_heard() {
         Some(Report {
             since: since.map(Session),
             leads: leads.collect(),
+            has_more: false,
         })
     };
     let both = [(0, leads(1)), (1, leads(1))];
@@ -301,6 +305,31 @@ fn much_is_said_in_pieces() {
 }
 
 #[test]
+fn nobody_is_blamed_who_has_not_said_everything() {
+    let mut office = Office::new(Cluster::with_brokers(2));
+    office.cluster.create("many", 10_000);
+    office.lead_all();
+    // Broker 2 is there, and says what it leads in three pieces, ever so slowly.
+    for _ in 0..3 {
+        for _ in 0..50 {
+            let mut beat = office.next_beat(2);
+            beat.report = None;
+            let answer = office
+                .steward
+                .beat(office.now_ms, &office.cluster.image, &beat);
+            office.reporters.get_mut(&2).unwrap().answered(&answer);
+            assert_eq!(office.pass(100, &[1]), []);
+        }
+        assert!(office.reporters[&2].has_news());
+        office.beat(2);
+    }
+    assert!(!office.reporters[&2].has_news());
+    assert_eq!(office.pass(5_000, &[1, 2]), []);
+    let status = office.steward.status(office.now_ms, &office.cluster.image);
+    assert_eq!(status.brokers[1].active, 5_000);
+}
+
+#[test]
 fn what_a_broker_does_not_keep_is_not_noted() {
     let mut office = Office::new(Cluster::with_brokers(2));
     let topic_id = office.cluster.create("orders", 1);
@@ -322,6 +351,7 @@ fn reports_of_another_base_or_out_of_order_are_not_taken_in() {
         let report = Report {
             since: since.map(Session),
             leads: named.iter().map(|(it, leads)| (at(*it), *leads)).collect(),
+            has_more: false,
         };
         let beat = Beat {
             number,
@@ -358,6 +388,7 @@ fn a_report_of_everything_that_says_less_is_understood() {
     silent.report = Some(Report {
         since: None,
         leads: Vec::new(),
+        has_more: false,
     });
     let image = &office.cluster.image;
     office.steward.beat(office.now_ms, image, &silent);

@@ -235,6 +235,7 @@ impl Metadata {
             report: Some(Report {
                 since: None,
                 leads: vec![(PARTITION, leads)],
+                has_more: false,
             }),
         };
         let answer = self.steward.beat(now_us / 1_000, &self.image, &beat);
