@@ -14,10 +14,10 @@ use tokio::time::timeout;
 
 use crate::StartError;
 use crate::background::Background;
-use crate::cluster::{Cluster, producers};
 use crate::cluster::heart::Heart;
 use crate::cluster::office::Office;
 use crate::cluster::quorum::Quorum;
+use crate::cluster::{Cluster, producers};
 use crate::config::ACTIVATION_PATIENCE;
 use crate::data_dir::{DataDir, Origin};
 use crate::errors;
@@ -326,8 +326,15 @@ struct Follower {
 
 impl Follower {
     async fn run(mut self, faults: UnboundedSender<Fault>) {
-        if let Err(error) = self.follow().await {
-            let fault = Fault::Replicas(error.to_string());
+        let quorum = Arc::clone(&self.quorum);
+        let fault = tokio::select! {
+            followed = self.follow() => match followed {
+                Ok(()) => None,
+                Err(error) => Some(Fault::Replicas(error.to_string())),
+            },
+            reason = quorum.stopped() => Some(Fault::Metadata(reason)),
+        };
+        if let Some(fault) = fault {
             // The broker may be stopping for an earlier fault already.
             let _ = faults.send(fault);
         }

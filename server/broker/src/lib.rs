@@ -128,7 +128,9 @@ struct Leaving {
 impl Leaving {
     /// Has others lead what this broker leads.
     async fn leave(&self) {
-        self.cluster.leave().await;
+        if !self.cluster.leave().await {
+            return;
+        }
         let handed_over = self.partitions.none_led_with_others();
         if tokio::time::timeout(config::LEAVE_LIMIT, handed_over)
             .await
@@ -322,7 +324,9 @@ async fn run(
 fn stop_error(fault: &Fault) -> StopError {
     match fault {
         Fault::Superseded(reason) => StopError::Superseded(reason.clone()),
-        Fault::Storage { .. } | Fault::Replicas(_) => StopError::Storage(fault.to_string()),
+        Fault::Storage { .. } | Fault::Replicas(_) | Fault::Metadata(_) => {
+            StopError::Storage(fault.to_string())
+        }
     }
 }
 

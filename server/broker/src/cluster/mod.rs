@@ -202,7 +202,7 @@ impl Cluster {
             ));
         };
         match call.service {
-            PeerService::Consensus => Ok(quorum.handle(from, payload).await),
+            PeerService::Consensus => quorum.handle(from, payload).await,
             PeerService::Cluster => match ClusterRequest::decode(&payload)? {
                 ClusterRequest::Propose { hops, command } => quorum.answer(hops, command).await,
                 ClusterRequest::Producers(wanted) => {
@@ -240,29 +240,27 @@ impl Cluster {
         Ok(introduction.broker_id)
     }
 
-    /// Tells the cluster that this broker goes, so that others lead what it leads before it is gone. A
-    /// cluster that does not answer finds out by itself.
-    pub(crate) async fn leave(&self) {
+    /// Tells the cluster that this broker goes, so that others lead what it leads before it is gone, and
+    /// returns whether others were told. A cluster that does not answer finds out by itself.
+    pub(crate) async fn leave(&self) -> bool {
         self.leaving.store(true, Ordering::Relaxed);
         let Some((quorum, _)) = self.quorum.get() else {
-            return;
+            return false;
         };
         if quorum.applied().image.brokers().count() < 2 {
-            return;
+            return false;
         }
         let fence = Command::FenceBroker {
             broker_id: self.me(),
             start: self.this_start(),
         };
-        match timeout(LEAVE_LIMIT, quorum.propose(fence)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the cluster was not told that this broker goes")
-            }
-            Err(_) => {
-                tracing::warn!("the cluster was not told that this broker goes: it does not answer")
-            }
-        }
+        let reason = match timeout(LEAVE_LIMIT, quorum.propose(fence)).await {
+            Ok(Ok(_)) => return true,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it does not answer".to_owned(),
+        };
+        tracing::warn!(reason, "the cluster was not told that this broker goes");
+        false
     }
 
     /// Ends the links.

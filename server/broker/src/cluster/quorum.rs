@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,9 @@ use crate::data_dir::{DataDir, Origin};
 /// This broker's node of the metadata quorum.
 pub(crate) struct Quorum {
     consensus: Consensus,
+    /// Whether other nodes are answered. One whose directory is empty is not one of the quorum before the
+    /// cluster has let its broker in: who has forgotten what it has said must not speak.
+    is_let_in: AtomicBool,
     links: Option<Arc<Links>>,
     me: BrokerId,
 }
@@ -92,8 +96,10 @@ impl Quorum {
                 Err(error) => return Err(error.to_string()),
             }
         }
+        let is_let_in = AtomicBool::new(!is_new || identity.origin == Origin::Founder);
         Ok(Arc::new(Self {
             consensus,
+            is_let_in,
             links,
             me: identity.broker_id,
         }))
@@ -165,6 +171,7 @@ impl Quorum {
         let deadline = Instant::now() + patience;
         let mut ask = 0;
         loop {
+            self.check_directory(&command)?;
             let error = match self.consensus.propose(command.clone()).await {
                 Ok(record) => return Ok(record),
                 Err(error) => error,
@@ -230,6 +237,9 @@ impl Quorum {
         })?;
         match answer.outcome {
             Ok(record) => {
+                if matches!(command, Command::RegisterBroker { .. }) {
+                    self.is_let_in.store(true, Ordering::Relaxed);
+                }
                 self.reached(answer.revision).await;
                 Ok(record)
             }
@@ -249,9 +259,53 @@ impl Quorum {
         }
     }
 
+    /// Refuses a broker with another data directory than the one that is known under its number. It is a
+    /// node of the metadata quorum as well, and has forgotten what it has said to others: they may have
+    /// relied on it.
+    fn check_directory(&self, command: &Command) -> Result<(), WireError> {
+        let Command::RegisterBroker { registration } = command else {
+            return Ok(());
+        };
+        let image = self.applied().image;
+        let known = image.broker(registration.broker_id);
+        if known.is_none_or(|known| known.directory_id == registration.directory_id) {
+            return Ok(());
+        }
+        let number = registration.broker_id;
+        Err(WireError::new(
+            ErrorCode::InvalidRequest,
+            format!(
+                "broker {number} is known with another data directory: one that was emptied or replaced \
+                 has lost what the broker has promised. Let it in under a new number with a ticket of its \
+                 own, and remove broker {number}"
+            ),
+        ))
+    }
+
     /// Answers what another node asks.
-    pub(super) async fn handle(&self, from: BrokerId, request: Bytes) -> Bytes {
-        self.consensus.handle(NodeId::from(from), request).await
+    ///
+    /// # Errors
+    ///
+    /// This one takes no part yet.
+    pub(super) async fn handle(&self, from: BrokerId, request: Bytes) -> Result<Bytes, WireError> {
+        if !self.is_let_in.load(Ordering::Relaxed) {
+            return Err(WireError::new(
+                ErrorCode::NotReady,
+                format!("broker {} is not let in yet", self.me),
+            ));
+        }
+        Ok(self.consensus.handle(NodeId::from(from), request).await)
+    }
+
+    /// Waits until the node takes part no more, and says why.
+    pub(crate) async fn stopped(&self) -> String {
+        let stopped = self
+            .consensus
+            .status_when(|status| status.stopped.is_some());
+        match stopped.await {
+            Ok(status) => status.stopped.map_or_else(String::new, |it| it.to_string()),
+            Err(stopped) => stopped.to_string(),
+        }
     }
 
     /// This broker.

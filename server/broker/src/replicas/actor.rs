@@ -12,7 +12,7 @@ use millstream_log::{
 };
 use millstream_metadata::beat::Leads;
 use millstream_protocol::api::topic::{Durability, TopicConfig};
-use millstream_protocol::{Offset, ProducerId, TimestampMs, TopicPartition, WireError};
+use millstream_protocol::{Offset, ProducerId, TopicPartition, WireError};
 use millstream_replication::{
     Appointment, BrokerId, Durable, Effect, FollowerStatus, Input, LogView, Message, Replica, Run,
 };
@@ -35,6 +35,9 @@ pub(crate) enum Fault {
     /// What is on the disk about the replicas here.
     #[error("the replicas of this broker cannot be kept: {0}")]
     Replicas(String),
+    /// Its node of the metadata quorum.
+    #[error("the metadata quorum: {0}")]
+    Metadata(String),
     /// Another process is this broker, or none is.
     #[error("{0}")]
     Superseded(String),
@@ -152,7 +155,10 @@ impl Actor {
         batches: Vec<ProducedBatch>,
     ) -> Result<(), Fault> {
         if let Some(at) = self.begins_at(&message)
-            && self.producers.as_ref().is_none_or(|(known, _)| *known != at)
+            && self
+                .producers
+                .as_ref()
+                .is_none_or(|(known, _)| *known != at)
         {
             // It is sent again, when they are here.
             self.ask_for_producers(outside, from, at);
@@ -592,7 +598,10 @@ impl Actor {
         };
         self.tell_leads(outside, standing);
         // It moves again.
-        if self.starved_since.is_some_and(|stood_at| stood_at < committed) {
+        if self
+            .starved_since
+            .is_some_and(|stood_at| stood_at < committed)
+        {
             self.starved_since = None;
             tracing::info!(partition = self.name(), "enough replicas answer again");
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millstream::{Client, Identity};
 use millstream_broker::cluster::ticket::Ticket;
-use millstream_broker::{Broker, BrokerConfig};
+use millstream_broker::{Broker, BrokerConfig, StartError};
 use millstream_protocol::api::cluster::IssueTicket;
 use millstream_transport::identity::Authority;
 use millstream_transport::principal::Role;
@@ -76,14 +76,18 @@ impl Cluster {
             ticket,
             folder: tempfile::tempdir().unwrap(),
         };
-        node.start(&self.authority).await;
+        node.start(&self.authority).await.unwrap();
         self.nodes.push(node);
     }
 
     /// Starts a broker again.
     pub(crate) async fn restart(&mut self, index: usize) {
-        let authority = &self.authority;
-        self.nodes[index].start(authority).await;
+        self.try_restart(index).await.unwrap();
+    }
+
+    /// The same, where that may be refused.
+    pub(crate) async fn try_restart(&mut self, index: usize) -> Result<(), StartError> {
+        self.nodes[index].start(&self.authority).await
     }
 
     /// A client of one of the brokers.
@@ -127,12 +131,13 @@ fn identity(authority: &Authority, role: Role, name: &str) -> Identity {
 }
 
 impl Node {
-    async fn start(&mut self, authority: &Authority) {
+    async fn start(&mut self, authority: &Authority) -> Result<(), StartError> {
         let name = format!("broker-{}", self.number);
         let identity = identity(authority, Role::Broker, &name);
         let mut config = BrokerConfig::new(self.folder.path(), self.address, identity);
         config.ticket = self.ticket.clone();
-        self.broker = Some(Broker::start(config).await.unwrap());
+        self.broker = Some(Broker::start(config).await?);
+        Ok(())
     }
 
     /// Gives it an empty disk.

@@ -169,7 +169,7 @@ async fn a_client_goes_on_without_the_only_broker_that_it_was_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_with_an_empty_disk_counts_again_once_it_has_everything() {
+async fn an_emptied_disk_is_refused_and_the_others_go_on() {
     let mut cluster = Cluster::start(3).await;
     create_topic(&cluster, 3).await;
     let values = |from: &str| {
@@ -179,18 +179,10 @@ async fn a_broker_with_an_empty_disk_counts_again_once_it_has_everything() {
     produce(&cluster.client(0).await, values("a")).await;
     cluster.nodes[2].stop().await;
     cluster.nodes[2].wipe();
+    let refused = cluster.try_restart(2).await.unwrap_err().to_string();
+    let reason = "broker 3 is known with another data directory";
+    assert!(refused.contains(reason), "{refused}");
     produce(&cluster.client(0).await, values("b")).await;
-    let began = Instant::now();
-    cluster.restart(2).await;
     all_have(&cluster, 600).await;
-    println!("caught up after {:?}", began.elapsed());
-    // Without the other one, nothing is committed unless it counts.
-    cluster.nodes[1].stop().await;
-    produce(&cluster.client(0).await, values("c")).await;
-    all_have(&cluster, 900).await;
-    let mut values = consume(&cluster.client(2).await, 900).await;
-    values.sort();
-    values.dedup();
-    assert_eq!(values.len(), 900);
     cluster.stop().await;
 }
