@@ -37,6 +37,10 @@ pub(super) struct ProducersWanted {
 
 /// What a broker asks of another.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it does not last"
+)]
 pub(super) enum ClusterRequest {
     /// Has whoever leads the metadata quorum carry out a command.
     Propose {

@@ -37,7 +37,7 @@ fn connect(reason: CloseReason) -> anyhow::Error {
 }
 
 /// All codes that a broker can answer with today.
-const CODES: [ErrorCode; 37] = [
+const CODES: [ErrorCode; 38] = [
     ErrorCode::MalformedFrame,
     ErrorCode::FrameTooLarge,
     ErrorCode::UnsupportedVersion,
