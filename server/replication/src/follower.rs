@@ -61,12 +61,10 @@ const OTHER_HISTORY: &str = "its entries are not those that are committed";
 impl Replica {
     /// A leader-to-be asks for a promise.
     pub(crate) fn seal(&mut self, from: BrokerId, epoch: LeaderEpoch, effects: &mut Vec<Effect>) {
-        let known = self.appointed_leader();
-        let is_early = known.is_none_or(|(_, known)| known < epoch);
-        if epoch < self.wanted.promised || !(is_early || self.is_appointed(from, epoch, effects)) {
+        if epoch < self.wanted.promised || self.is_anothers(from, epoch, effects) {
             return;
         }
-        if !is_early {
+        if self.is_known(epoch) {
             self.promise(epoch, effects);
         }
         if let State::Following(following) = &mut self.state {
@@ -143,7 +141,8 @@ impl Replica {
             let reason = "its entries do not hold together";
             return effects.push(Effect::Refused { from, reason });
         }
-        if epoch < self.wanted.promised || !self.is_appointed(from, epoch, effects) {
+        let is_late = epoch < self.wanted.promised;
+        if is_late || !self.is_known(epoch) || self.is_anothers(from, epoch, effects) {
             return;
         }
         self.promise(epoch, effects);
@@ -176,17 +175,27 @@ impl Replica {
         }
     }
 
-    /// Whether metadata is known to have appointed a broker, in this epoch and in none since. Nobody
-    /// else gets a promise: one of an epoch that never comes would be for ever.
-    fn is_appointed(&self, from: BrokerId, epoch: LeaderEpoch, effects: &mut Vec<Effect>) -> bool {
-        let Some((leader, known)) = self.appointed_leader() else {
-            return false;
+    /// Whether metadata is known to have handed out an epoch. Nothing is promised before: an epoch that
+    /// never comes would be for ever.
+    fn is_known(&self, epoch: LeaderEpoch) -> bool {
+        let appointed = self.appointed_leader();
+        appointed.is_some_and(|(_, newest)| epoch <= newest)
+    }
+
+    /// Whether somebody else is known to lead in an epoch: was appointed in it, or has sent entries.
+    fn is_anothers(&self, from: BrokerId, epoch: LeaderEpoch, effects: &mut Vec<Effect>) -> bool {
+        let appointed = self.appointed_leader().filter(|(_, known)| *known == epoch);
+        let followed = match &self.state {
+            State::Following(it) if epoch == self.wanted.promised => it.leader,
+            _ => None,
         };
-        if epoch == known && from != leader {
+        let leader = appointed.map(|(leader, _)| leader).or(followed);
+        let is_anothers = leader.is_some_and(|leader| leader != from);
+        if is_anothers {
             let reason = "it wants to lead in an epoch that is another's";
             effects.push(Effect::Refused { from, reason });
         }
-        (leader, known) == (from, epoch)
+        is_anothers
     }
 
     /// Makes the log equal to another one over a span.

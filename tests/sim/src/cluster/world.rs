@@ -1,6 +1,6 @@
 //! A run: brokers, clients, the metadata quorum, and what goes wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use millstream_log::storage::SyncBehaviour;
 use millstream_replication::{BrokerId, Durability};
@@ -50,10 +50,12 @@ pub(crate) struct World {
     lying: BTreeSet<BrokerId>,
     next_disk: u64,
     hunts_until_us: u64,
+    /// Until then only that goes wrong which a [`Fault::Fork`] consists of.
+    forks_until_us: u64,
     /// What happens to brokers once they lead.
     doomed: BTreeMap<BrokerId, Vec<(u64, Fault)>>,
-    /// When a broker starts again that is killed next.
-    restarts_us: BTreeMap<BrokerId, u64>,
+    /// After how long brokers start again, each time that they are killed.
+    restarts_us: BTreeMap<BrokerId, VecDeque<u64>>,
     healed: bool,
     deadline_us: u64,
     over: bool,
@@ -130,6 +132,7 @@ impl World {
             lying: BTreeSet::new(),
             next_disk: 1_000,
             hunts_until_us: 0,
+            forks_until_us: 0,
             doomed: BTreeMap::new(),
             restarts_us: BTreeMap::new(),
             healed: false,
@@ -402,7 +405,8 @@ impl World {
 
     fn restart_later(&mut self, id: BrokerId) {
         let any_us = self.env.dice.within(30_000, 1_200_000);
-        let delay_us = self.restarts_us.remove(&id).unwrap_or(any_us);
+        let delay_us = self.restarts_us.get_mut(&id).and_then(VecDeque::pop_front);
+        let delay_us = delay_us.unwrap_or(any_us);
         self.restart_after(id, delay_us);
     }
 
@@ -439,7 +443,11 @@ impl World {
 
     fn fails(&mut self, fault: Fault) {
         self.env.trace(|| format!("*** {fault:?}"));
-        if self.healed {
+        let is_part = matches!(
+            fault,
+            Fault::Die(_) | Fault::Return(_) | Fault::Silence(_) | Fault::Crash(Whom::This(_))
+        );
+        if self.healed || (self.env.queue.now_us < self.forks_until_us && !is_part) {
             return;
         }
         match fault {
@@ -458,7 +466,7 @@ impl World {
             Fault::LastDeath => {
                 let leader = self.whom(Whom::Leader);
                 self.env.died = Some((leader, self.env.queue.now_us));
-                self.restarts_us.insert(leader, u64::MAX / 2);
+                self.restarts_us.insert(leader, [u64::MAX / 2].into());
                 self.fails(Fault::Crash(Whom::This(leader)));
             }
             Fault::Return(id) => {
@@ -635,28 +643,41 @@ impl World {
         let Some(second) = self.env.dice.pick(&others) else {
             return;
         };
+        // What else goes wrong mostly keeps it from taking its course.
+        if self.env.dice.happens(500) {
+            self.forks_until_us = self.env.queue.now_us + 2_800_000;
+            self.hunts_until_us = 0;
+        }
         self.env.message_bytes = 200;
         self.cut_off(first);
         for (at_us, fault) in [
             (150_000, Fault::Die(first)),
             (151_000, Fault::Return(second)),
-            (450_000, Fault::Return(first)),
-            (2_300_000, Fault::Return(second)),
         ] {
             self.env.queue.push(at_us, Event::Fails(fault));
         }
-        let partly_us = self.env.dice.within(100, 3_000);
+        // Its third packet is about to arrive: a part of what the other one has been found to lack.
+        let (_, delay_us) = self.env.network.weather.delay_us;
+        let partly_us = self.env.dice.within(delay_us, delay_us * 3);
         self.doomed = BTreeMap::from([
-            (second, vec![(0, Fault::Die(second))]),
+            (
+                second,
+                vec![(0, Fault::Die(second)), (250_000, Fault::Return(first))],
+            ),
             (
                 first,
                 vec![
                     (partly_us, Fault::Silence(first)),
                     (60_000, Fault::Die(first)),
+                    (2_000_000, Fault::Return(second)),
                 ],
             ),
         ]);
-        self.restarts_us = BTreeMap::from([(first, 250_000), (second, 2_000_000)]);
+        // The first one is away when the second one is back: nobody tells it what it does not have.
+        self.restarts_us = BTreeMap::from([
+            (first, [250_000, 3_000_000].into()),
+            (second, [2_000_000].into()),
+        ]);
     }
 
     /// Cuts the links between a broker and all others.
