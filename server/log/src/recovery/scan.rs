@@ -203,7 +203,8 @@ impl<'a> Scan<'a> {
         }
         let mut index = self.resume(header, &bytes)?;
         if !self.checkpoint.clean_stop {
-            let forgotten = bytes.file.forget_cached(index.end_position);
+            // All of it: a page that also holds what was known before would stay.
+            let forgotten = bytes.file.forget_cached(0);
             forgotten.attempt("read", &path)?;
         }
         self.found.scanned_bytes += bytes.end.saturating_sub(index.end_position);

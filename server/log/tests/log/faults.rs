@@ -176,6 +176,27 @@ fn what_a_failed_sync_left_in_memory_does_not_count_after_a_restart() {
 }
 
 #[test]
+fn nor_does_what_lies_in_one_page_with_what_was_durable() {
+    for with_checkpoint in [false, true] {
+        let storage = MemoryStorage::new();
+        let mut log = open_sound(&storage, &small());
+        append_values(&mut log, &["a"]);
+        if with_checkpoint {
+            // The scan begins behind it.
+            log.request_checkpoint();
+        }
+        flush(&mut log);
+        append_values(&mut log, &["b"]);
+        storage.set_sync(SyncBehaviour::Failing);
+        let outcome = log.flush_ticket().expect("something to flush").run();
+        assert!(log.flushed(outcome).is_err());
+        drop(log);
+        let storage = storage.kill();
+        assert_eq!(contents(&open_sound(&storage, &small())), "0:a");
+    }
+}
+
+#[test]
 fn a_failed_sync_is_not_hidden_by_the_next_one() {
     // The ticket fails, and before its outcome comes the writer syncs on its own.
     let storage = MemoryStorage::new();
