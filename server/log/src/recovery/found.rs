@@ -60,6 +60,23 @@ impl Found {
         })
     }
 
+    /// Makes it durable and reads it again from the disk: what a failed sync has left in memory is not
+    /// there. All of the file, because the cache goes by whole pages.
+    pub(super) fn read_again(&mut self, files: &Files) -> Result<(), StorageFailure> {
+        let path = self.path(files);
+        let file = files.storage.open(&path).attempt("open", &path)?;
+        file.sync_data().attempt("sync", &path)?;
+        file.forget_cached(0).attempt("read", &path)?;
+        self.file_bytes = file.length().attempt("read", &path)?;
+        let raw = file
+            .read_at(0, SEGMENT_HEADER_BYTES)
+            .attempt("read", &path)?;
+        let known = self.header.take();
+        let header = SegmentHeader::decode(&raw, &files.identity).ok();
+        self.header = header.filter(|header| Some(*header) == known);
+        Ok(())
+    }
+
     pub(super) fn path(&self, files: &Files) -> PathBuf {
         files.path(&names::segment(self.base_offset))
     }

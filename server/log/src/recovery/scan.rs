@@ -169,6 +169,9 @@ impl<'a> Scan<'a> {
         later: &[Found],
         must_follow: bool,
     ) -> Result<Option<Torn>, StorageFailure> {
+        if !self.checkpoint.clean_stop {
+            found.read_again(self.files)?;
+        }
         let path = found.path(self.files);
         if must_follow && found.base_offset != self.found.end {
             if self.judge(found, SEGMENT_HEADER_BYTES as u64, later)? == Verdict::Torn {
@@ -198,14 +201,7 @@ impl<'a> Scan<'a> {
     ) -> Result<Option<Torn>, StorageFailure> {
         let path = found.path(self.files);
         let bytes = self.bytes(found)?;
-        if !self.checkpoint.clean_stop {
-            bytes.file.sync_data().attempt("sync", &path)?;
-        }
         let mut index = self.resume(header, &bytes)?;
-        if !self.checkpoint.clean_stop {
-            let forgotten = bytes.file.forget_cached(index.end_position);
-            forgotten.attempt("read", &path)?;
-        }
         self.found.scanned_bytes += bytes.end.saturating_sub(index.end_position);
         let start = (index.end_offset, index.end_position);
         let (binding, density) = (self.binding, header.density);

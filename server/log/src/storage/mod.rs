@@ -78,7 +78,8 @@ pub trait StorageFile: Debug + Send + Sync + 'static {
     fn sync_data(&self) -> io::Result<()>;
 
     /// Drops what is cached in memory from `position` on and need not be written any more, so that
-    /// reads see what the disk holds. Best effort.
+    /// reads see what the disk holds. Best effort, by whole pages: one that begins before `position`
+    /// stays.
     fn forget_cached(&self, position: u64) -> io::Result<()>;
 
     /// The bytes of `range` without a copy, or `None` if the storage has no such way. Only for a

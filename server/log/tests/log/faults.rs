@@ -176,6 +176,50 @@ fn what_a_failed_sync_left_in_memory_does_not_count_after_a_restart() {
 }
 
 #[test]
+fn nor_does_what_lies_in_one_page_with_what_was_durable() {
+    for with_checkpoint in [false, true] {
+        let storage = MemoryStorage::new();
+        let mut log = open_sound(&storage, &small());
+        append_values(&mut log, &["a"]);
+        if with_checkpoint {
+            // The scan begins behind it.
+            log.request_checkpoint();
+        }
+        flush(&mut log);
+        append_values(&mut log, &["b"]);
+        storage.set_sync(SyncBehaviour::Failing);
+        let outcome = log.flush_ticket().expect("something to flush").run();
+        assert!(log.flushed(outcome).is_err());
+        drop(log);
+        let storage = storage.kill();
+        assert_eq!(contents(&open_sound(&storage, &small())), "0:a");
+    }
+}
+
+#[test]
+fn a_segment_whose_sync_has_failed_is_begun_again() {
+    let storage = MemoryStorage::new();
+    let mut log = open_sound(&storage, &small());
+    append_values(&mut log, &[&"a".repeat(900)]);
+    flush(&mut log);
+    append_values(&mut log, &[&"b".repeat(900)]);
+    assert_eq!(files(&storage, ".log").len(), 2);
+    storage.set_sync(SyncBehaviour::Failing);
+    let outcome = log.flush_ticket().expect("something to flush").run();
+    assert!(log.flushed(outcome).is_err());
+    drop(log);
+    let storage = storage.kill();
+    let mut log = open_sound(&storage, &small());
+    assert_eq!(log.log_end_offset(), 1);
+    append_values(&mut log, &["c"]);
+    flush(&mut log);
+    append_values(&mut log, &["d"]);
+    flush(&mut log);
+    let log = open_sound(&storage.crash(1), &small());
+    assert_eq!(log.log_end_offset(), 3);
+}
+
+#[test]
 fn a_failed_sync_is_not_hidden_by_the_next_one() {
     // The ticket fails, and before its outcome comes the writer syncs on its own.
     let storage = MemoryStorage::new();

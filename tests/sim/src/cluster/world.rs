@@ -598,6 +598,10 @@ impl World {
                 // A disk that is spoilt is not chosen, and none of a set that has one.
                 if self.spoilt.is_empty() && brokers != self.metadata.replicas().current() {
                     self.metadata.reassign(&brokers);
+                    // Who joins may have lost its disk before, and has to show first that it counts.
+                    let counts = |id: &BrokerId| self.broker(*id).is_some_and(Broker::is_trusted);
+                    let joining: Vec<_> = brokers.into_iter().filter(|id| !counts(id)).collect();
+                    self.spoilt.extend(joining);
                 }
             }
             Fault::Hunt => {
