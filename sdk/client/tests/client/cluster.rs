@@ -50,6 +50,7 @@ async fn addresses_are_tried_in_order_and_silence_is_not_waited_for() {
     assert_eq!(connected_to(&client.connect().await.unwrap()).await, 1);
     let patient = TransportConfig {
         connect_timeout: 3 * PATIENCE,
+        max_idle_timeout: 3 * PATIENCE,
         ..TransportConfig::client()
     };
     let client = builder()
