@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millstream::{Client, Error, Position, ProduceRecord};
+use millstream::{Client, Error, Position, ProduceRecord, TransportConfig};
 use millstream_protocol::api::Request;
 
 use crate::broker::{Cluster, PATIENCE, named};
@@ -48,11 +48,19 @@ async fn addresses_are_tried_in_order_and_silence_is_not_waited_for() {
     cluster.broker(2).stop();
     let client = builder().server_name("localhost").addresses(addresses);
     assert_eq!(connected_to(&client.connect().await.unwrap()).await, 1);
+    let patient = TransportConfig {
+        connect_timeout: 3 * PATIENCE,
+        max_idle_timeout: 3 * PATIENCE,
+        ..TransportConfig::client()
+    };
     let client = builder()
         .server_name("localhost")
+        .transport(patient)
+        .connect_timeout(3 * PATIENCE)
         .address(silent)
         .address(cluster.broker(1).address());
-    assert_eq!(connected_to(&client.connect().await.unwrap()).await, 1);
+    let connected = tokio::time::timeout(PATIENCE, client.connect()).await;
+    assert_eq!(connected_to(&connected.unwrap().unwrap()).await, 1);
 }
 
 #[tokio::test]

@@ -126,20 +126,17 @@ async fn read(consumer: &mut Consumer, records: usize) -> Vec<(u32, u64, String)
     found
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_goes_on_without_the_only_broker_that_it_was_told_of() {
+/// Produces and consumes with a client that was told of one broker alone, which stops in between.
+async fn outlive(index: usize, consumer: impl AsyncFn(&Client) -> Consumer) {
     let mut cluster = Cluster::start(3).await;
     create_topic(&cluster, 6).await;
-    let client = cluster.client(0).await;
+    let client = cluster.client(index).await;
     let producer = client.producer("orders").build().await.unwrap();
-    let consumer = client.consumer().group("billing").topics(["orders"]);
-    let consumer = consumer.start(Position::Earliest);
-    let mut consumer = consumer.build().await.unwrap();
+    let mut consumer = consumer(&client).await;
     let mut found = Vec::new();
     for round in 0..2 {
         if round == 1 {
-            consumer.commit().await.unwrap();
-            cluster.nodes[0].stop().await;
+            cluster.nodes[index].stop().await;
         }
         let began = Instant::now();
         let mut deliveries = Vec::new();
@@ -154,6 +151,9 @@ async fn a_client_goes_on_without_the_only_broker_that_it_was_told_of() {
         println!("round {round}: written after {:?}", began.elapsed());
         found.extend(read(&mut consumer, 600).await);
         println!("round {round}: read after {:?}", began.elapsed());
+        if consumer.group().is_some() {
+            consumer.commit().await.unwrap();
+        }
     }
     // In order in each partition, and each once.
     found.sort();
@@ -185,4 +185,22 @@ async fn an_emptied_disk_is_refused_and_the_others_go_on() {
     produce(&cluster.client(0).await, values("b")).await;
     all_have(&cluster, 600).await;
     cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_goes_on_without_the_only_broker_that_it_was_told_of() {
+    outlive(0, async |client| {
+        let all = (0..6).map(|partition| ("orders", partition, Position::Earliest));
+        client.consumer().assign(all).build().await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_goes_on_without_the_only_broker_that_it_was_told_of() {
+    outlive(1, async |client| {
+        let consumer = client.consumer().group("billing").topics(["orders"]);
+        consumer.start(Position::Earliest).build().await.unwrap()
+    })
+    .await;
 }

@@ -45,6 +45,9 @@ pub(super) async fn serve(
         let Ok(Some(frame)) = received else {
             break;
         };
+        shared
+            .until(|state| (!state.faults.deaf).then_some(()))
+            .await;
         match shared.change(|state| judge(state, leader, &open, frame.payload.freeze())) {
             Verdict::Acknowledge(ack) => {
                 if sender.send(&Ok::<_, WireError>(ack)).await.is_err() {
