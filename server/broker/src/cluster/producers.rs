@@ -14,7 +14,10 @@ use crate::errors;
 use crate::partition::Partition;
 
 /// A piece of what a log knew at an offset, behind how many bytes that is altogether.
-pub(super) async fn piece(partition: Partition, wanted: ProducersWanted) -> Result<Bytes, WireError> {
+pub(super) async fn piece(
+    partition: Partition,
+    wanted: ProducersWanted,
+) -> Result<Bytes, WireError> {
     let name = partition.name();
     let reader = partition.shared.reader.clone();
     let read = tokio::task::spawn_blocking(move || reader.producers_at(wanted.at)).await;

@@ -79,9 +79,9 @@ impl ClusterRequest {
             [FORMAT_VERSION, BEAT, _, beat @ ..] => {
                 Ok(Self::Beat(Beat::decode(beat).map_err(malformed)?))
             }
-            [FORMAT_VERSION, PRODUCERS, _, wanted @ ..] => {
-                Ok(Self::Producers(postcard::from_bytes(wanted).map_err(malformed)?))
-            }
+            [FORMAT_VERSION, PRODUCERS, _, wanted @ ..] => Ok(Self::Producers(
+                postcard::from_bytes(wanted).map_err(malformed)?,
+            )),
             [FORMAT_VERSION, asked, ..] => Err(malformed(format!("it asks for {asked}"))),
             [version, ..] => Err(malformed(format!("its version is {version}"))),
             [] => Err(malformed("it is empty")),

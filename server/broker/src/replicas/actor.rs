@@ -152,7 +152,10 @@ impl Actor {
         batches: Vec<ProducedBatch>,
     ) -> Result<(), Fault> {
         if let Some(at) = self.begins_at(&message)
-            && self.producers.as_ref().is_none_or(|(known, _)| *known != at)
+            && self
+                .producers
+                .as_ref()
+                .is_none_or(|(known, _)| *known != at)
         {
             // It is sent again, when they are here.
             self.ask_for_producers(outside, from, at);
@@ -592,7 +595,10 @@ impl Actor {
         };
         self.tell_leads(outside, standing);
         // It moves again.
-        if self.starved_since.is_some_and(|stood_at| stood_at < committed) {
+        if self
+            .starved_since
+            .is_some_and(|stood_at| stood_at < committed)
+        {
             self.starved_since = None;
             tracing::info!(partition = self.name(), "enough replicas answer again");
         }

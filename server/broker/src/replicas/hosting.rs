@@ -464,8 +464,7 @@ impl Hosting {
                 "the machine was started again without a clean stop: its relaxed log begins anew"
             );
         }
-        let is_sound =
-            recovery.damage.is_empty() && (is_new || !recovery.created && !may_lack);
+        let is_sound = recovery.damage.is_empty() && (is_new || !recovery.created && !may_lack);
         let durable = match state {
             Some(State::Replica(durable)) if is_sound => Some(durable),
             // With nobody else to have its records from, what is left of them is kept and read.
