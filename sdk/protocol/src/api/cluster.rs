@@ -58,6 +58,8 @@ pub struct BrokerAddress {
     pub broker_id: u32,
     /// Where it says that it is reached, `host:port`. Its certificate is issued for this host.
     pub address: String,
+}
+
 /// Asks how the cluster stands. Whoever looks after it answers, if it can be reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DescribeCluster {}
