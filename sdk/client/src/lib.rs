@@ -89,6 +89,16 @@ pub use producer::{
     TrySendError,
 };
 
+/// What is said of a cluster.
+pub mod cluster {
+    pub use millstream_protocol::api::cluster::{
+        BrokerReport, BrokerState, ChangingPartition, ClusterBroker, ClusterDescription, DiskSpace,
+        Draining, IssueTicket, IssuedTicket, Listed, LossDescription, LossReplica,
+        OfflinePartition, OfflineReason, QuorumDescription, QuorumMember, Rebalancing,
+        ReplicaDescription, UnderReplicated,
+    };
+}
+
 pub use millstream_protocol::api::grants::{Grants, HttpHost, HttpHostError, HttpScheme};
 pub use millstream_protocol::api::group::{
     GroupDescription, GroupPartition, GroupState, ListedGroup, MemberDescription, MemberKind,

@@ -53,6 +53,15 @@ pub const MAX_PARTITIONS_PER_TOPIC: u32 = 10_000;
 /// not fit into one.
 pub const PARTITIONS_PER_LISTING: usize = MAX_PARTITIONS_PER_TOPIC as usize;
 
+/// Replicas of which one answer of a broker tells.
+pub const REPLICAS_PER_LISTING: usize = 3_000;
+
+/// Partitions of one kind that a cluster's description names. It counts all.
+pub const PARTITIONS_PER_STATUS: usize = 500;
+
+/// What is told of the damage of one replica in a listing, bytes.
+pub const LISTED_DAMAGE_BYTES: usize = 200;
+
 /// A listing of groups goes on in a further response after this many.
 pub const GROUPS_PER_LISTING: usize = 2_000;
 
@@ -123,3 +132,5 @@ const _: () = assert!(MAX_FETCH_BYTES <= u32::MAX as usize);
 const _: () = assert!(MAX_COMPONENT_BYTES <= u32::MAX as usize);
 const _: () = assert!(BROKERS_PER_LISTING * (MAX_BROKER_ADDRESS_BYTES + 16) < MAX_BODY_BYTES);
 const _: () = assert!(FETCH_STREAMS_PER_CONNECTION < MAX_STREAMS_PER_CONNECTION as usize);
+const _: () = assert!(REPLICAS_PER_LISTING * (90 + LISTED_DAMAGE_BYTES) < MAX_BODY_BYTES);
+const _: () = assert!(3 * PARTITIONS_PER_STATUS * (MAX_NAME_BYTES + 60) < MAX_BODY_BYTES / 2);

@@ -31,6 +31,15 @@ pub const FORWARD_LIMIT: Duration = Duration::from_secs(2);
 /// How long another broker may take for its part of an answer.
 pub const ASK_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long another broker may take to tell of its replicas, for an answer that does without.
+pub const REPORT_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a number for a new broker is looked for, while others are given theirs at the same time.
+pub const TICKET_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Partitions that are seen to change later for an even load. It counts no further.
+pub const MAX_FORESEEN_MOVES: usize = 256;
+
 /// How long a stopping broker takes to tell the cluster that it goes, and then to see that others lead what it
 /// has led.
 pub const LEAVE_LIMIT: Duration = Duration::from_secs(2);

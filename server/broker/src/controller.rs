@@ -97,7 +97,7 @@ impl Controller {
         controller
             .register(data_dir, registration.clone())
             .await
-            .map_err(failed)?;
+            .map_err(not_let_in)?;
         let heart = Heart::new(registration, Arc::clone(&quorum), office, &cluster);
         let heart = Arc::new(heart);
         background.spawn(beat(Arc::clone(&heart), faults.clone()));
@@ -288,6 +288,18 @@ impl Controller {
             }
         }
         Ok(())
+    }
+}
+
+/// The cluster refuses to register this start of the broker, or something fails on the way there.
+fn not_let_in(error: WireError) -> StartError {
+    let reason = error.message;
+    match error.code {
+        ErrorCode::InvalidRequest | ErrorCode::NotAuthorized => StartError::Refused { reason },
+        _ => StartError::Load {
+            what: "the metadata".to_owned(),
+            reason,
+        },
     }
 }
 

@@ -95,6 +95,12 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// The cluster does not take it for one of its brokers.
+    #[error("the cluster does not let this broker in: {reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
     /// The operating system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),

@@ -32,14 +32,18 @@ impl Registry {
         removed
     }
 
+    /// All of them, in no order.
+    pub(crate) fn all(&self) -> Vec<Partition> {
+        self.partitions.read().values().cloned().collect()
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.partitions.read().len()
     }
 
     /// Waits until this broker leads no partition that has other replicas.
     pub(crate) async fn none_led_with_others(&self) {
-        let all: Vec<Partition> = self.partitions.read().values().cloned().collect();
-        for partition in all {
+        for partition in self.all() {
             let mut visible = partition.watch();
             let ended = visible.wait_for(|it| {
                 !matches!(it.standing, Standing::Leading(_)) || it.is_alone || it.closed.is_some()

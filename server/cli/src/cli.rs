@@ -1,6 +1,7 @@
 //! The command line as it is typed, and the way from it to what runs.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -10,6 +11,7 @@ use millstream::{Admin, Client};
 use tokio::sync::OnceCell;
 
 use crate::broker::BrokerCommand;
+use crate::cluster::ClusterCommand;
 use crate::compiler::CompilerArgs;
 use crate::connect::{ConnectArgs, GLOBAL};
 use crate::consume::ConsumeArgs;
@@ -24,7 +26,7 @@ use crate::plugin::PluginCommand;
 use crate::produce::ProduceArgs;
 use crate::server::ServerArgs;
 use crate::topic::TopicCommand;
-use crate::{bench, broker, consume, demo, dev, group, plugin, produce, server, topic};
+use crate::{bench, broker, cluster, consume, demo, dev, group, plugin, produce, server, topic};
 
 /// The variables that every command looks at.
 const ENVIRONMENT: &str = "\
@@ -93,6 +95,9 @@ enum Command {
     /// Shows what the broker is and how it is
     #[command(subcommand)]
     Broker(BrokerCommand),
+    /// Makes a cluster of several brokers, shows how it stands, looks after its brokers
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Measures a broker on this machine, next to what the machine could do
     Bench(bench::Args),
     /// Prints a script that completes commands in your shell
@@ -117,6 +122,14 @@ impl Context {
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
         self.client
             .get_or_try_init(|| self.connect.client())
+            .await
+            .cloned()
+    }
+
+    /// The same, by the profile of a folder unless another one is named.
+    pub(crate) async fn client_of(&self, profile: &Path) -> anyhow::Result<Client> {
+        self.client
+            .get_or_try_init(|| async { self.connect.or_by(profile).client().await })
             .await
             .cloned()
     }
@@ -246,6 +259,7 @@ async fn run(
         Command::Group(command) => interrupts.unless(group::run(command, context)).await,
         Command::Plugin(command) => interrupts.unless(plugin::run(command, context)).await,
         Command::Broker(command) => interrupts.unless(broker::run(command, context)).await,
+        Command::Cluster(command) => interrupts.unless(cluster::run(command, context)).await,
         // It catches signals itself: it has processes to end.
         Command::Bench(args) => bench::run(args, context.output.format()).await,
         Command::Completions { shell } => completions(shell),

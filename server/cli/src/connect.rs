@@ -1,6 +1,6 @@
 //! From the profile to a client.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::Args;
@@ -43,6 +43,15 @@ impl ConnectArgs {
             profile.addresses = vec![address.to_string()];
         }
         Ok(profile)
+    }
+
+    /// The same arguments, with this profile unless they name one.
+    pub(crate) fn or_by(&self, profile: &Path) -> Self {
+        let named = self.profile.clone();
+        Self {
+            profile: Some(named.unwrap_or_else(|| profile.to_owned())),
+            address: self.address.clone(),
+        }
     }
 
     /// Connects.

@@ -9,7 +9,7 @@
 //!
 //! - `dev`, `server`: a broker in this process (`serving`)
 //! - `demo`: the main job, from real input to verified output, by processes of its own (`child`)
-//! - `topic`, `group`, `plugin`, `broker`: administration
+//! - `topic`, `group`, `plugin`, `broker`, `cluster`: administration
 //! - `produce`, `consume`: records in and out
 //! - `bench`: measurements
 //! - `compiler`: what a broker starts this program as, once more, to compile a component
@@ -20,6 +20,7 @@ mod bench;
 mod broker;
 mod child;
 mod cli;
+mod cluster;
 mod compiler;
 mod connect;
 mod consume;

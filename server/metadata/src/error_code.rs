@@ -62,9 +62,12 @@ impl RegisterError {
 impl TokenError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Missing { .. } | Self::Unknown { .. } | Self::Expired { .. } => {
-                ErrorCode::NotAuthorized
-            }
+            Self::Missing { .. }
+            | Self::Unknown { .. }
+            | Self::Expired { .. }
+            | Self::OtherNumber { .. } => ErrorCode::NotAuthorized,
+            // Who asks for a number takes the next one: another was quicker.
+            Self::NumberInUse { .. } | Self::NumberPromised { .. } => ErrorCode::NotReady,
             Self::Lifetime | Self::Repeated | Self::OverLimit(_) => ErrorCode::InvalidRequest,
         }
     }

@@ -32,6 +32,8 @@ impl fmt::Debug for TokenHash {
 pub struct JoinToken {
     /// The hash of the token.
     pub hash: TokenHash,
+    /// The number that whoever is let in with it has, which nobody else gets meanwhile.
+    pub broker_id: BrokerId,
     /// When it was issued.
     pub issued_at_ms: TimestampMs,
     /// From when on it lets nobody in.
@@ -49,8 +51,17 @@ impl JoinToken {
 impl Image {
     /// The join tokens that nobody has redeemed, in the order of their hashes. Some may have
     /// expired.
-    pub fn join_tokens(&self) -> impl Iterator<Item = &JoinToken> {
+    pub fn join_tokens(&self) -> impl Iterator<Item = &JoinToken> + Clone {
         self.tokens.values()
+    }
+
+    /// The number for the next new broker: above all that are in use, and those that are promised to
+    /// the holders of tokens that have not expired. `None` if there is none left.
+    pub fn next_broker_id(&self, now_ms: TimestampMs) -> Option<BrokerId> {
+        let used = self.brokers().map(|it| it.broker_id);
+        let promised = self.join_tokens().filter(|it| !it.has_expired(now_ms));
+        let highest = used.chain(promised.map(|it| it.broker_id)).max();
+        highest.map_or(Some(1), |highest| highest.checked_add(1))
     }
 
     pub(crate) fn validate_issue_join_token(
@@ -65,8 +76,15 @@ impl Image {
         if self.tokens.contains_key(&token.hash) {
             return Err(TokenError::Repeated);
         }
+        let broker_id = token.broker_id;
+        if self.broker(broker_id).is_some() {
+            return Err(TokenError::NumberInUse { broker_id });
+        }
         let outstanding = self.join_tokens();
         let outstanding = outstanding.filter(|it| !it.has_expired(token.issued_at_ms));
+        if outstanding.clone().any(|it| it.broker_id == broker_id) {
+            return Err(TokenError::NumberPromised { broker_id });
+        }
         if outstanding.count() >= MAX_JOIN_TOKENS {
             return Err(OverLimit {
                 what: "join tokens that nobody has redeemed",
@@ -88,6 +106,10 @@ impl Image {
         match self.tokens.get(&token) {
             None => Err(TokenError::Unknown { broker_id }),
             Some(issued) if issued.has_expired(now_ms) => Err(TokenError::Expired { broker_id }),
+            Some(issued) if issued.broker_id != broker_id => Err(TokenError::OtherNumber {
+                broker_id,
+                promised: issued.broker_id,
+            }),
             Some(_) => Ok(token),
         }
     }

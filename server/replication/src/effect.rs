@@ -26,6 +26,9 @@ pub struct Appointment {
     pub directories: BTreeMap<BrokerId, DirectoryId>,
     /// When an entry counts as being there.
     pub durability: Durability,
+    /// The directory with which the partition goes on by an operator's word, whatever it lacks: the
+    /// replica that is in it counts from here on.
+    pub accepted: Option<DirectoryId>,
 }
 
 impl Appointment {

@@ -58,6 +58,7 @@
 //!     replicas: ReplicaSet::new(&[1]).unwrap(),
 //!     directories: BTreeMap::from([(1, DirectoryId(1))]),
 //!     durability: Durability::Sync,
+//!     accepted: None,
 //! }), &mut effects);
 //! let Some(Effect::Persist(promise)) = effects.pop() else { panic!("it promises first") };
 //! replica.step(0, Input::Persisted(promise), &mut effects);

@@ -180,7 +180,12 @@ impl Replica {
         let epoch = appointment.epoch;
         let own = appointment.directories.get(&self.me);
         let is_mine = appointment.leader == self.me && own == Some(&self.wanted.directory);
+        let is_accepted = appointment.accepted == Some(self.wanted.directory);
         self.appointment = Some(appointment);
+        if is_accepted && !self.wanted.trusted {
+            self.wanted.trusted = true;
+            effects.push(Effect::Persist(self.wanted));
+        }
         match &mut self.state {
             State::Leading(leading) if leading.epoch == epoch => {
                 if let Some(appointment) = &self.appointment {

@@ -50,6 +50,7 @@ impl Cluster {
             replicas: ReplicaSet::new(replicas).unwrap(),
             directories,
             durability: Durability::Sync,
+            accepted: None,
         });
         cluster
     }
@@ -211,6 +212,13 @@ impl Cluster {
             }
             "power-cut" => self.power_cut(number(1)),
             "wipe" => self.wipe(number(1)),
+            "accept" => self.decide(|it| {
+                it.epoch += 1;
+                it.leader = number(1);
+                it.replicas = ReplicaSet::new(&[number(1)]).unwrap();
+                it.directories.retain(|id, _| *id == number(1));
+                it.accepted = it.directories.get(&number(1)).copied();
+            }),
             "retain" => {
                 let start = u64::from(number(2));
                 self.step(number(1), Input::Retained { start });
@@ -588,6 +596,42 @@ fn a_change_of_replicas_that_have_nothing_waits_for_them_as_well() {
         wipe 2      -> 1L 0@0 0, 2F? 0@0 0, changing to [2]
         meet        -> 1L 0@0 0, 2F 0@0 0
         appoint 2   -> 1F 0@0 0, 2L 0@0 0, deposed 1 of 1
+        ",
+    );
+}
+
+/// An operator has the partition go on with what it has: it counts, and its disk says so first.
+#[test]
+fn an_emptied_replica_leads_once_the_loss_is_accepted() {
+    check(
+        &[1, 2, 3],
+        "
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        produce 1 2 -> 1L 1@2 2, 2F 1@2 2, 3F 1@2 2
+        part 1      -> 1L 1@2 2, 2F 1@2 2, 3F 1@2 2
+        part 3      -> 1L 1@2 2, 2F 1@2 2, 3F 1@2 2
+        wipe 2      -> 1L 1@2 2, 2F? 0@0 0, 3F 1@2 2
+        appoint 2   -> 1L 1@2 2, 2S? 0@0 0, 3F 1@2 2
+        accept 2    -> 1L 1@2 2, 2L 0@0 0, 3F 1@2 2, deposed 2 of 2
+        produce 2 1 -> 1L 1@2 2, 2L 3@1 1, 3F 1@2 2
+        power-cut 2 -> 1L 1@2 2, 2F 3@1 0, 3F 1@2 2
+        appoint 2   -> 1L 1@2 2, 2L 3@1 1, 3F 1@2 2
+        ",
+    );
+}
+
+/// What another directory of the broker was accepted with does not count for this one.
+#[test]
+fn a_loss_is_accepted_with_one_directory_alone() {
+    check(
+        &[1, 2],
+        "
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0
+        produce 1 2 -> 1L 1@2 2, 2F 1@2 2
+        part 1      -> 1L 1@2 2, 2F 1@2 2
+        accept 2    -> 1L 1@2 2, 2L 1@2 2
+        wipe 2      -> 1L 1@2 2, 2F? 0@0 0
+        appoint 2   -> 1L 1@2 2, 2S? 0@0 0
         ",
     );
 }

@@ -9,6 +9,7 @@
 //!
 //! - [`artifacts`]: the program and the plugins, built once
 //! - [`broker`]: a broker that can be killed and started again
+//! - [`cluster`]: several brokers of one cluster
 //! - [`command`]: runs of the command line, and what came of them
 //! - [`deployment`]: deployments of the example plugins, and how far they are
 //! - [`process`]: a child process that does not outlive the test
@@ -39,6 +40,7 @@
 
 pub mod artifacts;
 pub mod broker;
+pub mod cluster;
 pub mod command;
 pub mod deployment;
 pub mod history;

@@ -141,6 +141,20 @@ pub enum Request {
     IssueTicket(cluster::IssueTicket),
     /// The cluster's brokers, and where they are.
     DescribeBrokers(cluster::DescribeBrokers),
+    /// How the cluster stands.
+    DescribeCluster(cluster::DescribeCluster),
+    /// The replicas that the broker keeps which is asked.
+    DescribeReplicas(cluster::DescribeReplicas),
+    /// Has a broker emptied.
+    DrainBroker(cluster::DrainBroker),
+    /// Has a broker stay that was to be emptied.
+    UndrainBroker(cluster::UndrainBroker),
+    /// Removes a broker that keeps nothing.
+    RemoveBroker(cluster::RemoveBroker),
+    /// Begins the next step to an even load.
+    RebalanceCluster(cluster::RebalanceCluster),
+    /// Has a partition go on without what is lost.
+    AcceptLoss(cluster::AcceptLoss),
 }
 
 /// A request that is answered by exactly one frame.
@@ -198,5 +212,12 @@ unary! {
     RemoveSecret(secret::RemoveSecret) -> ();
     IssueTicket(cluster::IssueTicket) -> cluster::IssuedTicket;
     DescribeBrokers(cluster::DescribeBrokers) -> cluster::DescribeBrokersResponse;
+    DescribeCluster(cluster::DescribeCluster) -> cluster::ClusterDescription;
+    DescribeReplicas(cluster::DescribeReplicas) -> cluster::DescribeReplicasResponse;
+    DrainBroker(cluster::DrainBroker) -> cluster::Draining;
+    UndrainBroker(cluster::UndrainBroker) -> ();
+    RemoveBroker(cluster::RemoveBroker) -> ();
+    RebalanceCluster(cluster::RebalanceCluster) -> cluster::Rebalancing;
+    AcceptLoss(cluster::AcceptLoss) -> cluster::LossDescription;
     CallPeer(peer::CallPeer) -> peer::PeerCalled;
 }

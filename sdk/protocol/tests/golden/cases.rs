@@ -44,6 +44,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
+use crate::cluster;
 use crate::lifecycle;
 use crate::samples::{
     broker, cluster_id, commit, config, deployment, fetch_partition, hello_response, introduction,
@@ -86,6 +87,7 @@ pub(crate) fn all() -> Vec<Case> {
         responses(),
         choices(),
         lifecycle::choices(),
+        cluster::choices(),
         errors(),
     ]
     .into_iter()
@@ -324,6 +326,7 @@ fn plugin_requests() -> Vec<Case> {
     .chain(secret_requests())
     .chain(peer_requests())
     .chain(cluster_requests())
+    .chain(cluster::requests())
     .collect()
 }
 
@@ -564,6 +567,7 @@ fn responses() -> Vec<Case> {
         Ok::<_, WireError>(PeerCalled {}),
     ));
     all.extend(cluster_responses());
+    all.extend(cluster::responses());
     all
 }
 

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cases;
+mod cluster;
 mod lifecycle;
 mod samples;
 
@@ -110,7 +111,7 @@ fn assert_all_variants<T: DeserializeOwned>(prefix: &str, before: &[u8]) {
 
 #[test]
 fn every_variant_has_a_case() {
-    use millstream_protocol::api::{group, lifecycle, offsets, peer, plugin, topic};
+    use millstream_protocol::api::{cluster, group, lifecycle, offsets, peer, plugin, topic};
     assert_eq!(variants::<Request>(&[]), variants::<RequestFrame>(&[0]));
     assert_all_variants::<RequestFrame>("request/", &[0]);
     assert_all_variants::<MemberMessage>("member/", &[]);
@@ -127,6 +128,9 @@ fn every_variant_has_a_case() {
     assert_all_variants::<lifecycle::RevisionChange>("revision-change/", &[]);
     assert_all_variants::<plugin::OnExisting>("on-existing/", &[]);
     assert_all_variants::<peer::PeerService>("peer-service/", &[]);
+    assert_all_variants::<cluster::BrokerState>("broker-state/", &[]);
+    assert_all_variants::<cluster::OfflineReason>("offline-reason/", &[]);
+    assert_all_variants::<cluster::ReplicaSelection>("replica-selection/", &[]);
     assert_all_variants::<plugin::Follow>("follow/", &[]);
     assert_all_variants::<plugin::LogLevel>("log-level/", &[]);
 }

@@ -119,6 +119,7 @@ mod tests {
             let hash = millstream_metadata::TokenHash([*broker_id as u8; 32]);
             let token = millstream_metadata::JoinToken {
                 hash,
+                broker_id: *broker_id,
                 issued_at_ms: 0,
                 expires_at_ms: 9,
                 issued_by: "operator".to_owned(),

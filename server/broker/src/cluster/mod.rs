@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use millstream_metadata::steward::ClusterStatus;
 use millstream_metadata::{Command, Image, Start};
 use millstream_peer::{Introduction, Links, LinksConfig, check_introduction, serve_replication};
 use millstream_protocol::api::peer::{CallPeer, OpenReplication, PeerService};
@@ -109,6 +110,12 @@ impl Cluster {
     /// The links to others, if there may be any.
     pub(crate) fn links(&self) -> Option<&Arc<Links>> {
         self.links.as_ref()
+    }
+
+    /// How the cluster stands, if the steward is here.
+    pub(crate) fn status(&self) -> Option<ClusterStatus> {
+        let (_, office) = self.quorum.get()?;
+        office.status()
     }
 
     /// Whether this broker is about to stop.

@@ -10,7 +10,7 @@ use crate::data_dir::DataDir;
 use crate::session::Session;
 
 /// What this broker calls itself.
-const SOFTWARE: &str = concat!("millstream/", env!("CARGO_PKG_VERSION"));
+pub(crate) const SOFTWARE: &str = concat!("millstream/", env!("CARGO_PKG_VERSION"));
 
 pub(crate) fn hello(
     data_dir: &DataDir,

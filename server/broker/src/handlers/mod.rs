@@ -243,6 +243,34 @@ async fn answer(
             reply.with(whole(change).await).await
         }
         Request::DescribeBrokers(_) => reply.with(Ok(cluster::describe_brokers(context))).await,
+        Request::DescribeCluster(request) => {
+            reply
+                .with(cluster::describe(context, hops, request).await)
+                .await
+        }
+        Request::DescribeReplicas(request) => {
+            reply.with(cluster::describe_own(context, request)).await
+        }
+        Request::DrainBroker(request) => {
+            let change = async move { cluster::drain_broker(&shared, request).await };
+            reply.with(whole(change).await).await
+        }
+        Request::UndrainBroker(request) => {
+            let change = async move { cluster::undrain_broker(&shared, request).await };
+            reply.with(whole(change).await).await
+        }
+        Request::RemoveBroker(request) => {
+            let change = async move { cluster::remove_broker(&shared, request).await };
+            reply.with(whole(change).await).await
+        }
+        Request::RebalanceCluster(_) => {
+            let change = async move { cluster::rebalance_cluster(&shared).await };
+            reply.with(whole(change).await).await
+        }
+        Request::AcceptLoss(request) => {
+            let change = async move { cluster::accept_loss(&shared, &by, hops, request).await };
+            reply.with(whole(change).await).await
+        }
         Request::OpenPluginLogs(request) => plugin::logs(context, request, reply.0).await,
         Request::OpenState(request) => state::open(context, request, reply.0).await,
     }

@@ -99,7 +99,15 @@ fn assigned(topic: &Topic, id: TopicPartition, placed: &Placed, me: u32) -> Opti
     })
 }
 
-fn appointment(topic: &Topic, placed: &Placed) -> Option<Appointment> {
+/// The directory of the own replica with which the partition goes on, if an operator has said so: it is
+/// trusted, whatever it says of itself.
+fn accepted(placed: &Placed, me: u32) -> Option<DirectoryId> {
+    placed.accepted_loss.as_ref()?;
+    let own = placed.member(me).filter(|it| it.trusted)?;
+    Some(DirectoryId(own.directory.0))
+}
+
+fn appointment(topic: &Topic, placed: &Placed, me: u32) -> Option<Appointment> {
     let ids = |replicas: &[millstream_metadata::Replica]| -> Vec<u32> {
         replicas.iter().map(|it| it.broker_id).collect()
     };
@@ -121,6 +129,7 @@ fn appointment(topic: &Topic, placed: &Placed) -> Option<Appointment> {
             topic::Durability::Sync => Durability::Sync,
             topic::Durability::Relaxed => Durability::Relaxed,
         },
+        accepted: accepted(placed, me),
     })
 }
 
@@ -237,6 +246,7 @@ impl Hosting {
         id: TopicPartition,
         placed: &Placed,
     ) -> Result<(), HostingError> {
+        let me = self.me();
         let Some(Hosted::Open { version, .. }) = self.hosted.get_mut(&id) else {
             return Ok(());
         };
@@ -244,7 +254,7 @@ impl Hosting {
             return Ok(());
         }
         *version = placed.version;
-        let Some(appointment) = appointment(topic, placed) else {
+        let Some(appointment) = appointment(topic, placed, me) else {
             let reason = "its replicas are no set".to_owned();
             return Err(self.failed(&topic.name, id, reason));
         };

@@ -195,7 +195,7 @@ fn default_data_dir(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBu
 }
 
 /// Keys lie in it: it is its owner's alone.
-fn make_private_dir(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn make_private_dir(path: &Path) -> anyhow::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

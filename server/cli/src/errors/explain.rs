@@ -157,6 +157,10 @@ fn of_start(error: &StartError) -> (Exit, Advice) {
             Exit::Damaged,
             Some("keep the data directory as it is and restore it from a copy, or start on another one".into()),
         ),
+        StartError::Refused { .. } => (
+            Exit::Refused,
+            Some("`millstream cluster status` shows the brokers; `millstream cluster join` makes a new one, with a ticket that lets it in".into()),
+        ),
         StartError::Thread(_) => (Exit::Failure, Some("raise the number of threads and files that this user may have".into())),
     }
 }
@@ -172,7 +176,7 @@ fn of_data_dir(error: &DataDirError) -> (Exit, Advice) {
         }
         DataDirError::OtherBroker { .. } => (
             Exit::Refused,
-            Some("name an empty directory for the new broker, or leave the ticket out".into()),
+            Some("start the broker with the configuration that was made for its data directory; `millstream cluster join` makes that of a new one".into()),
         ),
         DataDirError::Foreign { .. } => (Exit::Refused, Some("name an empty directory, or one that does not exist yet".into())),
         DataDirError::Malformed { .. } => (Exit::Damaged, Some("restore the file from a copy of the data directory".into())),
@@ -197,6 +201,14 @@ fn of_stop(error: &StopError) -> (Exit, Advice) {
             Exit::Damaged,
             Some(
                 "check the disk, then start the broker again: it recovers what was acknowledged"
+                    .into(),
+            ),
+        ),
+        StopError::Superseded(_) => (
+            Exit::Refused,
+            Some(
+                "`millstream cluster status` shows which broker has this number, and where; a copy of a data \
+                 directory, or a broker that was removed, cannot go on: `millstream cluster join` makes a new one"
                     .into(),
             ),
         ),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use millstream_broker::cluster::ticket::Ticket;
 use millstream_broker::{BrokerConfig, CompileLimits};
 use millstream_transport::{Identity, TransportConfig};
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,13 @@ use serde::{Deserialize, Serialize};
 use crate::compiler;
 use crate::errors::Problem;
 use crate::logging::LogLevel;
+use crate::parse::{parse_advertised, parse_rack};
 
-/// The largest configuration file that is read, bytes.
+/// What is done about a ticket that cannot be used.
+const NEW_TICKET: &str =
+    "`millstream cluster join` makes another one; a broker that was let in before needs none";
+
+/// The largest configuration file or ticket that is read, bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Threads that run plugins, at most.
@@ -41,6 +47,8 @@ struct ConfigFile {
     tail_cache_bytes: usize,
     identity: IdentitySection,
     #[serde(default)]
+    cluster: ClusterSection,
+    #[serde(default)]
     workers: WorkersSection,
     #[serde(default)]
     transport: TransportSection,
@@ -52,6 +60,57 @@ struct IdentitySection {
     certificate: PathBuf,
     key: PathBuf,
     ca: PathBuf,
+}
+
+/// This broker among the others of its cluster.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClusterSection {
+    /// `None`: it has been let in already, or is the first one.
+    ticket: Option<PathBuf>,
+    /// `None`: where it listens.
+    advertise: Option<String>,
+    rack: Option<String>,
+}
+
+impl ClusterSection {
+    fn ticket(&self, folder: &Path) -> anyhow::Result<Option<Ticket>> {
+        let Some(path) = &self.ticket else {
+            return Ok(None);
+        };
+        let path = folder.join(path);
+        let text = read("ticket", &path)?;
+        // The whole error would show the line, and with it perhaps the token.
+        let ticket = toml::from_str(&text).map_err(|error: toml::de::Error| {
+            let message = format!(
+                "{} is not a broker's ticket: {}",
+                path.display(),
+                error.message()
+            );
+            Problem::usage(message).advise(NEW_TICKET)
+        });
+        Ok(Some(ticket?))
+    }
+
+    fn advertise(&self, listen: SocketAddr) -> anyhow::Result<Option<String>> {
+        let Some(text) = &self.advertise else {
+            return match listen.ip().is_unspecified() && self.ticket.is_some() {
+                false => Ok(None),
+                true => Err(Problem::usage(format!(
+                    "[cluster] advertise is missing: nobody reaches a broker at {listen}"
+                ))
+                .into()),
+            };
+        };
+        let address = parse_advertised(text)
+            .map_err(|error| Problem::usage(format!("[cluster] advertise: {error}")))?;
+        Ok(Some(address.to_string()))
+    }
+
+    fn rack(&self) -> anyhow::Result<Option<String>> {
+        let rack = self.rack.as_deref().map(parse_rack).transpose();
+        rack.map_err(|error| Problem::usage(format!("[cluster] rack: {error}")).into())
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -159,7 +218,7 @@ impl TransportSection {
 impl ServerConfig {
     /// Reads a configuration file.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = read(path)?;
+        let text = read("configuration file", path)?;
         let file = toml::from_str(&text)
             .map_err(|error| anyhow::Error::from(error).context(unusable(path)))?;
         let path = path.to_owned();
@@ -183,20 +242,16 @@ fn unusable(path: &Path) -> Problem {
     Problem::usage(message).advise("`millstream server --print-default-config` shows every setting")
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
+fn read(what: &str, path: &Path) -> anyhow::Result<String> {
     use std::io::Read;
-    let cannot_read = || format!("cannot read the configuration file {}", path.display());
+    let cannot_read = || format!("cannot read the {what} {}", path.display());
     let mut text = String::new();
     let file = std::fs::File::open(path).with_context(cannot_read)?;
     file.take(MAX_CONFIG_BYTES + 1)
         .read_to_string(&mut text)
         .with_context(cannot_read)?;
     if text.len() as u64 > MAX_CONFIG_BYTES {
-        return Err(Problem::usage(format!(
-            "{} is larger than a configuration file",
-            path.display()
-        ))
-        .into());
+        return Err(Problem::usage(format!("{} is larger than a {what}", path.display())).into());
     }
     Ok(text)
 }
@@ -215,6 +270,9 @@ impl ConfigFile {
         }
         let compile_limits = self.workers.compile_limits()?;
         let transport = self.transport.validate()?;
+        let ticket = self.cluster.ticket(folder)?;
+        let advertise = self.cluster.advertise(self.listen)?;
+        let rack = self.cluster.rack()?;
         let IdentitySection {
             certificate,
             key,
@@ -233,6 +291,9 @@ impl ConfigFile {
             .into());
         }
         let mut broker = BrokerConfig::new(folder.join(self.data_dir), self.listen, identity);
+        broker.ticket = ticket;
+        broker.advertise = advertise;
+        broker.rack = rack;
         broker.transport = transport;
         broker.tail_cache_bytes = self.tail_cache_bytes;
         broker.worker_threads = threads.unwrap_or(broker.worker_threads);

@@ -161,6 +161,29 @@ pub enum TokenError {
         /// Its number.
         broker_id: BrokerId,
     },
+    /// It is for another broker.
+    #[error(
+        "the join token of broker {broker_id} is for broker {promised}: start it with the ticket that was \
+         made for it"
+    )]
+    OtherNumber {
+        /// Its number.
+        broker_id: BrokerId,
+        /// The number that the token is for.
+        promised: BrokerId,
+    },
+    /// The number that it would be for is a broker's.
+    #[error("there is a broker {broker_id} already: a join token is for a number that nobody has")]
+    NumberInUse {
+        /// The number.
+        broker_id: BrokerId,
+    },
+    /// The number that it would be for is promised to somebody else.
+    #[error("number {broker_id} is promised to the holder of another join token: take another one")]
+    NumberPromised {
+        /// The number.
+        broker_id: BrokerId,
+    },
     /// It would be too old at once, or never.
     #[error("a join token lives for a millisecond at least, and for a week at most")]
     Lifetime,

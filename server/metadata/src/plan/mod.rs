@@ -18,6 +18,6 @@ mod widen;
 pub(crate) use elections::appoint;
 pub use elections::elections;
 pub(crate) use moves::back_to_preferred;
-pub use moves::{Drain, drain, rebalance};
+pub use moves::{Drain, drain, imbalance, rebalance};
 pub use status::{Outage, offline, under_replicated};
 pub use widen::widen;

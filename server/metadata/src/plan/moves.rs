@@ -31,10 +31,20 @@ pub fn rebalance(image: &Image) -> Vec<Command> {
     let leaders: Vec<_> = back_to_preferred(image).take(MAX_APPOINTMENTS).collect();
     let mut commands = appoint(&leaders);
     let mut moves = Moves::new(image, Load::of(image));
-    while moves.has_room() && moves.move_one() {}
-    moves.share_preference();
+    moves.even_out();
     commands.extend(moves.into_command());
     commands
+}
+
+/// How many partitions are to change for an even load, as far as it can be seen now, and no more than
+/// `limit`: those that [`rebalance`] takes several steps for are all counted, and those that change
+/// already are not.
+pub fn imbalance(image: &Image, limit: usize) -> usize {
+    let mut moves = Moves::new(image, Load::of(image));
+    moves.room = limit;
+    moves.under_way = 0;
+    moves.even_out();
+    moves.planned.len()
 }
 
 /// The next step to a broker that keeps nothing: what it leads goes to other live replicas, what it
@@ -103,6 +113,8 @@ struct Moves<'a> {
     /// Partitions that could change, by those that keep them.
     kept: BTreeMap<BrokerId, Vec<(TopicPartition, &'a Partition)>>,
     under_way: usize,
+    /// How many may be under way and planned.
+    room: usize,
     planned: Vec<(TopicPartition, Vec<BrokerId>)>,
     seen: BTreeSet<TopicPartition>,
 }
@@ -127,13 +139,20 @@ impl<'a> Moves<'a> {
             load,
             kept,
             under_way,
+            room: MAX_CHANGES_UNDER_WAY,
             planned: Vec::new(),
             seen: BTreeSet::new(),
         }
     }
 
     fn has_room(&self) -> bool {
-        self.under_way + self.planned.len() < MAX_CHANGES_UNDER_WAY
+        self.under_way + self.planned.len() < self.room
+    }
+
+    /// Plans moves and other preferred leaders until all is even, or there is no room.
+    fn even_out(&mut self) {
+        while self.has_room() && self.move_one() {}
+        self.share_preference();
     }
 
     /// Whether the change can begin and come to an end with the brokers that are there: half of the

@@ -9,17 +9,18 @@ use super::Steward;
 use crate::broker::{Broker, BrokerId};
 use crate::image::Image;
 use crate::limits::MAX_LISTED;
+use crate::partition::Partition;
 use crate::plan::{Outage, drain, offline};
 
-/// How the cluster stands, as its steward sees it.
+/// How the cluster stands, as its steward sees it, or as it stood last in an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterStatus {
     /// The cluster's identity, once it is formed.
     pub cluster_id: Option<Uuid>,
     /// The kinds of records that all brokers understand.
     pub feature_level: u16,
-    /// The broker that leads the metadata quorum.
-    pub controller: BrokerId,
+    /// The broker that leads the metadata quorum, if the steward says this.
+    pub controller: Option<BrokerId>,
     /// The brokers, by number.
     pub brokers: Vec<BrokerStatus>,
     /// How many partitions there are.
@@ -53,8 +54,8 @@ pub struct BrokerStatus {
     pub revision: u64,
     /// Partitions of which it is the leader.
     pub leads: usize,
-    /// How many of them it leads by now, as it says.
-    pub active: usize,
+    /// How many of them it leads by now, as it says; `None` if there is no steward who hears it.
+    pub active: Option<usize>,
     /// Replicas that it has, those included that it is to get or to give away.
     pub keeps: usize,
     /// If it drains: how many of these have nowhere to go.
@@ -121,65 +122,64 @@ impl<T> Listed<T> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Carries {
     leads: usize,
-    active: usize,
     keeps: usize,
+}
+
+impl ClusterStatus {
+    /// How the cluster stood when this image was the newest, as far as the image says: who has gone since is
+    /// not seen. It is for a broker that cannot ask the steward.
+    pub fn last_known(image: &Image) -> Self {
+        let outages = offline(image).filter_map(|(at, outage)| {
+            let partition = image.partition(at)?;
+            let reason = OfflineReason::Outage(outage);
+            Some(offline_partition(image, at, partition, reason))
+        });
+        Self::of(image, brokers(image), Listed::of(outages))
+    }
+
+    fn of(image: &Image, brokers: Vec<BrokerStatus>, offline: Listed<OfflinePartition>) -> Self {
+        let changing = image.partitions().filter(|(_, it)| it.is_changing());
+        Self {
+            cluster_id: image.cluster_id(),
+            feature_level: image.feature_level(),
+            controller: None,
+            brokers,
+            partitions: image.partitions().count(),
+            changing: changing.count(),
+            offline,
+            under_replicated: under_replicated(image),
+        }
+    }
 }
 
 impl Steward {
     /// How the cluster stands.
     pub fn status(&self, now_ms: u64, image: &Image) -> ClusterStatus {
-        let carries = self.carries(image);
-        let changing = image.partitions().filter(|(_, it)| it.is_changing());
-        let brokers = image.brokers().map(|broker| {
-            let carries = carries.get(&broker.broker_id);
-            self.broker_status(now_ms, image, broker, carries.copied().unwrap_or_default())
-        });
+        let active = self.active(image);
+        let mut brokers = brokers(image);
+        for status in &mut brokers {
+            let broker_id = status.broker.broker_id;
+            let watched = self.watch.get(broker_id);
+            let heard = watched.filter(|it| it.was_heard());
+            status.silent_ms = heard.map(|it| now_ms.saturating_sub(it.heard_ms));
+            status.revision = watched.map_or(0, |it| it.revision);
+            status.active = Some(active.get(&broker_id).copied().unwrap_or_default());
+        }
         ClusterStatus {
-            cluster_id: image.cluster_id(),
-            feature_level: image.feature_level(),
-            controller: self.own.0,
-            brokers: brokers.collect(),
-            partitions: image.partitions().count(),
-            changing: changing.count(),
-            offline: self.offline(now_ms, image),
-            under_replicated: under_replicated(image),
+            controller: Some(self.own.0),
+            ..ClusterStatus::of(image, brokers, self.offline(now_ms, image))
         }
     }
 
-    fn carries(&self, image: &Image) -> BTreeMap<BrokerId, Carries> {
-        let mut all: BTreeMap<_, Carries> = BTreeMap::new();
+    /// How many partitions each broker leads by now.
+    fn active(&self, image: &Image) -> BTreeMap<BrokerId, usize> {
+        let mut active = BTreeMap::new();
         for (at, partition) in image.partitions() {
-            let leader = all.entry(partition.leader).or_default();
-            leader.leads += 1;
-            leader.active += usize::from(self.watch.led(image, at, partition).is_some());
-            for replica in partition.members() {
-                all.entry(replica.broker_id).or_default().keeps += 1;
+            if self.watch.led(image, at, partition).is_some() {
+                *active.entry(partition.leader).or_default() += 1;
             }
         }
-        all
-    }
-
-    fn broker_status(
-        &self,
-        now_ms: u64,
-        image: &Image,
-        broker: &Broker,
-        carries: Carries,
-    ) -> BrokerStatus {
-        let watched = self.watch.get(broker.broker_id);
-        let heard = watched.filter(|it| it.was_heard());
-        BrokerStatus {
-            broker: broker.clone(),
-            silent_ms: heard.map(|it| now_ms.saturating_sub(it.heard_ms)),
-            revision: watched.map_or(0, |it| it.revision),
-            leads: carries.leads,
-            active: carries.active,
-            keeps: carries.keeps,
-            stuck: match broker.state.is_draining() {
-                true => drain(image, broker.broker_id).stuck.len(),
-                false => 0,
-            },
-        }
+        active
     }
 
     fn offline(&self, now_ms: u64, image: &Image) -> Listed<OfflinePartition> {
@@ -197,15 +197,51 @@ impl Steward {
                     }
                 }
             };
-            Some(OfflinePartition {
-                topic: topic_name(image, at),
-                partition: at,
-                leader: partition.leader,
-                leader_epoch: partition.leader_epoch,
-                reason,
-            })
+            Some(offline_partition(image, at, partition, reason))
         });
         Listed::of(all)
+    }
+}
+
+/// What the image says of each broker.
+fn brokers(image: &Image) -> Vec<BrokerStatus> {
+    let mut all: BTreeMap<_, Carries> = BTreeMap::new();
+    for (_, partition) in image.partitions() {
+        all.entry(partition.leader).or_default().leads += 1;
+        for replica in partition.members() {
+            all.entry(replica.broker_id).or_default().keeps += 1;
+        }
+    }
+    let status = |broker: &Broker| {
+        let carries = all.get(&broker.broker_id).copied().unwrap_or_default();
+        BrokerStatus {
+            broker: broker.clone(),
+            silent_ms: None,
+            revision: 0,
+            leads: carries.leads,
+            active: None,
+            keeps: carries.keeps,
+            stuck: match broker.state.is_draining() {
+                true => drain(image, broker.broker_id).stuck.len(),
+                false => 0,
+            },
+        }
+    };
+    image.brokers().map(status).collect()
+}
+
+fn offline_partition(
+    image: &Image,
+    at: TopicPartition,
+    partition: &Partition,
+    reason: OfflineReason,
+) -> OfflinePartition {
+    OfflinePartition {
+        topic: topic_name(image, at),
+        partition: at,
+        leader: partition.leader,
+        leader_epoch: partition.leader_epoch,
+        reason,
     }
 }
 

@@ -46,7 +46,7 @@ impl Cluster {
     pub(crate) fn join(&mut self, registration: Registration) -> Record {
         let join = (self.image.brokers().count() > 0).then(|| {
             let token = hash(registration.broker_id);
-            self.run(issue(token, NOW_MS + 1_000));
+            self.run(issue(registration.broker_id, token, NOW_MS + 1_000));
             Join {
                 token,
                 now_ms: NOW_MS,
@@ -154,16 +154,18 @@ pub(crate) fn register(broker_id: u32) -> Command {
 /// The time at which tokens are issued and redeemed.
 pub(crate) const NOW_MS: TimestampMs = 1_700_000_000_000;
 
-/// The hash of a token made for this broker.
-pub(crate) fn hash(broker_id: u32) -> TokenHash {
+/// The hash of a token.
+pub(crate) fn hash(token: u32) -> TokenHash {
     let mut hash = [7; 32];
-    hash[..4].copy_from_slice(&broker_id.to_be_bytes());
+    hash[..4].copy_from_slice(&token.to_be_bytes());
     TokenHash(hash)
 }
 
-pub(crate) fn issue(hash: TokenHash, expires_at_ms: TimestampMs) -> Command {
+/// Lets this broker in with that token.
+pub(crate) fn issue(broker_id: u32, hash: TokenHash, expires_at_ms: TimestampMs) -> Command {
     let token = JoinToken {
         hash,
+        broker_id,
         issued_at_ms: NOW_MS,
         expires_at_ms,
         issued_by: "operator".into(),

@@ -64,12 +64,17 @@ fn partition() -> impl Strategy<Value = TopicPartition> {
     })
 }
 
+/// How far a token is from the one that was made for a broker.
+fn slip() -> impl Strategy<Value = u32> {
+    prop::sample::select(&[0, 0, 0, 1, 2][..])
+}
+
 fn about_brokers() -> impl Strategy<Value = Step> {
     let directory = prop::sample::select(&[0u128, 0, 0, 100][..]);
-    let drawn = (broker(), directory, 1u64..4, 1u32..3, 0u32..4);
-    let registration = drawn.prop_map(|(broker_id, directory, incarnation, address, token)| {
+    let drawn = (broker(), directory, 1u64..4, 1u32..3, slip());
+    let registration = drawn.prop_map(|(broker_id, directory, incarnation, address, slip)| {
         let join = Join {
-            token: hash(token),
+            token: hash(broker_id + slip),
             now_ms: NOW_MS,
         };
         let registration = Registration {
@@ -79,14 +84,16 @@ fn about_brokers() -> impl Strategy<Value = Step> {
             address: format!("b{address}:1"),
             rack: (broker_id > 2).then(|| "far".into()),
             features: FeatureRange::CURRENT,
-            join: (token > 0).then_some(join),
+            join: (slip < 2).then_some(join),
         };
         Command::RegisterBroker { registration }
     });
     let command = prop_oneof![
         1 => id().prop_map(|cluster_id| Command::FormCluster { cluster_id }),
         24 => registration,
-        12 => (1u32..4, 0i64..3).prop_map(|(token, life)| issue(hash(token), NOW_MS + life)),
+        12 => (broker(), slip(), 0i64..3).prop_map(|(broker_id, slip, life)| {
+            issue(broker_id, hash(broker_id + slip), NOW_MS + life)
+        }),
         1 => broker().prop_map(|broker_id| Command::DrainBroker { broker_id }),
         2 => broker().prop_map(|broker_id| Command::UndrainBroker { broker_id }),
         1 => broker().prop_map(|broker_id| Command::RemoveBroker { broker_id }),
@@ -260,7 +267,7 @@ pub(crate) fn beginning() -> Vec<Step> {
     ];
     for broker_id in 2..=4 {
         let token = hash(broker_id);
-        commands.push(issue(token, NOW_MS + 1));
+        commands.push(issue(broker_id, token, NOW_MS + 1));
         commands.push(Command::RegisterBroker {
             registration: Registration {
                 join: Some(Join {

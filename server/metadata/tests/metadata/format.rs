@@ -62,6 +62,7 @@ fn replica(broker_id: u32, directory: u64) -> Replica {
 pub(crate) fn token() -> JoinToken {
     JoinToken {
         hash: TokenHash([0xab; 32]),
+        broker_id: 300,
         issued_at_ms: 1,
         expires_at_ms: 300,
         issued_by: "me".into(),
@@ -178,9 +179,9 @@ pub(crate) const CONFIG_HEX: &str = "01_01_01ac02_00_808004_e807_8008_05_03";
 const BROKER_HEX: &str = "ac02_100102030405060708090a0b0c0d0e0f10_9003_03623a31_010172_0102_01";
 // count; leader, its directory, epoch, version, replicas, next, accepted loss
 const PARTITIONS_HEX: &str = "01_01_f403_02_d804_02_01f40301_030400_01_030400_01_026d65_01_02";
-// hash, issued, expires, by
+// hash, number, issued, expires, by
 pub(crate) const TOKEN_HEX: &str =
-    "abababababababababababababababababababababababababababababababab_02_d804_026d65";
+    "abababababababababababababababababababababababababababababababab_ac02_02_d804_026d65";
 // id, revision; name, inputs, outputs, config, start, limits, delivery, failure policy, grants, tables; digest, size, imports; time, activity; by,
 // change, shadow
 const DEPLOYMENT_HEX: &str = "02_0164_0102696e_01016f036f7574_01016b0176_0301_0102030405_01_050607_02_000171_01000101730101016850_010174057461626c65_026162_ac02_010169_02_01_026d65_0201_01_100102030405060708090a0b0c0d0e0f10_016c_01_02696e_01_05ac02_01_016f_036f7574_0173_010a_0101_00";

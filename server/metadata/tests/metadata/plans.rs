@@ -2,7 +2,7 @@
 
 use millstream_metadata::limits::{MAX_APPOINTMENTS, MAX_CHANGES_UNDER_WAY};
 use millstream_metadata::plan::{
-    Outage, drain, elections, offline, rebalance, under_replicated, widen,
+    Outage, drain, elections, imbalance, offline, rebalance, under_replicated, widen,
 };
 use millstream_metadata::{Actor, Command, Partition, Registration};
 use millstream_protocol::{TopicId, TopicPartition};
@@ -231,9 +231,12 @@ fn changes_under_way_are_bounded() {
     };
     cluster.run(reassign(at(topic_id, 299), &[2]));
     assert_eq!(moved(&cluster), MAX_CHANGES_UNDER_WAY - 1);
+    assert_eq!(imbalance(&cluster.image, 1_000), 149);
+    assert_eq!(imbalance(&cluster.image, 100), 100);
     let commands = rebalance(&cluster.image);
     carry_out(&mut cluster, commands);
     assert_eq!(moved(&cluster), 0);
+    assert_eq!(imbalance(&cluster.image, 1_000), 149 - 63);
     assert_eq!(drain(&cluster.image, 1).commands, []);
     finish(&mut cluster);
     assert_eq!(moved(&cluster), MAX_CHANGES_UNDER_WAY);

@@ -7,7 +7,7 @@ use millstream_metadata::limits::{
     ACTIVATION_LIMIT_MS, CALM_MS, HEARTBEAT_MS, MAX_APPOINTMENTS, MAX_BALANCED,
     MAX_CHANGES_UNDER_WAY, SILENCE_LIMIT_MS, TROUBLE_MS,
 };
-use millstream_metadata::steward::{OfflineReason, Patience, Reporter};
+use millstream_metadata::steward::{ClusterStatus, OfflineReason, Patience, Reporter};
 use millstream_metadata::{
     Beat, BeatAnswer, Command, Record, Registration, Session, Start, Steward,
 };
@@ -427,7 +427,7 @@ fn the_status_says_who_is_there_and_what_stands_still() {
     let status = office.steward.status(office.now_ms, &office.cluster.image);
     assert_eq!(
         (status.controller, status.partitions, status.changing),
-        (1, 6, 1)
+        (Some(1), 6, 1)
     );
     let brokers: Vec<_> = status
         .brokers
@@ -445,9 +445,9 @@ fn the_status_says_who_is_there_and_what_stands_still() {
     assert_eq!(
         brokers,
         [
-            (1, Some(0), 2, 2, 4),
-            (2, Some(1_000), 1, 0, 4),
-            (3, Some(0), 3, 2, 4)
+            (1, Some(0), 2, Some(2), 4),
+            (2, Some(1_000), 1, Some(0), 4),
+            (3, Some(0), 3, Some(2), 4)
         ]
     );
     let offline: Vec<_> = status
@@ -489,4 +489,25 @@ fn the_status_says_who_is_there_and_what_stands_still() {
             .iter()
             .all(|it| it.missing == [2])
     );
+}
+
+#[test]
+fn without_a_steward_the_status_says_what_was_decided_last() {
+    let (cluster, _) = orders(3, 3, 3);
+    let mut office = Office::settled(cluster);
+    office.run(fence(&office.cluster.image, 2));
+    let status = ClusterStatus::last_known(&office.cluster.image);
+    assert_eq!((status.controller, status.partitions), (None, 3));
+    let told = status.brokers.iter().map(|it| (it.silent_ms, it.active));
+    assert_eq!(told.collect::<Vec<_>>(), [(None, None); 3]);
+    let led: Vec<_> = status
+        .brokers
+        .iter()
+        .map(|it| (it.leads, it.keeps))
+        .collect();
+    assert_eq!(led, [(1, 3), (1, 3), (1, 3)]);
+    // It does not know whether the others lead: it says nothing of them.
+    let offline: Vec<_> = status.offline.first.iter().map(|it| it.leader).collect();
+    assert_eq!(offline, [2]);
+    assert_eq!(status.under_replicated.count, 3);
 }

@@ -32,7 +32,7 @@ fn a_new_broker_needs_a_token_and_each_lets_one_in() {
         )
     };
     cluster.refused(joining(2, 9, NOW_MS), ErrorCode::NotAuthorized, &unknown(2));
-    cluster.run(issue(hash(9), NOW_MS + 10));
+    cluster.run(issue(2, hash(9), NOW_MS + 10));
     assert_eq!(cluster.image.join_tokens().count(), 1);
     cluster.run(joining(2, 9, NOW_MS + 9));
     assert_eq!(cluster.image.join_tokens().count(), 0);
@@ -48,7 +48,7 @@ fn a_new_broker_needs_a_token_and_each_lets_one_in() {
 #[test]
 fn a_token_ends_with_its_time() {
     let mut cluster = Cluster::with_brokers(1);
-    cluster.run(issue(hash(9), NOW_MS + 10));
+    cluster.run(issue(2, hash(9), NOW_MS + 10));
     let says = "the join token of broker 2 has expired: issue another one";
     cluster.refused(joining(2, 9, NOW_MS + 10), ErrorCode::NotAuthorized, says);
     let says = "a join token lives for a millisecond at least, and for a week at most";
@@ -59,10 +59,10 @@ fn a_token_ends_with_its_time() {
         TimestampMs::MIN,
         TimestampMs::MAX,
     ] {
-        let command = issue(hash(8), expires_at_ms);
+        let command = issue(3, hash(8), expires_at_ms);
         cluster.refused(command, ErrorCode::InvalidRequest, says);
     }
-    cluster.run(issue(hash(8), NOW_MS + MAX_JOIN_TOKEN_MS));
+    cluster.run(issue(3, hash(8), NOW_MS + MAX_JOIN_TOKEN_MS));
 }
 
 #[test]
@@ -70,15 +70,16 @@ fn tokens_are_bounded_and_those_that_have_expired_make_room() {
     let mut cluster = Cluster::with_brokers(1);
     let count = MAX_JOIN_TOKENS as u32;
     for token in 0..count {
-        cluster.run(issue(hash(token), NOW_MS + 10));
+        cluster.run(issue(2 + token, hash(token), NOW_MS + 10));
     }
     cluster.refused(
-        issue(hash(count), NOW_MS + 10),
+        issue(2 + count, hash(count), NOW_MS + 10),
         ErrorCode::InvalidRequest,
         "more than 32 join tokens that nobody has redeemed",
     );
     let later = JoinToken {
         hash: hash(count),
+        broker_id: 2,
         issued_at_ms: NOW_MS + 10,
         expires_at_ms: NOW_MS + 20,
         issued_by: "operator".into(),
@@ -92,14 +93,15 @@ fn tokens_are_bounded_and_those_that_have_expired_make_room() {
 #[test]
 fn a_token_is_issued_once_and_its_hash_is_not_told() {
     let mut cluster = Cluster::with_brokers(1);
-    cluster.run(issue(hash(9), NOW_MS + 10));
+    cluster.run(issue(2, hash(9), NOW_MS + 10));
     cluster.refused(
-        issue(hash(9), NOW_MS + 20),
+        issue(2, hash(9), NOW_MS + 20),
         ErrorCode::InvalidRequest,
         "this join token is issued already: make another one",
     );
     let token = JoinToken {
         hash: hash(8),
+        broker_id: 3,
         issued_at_ms: NOW_MS,
         expires_at_ms: NOW_MS + 10,
         issued_by: "x".repeat(256),
@@ -110,4 +112,42 @@ fn a_token_is_issued_once_and_its_hash_is_not_told() {
         "more than 255 bytes of a principal's name",
     );
     assert_eq!(format!("{:?}", hash(9)), "TokenHash(00000009…)");
+}
+
+#[test]
+fn a_token_is_for_one_number_that_nobody_else_gets() {
+    let mut cluster = Cluster::with_brokers(2);
+    let next = |cluster: &Cluster, now_ms| cluster.image.next_broker_id(now_ms);
+    assert_eq!(next(&cluster, NOW_MS), Some(3));
+    cluster.refused(
+        issue(2, hash(9), NOW_MS + 10),
+        ErrorCode::NotReady,
+        "there is a broker 2 already: a join token is for a number that nobody has",
+    );
+    cluster.run(issue(3, hash(9), NOW_MS + 10));
+    assert_eq!(next(&cluster, NOW_MS), Some(4));
+    cluster.refused(
+        issue(3, hash(8), NOW_MS + 10),
+        ErrorCode::NotReady,
+        "number 3 is promised to the holder of another join token: take another one",
+    );
+    cluster.refused(
+        joining(4, 9, NOW_MS),
+        ErrorCode::NotAuthorized,
+        "the join token of broker 4 is for broker 3: start it with the ticket that was made for it",
+    );
+    // Once it has expired, its number is free again.
+    assert_eq!(next(&cluster, NOW_MS + 10), Some(3));
+    cluster.run(Command::IssueJoinToken {
+        token: JoinToken {
+            hash: hash(8),
+            broker_id: 3,
+            issued_at_ms: NOW_MS + 10,
+            expires_at_ms: NOW_MS + 20,
+            issued_by: "operator".into(),
+        },
+    });
+    cluster.run(joining(3, 8, NOW_MS + 10));
+    cluster.run(issue(u32::MAX, hash(9), NOW_MS + 10));
+    assert_eq!(next(&cluster, NOW_MS), None);
 }

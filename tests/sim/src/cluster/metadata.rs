@@ -53,6 +53,7 @@ impl Metadata {
             metadata.execute(Command::IssueJoinToken {
                 token: JoinToken {
                     hash,
+                    broker_id: *broker,
                     issued_at_ms: 0,
                     expires_at_ms: 1,
                     issued_by: "operator".to_owned(),
@@ -146,6 +147,7 @@ impl Metadata {
             replicas: self.replicas(),
             directories: directories.collect(),
             durability: self.durability,
+            accepted: None,
         };
         Some(Decision {
             registered: self.registered(broker)?,

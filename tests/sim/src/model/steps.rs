@@ -170,6 +170,7 @@ impl Partition {
             directories: replicas.iter().map(|it| (*it, directory(*it))).collect(),
             replicas: ReplicaSet::new(&replicas)?,
             durability: bounds.durability,
+            accepted: None,
         };
         let node = |broker: BrokerId| Node {
             core: Replica::open(

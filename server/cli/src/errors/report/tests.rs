@@ -240,7 +240,7 @@ fn brokers_that_do_not_start_or_stop_by_themselves() {
         found: 7,
     };
     insta::assert_snapshot!(shown(StartError::DataDir(version)), @r"
-    error: data directory /data has format version 7, this broker reads version 6
+    error: data directory /data has format version 7, this broker reads version 7
       try: use the release that wrote it, or another data directory
     exit 5
     ");

@@ -87,7 +87,7 @@ fn what_is_wrong_is_named() {
       |
     1 | lisen = 1
       | ^^^^^
-    unknown field `lisen`, expected one of `listen`, `data_dir`, `log_level`, `tail_cache_bytes`, `identity`, `workers`, `transport`
+    unknown field `lisen`, expected one of `listen`, `data_dir`, `log_level`, `tail_cache_bytes`, `identity`, `cluster`, `workers`, `transport`
     ");
     insta::assert_snapshot!(fault(&MINIMAL.replace("127.0.0.1:0", "localhost")), @r#"
     the configuration file /etc/millstream/millstream.toml cannot be used: TOML parse error at line 2, column 10

@@ -1,0 +1,310 @@
+//! A cluster: brokers as child processes, made as an operator makes them.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use millstream::{Client, Profile};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::artifacts::millstream;
+use crate::command::{Finished, run};
+use crate::patience::{until_blocking, within};
+use crate::port::Port;
+use crate::process::Process;
+
+/// Lines of a broker's log that a failing test shows.
+const LOG_LINES_SHOWN: usize = 40;
+
+/// A cluster in a folder of its own. Dropping it kills its brokers and removes the folder.
+#[derive(Debug)]
+pub struct Cluster {
+    // Dropped in this order: the folder goes when nobody writes into it any more.
+    members: Vec<Member>,
+    folder: TempDir,
+}
+
+/// One of its brokers, running or not.
+#[derive(Debug)]
+pub struct Member {
+    process: Option<Process>,
+    port: Port,
+    /// Where its configuration and its data are.
+    folder: PathBuf,
+}
+
+impl Cluster {
+    /// Makes a cluster, and starts its first broker.
+    pub fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("millstream-e2e-").tempdir();
+        let mut cluster = Self {
+            members: Vec::new(),
+            folder: folder.expect("a folder"),
+        };
+        let port = Port::reserve();
+        let listen = address(&port);
+        cluster
+            .run([
+                "cluster",
+                "init",
+                "--dir",
+                &cluster.dir(),
+                "--listen",
+                &listen,
+            ])
+            .success();
+        cluster
+            .members
+            .push(Member::new(port, cluster.folder_of(1)));
+        cluster.members[0].start();
+        cluster
+    }
+
+    /// The same, with more brokers that join it one after the other.
+    pub fn of(brokers: usize) -> Self {
+        let mut cluster = Self::start();
+        while cluster.members.len() < brokers {
+            let number = cluster.invite(&[]);
+            cluster.member(number).start();
+        }
+        cluster
+    }
+
+    /// Makes a further broker, and does not start it. Returns its number, which is the next.
+    pub fn invite(&mut self, options: &[&str]) -> usize {
+        let port = Port::reserve();
+        let (dir, listen) = (self.dir(), address(&port));
+        let join = ["cluster", "join", "--dir", &dir, "--listen", &listen];
+        let join = join
+            .iter()
+            .chain(["--output", "json"].iter())
+            .chain(options);
+        let joined = self.run(join.copied()).success().json();
+        let number = self.members.len() + 1;
+        assert_eq!(joined["broker_id"], number, "{joined}");
+        self.members.push(Member::new(port, self.folder_of(number)));
+        number
+    }
+
+    /// A broker by its number.
+    pub fn member(&mut self, number: usize) -> &mut Member {
+        &mut self.members[number - 1]
+    }
+
+    /// A further broker with the files in `folder`, which listens elsewhere than its configuration says so far.
+    pub fn stranger(&self, folder: &Path) -> Member {
+        let port = Port::reserve();
+        let config = folder.join("millstream.toml");
+        let text = fs::read_to_string(&config).expect("a configuration");
+        let lines = text.lines().map(|line| match line.split_once(" = ") {
+            Some((name @ ("listen" | "advertise"), _)) => {
+                format!("{name} = {:?}\n", address(&port))
+            }
+            _ => format!("{line}\n"),
+        });
+        fs::write(&config, lines.collect::<String>()).expect("a configuration that can be changed");
+        Member::new(port, folder.to_owned())
+    }
+
+    /// The operator's folder.
+    pub fn dir(&self) -> String {
+        let dir = self.folder.path().join("cluster");
+        dir.to_str().expect("a folder with a plain name").to_owned()
+    }
+
+    /// A place for what a test makes beside it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where all is that a broker is started with.
+    pub fn folder_of(&self, number: usize) -> PathBuf {
+        Path::new(&self.dir()).join(format!("broker-{number}"))
+    }
+
+    /// The program with the operator's profile.
+    pub fn command<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(millstream());
+        let profile = Path::new(&self.dir()).join("profile.toml");
+        command
+            .args(args)
+            .env("MILLSTREAM_PROFILE", profile)
+            .env("XDG_CONFIG_HOME", self.folder.path().join("config"))
+            .env_remove("MILLSTREAM_LOG")
+            .env_remove("RUST_LOG");
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn run<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Finished {
+        run(&mut self.command(args))
+    }
+
+    /// How the cluster stands, as one of its brokers says.
+    pub fn status(&self, from: usize) -> Value {
+        let address = address(&self.members[from - 1].port);
+        let args = [
+            "cluster",
+            "status",
+            "--output",
+            "json",
+            "--address",
+            &address,
+        ];
+        self.run(args).success().json()
+    }
+
+    /// Waits until one of its brokers says that this is so.
+    pub fn until(
+        &self,
+        from: usize,
+        what: &str,
+        holds: impl Fn(&Value) -> bool + Send + Sync,
+    ) -> Value {
+        let mut last = Value::Null;
+        let found = until_blocking(what, || {
+            last = self.status(from);
+            holds(&last).then(|| last.clone())
+        });
+        found
+    }
+
+    /// Waits until all is well with so many brokers, each of which has a vote or hears of everything.
+    pub fn until_well(&self, from: usize, brokers: usize) -> Value {
+        self.until(from, "a cluster in which all is well", |status| {
+            let listed = status["brokers"].as_array().expect("brokers");
+            let take_part = listed.iter().all(|it| it["quorum"] != "none");
+            listed.len() == brokers && take_part && status["problems"] == Value::Array(Vec::new())
+        })
+    }
+
+    /// A client of one of the brokers.
+    pub async fn client(&self, number: usize) -> Client {
+        let profile = Profile::load(&Path::new(&self.dir()).join("profile.toml"));
+        let mut profile = profile.expect("a profile");
+        profile.address = address(&self.members[number - 1].port);
+        let builder = Client::builder().profile(&profile).expect("an identity");
+        within("connecting", builder.connect())
+            .await
+            .expect("a broker that answers")
+    }
+}
+
+fn address(port: &Port) -> String {
+    format!("127.0.0.1:{}", port.number())
+}
+
+impl Member {
+    fn new(port: Port, folder: PathBuf) -> Self {
+        Self {
+            process: None,
+            port,
+            folder,
+        }
+    }
+
+    /// Starts it, and waits until it is ready.
+    pub fn start(&mut self) {
+        let said = self.log().len();
+        self.launch();
+        until_blocking("a broker that is ready", || {
+            let log = self.log();
+            assert!(self.is_running(), "it ended by itself:\n{log}");
+            log[said..].contains("broker ready").then_some(())
+        });
+    }
+
+    /// Starts it.
+    pub fn launch(&mut self) {
+        assert!(self.process.is_none(), "the broker runs already");
+        let mut command = Command::new(millstream());
+        command
+            .args(["server", "--config"])
+            .arg(self.folder.join("millstream.toml"))
+            .env_remove("MILLSTREAM_LOG")
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stderr(self.log_file());
+        self.process = Some(Process::spawn(&mut command));
+    }
+
+    fn running(&mut self) -> &mut Process {
+        self.process.as_mut().expect("a broker that runs")
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.running().is_running()
+    }
+
+    /// Kills it (SIGKILL), at whatever it is doing.
+    pub fn kill(&mut self) {
+        assert!(self.is_running(), "it ended by itself:\n{}", self.log());
+        self.running().kill();
+        self.process = None;
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(&mut self) {
+        self.running().signal(rustix::process::Signal::TERM);
+        assert!(
+            self.wait().success(),
+            "it stops as it should:\n{}",
+            self.log()
+        );
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let process = self.running();
+        until_blocking("a broker that ends", || {
+            (!process.is_running()).then_some(())
+        });
+        let status = self.running().wait();
+        self.process = None;
+        status
+    }
+
+    /// Starts it, which the cluster refuses: it ends with this exit code, and says why.
+    pub fn refused(&mut self, code: i32) -> String {
+        let said = self.log().len();
+        self.launch();
+        let status = self.wait();
+        let log = self.log()[said..].to_owned();
+        assert_eq!(status.code(), Some(code), "{log}");
+        log
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join("broker.log")
+    }
+
+    fn log_file(&self) -> File {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path());
+        log.expect("a file for the broker's log")
+    }
+
+    /// What it has logged since it was started first.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let shown = lines.len().saturating_sub(LOG_LINES_SHOWN);
+            eprintln!(
+                "the end of the log in {}:\n{}",
+                self.folder.display(),
+                lines[shown..].join("\n")
+            );
+        }
+    }
+}

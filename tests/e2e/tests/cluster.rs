@@ -1,0 +1,167 @@
+//! A cluster's life from the command line: it is made, grows, loses brokers, and gets rid of some.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use millstream::{Client, Position, ProduceRecord};
+use millstream_e2e::cluster::Cluster;
+use millstream_e2e::command::run;
+use millstream_e2e::patience::{until_blocking, within};
+use serde_json::{Value, json};
+
+/// The program refuses.
+const REFUSED: i32 = 5;
+
+async fn produce(client: &Client, values: impl Iterator<Item = u32>) {
+    let producer = client.producer("orders").build().await.unwrap();
+    for value in values {
+        let sent = producer.send(ProduceRecord::new(value.to_string())).await;
+        within("a record taken", async { sent.unwrap() }).await;
+    }
+    within("everything stored", producer.close()).await.unwrap();
+}
+
+/// The values of so many records, from the first ones on.
+async fn consume(client: &Client, records: usize) -> BTreeSet<u32> {
+    let consumer = client.consumer().topics(["orders"]);
+    let mut consumer = consumer.start(Position::Earliest).build().await.unwrap();
+    let mut found = BTreeSet::new();
+    for _ in 0..records {
+        let record = within("a record", consumer.next()).await.unwrap();
+        let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+        found.insert(value.parse().unwrap());
+    }
+    found
+}
+
+/// The states of the brokers, by number.
+fn states(status: &Value) -> Vec<(u64, &str)> {
+    let brokers = status["brokers"].as_array().unwrap().iter();
+    brokers
+        .map(|it| {
+            let number = it["broker_id"].as_u64().unwrap();
+            (number, it["state"].as_str().unwrap())
+        })
+        .collect()
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-r").arg(from).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_grows_loses_a_broker_and_gets_rid_of_another() {
+    let mut cluster = Cluster::of(3);
+    let status = cluster.until_well(2, 3);
+    assert_eq!(states(&status), [(1, "live"), (2, "live"), (3, "live")]);
+    let text = cluster.run(["cluster", "status"]).success().stdout;
+    assert!(text.starts_with("all is well\n"), "{text}");
+
+    let topic = ["topic", "create", "orders", "--partitions", "6"];
+    let topic = topic.into_iter().chain(["--replication-factor", "3"]);
+    cluster.run(topic).success();
+    produce(&cluster.client(1).await, 0..100).await;
+
+    cluster.member(2).kill();
+    let status = cluster.until(3, "broker 2 is seen to be gone", |status| {
+        states(status).contains(&(2, "gone"))
+    });
+    assert_ne!(status["problems"], json!([]));
+    let text = cluster.run(["cluster", "status"]).success().stdout;
+    assert!(!text.starts_with("all is well"), "{text}");
+    produce(&cluster.client(3).await, 100..200).await;
+    assert_eq!(consume(&cluster.client(3).await, 200).await.len(), 200);
+
+    cluster.member(2).start();
+    cluster.until_well(1, 3);
+
+    // Three brokers for three replicas: there is nowhere to go.
+    let drained = cluster.run(["cluster", "drain", "3", "--output", "json"]);
+    let drained = drained.success().json();
+    assert!(drained["stuck"].as_u64() >= Some(6), "{drained}");
+    let kept = cluster.run(["cluster", "remove", "3"]).exited(2);
+    assert!(
+        kept.stderr.contains("replicas: drain it"),
+        "{}",
+        kept.stderr
+    );
+    let four = cluster.invite(&[]);
+    cluster.member(four).start();
+    cluster.until(1, "broker 3 keeps nothing", |status| {
+        let three = &status["brokers"][2];
+        three["broker_id"] == 3 && three["keeps"] == 0
+    });
+    cluster.run(["cluster", "remove", "3"]).success();
+    let ended = cluster.member(3).wait();
+    assert_eq!(ended.code(), Some(REFUSED), "{}", cluster.member(3).log());
+    let status = cluster.until_well(2, 3);
+    assert_eq!(states(&status), [(1, "live"), (2, "live"), (4, "live")]);
+    let rebalanced = cluster.run(["cluster", "rebalance", "--output", "json"]);
+    rebalanced.success();
+    assert_eq!(consume(&cluster.client(four).await, 200).await.len(), 200);
+
+    // Its ticket has served its purpose.
+    fs::remove_dir_all(cluster.folder_of(3).join("data")).unwrap();
+    let log = cluster.member(3).refused(REFUSED);
+    assert!(
+        log.contains("the join token of broker 3 is not known"),
+        "{log}"
+    );
+}
+
+#[test]
+fn who_is_no_broker_of_the_cluster_is_not_let_in() {
+    let mut cluster = Cluster::of(2);
+    cluster.until_well(1, 2);
+
+    // A ticket that has expired.
+    let late = cluster.invite(&["--valid", "1ms"]);
+    let log = cluster.member(late).refused(REFUSED);
+    assert!(
+        log.contains("the join token of broker 3 has expired"),
+        "{log}"
+    );
+
+    // A copy of a data directory: it is the same start as the one that is there.
+    cluster.member(2).stop();
+    let copy = cluster.folder().join("copy");
+    copy_folder(&cluster.folder_of(2), &copy);
+    cluster.member(2).start();
+    cluster.until_well(1, 2);
+    let mut copied = cluster.stranger(&copy);
+    let log = copied.refused(REFUSED);
+    assert!(log.contains("one of them is a copy"), "{log}");
+
+    // A broker of another cluster that has come by a certificate of this one's.
+    let foreign = cluster.folder().join("foreign");
+    copy_folder(&cluster.folder_of(late), &foreign);
+    let _ = fs::remove_dir_all(foreign.join("data"));
+    let ticket = foreign.join("ticket.toml");
+    let text = fs::read_to_string(&ticket).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| match line.starts_with("cluster_id") {
+            true => "cluster_id = \"0189dcd0-11aa-7000-8000-000000000001\"\n".to_owned(),
+            false => format!("{line}\n"),
+        });
+    fs::write(&ticket, lines.collect::<String>()).unwrap();
+    let mut foreign = cluster.stranger(&foreign);
+    foreign.launch();
+    until_blocking("a foreign broker that is told why", || {
+        foreign
+            .log()
+            .contains("not linked: it is of cluster")
+            .then_some(())
+    });
+    let status = cluster.status(1);
+    assert_eq!(status["brokers"].as_array().unwrap().len(), 2, "{status}");
+
+    // What was made once is not made again.
+    let dir = cluster.dir();
+    let again = run(&mut cluster.command(["cluster", "init", "--dir", &dir]));
+    let again = again.exited(REFUSED);
+    assert!(again.stderr.contains("is not empty"), "{}", again.stderr);
+}
