@@ -183,7 +183,7 @@ impl Cluster {
     pub async fn client(&self, number: usize) -> Client {
         let profile = Profile::load(&Path::new(&self.dir()).join("profile.toml"));
         let mut profile = profile.expect("a profile");
-        profile.address = address(&self.members[number - 1].port);
+        profile.addresses = vec![address(&self.members[number - 1].port)];
         let builder = Client::builder().profile(&profile).expect("an identity");
         within("connecting", builder.connect())
             .await

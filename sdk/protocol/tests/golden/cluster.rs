@@ -15,12 +15,6 @@ use crate::samples::{cluster_id, text, topic_id};
 pub(crate) fn requests() -> Vec<Case> {
     let broker_id = 300;
     vec![
-        request(
-            "request/issue-ticket",
-            IssueTicket {
-                valid_ms: 3_600_000,
-            },
-        ),
         request("request/describe-cluster", DescribeCluster {}),
         request(
             "request/describe-replicas",

@@ -79,7 +79,13 @@ impl Heart {
                 continue;
             };
             match answer {
-                BeatAnswer::Heard { .. } => self.reporter.lock().answered(&answer),
+                BeatAnswer::Heard { .. } => {
+                    let mut reporter = self.reporter.lock();
+                    reporter.answered(&answer);
+                    if reporter.has_news() {
+                        self.news.notify_one();
+                    }
+                }
                 // It has told the cluster so itself.
                 BeatAnswer::Register if self.leaving.load(Ordering::Relaxed) => {}
                 BeatAnswer::Register => self.register().await,

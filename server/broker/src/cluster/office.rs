@@ -7,7 +7,7 @@ use millstream_consensus::Role;
 use millstream_metadata::beat::{Beat, BeatAnswer, Session};
 use millstream_metadata::limits::HEARTBEAT_MS;
 use millstream_metadata::plan::widen;
-use millstream_metadata::steward::{Patience, Steward};
+use millstream_metadata::steward::{ClusterStatus, Patience, Steward};
 use millstream_metadata::{Command, Start};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
@@ -50,6 +50,13 @@ impl Office {
         let mut held = self.steward.lock();
         let steward = &mut held.as_mut()?.steward;
         Some(steward.beat(self.now_ms(), &image, beat))
+    }
+
+    /// How the cluster stands. `None` if the steward is not here.
+    pub(crate) fn status(&self) -> Option<ClusterStatus> {
+        let applied = self.quorum.applied();
+        let held = self.steward.lock();
+        Some(held.as_ref()?.steward.status(self.now_ms(), &applied.image))
     }
 
     /// Takes office whenever this broker leads the quorum, and has done what the steward decides.

@@ -235,7 +235,7 @@ impl Folder {
         let issued = authority.issue(Role::Client, OPERATOR, &[])?;
         issued.save(&certificate, &key, &ca)?;
         let profile = Profile {
-            address: address.to_string(),
+            addresses: vec![address.to_string()],
             server_name: COMMON_HOSTS[0].to_owned(),
             ca,
             certificate,
@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(principal, "millstream://broker/broker-2");
         let profile = Profile::load(&folder.profile()).unwrap();
         profile.identity().unwrap();
-        assert_eq!(profile.address, "127.0.0.1:9092");
+        assert_eq!(profile.addresses, ["127.0.0.1:9092"]);
         insta::assert_snapshot!(fs::read_to_string(folder.config(2)).unwrap(), @r#"
         # Broker 2 of a cluster. `millstream server --print-default-config` shows every setting.
         listen = "127.0.0.1:9093"

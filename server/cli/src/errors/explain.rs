@@ -190,13 +190,6 @@ fn of_data_dir(error: &DataDirError) -> (Exit, Advice) {
 
 fn of_stop(error: &StopError) -> (Exit, Advice) {
     match error {
-        StopError::Superseded(_) => (
-            Exit::Refused,
-            Some(
-                "look at the cluster before starting it again: what is named there has this broker's place"
-                    .into(),
-            ),
-        ),
         StopError::Storage(_) => (
             Exit::Damaged,
             Some(
