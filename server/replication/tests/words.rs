@@ -273,6 +273,7 @@ impl Node {
             leader,
             replicas: ReplicaSet::new(&[1, 2, 3]).unwrap(),
             directories: directories.collect::<BTreeMap<_, _>>(),
+            accepted: None,
             durability: Durability::Sync,
         }));
     }
