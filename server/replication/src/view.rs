@@ -197,8 +197,8 @@ impl LogView {
         }
     }
 
-    /// The first offset from `span.prev` on at which the two have entries of different epochs: that
-    /// of the entry before the start is mostly known as well.
+    /// The first offset from `span.prev` on at which the two have entries of different epochs. The
+    /// entry before the start is compared as well, where its epoch is known.
     pub(crate) fn divergence(&self, span: &Span) -> Option<Offset> {
         let known = self.start - Offset::from(self.epoch_before(self.start) > 0);
         let from = span.prev.offset.max(known);
