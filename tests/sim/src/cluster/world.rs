@@ -373,14 +373,17 @@ impl World {
         is_left(replicas.current()) && is_left(replicas.next())
     }
 
-    /// Replicas that count again are spoilt no longer.
+    /// Replicas that count again are spoilt no longer, nor is who is none any more, once metadata knows
+    /// its disk: until then it may be made one because of the disk that is gone.
     fn forgive(&mut self) {
         let (brokers, lying) = (&self.brokers, &self.lying);
         let replicas = self.metadata.replicas();
         self.spoilt.retain(|id| {
             let broker = brokers.get(*id as usize - 1);
             let is_sound = broker.is_some_and(|it| it.is_trusted() && it.flipped_in.is_none());
-            lying.contains(id) || (replicas.contains(*id) && !is_sound)
+            let disk = self.metadata.registered(*id).map(|(_, disk)| disk);
+            let is_known = broker.map(|it| it.disk) == disk;
+            lying.contains(id) || !is_known || (replicas.contains(*id) && !is_sound)
         });
     }
 
