@@ -52,7 +52,8 @@ pub enum Durability {
 /// What has happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// The metadata quorum has decided something. Older decisions than the last are ignored.
+    /// The metadata quorum has decided something. Followers are told as well, after a start too: no
+    /// epoch is promised that is not known. Older decisions than the last are ignored.
     Appointed(Appointment),
     /// A peer has sent something. For a message with a span, its entries are at hand.
     Received {

@@ -33,13 +33,11 @@ pub(crate) enum Writing {
         until: Offset,
         then: Taken,
     },
-    EpochStart {
-        epoch: LeaderEpoch,
-    },
+    EpochStart,
 }
 
 /// What holds once a span is in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Taken {
     until: Offset,
     high_watermark: Offset,
@@ -52,29 +50,27 @@ pub(crate) enum Unfit {
     /// The log does not have the span's first position. This is the last one that they may have in
     /// common.
     Parted(Position),
-    /// No sound replica sends it.
-    Wrong(&'static str),
+    /// It differs from what is settled: no sound replica sends it.
+    Differs,
 }
-
-const OTHER_HISTORY: &str = "its entries are not those that are committed";
 
 impl Replica {
     /// A leader-to-be asks for a promise.
-    pub(crate) fn seal(&mut self, from: BrokerId, epoch: LeaderEpoch, effects: &mut Vec<Effect>) {
-        if epoch < self.wanted.promised || self.is_anothers(from, epoch, effects) {
+    pub(crate) fn seal(&mut self, from: BrokerId, epoch: LeaderEpoch) {
+        if epoch < self.wanted.promised || self.is_anothers(from, epoch) {
             return;
         }
         if self.is_known(epoch) {
-            self.promise(epoch, effects);
+            self.promise(epoch);
         }
         if let State::Following(following) = &mut self.state {
             following.asked_by = Some((from, epoch));
         }
-        self.answer_seal(effects);
+        self.answer_seal();
     }
 
     /// Answers whoever waits for a promise, once it is on the disk.
-    pub(crate) fn answer_seal(&mut self, effects: &mut Vec<Effect>) {
+    pub(crate) fn answer_seal(&mut self) {
         let promised = self.wanted.promised;
         let is_durable = self.durable.promised == promised;
         let State::Following(following) = &mut self.state else {
@@ -83,18 +79,18 @@ impl Replica {
         if (is_durable || planted!(AnswerBeforePromise))
             && let Some((candidate, _)) = following.asked_by.take_if(|it| it.1 == promised)
         {
-            self.say_sealed(candidate, effects);
+            self.say_sealed(candidate);
         }
     }
 
-    fn say_sealed(&self, to: BrokerId, effects: &mut Vec<Effect>) {
+    fn say_sealed(&mut self, to: BrokerId) {
         let message = Message::Sealed {
             epoch: self.wanted.promised,
             durable: self.durable,
             tip: self.log.tip(),
             high_watermark: self.high_watermark,
         };
-        self.send(to, message, effects);
+        self.send(to, message);
     }
 
     /// A leader-to-be asks for entries, of the log that this was when it promised.
@@ -102,16 +98,16 @@ impl Replica {
         &mut self,
         from: BrokerId,
         epoch: LeaderEpoch,
-        (directory, tip): (DirectoryId, Position),
+        directory: DirectoryId,
+        tip: Position,
         asked: Position,
-        effects: &mut Vec<Effect>,
     ) {
         if epoch != self.durable.promised || epoch != self.wanted.promised {
             return;
         }
         if directory != self.durable.directory || tip != self.log.tip() {
             // It is another log by now. The candidate decides anew.
-            return self.say_sealed(from, effects);
+            return self.say_sealed(from);
         }
         let floor = self.log.floor(asked);
         // Who is behind the log's start begins there.
@@ -125,7 +121,7 @@ impl Replica {
                 floor,
             }
         };
-        self.send(from, message, effects);
+        self.send(from, message);
     }
 
     /// A leader's entries.
@@ -134,25 +130,24 @@ impl Replica {
         from: BrokerId,
         epoch: LeaderEpoch,
         span: Span,
-        (high_watermark, asks): (Offset, bool),
-        effects: &mut Vec<Effect>,
+        high_watermark: Offset,
+        asks: bool,
     ) {
         if !span.is_sound(epoch) {
-            let reason = "its entries do not hold together";
-            return effects.push(Effect::Refused { from, reason });
+            return self.refuse(from, "its entries do not hold together");
         }
         let is_late = epoch < self.wanted.promised;
-        if is_late || !self.is_known(epoch) || self.is_anothers(from, epoch, effects) {
+        if is_late || !self.is_known(epoch) || self.is_anothers(from, epoch) {
             return;
         }
-        self.promise(epoch, effects);
+        self.promise(epoch);
         let State::Following(following) = &mut self.state else {
             return;
         };
         following.leader = Some(from);
         let is_first = following.said.is_none();
         if planted!(TruncateToHighWatermark) && is_first && self.log.end() > self.high_watermark {
-            self.cut(self.high_watermark, effects);
+            self.cut(self.high_watermark);
         }
         let then = Taken {
             until: span.until,
@@ -160,8 +155,8 @@ impl Replica {
             asks,
         };
         let asked = span.prev;
-        match self.take(span, then, effects) {
-            Ok(()) if self.writing.is_none() => self.span_taken(then, effects),
+        match self.take(span, then) {
+            Ok(()) if self.writing.is_none() => self.span_taken(then),
             Ok(()) => {}
             Err(Unfit::Parted(floor)) => {
                 let message = Message::Mismatch {
@@ -169,9 +164,9 @@ impl Replica {
                     asked,
                     floor,
                 };
-                self.send(from, message, effects);
+                self.send(from, message);
             }
-            Err(Unfit::Wrong(reason)) => effects.push(Effect::Refused { from, reason }),
+            Err(Unfit::Differs) => self.refuse(from, "its entries differ from what is committed"),
         }
     }
 
@@ -183,28 +178,22 @@ impl Replica {
     }
 
     /// Whether somebody else is known to lead in an epoch: was appointed in it, or has sent entries.
-    fn is_anothers(&self, from: BrokerId, epoch: LeaderEpoch, effects: &mut Vec<Effect>) -> bool {
-        let appointed = self.appointed_leader().filter(|(_, known)| *known == epoch);
+    fn is_anothers(&mut self, from: BrokerId, epoch: LeaderEpoch) -> bool {
+        let appointed = self.appointed_leader().filter(|it| it.1 == epoch);
         let followed = match &self.state {
             State::Following(it) if epoch == self.wanted.promised => it.leader,
             _ => None,
         };
-        let leader = appointed.map(|(leader, _)| leader).or(followed);
+        let leader = appointed.map_or(followed, |it| Some(it.0));
         let is_anothers = leader.is_some_and(|leader| leader != from);
         if is_anothers {
-            let reason = "it wants to lead in an epoch that is another's";
-            effects.push(Effect::Refused { from, reason });
+            self.refuse(from, "it wants to lead in an epoch that is another's");
         }
         is_anothers
     }
 
     /// Makes the log equal to another one over a span.
-    pub(crate) fn take(
-        &mut self,
-        span: Span,
-        then: Taken,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Unfit> {
+    pub(crate) fn take(&mut self, span: Span, then: Taken) -> Result<(), Unfit> {
         let restarted = !self.log.has(span.prev);
         if restarted {
             if !span.from_start {
@@ -212,22 +201,22 @@ impl Replica {
             }
             // What is settled up to there is another position.
             if span.prev.offset <= self.settled() {
-                return Err(Unfit::Wrong(OTHER_HISTORY));
+                return Err(Unfit::Differs);
             }
-            effects.push(Effect::Restart { at: span.prev });
+            self.effects.push(Effect::Restart { at: span.prev });
             self.log = crate::LogView::empty_at(span.prev);
             // Where a log begins, everything before was committed.
             self.high_watermark = span.prev.offset;
         } else if let Some(to) = self.log.divergence(&span) {
             if to < self.settled() {
-                return Err(Unfit::Wrong(OTHER_HISTORY));
+                return Err(Unfit::Differs);
             }
-            self.cut(to, effects);
+            self.cut(to);
         }
         let grows = span.until > self.log.end();
         if grows {
             let from = self.log.end();
-            effects.push(Effect::Write { from });
+            self.effects.push(Effect::Write { from });
         }
         if grows || restarted {
             let (runs, until) = (span.runs, span.until);
@@ -244,17 +233,17 @@ impl Replica {
         }
     }
 
-    pub(crate) fn cut(&mut self, to: Offset, effects: &mut Vec<Effect>) {
+    pub(crate) fn cut(&mut self, to: Offset) {
         assert!(
             to >= self.high_watermark,
             "nothing below the high watermark is cut off"
         );
-        effects.push(Effect::Truncate { to });
+        self.effects.push(Effect::Truncate { to });
         self.log.truncate(to);
     }
 
     /// A leader's span is in the log.
-    pub(crate) fn span_taken(&mut self, taken: Taken, effects: &mut Vec<Effect>) {
+    pub(crate) fn span_taken(&mut self, taken: Taken) {
         let State::Following(following) = &mut self.state else {
             return;
         };
@@ -265,11 +254,11 @@ impl Replica {
             .high_watermark
             .max(taken.high_watermark.min(following.verified));
         following.owes_answer |= taken.asks;
-        self.acknowledge(effects);
+        self.acknowledge();
     }
 
     /// Acknowledges what there is, if that is news.
-    pub(crate) fn acknowledge(&mut self, effects: &mut Vec<Effect>) {
+    pub(crate) fn acknowledge(&mut self) {
         let relaxed = self.durability() == Durability::Relaxed;
         let State::Following(following) = &mut self.state else {
             return;
@@ -301,18 +290,12 @@ impl Replica {
         if news || following.owes_answer {
             following.owes_answer = false;
             following.said = Some(ack);
-            self.send(leader, Message::Ack(ack), effects);
+            self.send(leader, Message::Ack(ack));
         }
     }
 
     /// The leader has found that everything is here.
-    pub(crate) fn trust(
-        &mut self,
-        from: BrokerId,
-        epoch: LeaderEpoch,
-        directory: DirectoryId,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn trust(&mut self, from: BrokerId, epoch: LeaderEpoch, directory: DirectoryId) {
         let State::Following(following) = &self.state else {
             return;
         };
@@ -321,18 +304,7 @@ impl Replica {
             && directory == self.wanted.directory;
         if is_meant && !self.wanted.trusted {
             self.wanted.trusted = true;
-            effects.push(Effect::Persist(self.wanted));
-        }
-    }
-}
-
-impl Taken {
-    /// What a leader-to-be takes from a donor: it decides by itself what that means.
-    pub(crate) fn adopted() -> Self {
-        Self {
-            until: 0,
-            high_watermark: 0,
-            asks: false,
+            self.effects.push(Effect::Persist(self.wanted));
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Leading {
 }
 
 /// What a leader knows of a follower.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Follower {
     /// Its newest directory. What older ones acknowledge is ignored.
     directory: Option<DirectoryId>,
@@ -76,17 +76,10 @@ impl Follower {
     fn new(directory: Option<DirectoryId>, next: Offset) -> Self {
         Self {
             directory,
-            target: None,
-            verified: 0,
-            flushed: 0,
-            trusted: false,
             next,
             base: next,
-            told: None,
-            asked: false,
-            ask: false,
-            ask_at_ms: None,
             patience_ms: RETRY_MS,
+            ..Self::default()
         }
     }
 
@@ -164,12 +157,8 @@ impl Leading {
         for follower in self.followers.values_mut() {
             follower.ask |= follower.ask_at_ms.is_some_and(|at_ms| at_ms <= now_ms);
         }
-        if self
-            .finalised_at_ms
-            .is_some_and(|it| it + MAX_RETRY_MS <= now_ms)
-        {
-            self.finalised_at_ms = None;
-        }
+        self.finalised_at_ms
+            .take_if(|it| *it + MAX_RETRY_MS <= now_ms);
     }
 
     /// A follower may not have got what was sent.
@@ -200,13 +189,7 @@ impl Replica {
     }
 
     /// A follower says how far it is.
-    pub(crate) fn acknowledged(
-        &mut self,
-        now_ms: u64,
-        from: BrokerId,
-        ack: Ack,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn acknowledged(&mut self, from: BrokerId, ack: Ack) {
         let (end, high_watermark) = (self.log.end(), self.high_watermark);
         let State::Leading(leading) = &mut self.state else {
             return;
@@ -219,8 +202,7 @@ impl Replica {
             return;
         };
         if ack.verified > end || ack.flushed > ack.verified {
-            let reason = "it acknowledges what it was not sent";
-            return effects.push(Effect::Refused { from, reason });
+            return self.refuse(from, "it acknowledges what it was not sent");
         }
         if follower.directory > Some(ack.directory) {
             return;
@@ -237,7 +219,7 @@ impl Replica {
                 epoch: ack.epoch,
                 directory: ack.directory,
             };
-            effects.push(Effect::Send { to: from, message });
+            self.effects.push(Effect::Send { to: from, message });
         }
         if ack.answers && std::mem::take(&mut follower.asked) && ack.verified < follower.next {
             // It lacks something that was sent.
@@ -251,7 +233,7 @@ impl Replica {
         let up_to_date = ack.flushed == end && ack.trusted && ack.high_watermark == high_watermark;
         // Who still owes an answer is asked for it again.
         if !follower.asked {
-            follower.ask_at_ms = (!up_to_date).then_some(now_ms + follower.patience_ms);
+            follower.ask_at_ms = (!up_to_date).then_some(self.now_ms + follower.patience_ms);
         }
         self.advance();
     }
@@ -282,13 +264,13 @@ impl Replica {
     }
 
     /// A leader whose directory is new counts itself once everything is on its disk.
-    pub(crate) fn trust_oneself(&mut self, effects: &mut Vec<Effect>) {
+    pub(crate) fn trust_oneself(&mut self) {
         let State::Leading(leading) = &self.state else {
             return;
         };
         if !self.wanted.trusted && self.log.flushed() >= leading.start {
             self.wanted.trusted = true;
-            effects.push(Effect::Persist(self.wanted));
+            self.effects.push(Effect::Persist(self.wanted));
         }
     }
 
@@ -328,8 +310,8 @@ impl Replica {
     }
 
     /// Sends followers what they were not sent yet, and questions to the silent ones.
-    pub(crate) fn pump(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
-        self.finalise(now_ms, effects);
+    pub(crate) fn pump(&mut self) {
+        self.finalise();
         let (log, high_watermark) = (&self.log, self.high_watermark);
         let State::Leading(leading) = &mut self.state else {
             return;
@@ -353,12 +335,12 @@ impl Replica {
                 span.cut(from);
                 follower.base = from;
                 follower.patience_ms = (follower.patience_ms * 2).min(MAX_RETRY_MS);
-                follower.ask_at_ms = Some(now_ms + follower.patience_ms);
+                follower.ask_at_ms = Some(self.now_ms + follower.patience_ms);
             } else {
                 follower.next = span.until;
                 follower
                     .ask_at_ms
-                    .get_or_insert(now_ms + follower.patience_ms);
+                    .get_or_insert(self.now_ms + follower.patience_ms);
             }
             follower.asked |= asks;
             follower.told = Some(high_watermark);
@@ -368,7 +350,7 @@ impl Replica {
                 high_watermark,
                 asks,
             };
-            effects.push(Effect::Send {
+            self.effects.push(Effect::Send {
                 to: *broker,
                 message,
             });
@@ -376,7 +358,7 @@ impl Replica {
     }
 
     /// Says that the new replicas have everything, when they do.
-    fn finalise(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+    fn finalise(&mut self) {
         let State::Leading(leading) = &self.state else {
             return;
         };
@@ -388,8 +370,8 @@ impl Replica {
         if let State::Leading(leading) = &mut self.state
             && is_final
         {
-            leading.finalised_at_ms = Some(now_ms);
-            effects.push(Effect::Finalise { epoch, version });
+            leading.finalised_at_ms = Some(self.now_ms);
+            self.effects.push(Effect::Finalise { epoch, version });
         }
     }
 }

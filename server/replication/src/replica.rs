@@ -8,7 +8,7 @@ use crate::effect::{Appointment, Deposition, Durability, Effect, Input};
 use crate::follower::{Following, Writing};
 use crate::leader::Leading;
 use crate::message::Message;
-use crate::sealing::Sealing;
+use crate::sealing::{Answer, Sealing};
 use crate::view::LogView;
 
 /// What a replica is.
@@ -49,6 +49,10 @@ pub struct Replica {
     pub(crate) state: State,
     /// A write is under way.
     pub(crate) writing: Option<Writing>,
+    /// The time of the last step.
+    pub(crate) now_ms: u64,
+    /// What the step under way wants to be done.
+    pub(crate) effects: Vec<Effect>,
 }
 
 impl Replica {
@@ -65,9 +69,12 @@ impl Replica {
             appointment: None,
             state: State::Following(Following::default()),
             writing: None,
+            now_ms: 0,
+            effects: Vec::new(),
         };
         // Entries of an epoch that was never promised on the disk are as good as the promise.
-        replica.promise(replica.log.tip().epoch, effects);
+        replica.promise(replica.log.tip().epoch);
+        effects.append(&mut replica.effects);
         replica
     }
 
@@ -79,14 +86,16 @@ impl Replica {
             "the end of a write is told before anything else"
         );
         let (high_watermark, promised) = (self.high_watermark, self.wanted.promised);
+        self.now_ms = now_ms;
+        std::mem::swap(&mut self.effects, effects);
         match input {
-            Input::Appointed(appointment) => self.appointed(now_ms, appointment, effects),
-            Input::Received { from, message } => self.received(now_ms, from, message, effects),
-            Input::Persisted(durable) => self.persisted(now_ms, durable, effects),
-            Input::Written { end } => self.written(now_ms, end, effects),
+            Input::Appointed(appointment) => self.appointed(appointment),
+            Input::Received { from, message } => self.received(from, message),
+            Input::Persisted(durable) => self.persisted(durable),
+            Input::Written { end } => self.written(end),
             Input::Flushed { offset } => {
                 self.log.set_flushed(offset);
-                self.flushed(effects);
+                self.flushed();
             }
             Input::Retained { start } => {
                 assert!(
@@ -95,10 +104,11 @@ impl Replica {
                 );
                 self.log.set_start(start);
             }
-            Input::Linked { peer } => self.linked(now_ms, peer, effects),
-            Input::Tick => self.tick(now_ms, effects),
+            Input::Linked { peer } => self.linked(peer),
+            Input::Tick => self.tick(),
         }
-        self.pump(now_ms, effects);
+        self.pump();
+        std::mem::swap(&mut self.effects, effects);
         assert!(
             self.high_watermark >= high_watermark && self.wanted.promised >= promised,
             "neither the high watermark nor a promise goes back"
@@ -168,7 +178,7 @@ impl Replica {
         &self.log
     }
 
-    fn appointed(&mut self, now_ms: u64, appointment: Appointment, effects: &mut Vec<Effect>) {
+    fn appointed(&mut self, appointment: Appointment) {
         let known = self.appointment.as_ref();
         if known.is_some_and(|known| known.version >= appointment.version) {
             return;
@@ -184,7 +194,7 @@ impl Replica {
         self.appointment = Some(appointment);
         if is_accepted && !self.wanted.trusted {
             self.wanted.trusted = true;
-            effects.push(Effect::Persist(self.wanted));
+            self.effects.push(Effect::Persist(self.wanted));
         }
         match &mut self.state {
             State::Leading(leading) if leading.epoch == epoch => {
@@ -195,88 +205,89 @@ impl Replica {
             }
             State::Sealing(sealing) if sealing.epoch == epoch => {}
             _ => {
-                self.step_down(Deposition::Appointed(epoch), effects);
+                self.step_down(Deposition::Appointed(epoch));
                 // What was promised before is not led: a candidate of that epoch may have been
                 // here before a restart.
                 if is_mine && self.wanted.promised < epoch {
-                    self.promise(epoch, effects);
-                    self.begin_sealing(now_ms, epoch);
+                    self.promise(epoch);
+                    self.begin_sealing(epoch);
                 } else if let State::Following(Following {
                     asked_by: Some((from, epoch)),
                     ..
                 }) = self.state
                 {
-                    self.seal(from, epoch, effects);
+                    self.seal(from, epoch);
                 }
             }
         }
     }
 
-    fn received(
-        &mut self,
-        now_ms: u64,
-        from: BrokerId,
-        message: Message,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn received(&mut self, from: BrokerId, message: Message) {
         match message {
-            Message::Seal { epoch } => self.seal(from, epoch, effects),
+            Message::Seal { epoch } => self.seal(from, epoch),
             Message::Sealed {
                 epoch,
                 durable,
                 tip,
                 high_watermark,
-            } => self.sealed(now_ms, from, epoch, (durable, tip, high_watermark), effects),
+            } => {
+                let answer = Answer {
+                    durable,
+                    tip,
+                    high_watermark,
+                };
+                self.sealed(from, epoch, answer);
+            }
             Message::Fetch {
                 epoch,
                 directory,
                 tip,
                 from: position,
-            } => self.fetch(from, epoch, (directory, tip), position, effects),
-            Message::Fetched { epoch, span } => self.fetched(now_ms, from, epoch, span, effects),
+            } => self.fetch(from, epoch, directory, tip, position),
+            Message::Fetched { epoch, span } => self.fetched(from, epoch, span),
             Message::Parted {
                 epoch,
                 asked,
                 floor,
-            } => self.parted(now_ms, from, epoch, asked, floor, effects),
+            } => self.parted(from, epoch, asked, floor),
             Message::Append {
                 epoch,
                 span,
                 high_watermark,
                 asks,
-            } => self.append(from, epoch, span, (high_watermark, asks), effects),
-            Message::Ack(ack) => self.acknowledged(now_ms, from, ack, effects),
+            } => self.append(from, epoch, span, high_watermark, asks),
+            Message::Ack(ack) => self.acknowledged(from, ack),
             Message::Mismatch {
                 epoch,
                 asked,
                 floor,
             } => self.mismatched(from, epoch, asked, floor),
-            Message::Trust { epoch, directory } => self.trust(from, epoch, directory, effects),
+            Message::Trust { epoch, directory } => self.trust(from, epoch, directory),
         }
     }
 
     /// Promises to follow no older epoch than this one, and gives up what it was in an older one.
-    pub(crate) fn promise(&mut self, epoch: LeaderEpoch, effects: &mut Vec<Effect>) {
+    pub(crate) fn promise(&mut self, epoch: LeaderEpoch) {
         if epoch <= self.wanted.promised {
             return;
         }
         self.wanted.promised = epoch;
-        self.step_down(Deposition::Promised(epoch), effects);
+        self.step_down(Deposition::Promised(epoch));
         self.state = State::Following(Following::default());
-        effects.push(Effect::Persist(self.wanted));
+        self.effects.push(Effect::Persist(self.wanted));
     }
 
-    pub(crate) fn step_down(&mut self, reason: Deposition, effects: &mut Vec<Effect>) {
+    pub(crate) fn step_down(&mut self, reason: Deposition) {
         let epoch = match &self.state {
             State::Following(_) => return,
             State::Sealing(sealing) => sealing.epoch,
             State::Leading(leading) => leading.epoch,
         };
         self.state = State::Following(Following::default());
-        effects.push(Effect::Deposed { epoch, reason });
+        self.effects.push(Effect::Deposed { epoch, reason });
     }
 
-    fn persisted(&mut self, now_ms: u64, durable: Durable, effects: &mut Vec<Effect>) {
+    fn persisted(&mut self, durable: Durable) {
         assert!(
             durable.promised >= self.durable.promised && durable.promised <= self.wanted.promised,
             "a promise on the disk does not go back"
@@ -284,36 +295,36 @@ impl Replica {
         self.durable = durable;
         match &self.state {
             State::Following(_) => {
-                self.answer_seal(effects);
-                self.acknowledge(effects);
+                self.answer_seal();
+                self.acknowledge();
             }
-            State::Sealing(_) => self.promised_oneself(now_ms, effects),
+            State::Sealing(_) => self.promised_oneself(),
             State::Leading(_) => self.advance(),
         }
     }
 
-    fn written(&mut self, now_ms: u64, end: Offset, effects: &mut Vec<Effect>) {
+    fn written(&mut self, end: Offset) {
         match self.writing.take() {
             Some(Writing::Span { runs, until, then }) => {
                 assert!(end >= self.log.end(), "a write does not shorten the log");
                 self.log.extend(&runs, end);
                 assert!(self.log.end() == end, "what was written was sent");
                 match &self.state {
-                    State::Following(_) => self.span_taken(then, effects),
+                    State::Following(_) => self.span_taken(then),
                     State::Sealing(_) if end < until => {
-                        self.step_down(Deposition::NotWritten, effects);
+                        self.step_down(Deposition::NotWritten);
                     }
-                    State::Sealing(_) => self.adopt(now_ms, effects),
+                    State::Sealing(_) => self.adopt(),
                     State::Leading(_) => {}
                 }
             }
-            Some(Writing::EpochStart { epoch }) => {
+            Some(Writing::EpochStart) => {
                 let base = self.log.end();
-                self.log.grow(epoch, end);
+                self.log.grow(self.wanted.promised, end);
                 if end == base + 1 {
-                    self.activate(epoch, base, effects);
+                    self.activate(base);
                 } else {
-                    self.step_down(Deposition::NotWritten, effects);
+                    self.step_down(Deposition::NotWritten);
                 }
             }
             None => {
@@ -330,30 +341,30 @@ impl Replica {
         }
     }
 
-    fn flushed(&mut self, effects: &mut Vec<Effect>) {
+    fn flushed(&mut self) {
         match &self.state {
-            State::Following(_) => self.acknowledge(effects),
+            State::Following(_) => self.acknowledge(),
             State::Sealing(_) => {}
             State::Leading(_) => {
-                self.trust_oneself(effects);
+                self.trust_oneself();
                 self.advance();
             }
         }
     }
 
-    fn tick(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+    fn tick(&mut self) {
         match &mut self.state {
             State::Following(_) => {}
-            State::Sealing(_) => self.seal_again(now_ms, effects),
-            State::Leading(leading) => leading.ask_again(now_ms),
+            State::Sealing(_) => self.seal_again(),
+            State::Leading(leading) => leading.ask_again(self.now_ms),
         }
     }
 
-    fn linked(&mut self, now_ms: u64, peer: BrokerId, effects: &mut Vec<Effect>) {
+    fn linked(&mut self, peer: BrokerId) {
         match &mut self.state {
             State::Following(_) => {}
-            State::Sealing(_) => self.seal_again(now_ms, effects),
-            State::Leading(leading) => leading.ask(now_ms, peer),
+            State::Sealing(_) => self.seal_again(),
+            State::Leading(leading) => leading.ask(self.now_ms, peer),
         }
     }
 
@@ -362,7 +373,11 @@ impl Replica {
         appointment.map_or(Durability::Sync, |it| it.durability)
     }
 
-    pub(crate) fn send(&self, to: BrokerId, message: Message, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Send { to, message });
+    pub(crate) fn send(&mut self, to: BrokerId, message: Message) {
+        self.effects.push(Effect::Send { to, message });
+    }
+
+    pub(crate) fn refuse(&mut self, from: BrokerId, reason: &'static str) {
+        self.effects.push(Effect::Refused { from, reason });
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use millstream_protocol::{LeaderEpoch, Offset};
 
 use crate::BrokerId;
-use crate::durable::{DirectoryId, Durable};
+use crate::durable::Durable;
 use crate::effect::Effect;
-use crate::follower::{Taken, Unfit, Writing};
+use crate::follower::{Taken, Writing};
 use crate::leader::Leading;
 use crate::limits::RETRY_MS;
 use crate::message::Message;
@@ -28,39 +28,38 @@ pub(crate) struct Sealing {
     pub(crate) retry_at_ms: u64,
 }
 
+/// What a replica has said with its promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Answer {
-    directory: DirectoryId,
-    trusted: bool,
-    tip: Position,
-    high_watermark: Offset,
+pub(crate) struct Answer {
+    pub(crate) durable: Durable,
+    pub(crate) tip: Position,
+    pub(crate) high_watermark: Offset,
 }
 
 impl Sealing {
     /// Those whose answers count.
-    fn trusted(&self) -> impl Iterator<Item = (BrokerId, &Answer)> {
-        let answers = self
-            .answers
-            .iter()
-            .map(|(broker, answer)| (*broker, answer));
-        answers.filter(|(_, answer)| answer.trusted)
+    fn trusted(&self) -> impl Iterator<Item = (BrokerId, Answer)> {
+        let answers = self.answers.iter().map(|(broker, it)| (*broker, *it));
+        answers.filter(|(_, it)| it.durable.trusted)
+    }
+
+    /// Whether a replica's answer is one of them.
+    fn counts(&self, broker: BrokerId) -> bool {
+        let answer = self.answers.get(&broker);
+        answer.is_some_and(|it| it.durable.trusted)
     }
 
     /// The replica with the highest log, once enough have promised. Of equals the one here, which
     /// has nothing to fetch.
     fn best(&self, me: BrokerId) -> Option<(BrokerId, Answer)> {
-        let counts = |broker: BrokerId| self.answers.get(&broker).is_some_and(|it| it.trusted);
-        if !self.replicas.seals(counts) {
-            return None;
-        }
-        self.trusted()
-            .max_by_key(|(broker, answer)| (answer.tip, *broker == me, *broker))
-            .map(|(broker, answer)| (broker, *answer))
+        let highest = |(broker, it): &(BrokerId, Answer)| (it.tip, *broker == me, *broker);
+        let is_sealed = self.replicas.seals(|broker| self.counts(broker));
+        self.trusted().max_by_key(highest).filter(|_| is_sealed)
     }
 }
 
 impl Replica {
-    pub(crate) fn begin_sealing(&mut self, now_ms: u64, epoch: LeaderEpoch) {
+    pub(crate) fn begin_sealing(&mut self, epoch: LeaderEpoch) {
         let Some(appointment) = &self.appointment else {
             return;
         };
@@ -69,30 +68,30 @@ impl Replica {
             replicas: appointment.replicas.clone(),
             answers: BTreeMap::new(),
             fetching: None,
-            retry_at_ms: now_ms + RETRY_MS,
+            retry_at_ms: self.now_ms + RETRY_MS,
         });
     }
 
     /// The own promise is on the disk: others are asked.
-    pub(crate) fn promised_oneself(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+    pub(crate) fn promised_oneself(&mut self) {
         let State::Sealing(sealing) = &self.state else {
             return;
         };
         let is_new = !sealing.answers.contains_key(&self.me);
         if is_new && self.durable.promised == sealing.epoch {
-            self.seal_again(now_ms, effects);
-            self.adopt(now_ms, effects);
+            self.seal_again();
+            self.adopt();
         }
     }
 
     /// Asks all that have not answered, and the donor once more.
-    pub(crate) fn seal_again(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+    pub(crate) fn seal_again(&mut self) {
         let me = self.me;
         let is_durable = self.durable.promised == self.wanted.promised;
         let State::Sealing(sealing) = &mut self.state else {
             return;
         };
-        sealing.retry_at_ms = now_ms + RETRY_MS;
+        sealing.retry_at_ms = self.now_ms + RETRY_MS;
         if !is_durable {
             return;
         }
@@ -100,8 +99,8 @@ impl Replica {
         let missing = sealing
             .replicas
             .members()
-            .filter(|it| *it != me && !sealing.answers.get(it).is_some_and(|it| it.trusted));
-        effects.extend(missing.map(|to| Effect::Send {
+            .filter(|it| *it != me && !sealing.counts(*it));
+        self.effects.extend(missing.map(|to| Effect::Send {
             to,
             message: Message::Seal { epoch },
         }));
@@ -109,54 +108,45 @@ impl Replica {
         if let Some((donor, from)) = sealing.fetching
             && let Some(answer) = sealing.answers.get(&donor).copied()
         {
-            self.ask_for(now_ms, (donor, answer), from, effects);
+            self.ask_for((donor, answer), from);
         }
     }
 
     /// A promise of another replica.
-    pub(crate) fn sealed(
-        &mut self,
-        now_ms: u64,
-        from: BrokerId,
-        epoch: LeaderEpoch,
-        (durable, tip, high_watermark): (Durable, Position, Offset),
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn sealed(&mut self, from: BrokerId, epoch: LeaderEpoch, answer: Answer) {
         let State::Sealing(sealing) = &mut self.state else {
             return;
         };
         if sealing.epoch != epoch || !sealing.replicas.contains(from) || from == self.me {
             return;
         }
-        if !tip.is_sound(epoch.saturating_sub(1)) || high_watermark > tip.offset {
-            let reason = "its log is newer than its promise, or shorter than what is committed";
-            return effects.push(Effect::Refused { from, reason });
+        let Answer { durable, tip, .. } = answer;
+        if !tip.is_sound(epoch.saturating_sub(1)) || answer.high_watermark > tip.offset {
+            return self.refuse(
+                from,
+                "its log is newer than its promise, or shorter than what is committed",
+            );
         }
-        let answer = Answer {
-            directory: durable.directory,
-            trusted: durable.trusted,
-            tip,
-            high_watermark,
-        };
         let appointment = self.appointment.as_ref();
         if appointment.is_some_and(|it| !it.knows(from, durable.directory)) {
             return;
         }
         // An emptied directory's answer is not undone by one that its predecessor gave.
         let known = sealing.answers.get(&from);
-        if known.is_some_and(|known| known.directory > answer.directory) {
+        if known.is_some_and(|known| known.durable.directory > durable.directory) {
             return;
         }
         sealing.answers.insert(from, answer);
         if sealing.fetching.is_some_and(|(donor, _)| donor == from) {
             sealing.fetching = None;
         }
-        self.adopt(now_ms, effects);
+        self.adopt();
     }
 
     /// Goes on as soon as it can be: asks for what is missing, or begins the epoch.
-    pub(crate) fn adopt(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+    pub(crate) fn adopt(&mut self) {
         let (me, tip) = (self.me, self.log.tip());
+        let is_alone = self.is_alone();
         let State::Sealing(sealing) = &mut self.state else {
             return;
         };
@@ -164,8 +154,7 @@ impl Replica {
             return;
         }
         let own = Answer {
-            directory: self.durable.directory,
-            trusted: self.durable.trusted,
+            durable: self.durable,
             tip,
             high_watermark: self.high_watermark,
         };
@@ -177,42 +166,35 @@ impl Replica {
         let mut answers = sealing.answers.iter();
         if let Some((knows, _)) = answers.find(|(_, it)| it.high_watermark > best.tip.offset) {
             let from = if *knows == me { donor } else { *knows };
-            let reason = "more is committed than is in the highest log";
-            return effects.push(Effect::Refused { from, reason });
+            return self.refuse(from, "more is committed than is in the highest log");
         }
         if best.tip == tip {
-            let epoch = sealing.epoch;
             // Where nothing ever was, nothing of an older epoch can count; and with a single replica
             // there is no other log that could differ. So there is no need to tell where the own
             // entries begin.
-            if tip == Position::default() || self.is_alone() {
-                return self.activate(epoch, tip.offset, effects);
+            if tip == Position::default() || is_alone {
+                return self.activate(tip.offset);
             }
-            self.writing = Some(Writing::EpochStart { epoch });
-            effects.push(Effect::WriteEpochStart { epoch });
+            let epoch = sealing.epoch;
+            self.writing = Some(Writing::EpochStart);
+            self.effects.push(Effect::WriteEpochStart { epoch });
         } else if sealing.fetching.is_none_or(|(known, _)| known != donor) {
-            self.ask_for(now_ms, (donor, best), tip, effects);
+            self.ask_for((donor, best), tip);
         }
     }
 
     /// Asks the donor for what follows a position of this log.
-    fn ask_for(
-        &mut self,
-        now_ms: u64,
-        (donor, best): (BrokerId, Answer),
-        from: Position,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn ask_for(&mut self, (donor, best): (BrokerId, Answer), from: Position) {
         if let State::Sealing(sealing) = &mut self.state {
             sealing.fetching = Some((donor, from));
-            sealing.retry_at_ms = now_ms + RETRY_MS;
+            sealing.retry_at_ms = self.now_ms + RETRY_MS;
             let message = Message::Fetch {
                 epoch: sealing.epoch,
-                directory: best.directory,
+                directory: best.durable.directory,
                 tip: best.tip,
                 from,
             };
-            effects.push(Effect::Send { to: donor, message });
+            self.effects.push(Effect::Send { to: donor, message });
         }
     }
 
@@ -228,14 +210,7 @@ impl Replica {
     }
 
     /// Entries of the donor.
-    pub(crate) fn fetched(
-        &mut self,
-        now_ms: u64,
-        from: BrokerId,
-        epoch: LeaderEpoch,
-        span: Span,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn fetched(&mut self, from: BrokerId, epoch: LeaderEpoch, span: Span) {
         let asked = match &self.state {
             // The donor's log begins behind what was asked for.
             State::Sealing(Sealing { fetching, .. }) if span.from_start => fetching.map(|it| it.1),
@@ -246,15 +221,10 @@ impl Replica {
         };
         let until = span.until;
         if !span.is_sound(epoch.saturating_sub(1)) || until > donor.tip.offset {
-            let reason = "its entries do not hold together";
-            return effects.push(Effect::Refused { from, reason });
+            return self.refuse(from, "its entries do not hold together");
         }
-        if let Err(unfit) = self.take(span, Taken::adopted(), effects) {
-            let reason = match unfit {
-                Unfit::Parted(_) => "its entries do not follow",
-                Unfit::Wrong(reason) => reason,
-            };
-            return effects.push(Effect::Refused { from, reason });
+        if self.take(span, Taken::default()).is_err() {
+            return self.refuse(from, "its entries do not follow this log");
         }
         if let State::Sealing(sealing) = &mut self.state {
             sealing.fetching = None;
@@ -265,15 +235,14 @@ impl Replica {
         // The two logs are the same up to here, and this one goes on.
         match self.log.position(until) {
             Some(position) if until < donor.tip.offset => {
-                self.ask_for(now_ms, (from, donor), position, effects);
+                self.ask_for((from, donor), position);
             }
             Some(_) => {
-                self.cut(until, effects);
-                self.adopt(now_ms, effects);
+                self.cut(until);
+                self.adopt();
             }
             None => {
-                let reason = "its log ends before this one begins";
-                effects.push(Effect::Refused { from, reason });
+                self.refuse(from, "its log ends before this one begins");
             }
         }
     }
@@ -281,12 +250,10 @@ impl Replica {
     /// The donor does not have the position asked for.
     pub(crate) fn parted(
         &mut self,
-        now_ms: u64,
         from: BrokerId,
         epoch: LeaderEpoch,
         asked: Position,
         floor: Position,
-        effects: &mut Vec<Effect>,
     ) {
         let Some(donor) = self.donor(from, epoch, asked) else {
             return;
@@ -294,10 +261,9 @@ impl Replica {
         // Nothing is cut off before it is known where the logs part.
         let next = self.log.floor(floor);
         if next >= asked {
-            let reason = "it does not say where the logs part";
-            return effects.push(Effect::Refused { from, reason });
+            return self.refuse(from, "it does not say where the logs part");
         }
-        self.ask_for(now_ms, (from, donor), next, effects);
+        self.ask_for((from, donor), next);
     }
 
     /// Whether there is no other replica, and none that is to become one.
@@ -314,31 +280,26 @@ impl Replica {
     }
 
     /// The epoch's start is in the log, from `first` on, or it needs none.
-    pub(crate) fn activate(
-        &mut self,
-        epoch: LeaderEpoch,
-        first: Offset,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn activate(&mut self, first: Offset) {
         let State::Sealing(sealing) = &self.state else {
             return;
         };
+        let epoch = sealing.epoch;
         assert!(
-            sealing.epoch == epoch && self.wanted.promised == epoch,
+            self.wanted.promised == epoch,
             "a leader has promised its epoch, and nothing newer"
         );
-        let start = self.log.end();
-        let mut leading = Leading::new(epoch, first, start);
+        let mut leading = Leading::new(epoch, first, self.log.end());
         for (broker, answer) in sealing.trusted() {
-            leading.know(broker, answer.directory);
+            leading.know(broker, answer.durable.directory);
         }
         // A change of the replicas that was decided meanwhile holds from here on.
         if let Some(appointment) = &self.appointment {
             leading.learn(appointment, self.me, self.high_watermark);
         }
         self.state = State::Leading(leading);
-        effects.push(Effect::Activated { epoch });
-        self.trust_oneself(effects);
+        self.effects.push(Effect::Activated { epoch });
+        self.trust_oneself();
         self.advance();
     }
 }

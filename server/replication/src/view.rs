@@ -51,24 +51,15 @@ impl Span {
     /// Whether it holds together, and has nothing newer than `epoch`: what comes from a peer is
     /// looked at before it is used.
     pub fn is_sound(&self, epoch: LeaderEpoch) -> bool {
-        let starts = self.runs.first().map(|run| run.start);
-        let empty = self.until == self.prev.offset;
-        let last = self.runs.last().map_or(self.prev.offset, |run| run.start);
-        self.runs.len() <= MAX_RUNS
+        let runs = &self.runs;
+        let epochs = self.prev.epoch..=epoch;
+        let is_within = |run: &Run| epochs.contains(&run.epoch) && run.start < self.until;
+        runs.len() <= MAX_RUNS
             && self.until <= MAX_OFFSET
             && self.prev.is_sound(epoch)
-            && match starts {
-                None => empty,
-                Some(start) => start == self.prev.offset && last < self.until,
-            }
-            && self
-                .runs
-                .first()
-                .is_none_or(|it| self.prev.epoch <= it.epoch)
-            && self.runs.last().is_none_or(|it| it.epoch <= epoch)
-            && self
-                .runs
-                .is_sorted_by(|a, b| a.epoch < b.epoch && a.start < b.start)
+            && self.prev.offset == runs.first().map_or(self.until, |run| run.start)
+            && runs.iter().all(is_within)
+            && runs.is_sorted_by(|a, b| a.epoch < b.epoch && a.start < b.start)
     }
 
     /// Ends the span earlier, where a sender finds that it has enough.
@@ -206,8 +197,8 @@ impl LogView {
         }
     }
 
-    /// The first offset from `span.prev` on at which the two have entries of different epochs: that
-    /// of the entry before the start is mostly known as well.
+    /// The first offset from `span.prev` on at which the two have entries of different epochs. The
+    /// entry before the start is compared as well, where its epoch is known.
     pub(crate) fn divergence(&self, span: &Span) -> Option<Offset> {
         let known = self.start - Offset::from(self.epoch_before(self.start) > 0);
         let from = span.prev.offset.max(known);

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use millstream_protocol::batch::RecordBatch;
+use bytes::Bytes;
+use millstream_protocol::batch::{BatchHeader, RecordBatch};
 use millstream_protocol::{LeaderEpoch, Offset};
 use millstream_replication::{BrokerId, LogView};
 
@@ -39,6 +40,8 @@ pub(crate) struct Oracle {
     /// What was acknowledged or read at an offset; `None` for what is no client's.
     records: BTreeMap<Offset, Option<Name>>,
     places: BTreeMap<Name, Offset>,
+    /// Batches as a replica has them in the end.
+    held: BTreeMap<Offset, (BrokerId, Bytes)>,
     pub(crate) sent: BTreeMap<u32, u32>,
     acked: BTreeMap<Name, Offset>,
     /// Up to here a replica was allowed to let records go.
@@ -177,6 +180,22 @@ impl Oracle {
             if place != offset {
                 self.violated(format!("duplicate: {name:?} is at {place} and {offset}"));
             }
+        }
+    }
+
+    /// A replica has a batch in the end.
+    pub(crate) fn held(&mut self, broker: BrokerId, batch: Bytes) {
+        let Ok(header) = BatchHeader::parse(&batch) else {
+            return self.violated(format!("{broker} has a batch that is none"));
+        };
+        let offset = header.base_offset;
+        let (other, known) = self
+            .held
+            .entry(offset)
+            .or_insert_with(|| (broker, batch.clone()));
+        if *known != batch {
+            let what = format!("diverging: {broker} has another batch at {offset} than {other}");
+            self.violated(what);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use millstream_log::ReadError;
 use millstream_log::storage::SyncBehaviour;
 use millstream_replication::{BrokerId, Durability};
 
@@ -32,6 +33,9 @@ const RETAINS_PER_MILLE: u64 = 200;
 
 /// How long producers go on when all is well again.
 const GOES_ON_US: u64 = 1_500_000;
+
+/// How much of a log is compared at once.
+const COMPARED_BYTES: usize = 64 * 1024;
 
 /// How often it is looked whether everything is done.
 const LOOK_US: u64 = 100_000;
@@ -386,14 +390,17 @@ impl World {
         is_left(replicas.current()) && is_left(replicas.next())
     }
 
-    /// Replicas that count again are spoilt no longer.
+    /// Replicas that count again are spoilt no longer, nor is who is none any more, once metadata knows
+    /// its disk: until then it may be made one because of the disk that is gone.
     fn forgive(&mut self) {
         let (brokers, lying) = (&self.brokers, &self.lying);
         let replicas = self.metadata.replicas();
         self.spoilt.retain(|id| {
             let broker = brokers.get(*id as usize - 1);
             let is_sound = broker.is_some_and(|it| it.is_trusted() && it.flipped_in.is_none());
-            lying.contains(id) || (replicas.contains(*id) && !is_sound)
+            let disk = self.metadata.registered(*id).map(|(_, disk)| disk);
+            let is_known = broker.map(|it| it.disk) == disk;
+            lying.contains(id) || !is_known || (replicas.contains(*id) && !is_sound)
         });
     }
 
@@ -747,6 +754,7 @@ impl World {
         let now_us = self.env.queue.now_us;
         if let Some(end) = end {
             self.env.oracle.read_all(end);
+            self.compare(end);
             self.finish();
         } else if now_us > self.deadline_us {
             let brokers = self.brokers.iter().map(|it| {
@@ -797,6 +805,32 @@ impl World {
                     })
             });
         done.then_some(end)
+    }
+
+    /// All replicas have the same batches, byte by byte.
+    fn compare(&mut self, end: u64) {
+        let oracle = &mut self.env.oracle;
+        for id in self.metadata.replicas().members() {
+            let Some(broker) = self.brokers.get(id as usize - 1) else {
+                continue;
+            };
+            let Some(log) = broker.partition().map(|it| &it.log) else {
+                continue;
+            };
+            let mut offset = log.log_start_offset();
+            while offset < end {
+                match log.reader().read(offset, end, COMPARED_BYTES) {
+                    Ok(read) => {
+                        let batches = read.batches.into_iter();
+                        batches.for_each(|batch| oracle.held(id, batch));
+                        offset = read.next_offset;
+                    }
+                    // It was flipped, and nobody has read it since.
+                    Err(ReadError::Damaged(_)) if broker.flipped_in.is_some() => break,
+                    Err(error) => return oracle.violated(format!("{id} cannot be read: {error}")),
+                }
+            }
+        }
     }
 
     fn finish(&mut self) {

@@ -22,7 +22,8 @@
 //! - What is on a disk is a prefix of what is in the page cache, because the core has a cut made
 //!   durable before anything is written behind it.
 //! - A metadata decision is told to those whom it makes do something: the leader that it appoints,
-//!   and whoever leads or seals.
+//!   whoever leads or seals, and a follower together with the first message that it would not heed
+//!   otherwise.
 //! - While no power can be lost any more, a flush is done at once, and while no process can crash
 //!   any more either, so is what is persisted: a late answer is then the network's.
 //! - The first epoch is broker 1's: replicas are alike until one is appointed.
