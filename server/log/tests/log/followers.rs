@@ -9,7 +9,9 @@ use millstream_protocol::batch::{BatchHeader, epoch_start};
 use millstream_protocol::{FIRST_WORKER_PRODUCER_ID, LeaderEpoch, Offset};
 use proptest::prelude::*;
 
-use crate::harness::{NOW, Rec, batch, contents, flush, open_sound, read_all, small, stamp};
+use crate::harness::{
+    NOW, Rec, batch, contents, flush, open_sound, read_all, read_from, small, stamp,
+};
 
 const WORKER: u64 = FIRST_WORKER_PRODUCER_ID + 3;
 
@@ -161,11 +163,13 @@ fn compact_all(log: &mut Log) -> Offset {
     until
 }
 
-/// Reads what the leader has from `from` on, so many bytes at a time, and appends it.
+/// Reads what the leader has behind the follower's end, so many bytes at a time, and appends it.
 fn copy(leader: &Log, follower: &mut Log, max_bytes: usize) {
     let (mut offset, end) = (follower.log_end_offset(), leader.log_end_offset());
     while offset < end {
-        let read = leader.reader().read(offset, end, max_bytes);
+        // The first batch may hold records that were deleted.
+        let from = offset.max(leader.log_start_offset());
+        let read = leader.reader().read(from, end, max_bytes);
         let read = read.expect("a sound log");
         let batches = read.batches.iter().map(|bytes| ProducedBatch {
             header: BatchHeader::parse(bytes).expect("a header"),
@@ -277,6 +281,44 @@ proptest! {
             prop_assert_eq!(known(&follower), known(&leader.log));
             return Ok(());
         }
+        leads_on(follower, &leader);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn so_is_one_that_begins_late(
+        ops in prop::collection::vec(op(), 1..90),
+        max_bytes in 0..2000_usize,
+        (compacts, seed) in any::<(bool, u64)>(),
+        back in 0..60_u64,
+    ) {
+        let mut leader = Leader::run(&ops);
+        let end = leader.log.log_end_offset();
+        leader.log.delete_records(end.saturating_sub(back)).expect("a deletion");
+        let at = leader.log.start_border();
+        let before = epochs(&leader.log).into_iter().rev().find(|(_, start)| *start < at);
+        let epoch = before.map_or(0, |(epoch, _)| epoch);
+        let snapshot = leader.log.reader().producers_at(at).expect("producers");
+        let config = if compacts { compact() } else { small() };
+        let storage = MemoryStorage::new();
+        let mut follower = open_sound(&storage, &config);
+        follower.restart(at, epoch, &snapshot, NOW).expect("a new beginning");
+        copy(&leader.log, &mut follower, max_bytes);
+        drop(follower);
+        let follower = open_sound(&storage.crash(seed), &config);
+        // It knows that the epoch before its start was there, and not since when.
+        let mut right = known(&leader.log);
+        for (_, start) in right.0.iter_mut().take(1) {
+            *start = (*start).max(at.saturating_sub(1));
+        }
+        prop_assert_eq!(&known(&follower), &right);
+        let from = leader.log.log_start_offset();
+        let both = [&leader.log, &follower].map(|log| read_from(&log.reader(), from, 300));
+        let [left, right] = both.map(|read| read.expect("a sound log"));
+        prop_assert_eq!(left, right);
         leads_on(follower, &leader);
     }
 }
