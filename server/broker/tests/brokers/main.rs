@@ -7,6 +7,7 @@
 )]
 
 mod harness;
+mod loss;
 
 use std::time::Instant;
 
