@@ -182,12 +182,11 @@ mod tests {
             leader: led.1,
             leader_epoch: led.0,
             replicas: vec![led.1],
-            log_start_offset: 0,
-            high_watermark: 0,
-            log_end_offset: 0,
-            flushed_offset: 0,
-            size_bytes: 0,
-            damage: None,
+            untrusted: Vec::new(),
+            offline: Vec::new(),
+            joining: Vec::new(),
+            leaving: Vec::new(),
+            log: None,
         };
         TopicDescription {
             name: "orders".to_owned(),

@@ -92,10 +92,10 @@ pub use producer::{
 /// What is said of a cluster.
 pub mod cluster {
     pub use millstream_protocol::api::cluster::{
-        BrokerReport, BrokerState, ChangingPartition, ClusterBroker, ClusterDescription, DiskSpace,
-        Draining, IssueTicket, IssuedTicket, Listed, LossDescription, LossReplica,
-        OfflinePartition, OfflineReason, QuorumDescription, QuorumMember, Rebalancing,
-        ReplicaDescription, UnderReplicated,
+        BrokerReport, BrokerState, ChangingPartition, ClusterBroker, ClusterDescription,
+        DescribeReplicasResponse, DiskSpace, Draining, IssueTicket, IssuedTicket, Listed,
+        LossDescription, LossReplica, OfflinePartition, OfflineReason, QuorumDescription,
+        QuorumMember, Rebalancing, ReplicaDescription, UnderReplicated,
     };
 }
 
@@ -119,7 +119,8 @@ pub use millstream_protocol::api::replay::{
 pub use millstream_protocol::api::secret::{SecretDescription, SecretValue};
 pub use millstream_protocol::api::state::StateOrigin;
 pub use millstream_protocol::api::topic::{
-    Cleanup, Durability, PartitionDescription, TopicConfig, TopicDescription, TopicSelection,
+    Cleanup, Durability, PartitionDescription, PartitionLog, TopicConfig, TopicDescription,
+    TopicSelection,
 };
 pub use millstream_protocol::batch::{
     BatchError, Compression, Header, HeaderIter, HeaderView, RecordView,

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use millstream_protocol::api::Request;
-use millstream_protocol::api::topic::{DescribeTopics, TopicDescription, TopicSelection};
+use millstream_protocol::api::topic::{
+    DescribeTopics, TopicDescription, TopicDetail, TopicSelection,
+};
 use millstream_protocol::{Advice, ErrorCode, PartitionIndex, TopicId, WireError};
 use millstream_transport::{FrameReceiver, FrameSender};
 use serde::de::DeserializeOwned;
@@ -207,6 +209,7 @@ impl Client {
         let request = DescribeTopics {
             topics: TopicSelection::Named(vec![topic.to_owned()]),
             after: None,
+            detail: TopicDetail::Placement,
         };
         let asking = async { self.session().await?.ask(request, None).await };
         let timeout = self.request_timeout();

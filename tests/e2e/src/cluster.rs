@@ -163,11 +163,10 @@ impl Cluster {
         holds: impl Fn(&Value) -> bool + Send + Sync,
     ) -> Value {
         let mut last = Value::Null;
-        let found = until_blocking(what, || {
+        until_blocking(what, || {
             last = self.status(from);
             holds(&last).then(|| last.clone())
-        });
-        found
+        })
     }
 
     /// Waits until all is well with so many brokers, each of which has a vote or hears of everything.

@@ -35,7 +35,11 @@ pub async fn worked_off(admin: &Admin, name: &str, partitions: u32) {
 /// How many records a topic has had.
 pub async fn records(admin: &Admin, topic: &str) -> u64 {
     let topic = admin.describe_topic(topic).await.expect("a topic");
-    topic.partitions.iter().map(|it| it.high_watermark).sum()
+    let ends = topic
+        .partitions
+        .iter()
+        .map(|it| it.known_log().expect("a leader").high_watermark);
+    ends.sum()
 }
 
 /// Waits until a topic has had so many records.

@@ -33,7 +33,7 @@ impl History {
         let expected: u64 = described
             .partitions
             .iter()
-            .map(|partition| partition.high_watermark - partition.log_start_offset)
+            .map(|partition| partition.known_log().expect("a leader").visible_offsets())
             .sum();
         let builder = client.consumer().topics([topic]).start(Position::Earliest);
         let mut consumer = builder.build().await.expect("a consumer");

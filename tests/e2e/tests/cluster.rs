@@ -165,3 +165,61 @@ fn who_is_no_broker_of_the_cluster_is_not_let_in() {
     let again = again.exited(REFUSED);
     assert!(again.stderr.contains("is not empty"), "{}", again.stderr);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_goes_on_without_what_is_lost_once_somebody_says_so() {
+    let mut cluster = Cluster::of(3);
+    cluster.until_well(1, 3);
+    let topic = ["topic", "create", "orders", "--partitions", "3"];
+    let topic = topic.into_iter().chain(["--replication-factor", "2"]);
+    cluster.run(topic).success();
+    produce(&cluster.client(1).await, 0..30).await;
+    let described = |cluster: &Cluster| {
+        let described = cluster.run(["topic", "describe", "orders", "--output", "json"]);
+        described.success().json()["topics"][0]["partitions"].clone()
+    };
+    let whole = described(&cluster);
+    let kept_by = |broker: u64| {
+        let mut all = whole.as_array().unwrap().iter();
+        let without = all.find(|it| !it["replicas"].as_array().unwrap().contains(&json!(broker)));
+        without.expect("two replicas among three brokers")["partition"].to_string()
+    };
+    // It is not asked of a partition that is whole.
+    let partition = kept_by(1);
+    let recover = ["cluster", "recover", "orders", &partition, "--accept-loss"];
+    let recover: Vec<&str> = recover.into_iter().chain(["--broker", "2"]).collect();
+    let refused = cluster.run(&recover).exited(2);
+    assert!(
+        refused.stderr.contains("needs to lose nothing"),
+        "{}",
+        refused.stderr
+    );
+
+    cluster.member(3).kill();
+    let gone = cluster.until(1, "what broker 3 kept takes no records", |status| {
+        status["offline"]["count"] == 2
+    });
+    assert_eq!(
+        gone["offline"]["first"][0]["reason"], "no_majority",
+        "{gone}"
+    );
+    let shown = cluster.run(&recover).exited(REFUSED);
+    assert!(
+        shown
+            .stdout
+            .contains("would go on with the replica of broker 2"),
+        "{shown:?}"
+    );
+    assert!(shown.stderr.contains("--yes"), "{shown:?}");
+    cluster.run(recover.iter().chain(&["--yes"])).success();
+    cluster.until(1, "the partition takes records", |status| {
+        status["offline"]["count"] == 1
+    });
+    let left = described(&cluster);
+    let number: usize = partition.parse().unwrap();
+    assert_eq!(left[number]["replicas"], json!([2]), "{left}");
+    assert_eq!(
+        left[number]["log_end_offset"],
+        left[number]["high_watermark"]
+    );
+}

@@ -215,7 +215,7 @@ async fn a_full_disk_is_told_and_waited_out() {
     // So does a plugin, which has lost none and counted none twice.
     until("an output of every record", async || {
         let topic = admin.describe_topic(COUNTED).await.ok()?;
-        (topic.partitions[0].high_watermark >= acked.len() as u64).then_some(())
+        (topic.partitions[0].known_log().ok()?.high_watermark >= acked.len() as u64).then_some(())
     })
     .await;
     let counted = History::read(&client, COUNTED).await;
@@ -322,7 +322,7 @@ async fn a_table_outlives_a_full_disk() {
     producer.close().await.unwrap();
     until("an output of every record", async || {
         let topic = admin.describe_topic(COUNTED).await.ok()?;
-        (topic.partitions[0].high_watermark >= keys).then_some(())
+        (topic.partitions[0].known_log().ok()?.high_watermark >= keys).then_some(())
     })
     .await;
     let joined = History::read(&client, COUNTED).await;
@@ -356,7 +356,10 @@ async fn a_write_that_fails_stops_the_broker_and_costs_nothing_acknowledged() {
     let mut load = Load::start(&broker, ORDERS, 2).await;
     load.advance(200).await;
     let described = admin.describe_topic(ORDERS).await.unwrap();
-    limit_files(&mut broker, described.partitions[0].size_bytes + 2_000);
+    limit_files(
+        &mut broker,
+        described.partitions[0].known_log().unwrap().size_bytes + 2_000,
+    );
 
     // It stops by itself: nothing that it could still say would be certain.
     let status = broker.wait();
@@ -502,7 +505,7 @@ async fn damage_that_a_read_has_met_is_described() {
         sent.unwrap().await.unwrap();
     }
     let described = client.admin().describe_topic(ORDERS).await.unwrap();
-    assert_eq!(described.partitions[0].damage, None);
+    assert_eq!(described.partitions[0].known_log().unwrap().damage, None);
     let partition = described.topic_id.to_string();
     let folder = broker.broker_dir().join("topics").join(partition).join("0");
     let segment = folder.join(format!("{:020}.log", 0));
@@ -520,5 +523,11 @@ async fn damage_that_a_read_has_met_is_described() {
     let error = within("an error", consumer.next()).await.unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::PartitionDamaged), "{error}");
     let described = client.admin().describe_topic(ORDERS).await.unwrap();
-    assert!(described.partitions[0].damage.is_some());
+    assert!(
+        described.partitions[0]
+            .known_log()
+            .unwrap()
+            .damage
+            .is_some()
+    );
 }

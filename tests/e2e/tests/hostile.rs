@@ -14,7 +14,7 @@ use millstream_protocol::api::hello::DescribeBroker;
 use millstream_protocol::api::produce::{
     InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened,
 };
-use millstream_protocol::api::topic::{CreateTopic, DescribeTopics, TopicConfig};
+use millstream_protocol::api::topic::{CreateTopic, DescribeTopics, TopicConfig, TopicDetail};
 use millstream_protocol::api::{MAX_HOPS, Request, RequestFrame};
 use millstream_protocol::batch::{BatchBuilder, Compression, ProducerStamp};
 use millstream_protocol::limits::{
@@ -83,6 +83,7 @@ async fn malformed_frames_are_refused_by_name() {
     let topics: Request = DescribeTopics {
         topics: TopicSelection::All,
         after: None,
+        detail: TopicDetail::Logs,
     }
     .into();
     let cases: Vec<(&str, Bytes, StreamEnd, ErrorCode)> = vec![
@@ -429,6 +430,7 @@ async fn requests_for_what_is_not_there_are_refused_by_name() {
     let describe = DescribeTopics {
         topics: TopicSelection::Named(names),
         after: None,
+        detail: TopicDetail::Logs,
     };
     assert_eq!(
         wire.ask(describe).await.unwrap_err().code,
@@ -579,6 +581,7 @@ async fn damaged_requests_never_reach_beyond_their_stream() {
         DescribeTopics {
             topics: TopicSelection::AllWithInternal,
             after: None,
+            detail: TopicDetail::Logs,
         }
         .into(),
         Request::OpenProduce(OpenProduce {

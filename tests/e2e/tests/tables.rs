@@ -392,7 +392,10 @@ async fn a_file_is_gone_on_with_made_again_and_removed() {
     // Somebody deletes the oldest records: what was made of them goes.
     let start = admin.delete_records(PLACES, 0, u64::MAX).await;
     assert!(start.is_err(), "there is no such offset");
-    let end = admin.describe_topic(PLACES).await.unwrap().partitions[0].high_watermark;
+    let end = admin.describe_topic(PLACES).await.unwrap().partitions[0]
+        .known_log()
+        .unwrap()
+        .high_watermark;
     admin.delete_records(PLACES, 0, end).await.unwrap();
     until("the table without them", async || {
         let table = described(&admin).await?;

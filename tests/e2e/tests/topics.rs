@@ -191,7 +191,8 @@ async fn a_topic_of_the_same_name_is_another_topic() {
     let second = admin.create_topic(TOPIC).await.unwrap();
     assert_ne!(first.topic_id, second.topic_id);
     assert_eq!(
-        second.partitions[0].high_watermark, 0,
+        second.partitions[0].known_log().unwrap().high_watermark,
+        0,
         "it has the old one's records"
     );
 
@@ -202,7 +203,10 @@ async fn a_topic_of_the_same_name_is_another_topic() {
         Some(ErrorCode::UnknownTopic)
     );
     assert_eq!(
-        admin.describe_topic(TOPIC).await.unwrap().partitions[0].high_watermark,
+        admin.describe_topic(TOPIC).await.unwrap().partitions[0]
+            .known_log()
+            .unwrap()
+            .high_watermark,
         0
     );
 
@@ -267,7 +271,7 @@ async fn old_surplus_and_superseded_records_go() {
             .await
             .unwrap();
         let [by_size, by_time, compacted] =
-            [0, 1, 2].map(|topic| described[topic].partitions[0].clone());
+            [0, 1, 2].map(|topic| described[topic].partitions[0].known_log().unwrap().clone());
         let done = by_size.log_start_offset > 0
             && by_time.log_start_offset == 5
             && compacted.size_bytes < LARGE_RECORD_BYTES as u64 * 4;

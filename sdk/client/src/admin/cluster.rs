@@ -2,8 +2,9 @@
 
 use millstream_protocol::PartitionIndex;
 use millstream_protocol::api::cluster::{
-    AcceptLoss, ClusterDescription, DescribeCluster, DrainBroker, Draining, IssueTicket,
-    IssuedTicket, LossDescription, RebalanceCluster, Rebalancing, RemoveBroker, UndrainBroker,
+    AcceptLoss, ClusterDescription, DescribeCluster, DescribeReplicas, DescribeReplicasResponse,
+    DrainBroker, Draining, IssueTicket, IssuedTicket, LossDescription, RebalanceCluster,
+    Rebalancing, RemoveBroker, ReplicaSelection, UndrainBroker,
 };
 
 use super::Admin;
@@ -22,6 +23,13 @@ impl Admin {
     /// How the cluster stands.
     pub async fn describe_cluster(&self) -> Result<ClusterDescription> {
         self.client.call(DescribeCluster {}).await
+    }
+
+    /// What the broker at the other end of the connection is, and the replicas that it keeps, if these are not
+    /// too many.
+    pub async fn describe_replicas(&self) -> Result<DescribeReplicasResponse> {
+        let replicas = ReplicaSelection::All;
+        self.client.call(DescribeReplicas { replicas }).await
     }
 
     /// Has a broker emptied: what it leads and keeps goes to others, step by step. It is told how much that

@@ -180,8 +180,9 @@ impl Admin {
         let mut retried = 0;
         for partition in self.describe_topic(topic.clone()).await?.partitions {
             // What fails again meanwhile is not handed back for ever.
-            let (number, before) = (partition.partition, partition.high_watermark);
-            let mut next = partition.log_start_offset;
+            let log = partition.known_log()?;
+            let (number, before) = (partition.partition, log.high_watermark);
+            let mut next = log.log_start_offset;
             while next < before {
                 let request = RetryDeadLetters {
                     name: name.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use millstream_protocol::ErrorCode;
 use millstream_protocol::api::topic::{
     AlterTopic, Cleanup, CreateTopic, DeleteTopic, DescribeTopics, Durability, TopicConfig,
-    TopicDescription, TopicSelection,
+    TopicDescription, TopicDetail, TopicSelection,
 };
 
 use super::{Admin, Request};
@@ -103,6 +103,7 @@ impl Admin {
             let request = DescribeTopics {
                 topics: topics.clone(),
                 after: described.last().map(|topic| topic.name.clone()),
+                detail: TopicDetail::Logs,
             };
             let part = self.client.call(request).await?;
             if part.more && part.topics.is_empty() {

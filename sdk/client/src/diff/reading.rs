@@ -5,6 +5,7 @@ use std::sync::Arc;
 use millstream_protocol::api::Request;
 use millstream_protocol::api::fetch::{FetchOpened, FetchPartition, Fetched, OpenFetch};
 use millstream_protocol::api::replay::ComparedOutput;
+use millstream_protocol::api::topic::TopicDescription;
 use millstream_protocol::batch::RecordBatch;
 use millstream_protocol::limits::{DEFAULT_FETCH_BYTES, MAX_FETCH_BYTES};
 use millstream_protocol::{Offset, PartitionIndex, ProducerId};
@@ -46,16 +47,17 @@ pub(super) async fn read_both(
     let shadow = admin.describe_topic(output.shadow.clone()).await?;
     let partitions = live.partitions.len().max(shadow.partitions.len());
     for number in 0..partitions {
-        let live = live.partitions.get(number).map(|at| {
-            let end = output.live_ends.get(number).copied().unwrap_or_default();
-            (
-                at.partition,
-                at.log_start_offset,
-                end.min(at.high_watermark),
-            )
-        });
-        let shadow = shadow.partitions.get(number);
-        let shadow = shadow.map(|at| (at.partition, at.log_start_offset, at.high_watermark));
+        let range = |topic: &TopicDescription| -> Result<Option<(PartitionIndex, Offset, Offset)>> {
+            let Some(at) = topic.partitions.get(number) else {
+                return Ok(None);
+            };
+            let log = at.known_log()?;
+            let range = (at.partition, log.log_start_offset, log.high_watermark);
+            Ok(Some(range))
+        };
+        let end = output.live_ends.get(number).copied().unwrap_or_default();
+        let live = range(&live)?.map(|(number, from, until)| (number, from, end.min(until)));
+        let shadow = range(&shadow)?;
         let mut live = Reading::open(client, &output.live, live).await?;
         let mut shadow = Reading::open(client, &output.shadow, shadow).await?;
         while live.is_some() || shadow.is_some() {

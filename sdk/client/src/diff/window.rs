@@ -37,8 +37,9 @@ impl Window {
         let mut is_part = replay.before_ms.is_some();
         for input in &replay.inputs {
             let topic = admin.describe_topic(input.topic.clone()).await?;
-            let mut both = topic.partitions.iter().zip(&input.partitions);
-            is_part |= both.any(|(at, range)| range.from > at.log_start_offset);
+            for (at, range) in topic.partitions.iter().zip(&input.partitions) {
+                is_part |= range.from > at.known_log()?.log_start_offset;
+            }
             inputs.push((topic, input));
         }
         if !is_part {
@@ -50,7 +51,8 @@ impl Window {
         };
         for (topic, input) in &inputs {
             for (at, range) in topic.partitions.iter().zip(&input.partitions) {
-                let whole = (at.partition, at.log_start_offset, at.high_watermark);
+                let log = at.known_log()?;
+                let whole = (at.partition, log.log_start_offset, log.high_watermark);
                 let mut reading = Reading::open(client, &input.topic, Some(whole)).await?;
                 while let Some(open) = &mut reading {
                     for (_, record) in open.next().await? {

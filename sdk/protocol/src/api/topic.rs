@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{ErrorCode, WireError};
 use crate::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 
 /// When a produced batch is acknowledged.
@@ -128,6 +129,18 @@ pub struct DescribeTopics {
     pub topics: TopicSelection,
     /// Of these, only the ones behind this name: where an earlier response ended.
     pub after: Option<String>,
+    /// What is told of their partitions.
+    pub detail: TopicDetail,
+}
+
+/// What is told of partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TopicDetail {
+    /// Who leads and who keeps them: the broker knows by itself.
+    #[default]
+    Placement,
+    /// The same, and what their leaders say of their logs: these are asked for it.
+    Logs,
 }
 
 /// The answer to [`DescribeTopics`], in name order.
@@ -161,8 +174,44 @@ pub struct PartitionDescription {
     pub leader: u32,
     /// The leader's epoch.
     pub leader_epoch: LeaderEpoch,
-    /// The brokers that keep it, the preferred leader first.
+    /// The brokers that keep it, the preferred leader first; while the replicas change, those before and
+    /// after.
     pub replicas: Vec<u32>,
+    /// Those of them that have not got all that they should, as far as the cluster knows: they do not count.
+    pub untrusted: Vec<u32>,
+    /// Those of them that are not there.
+    pub offline: Vec<u32>,
+    /// Those of them that are to keep it once the change is done, and did not before.
+    pub joining: Vec<u32>,
+    /// Those of them that are to keep it no more once the change is done.
+    pub leaving: Vec<u32>,
+    /// What its leader says of its log; `None` if that was not asked for, or does not lead yet, or does not
+    /// answer.
+    pub log: Option<PartitionLog>,
+}
+
+impl PartitionDescription {
+    /// What its leader says of its log.
+    ///
+    /// # Errors
+    ///
+    /// It is not known: [`ErrorCode::NotReady`].
+    pub fn known_log(&self) -> Result<&PartitionLog, WireError> {
+        self.log.as_ref().ok_or_else(|| {
+            WireError::new(
+                ErrorCode::NotReady,
+                format!(
+                    "broker {}, which leads partition {}, does not say how far its log is",
+                    self.leader, self.partition
+                ),
+            )
+        })
+    }
+}
+
+/// The log of a partition, as its leader has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionLog {
     /// The first offset still there.
     pub log_start_offset: Offset,
     /// Records below are visible.
@@ -176,4 +225,11 @@ pub struct PartitionDescription {
     /// The first damage that was found in it, if any. Where it leaves in doubt where the log ends, the
     /// partition takes no writes.
     pub damage: Option<String>,
+}
+
+impl PartitionLog {
+    /// How many offsets can be read: in a compacted topic there are fewer records.
+    pub fn visible_offsets(&self) -> u64 {
+        self.high_watermark.saturating_sub(self.log_start_offset)
+    }
 }

@@ -36,7 +36,7 @@ use millstream_protocol::api::state::{
 };
 use millstream_protocol::api::topic::{
     AlterTopic, Cleanup, CreateTopic, DeleteTopic, DescribeTopics, DescribeTopicsResponse,
-    Durability, TopicSelection,
+    Durability, TopicDetail, TopicSelection,
 };
 use millstream_protocol::api::{Request, RequestFrame};
 use millstream_protocol::{ErrorCode, WireError};
@@ -123,6 +123,7 @@ fn topic_requests() -> Vec<Case> {
             DescribeTopics {
                 topics: TopicSelection::Named(vec![text("orders")]),
                 after: Some(text("audits")),
+                detail: TopicDetail::Logs,
             },
         ),
         request(
@@ -727,6 +728,8 @@ fn choices() -> Vec<Case> {
         case("worker-state/finished", WorkerState::Finished),
         case("activity/active", Activity::Active),
         case("activity/paused", Activity::Paused),
+        case("topic-detail/placement", TopicDetail::Placement),
+        case("topic-detail/logs", TopicDetail::Logs),
         case("peer-service/consensus", PeerService::Consensus),
         case("peer-service/cluster", PeerService::Cluster),
         case("follow/no", Follow::No),

@@ -120,6 +120,7 @@ fn every_variant_has_a_case() {
     assert_all_variants::<topic::Durability>("durability/", &[]);
     assert_all_variants::<topic::Cleanup>("cleanup/", &[]);
     assert_all_variants::<topic::TopicSelection>("topic-selection/", &[]);
+    assert_all_variants::<topic::TopicDetail>("topic-detail/", &[]);
     assert_all_variants::<offsets::Position>("position/", &[]);
     assert_all_variants::<group::GroupState>("group-state/", &[]);
     assert_all_variants::<group::MemberKind>("member-kind/", &[]);

@@ -13,7 +13,7 @@ use millstream_protocol::api::plugin::{
     WorkerDescription, WorkerLimits, WorkerState,
 };
 use millstream_protocol::api::topic::{
-    Cleanup, Durability, PartitionDescription, TopicConfig, TopicDescription,
+    Cleanup, Durability, PartitionDescription, PartitionLog, TopicConfig, TopicDescription,
 };
 use millstream_protocol::{FIRST_WORKER_PRODUCER_ID, TopicId};
 use uuid::Uuid;
@@ -150,12 +150,18 @@ pub(crate) fn topic() -> TopicDescription {
         leader: 1,
         leader_epoch: 2,
         replicas: vec![1, 300],
-        log_start_offset: 3,
-        high_watermark: 4,
-        log_end_offset: 6,
-        flushed_offset: 5,
-        size_bytes: 700,
-        damage: Some(text("bad checksum")),
+        untrusted: vec![300],
+        offline: vec![1],
+        joining: vec![300],
+        leaving: vec![1],
+        log: Some(PartitionLog {
+            log_start_offset: 3,
+            high_watermark: 4,
+            log_end_offset: 6,
+            flushed_offset: 5,
+            size_bytes: 700,
+            damage: Some(text("bad checksum")),
+        }),
     };
     TopicDescription {
         name: text("orders"),

@@ -135,7 +135,11 @@ async fn answer(
     match request {
         Request::Hello(_) | Request::OpenReplication(_) | Request::CallPeer(_) => Ok(()),
         Request::DescribeBroker(_) => reply.with(Ok(hello::describe(context))).await,
-        Request::DescribeTopics(request) => reply.with(topic::describe(context, request)).await,
+        Request::DescribeTopics(request) => {
+            reply
+                .with(topic::describe(context, hops, request).await)
+                .await
+        }
         Request::CreateTopic(request) => {
             let change = async move { topic::create(&shared, request).await };
             reply.with(whole(change).await).await

@@ -1,21 +1,26 @@
 //! Topics: create, describe, alter, delete.
 
+use std::collections::HashMap;
+
 use millstream_metadata::topic::Topic;
-use millstream_metadata::{Actor, Command};
+use millstream_metadata::{Actor, Command, Image, Replica};
 use millstream_protocol::api::topic::{
     AlterTopic, CreateTopic, DeleteTopic, DescribeTopics, DescribeTopicsResponse,
-    PartitionDescription, TopicDescription, TopicSelection,
+    PartitionDescription, PartitionLog, TopicDescription, TopicDetail, TopicSelection,
 };
 use millstream_protocol::limits::{MAX_ITEMS_PER_REQUEST, PARTITIONS_PER_LISTING};
 use millstream_protocol::{TopicId, TopicPartition, WireError};
 use uuid::Uuid;
 
+use crate::config::REPORT_LIMIT;
 use crate::context::Context;
 use crate::controller::group_topic;
 use crate::handlers::check_items;
+use crate::handlers::cluster::of_partitions;
 
-pub(crate) fn describe(
+pub(crate) async fn describe(
     context: &Context,
+    hops: u8,
     request: DescribeTopics,
 ) -> Result<DescribeTopicsResponse, WireError> {
     let image = context.controller.image();
@@ -37,7 +42,11 @@ pub(crate) fn describe(
     };
     chosen.sort_by(|a, b| a.name.cmp(&b.name));
     let (page, more) = page(&chosen, request.after.as_deref(), PARTITIONS_PER_LISTING);
-    let topics = page.iter().map(|topic| description(context, topic));
+    let logs = match request.detail {
+        TopicDetail::Placement => Logs::new(),
+        TopicDetail::Logs => logs(context, hops, page).await,
+    };
+    let topics = page.iter().map(|topic| description(&image, topic, &logs));
     Ok(DescribeTopicsResponse {
         topics: topics.collect(),
         more,
@@ -111,31 +120,61 @@ pub(crate) async fn delete(context: &Context, request: DeleteTopic) -> Result<()
 async fn updated(context: &Context, name: &str) -> Result<TopicDescription, WireError> {
     let topic = context.topic(name)?;
     context.groups.topic_updated(group_topic(&topic)).await?;
-    Ok(description(context, &topic))
+    let logs = logs(context, 0, &[&topic]).await;
+    Ok(description(&context.controller.image(), &topic, &logs))
 }
 
-fn description(context: &Context, topic: &Topic) -> TopicDescription {
-    let partitions = (0..).zip(&topic.partitions).map(|(number, placed)| {
-        let id = TopicPartition {
-            topic_id: topic.topic_id,
-            partition: number,
+/// What the leaders of partitions say of their logs.
+type Logs = HashMap<TopicPartition, PartitionLog>;
+
+/// Asks the leaders that are there, each once. What does not come soon is not among them.
+async fn logs(context: &Context, hops: u8, topics: &[&Topic]) -> Logs {
+    let image = context.controller.image();
+    let mut wanted: HashMap<u32, Vec<TopicPartition>> = HashMap::new();
+    for topic in topics {
+        for (number, placed) in (0..).zip(&topic.partitions) {
+            if image.has_leader(placed) {
+                let led = wanted.entry(placed.leader).or_default();
+                led.push(topic.at(number));
+            }
+        }
+    }
+    let told = of_partitions(context, hops, wanted, REPORT_LIMIT).await;
+    let logs = told.into_iter().filter_map(|((_, partition), replica)| {
+        // One that is damaged, and that nobody else has, is led no more and can be read.
+        let is_led = replica.leading.is_some() || replica.damage.is_some();
+        let log = PartitionLog {
+            log_start_offset: replica.log_start_offset,
+            high_watermark: replica.high_watermark,
+            log_end_offset: replica.log_end_offset,
+            flushed_offset: replica.flushed_offset,
+            size_bytes: replica.size_bytes,
+            damage: replica.damage,
         };
-        let hosted = context.partitions.get(id);
-        let visible = hosted.as_ref().map(|partition| partition.visible());
-        let status = hosted
-            .map(|partition| partition.status())
-            .unwrap_or_default();
+        is_led.then_some((partition, log))
+    });
+    logs.collect()
+}
+
+fn description(image: &Image, topic: &Topic, logs: &Logs) -> TopicDescription {
+    let partitions = (0..).zip(&topic.partitions).map(|(number, placed)| {
+        let members = |is_so: &dyn Fn(&Replica) -> bool| -> Vec<u32> {
+            let chosen = placed.members().filter(|it| is_so(it));
+            chosen.map(|it| it.broker_id).collect()
+        };
+        let has = |set: &[Replica], replica: &Replica| {
+            set.iter().any(|it| it.broker_id == replica.broker_id)
+        };
         PartitionDescription {
             partition: number,
             leader: placed.leader,
             leader_epoch: placed.leader_epoch,
-            replicas: placed.brokers(),
-            log_start_offset: visible.map_or(0, |visible| visible.log_start_offset),
-            high_watermark: visible.map_or(0, |visible| visible.high_watermark),
-            log_end_offset: status.log_end_offset,
-            flushed_offset: status.flushed_offset,
-            size_bytes: status.size_bytes,
-            damage: status.damage,
+            replicas: members(&|_| true),
+            untrusted: members(&|it| !it.trusted),
+            offline: members(&|it| !image.is_live(it.broker_id)),
+            joining: members(&|it| !has(&placed.replicas, it)),
+            leaving: members(&|it| !has(placed.target(), it)),
+            log: logs.get(&topic.at(number)).cloned(),
         }
     });
     TopicDescription {

@@ -1,6 +1,7 @@
 //! Brokers of one cluster in this process, each with a folder and an address of its own.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
 use std::time::Duration;
 
 use millstream::{Client, Identity};
@@ -138,6 +139,11 @@ impl Node {
         config.ticket = self.ticket.clone();
         self.broker = Some(Broker::start(config).await?);
         Ok(())
+    }
+
+    /// Where its data is.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Gives it an empty disk.

@@ -7,6 +7,7 @@
 )]
 
 mod harness;
+mod loss;
 
 use std::time::Instant;
 
@@ -29,7 +30,11 @@ async fn all_have(cluster: &Cluster, records: u64) {
         let client = cluster.client(index).await;
         until("all records are on every broker", async || {
             let topic = client.admin().describe_topic("orders").await.ok()?;
-            let visible = topic.partitions.iter().map(|it| it.high_watermark);
+            let kept = client.admin().describe_replicas().await.ok()?.replicas?;
+            let kept = kept
+                .iter()
+                .filter(|it| it.partition.topic_id == topic.topic_id);
+            let visible = kept.map(|it| it.high_watermark);
             (visible.sum::<u64>() >= records).then_some(())
         })
         .await;

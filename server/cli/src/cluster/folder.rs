@@ -245,6 +245,17 @@ impl Folder {
         Ok(())
     }
 
+    /// Has clients look for the cluster at one more address.
+    pub(super) fn add_address(&self, address: &Address) -> anyhow::Result<()> {
+        let mut profile = Profile::load(&self.profile())?;
+        let address = address.to_string();
+        if !profile.addresses.contains(&address) {
+            profile.addresses.push(address);
+            profile.save(&self.profile())?;
+        }
+        Ok(())
+    }
+
     /// Writes all that a broker is started with: its identity, its configuration, and its ticket, if it is
     /// not the first. What is there of a broker that was never started gives way.
     pub(super) fn write_broker(
@@ -365,6 +376,10 @@ mod tests {
         let profile = Profile::load(&folder.profile()).unwrap();
         profile.identity().unwrap();
         assert_eq!(profile.addresses, ["127.0.0.1:9092"]);
+        folder.add_address(&place.advertise).unwrap();
+        folder.add_address(&place.advertise).unwrap();
+        let profile = Profile::load(&folder.profile()).unwrap();
+        assert_eq!(profile.addresses, ["127.0.0.1:9092", "127.0.0.1:9093"]);
         insta::assert_snapshot!(fs::read_to_string(folder.config(2)).unwrap(), @r#"
         # Broker 2 of a cluster. `millstream server --print-default-config` shows every setting.
         listen = "127.0.0.1:9093"

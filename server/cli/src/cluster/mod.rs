@@ -134,6 +134,7 @@ async fn join(args: JoinArgs, context: &Context) -> anyhow::Result<()> {
     let ticket = Ticket::from(issued);
     let place = args.place.of(broker_id)?;
     folder.write_broker(&authority, broker_id, &place, Some(&ticket))?;
+    folder.add_address(&place.advertise)?;
     context.output.print(&Invited {
         cluster_id: ticket.cluster_id.to_string(),
         broker_id,

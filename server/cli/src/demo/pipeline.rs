@@ -142,7 +142,10 @@ impl<'a> Pipeline<'a> {
         let mut checks = tokio::time::interval(LAG_CHECK);
         let taking = async {
             for partition in topic.partitions {
-                let end = partition.high_watermark;
+                let end = partition
+                    .known_log()
+                    .map_err(millstream::Error::from)?
+                    .high_watermark;
                 while self
                     .consumer
                     .position(ALERTS, partition.partition)
@@ -217,13 +220,9 @@ async fn produce(client: Client, quakes: &Quakes) -> millstream::Result<()> {
 /// Records that are visible in a topic.
 async fn stored(admin: &Admin, topic: &str) -> millstream::Result<u64> {
     let topic = admin.describe_topic(topic).await?;
-    Ok(topic
-        .partitions
-        .iter()
-        .map(|partition| {
-            partition.high_watermark - partition.log_start_offset.min(partition.high_watermark)
-        })
-        .sum())
+    let partitions = topic.partitions.iter();
+    let records = partitions.map(|it| Ok(it.known_log()?.visible_offsets()));
+    records.sum()
 }
 
 /// An alert in one line.

@@ -102,6 +102,9 @@ fn of_words(error: &WireError) -> Advice {
             let name = words.strip_prefix("no secret is named ")?;
             Some(format!("`millstream plugin secret set {name}` reads its value and keeps it; a plugin that is granted it finds it from then on").into())
         }
+        ErrorCode::InvalidRequest if words.starts_with("there is no broker ") => {
+            Some("`millstream cluster status` shows the brokers".into())
+        }
         ErrorCode::SettingsRefused if words.contains("is granted no secret") => Some(
             "write `secrets = [\"NAME\"]` below `[grants]` of the deployment file, or say `--grant secret=NAME`, with the name that the plugin asks for; `millstream plugin secret set NAME` keeps its value".into(),
         ),

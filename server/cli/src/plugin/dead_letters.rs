@@ -91,11 +91,9 @@ async fn topic(client: &Client, name: &str) -> anyhow::Result<String> {
 async fn list(client: &Client, args: &ListArgs) -> anyhow::Result<DeadLetters> {
     let topic = topic(client, &args.name).await?;
     let described = client.admin().describe_topic(topic.clone()).await?;
-    let there: u64 = described
-        .partitions
-        .iter()
-        .map(|it| it.high_watermark.saturating_sub(it.log_start_offset))
-        .sum();
+    let partitions = described.partitions.iter();
+    let there = partitions.map(|it| Ok(it.known_log()?.visible_offsets()));
+    let there = there.sum::<millstream::Result<u64>>()?;
     let mut letters = Vec::new();
     if there > 0 {
         let consumer = client.consumer().topics([topic.clone()]);
@@ -116,7 +114,8 @@ async fn drop_all(client: &Client, name: &str) -> anyhow::Result<u64> {
     let admin = client.admin();
     let mut dropped = 0;
     for partition in admin.describe_topic(topic.clone()).await?.partitions {
-        let (start, end) = (partition.log_start_offset, partition.high_watermark);
+        let log = partition.known_log().map_err(millstream::Error::from)?;
+        let (start, end) = (log.log_start_offset, log.high_watermark);
         if start < end {
             admin
                 .delete_records(topic.clone(), partition.partition, end)

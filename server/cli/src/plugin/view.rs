@@ -416,8 +416,8 @@ pub(super) async fn waiting_in(admin: &Admin, topic: &str) -> millstream::Result
     match admin.describe_topic(topic).await {
         Ok(described) => {
             let partitions = described.partitions.iter();
-            let records = partitions.map(|it| it.high_watermark - it.log_start_offset);
-            Ok(Some(records.sum()))
+            let records = partitions.map(|it| Ok(it.known_log()?.visible_offsets()));
+            records.sum::<millstream::Result<u64>>().map(Some)
         }
         Err(error) if error.code() == Some(ErrorCode::UnknownTopic) => Ok(None),
         Err(error) => Err(error),

@@ -20,6 +20,10 @@ pub(crate) enum TopicCommand {
     /// Lists the topics
     List(ListArgs),
     /// Shows topics with their settings and partitions
+    ///
+    /// Replicas are shown by their brokers, the preferred leader first: `1*` leads, `2?` has not got all that
+    /// it should, `3!` is not there, `4+` is to be added by a change, `5-` is to go. Offsets are those of the
+    /// leaders.
     Describe(NamesArgs),
     /// Changes a topic's settings, or adds partitions
     Alter(AlterArgs),

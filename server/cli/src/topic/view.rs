@@ -34,16 +34,30 @@ struct PartitionView {
     partition: u32,
     leader: u32,
     leader_epoch: u32,
-    /// The brokers that keep it, the preferred leader first.
+    /// The brokers that keep it, the preferred leader first; while the replicas change, those before and
+    /// after.
     replicas: Vec<u32>,
-    log_start_offset: u64,
-    high_watermark: u64,
-    log_end_offset: u64,
-    flushed_offset: u64,
-    size_bytes: u64,
-    /// `null`: it is sound.
+    /// Those of them that have not got all that they should: they do not count.
+    untrusted: Vec<u32>,
+    /// Those of them that are not there.
+    offline: Vec<u32>,
+    /// Those of them that are to keep it once the change is done.
+    joining: Vec<u32>,
+    /// Those of them that are to keep it no more.
+    leaving: Vec<u32>,
+    /// What the leader says of its log; `null`: it does not, like the rest.
+    log_start_offset: Option<u64>,
+    high_watermark: Option<u64>,
+    log_end_offset: Option<u64>,
+    flushed_offset: Option<u64>,
+    size_bytes: Option<u64>,
+    /// `null`: it is sound, as far as is known.
     damage: Option<String>,
 }
+
+/// What the marks behind replicas mean.
+const MARKS: &str =
+    "* leads, ? has not got all that it should, ! is not there, + is to be added, - is to go";
 
 impl TopicView {
     pub(super) fn of(topic: &TopicDescription) -> Self {
@@ -70,15 +84,13 @@ impl TopicView {
         }
     }
 
-    fn records(&self) -> u64 {
+    /// `None` if one of its leaders does not say.
+    fn records(&self) -> Option<u64> {
         self.partitions.iter().map(PartitionView::records).sum()
     }
 
-    fn size_bytes(&self) -> u64 {
-        self.partitions
-            .iter()
-            .map(|partition| partition.size_bytes)
-            .sum()
+    fn size_bytes(&self) -> Option<u64> {
+        self.partitions.iter().map(|it| it.size_bytes).sum()
     }
 
     /// Neither age nor size takes anything from a compacted topic.
@@ -108,29 +120,70 @@ impl TopicView {
 
 impl PartitionView {
     fn of(partition: &PartitionDescription) -> Self {
+        let log = partition.log.as_ref();
         Self {
             partition: partition.partition,
             leader: partition.leader,
             leader_epoch: partition.leader_epoch,
             replicas: partition.replicas.clone(),
-            log_start_offset: partition.log_start_offset,
-            high_watermark: partition.high_watermark,
-            log_end_offset: partition.log_end_offset,
-            flushed_offset: partition.flushed_offset,
-            size_bytes: partition.size_bytes,
-            damage: partition.damage.clone(),
+            untrusted: partition.untrusted.clone(),
+            offline: partition.offline.clone(),
+            joining: partition.joining.clone(),
+            leaving: partition.leaving.clone(),
+            log_start_offset: log.map(|it| it.log_start_offset),
+            high_watermark: log.map(|it| it.high_watermark),
+            log_end_offset: log.map(|it| it.log_end_offset),
+            flushed_offset: log.map(|it| it.flushed_offset),
+            size_bytes: log.map(|it| it.size_bytes),
+            damage: log.and_then(|it| it.damage.clone()),
         }
     }
 
+    /// Each replica's broker, with its marks.
     fn replicas(&self) -> String {
-        let replicas: Vec<_> = self.replicas.iter().map(u32::to_string).collect();
-        replicas.join(",")
+        let marked = self.replicas.iter().map(|broker_id| {
+            let mut marked = broker_id.to_string();
+            let leads = *broker_id == self.leader;
+            let marks = [
+                (leads, '*'),
+                (self.untrusted.contains(broker_id), '?'),
+                (self.offline.contains(broker_id), '!'),
+                (self.joining.contains(broker_id), '+'),
+                (self.leaving.contains(broker_id), '-'),
+            ];
+            marked.extend(
+                marks
+                    .iter()
+                    .filter(|(holds, _)| *holds)
+                    .map(|(_, mark)| mark),
+            );
+            marked
+        });
+        marked.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Whether there is more to say of its replicas than who leads.
+    fn has_marks(&self) -> bool {
+        let marked = [&self.untrusted, &self.offline, &self.joining, &self.leaving];
+        marked.iter().any(|it| !it.is_empty())
+    }
+
+    fn state(&self) -> String {
+        match (&self.damage, self.high_watermark) {
+            (Some(damage), _) => format!("damaged: {damage}"),
+            (None, Some(_)) => "ok".to_owned(),
+            (None, None) => "unknown".to_owned(),
+        }
     }
 
     /// Offsets that can be read: in a compacted topic there are fewer records.
-    fn records(&self) -> u64 {
-        self.high_watermark.saturating_sub(self.log_start_offset)
+    fn records(&self) -> Option<u64> {
+        Some(self.high_watermark?.saturating_sub(self.log_start_offset?))
     }
+}
+
+fn known(number: Option<u64>, shown: impl Fn(u64) -> String) -> String {
+    number.map_or_else(|| "unknown".to_owned(), shown)
 }
 
 /// A topic that is there now: in one line.
@@ -168,8 +221,8 @@ impl View for TopicView {
                 ),
             )
             .fact("largest batch", bytes(self.max_batch_bytes.into()))
-            .fact("records", count(self.records()))
-            .fact("size", bytes(self.size_bytes()));
+            .fact("records", known(self.records(), count))
+            .fact("size", known(self.size_bytes(), bytes));
         let mut table = Table::new(
             &[
                 "#PARTITION",
@@ -190,17 +243,18 @@ impl View for TopicView {
                 partition.leader.to_string(),
                 partition.leader_epoch.to_string(),
                 partition.replicas(),
-                count(partition.log_start_offset),
-                count(partition.high_watermark),
-                count(partition.flushed_offset),
-                bytes(partition.size_bytes),
-                partition
-                    .damage
-                    .as_ref()
-                    .map_or_else(|| "ok".to_owned(), |damage| format!("damaged: {damage}")),
+                known(partition.log_start_offset, count),
+                known(partition.high_watermark, count),
+                known(partition.flushed_offset, count),
+                known(partition.size_bytes, bytes),
+                partition.state(),
             ]);
         }
-        format!("{}\n{}", facts.text(), table.text())
+        let mut text = format!("{}\n{}", facts.text(), table.text());
+        if self.partitions.iter().any(PartitionView::has_marks) {
+            text += &format!("\nreplicas: {MARKS}\n");
+        }
+        text
     }
 }
 
@@ -258,8 +312,8 @@ impl View for Topics {
             table.row([
                 topic.name.clone(),
                 topic.partitions.len().to_string(),
-                count(topic.records()),
-                bytes(topic.size_bytes()),
+                known(topic.records(), count),
+                known(topic.size_bytes(), bytes),
                 topic.durability.to_owned(),
                 topic.cleanup.to_owned(),
                 topic.retention(),
@@ -286,7 +340,7 @@ impl View for Deleted {
 
 #[cfg(test)]
 mod tests {
-    use millstream::{TopicConfig, TopicId};
+    use millstream::{PartitionLog, TopicConfig, TopicId};
 
     use super::*;
     use crate::output::both_forms;
@@ -297,12 +351,18 @@ mod tests {
             leader: 1,
             leader_epoch: 3,
             replicas: vec![1, 2, 3],
-            log_start_offset: 0,
-            high_watermark: 1_500,
-            log_end_offset: 1_500,
-            flushed_offset: 1_500,
-            size_bytes: 123_456,
-            damage: (partition == 1).then(|| "bad checksum at offset 12".to_owned()),
+            untrusted: Vec::new(),
+            offline: Vec::new(),
+            joining: Vec::new(),
+            leaving: Vec::new(),
+            log: Some(PartitionLog {
+                log_start_offset: 0,
+                high_watermark: 1_500,
+                log_end_offset: 1_500,
+                flushed_offset: 1_500,
+                size_bytes: 123_456,
+                damage: (partition == 1).then(|| "bad checksum at offset 12".to_owned()),
+            }),
         };
         let id = serde_json::from_str("\"0189dcd0-11aa-7000-8000-000000000001\"").unwrap();
         TopicDescription {
@@ -311,6 +371,32 @@ mod tests {
             config: TopicConfig::default(),
             partitions: (0..partitions).map(partition).collect(),
         }
+    }
+
+    #[test]
+    fn replicas_are_marked_and_what_no_leader_says_is_unknown() {
+        let mut described = topic("orders", 3);
+        described.partitions[0].untrusted = vec![3];
+        described.partitions[1].offline = vec![1, 2];
+        described.partitions[1].log = None;
+        described.partitions[2].replicas = vec![1, 2, 4];
+        described.partitions[2].joining = vec![4];
+        described.partitions[2].leaving = vec![2];
+        let view = TopicView::of(&described);
+        let text = view.text();
+        let (_, table) = text.split_once("\n\n").unwrap();
+        insta::assert_snapshot!(table, @r"
+        PARTITION  LEADER  EPOCH  REPLICAS  FIRST OFFSET  HIGH WATERMARK  FLUSHED       SIZE  STATE
+                0       1      3  1* 2 3?              0           1,500    1,500  120.6 KiB  ok
+                1       1      3  1*! 2! 3       unknown         unknown  unknown    unknown  unknown
+                2       1      3  1* 2- 4+             0           1,500    1,500  120.6 KiB  ok
+
+        replicas: * leads, ? has not got all that it should, ! is not there, + is to be added, - is to go
+        ");
+        insta::assert_snapshot!(Topics::of(&[described]).text(), @r"
+        TOPIC   PARTITIONS  RECORDS     SIZE  DURABILITY  CLEANUP  RETENTION
+        orders           3  unknown  unknown  sync        delete   7d
+        ");
     }
 
     #[test]
@@ -327,8 +413,8 @@ mod tests {
         size:          241.1 KiB
 
         PARTITION  LEADER  EPOCH  REPLICAS  FIRST OFFSET  HIGH WATERMARK  FLUSHED       SIZE  STATE
-                0       1      3  1,2,3                0           1,500    1,500  120.6 KiB  ok
-                1       1      3  1,2,3                0           1,500    1,500  120.6 KiB  damaged: bad checksum at offset 12
+                0       1      3  1* 2 3               0           1,500    1,500  120.6 KiB  ok
+                1       1      3  1* 2 3               0           1,500    1,500  120.6 KiB  damaged: bad checksum at offset 12
         ---
         {
           "name": "orders",
@@ -352,6 +438,10 @@ mod tests {
                 2,
                 3
               ],
+              "untrusted": [],
+              "offline": [],
+              "joining": [],
+              "leaving": [],
               "log_start_offset": 0,
               "high_watermark": 1500,
               "log_end_offset": 1500,
@@ -368,6 +458,10 @@ mod tests {
                 2,
                 3
               ],
+              "untrusted": [],
+              "offline": [],
+              "joining": [],
+              "leaving": [],
               "log_start_offset": 0,
               "high_watermark": 1500,
               "log_end_offset": 1500,

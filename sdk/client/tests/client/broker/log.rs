@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use millstream::{Compression, ErrorCode, Offset, TopicConfig, TopicId, WireError};
-use millstream_protocol::api::topic::{PartitionDescription, TopicDescription};
+use millstream_protocol::api::topic::{PartitionDescription, PartitionLog, TopicDescription};
 use millstream_protocol::batch::{self, BatchBuilder, RecordBatch, sequence_after};
 use millstream_protocol::limits::{BATCHES_IN_FLIGHT_PER_PRODUCER, MAX_BATCH_BYTES};
 
@@ -45,16 +45,22 @@ impl Topic {
             leader: partition.leader,
             leader_epoch: partition.leader_epoch,
             replicas: vec![1],
-            log_start_offset: partition.log_start_offset,
-            high_watermark: partition.end_offset,
-            log_end_offset: partition.end_offset,
-            flushed_offset: partition.end_offset,
-            size_bytes: partition
-                .batches
-                .iter()
-                .map(|batch| batch.len() as u64)
-                .sum(),
-            damage: None,
+            untrusted: Vec::new(),
+            offline: Vec::new(),
+            joining: Vec::new(),
+            leaving: Vec::new(),
+            log: Some(PartitionLog {
+                log_start_offset: partition.log_start_offset,
+                high_watermark: partition.end_offset,
+                log_end_offset: partition.end_offset,
+                flushed_offset: partition.end_offset,
+                size_bytes: partition
+                    .batches
+                    .iter()
+                    .map(|batch| batch.len() as u64)
+                    .sum(),
+                damage: None,
+            }),
         };
         TopicDescription {
             name: name.to_owned(),

@@ -38,7 +38,13 @@ pub(crate) async fn accept_loss(
         by: session.principal().to_owned(),
         at_ms: clock::now_ms(),
     };
-    let image = context.controller.check(&command)?;
+    // The metadata knows topics by their identities.
+    let named = |mut error: WireError| {
+        let (id, name) = (at.to_string(), format!("{topic}-{partition}"));
+        error.message = error.message.replace(&id, &name);
+        error
+    };
+    let image = context.controller.check(&command).map_err(named)?;
     let is_live = |broker_id| image.is_live(broker_id);
     let living = placed.members().filter(|it| is_live(it.broker_id));
     let wanted: HashMap<_, _> = living.map(|it| (it.broker_id, vec![at])).collect();
@@ -55,7 +61,7 @@ pub(crate) async fn accept_loss(
         replicas: replicas.collect(),
     };
     if !dry_run {
-        context.controller.execute(command).await?;
+        context.controller.execute(command).await.map_err(named)?;
         tracing::warn!(
             topic,
             partition,

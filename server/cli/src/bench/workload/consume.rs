@@ -50,9 +50,8 @@ pub(in crate::bench) async fn end_to_end(
 /// The records of a topic that are visible.
 pub(in crate::bench) async fn count(admin: &Admin, topic: &str) -> millstream::Result<u64> {
     let partitions = admin.describe_topic(topic).await?.partitions;
-    let records =
-        |partition: &PartitionDescription| partition.high_watermark - partition.log_start_offset;
-    Ok(partitions.iter().map(records).sum())
+    let records = |partition: &PartitionDescription| Ok(partition.known_log()?.visible_offsets());
+    partitions.iter().map(records).sum()
 }
 
 /// A consumer of all partitions of a topic, from their start.

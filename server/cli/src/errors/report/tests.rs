@@ -237,10 +237,10 @@ fn brokers_that_do_not_start_or_stop_by_themselves() {
     ");
     let version = DataDirError::Version {
         path: "/data".into(),
-        found: 7,
+        found: 6,
     };
     insta::assert_snapshot!(shown(StartError::DataDir(version)), @r"
-    error: data directory /data has format version 7, this broker reads version 7
+    error: data directory /data has format version 6, this broker reads version 7
       try: use the release that wrote it, or another data directory
     exit 5
     ");

@@ -108,3 +108,47 @@ fn what_is_wrong_is_named() {
     unknown field `mtu`, expected one of `mtu_upper_bound`, `socket_buffer_bytes`, `stream_receive_window_bytes`, `connection_receive_window_bytes`, `send_window_bytes`, `keep_alive_interval_ms`, `max_idle_timeout_ms`, `connect_timeout_ms`, `max_streams`, `max_incoming`, `retry_above_handshakes`, `max_connections`
     ");
 }
+
+const TICKET: &str = r#"
+cluster_id = "0189dcd0-11aa-7000-8000-000000000001"
+broker_id = 2
+token = "secret"
+[brokers]
+1 = "one.example:9092"
+"#;
+
+#[test]
+fn a_broker_may_be_one_of_a_cluster() {
+    let folder = folder();
+    let path = folder.path().join("millstream.toml");
+    fs::write(folder.path().join("ticket.toml"), TICKET).unwrap();
+    let section =
+        "[cluster]\nticket = \"ticket.toml\"\nadvertise = \"two.example:77\"\nrack = \"a\"\n";
+    fs::write(&path, format!("{MINIMAL}{section}")).unwrap();
+    let config = ServerConfig::read(&path).unwrap().check().unwrap();
+    let ticket = config.ticket.unwrap();
+    assert_eq!((ticket.broker_id, ticket.token.as_str()), (2, "secret"));
+    assert_eq!(config.advertise.as_deref(), Some("two.example:77"));
+    assert_eq!(config.rack.as_deref(), Some("a"));
+    let alone: ConfigFile = toml::from_str(MINIMAL).unwrap();
+    let alone = alone.check(folder.path()).unwrap();
+    assert!(alone.ticket.is_none() && alone.advertise.is_none() && alone.rack.is_none());
+}
+
+#[test]
+fn what_is_wrong_about_the_cluster_is_named() {
+    let cluster = |section: &str| fault(&format!("{MINIMAL}[cluster]\n{section}\n"));
+    insta::assert_snapshot!(cluster("rak = 1"), @r"
+    the configuration file /etc/millstream/millstream.toml cannot be used: TOML parse error at line 9, column 1
+      |
+    9 | rak = 1
+      | ^^^
+    unknown field `rak`, expected one of `ticket`, `advertise`, `rack`
+    ");
+    insta::assert_snapshot!(cluster("ticket = \"none.toml\""), @"the configuration file /etc/millstream/millstream.toml cannot be used: cannot read the ticket /etc/millstream/none.toml: No such file or directory (os error 2)");
+    // Nothing of it is shown: it may be a ticket that is cut short.
+    insta::assert_snapshot!(cluster("ticket = \"server.key\""), @"the configuration file /etc/millstream/millstream.toml cannot be used: /etc/millstream/server.key is not a broker's ticket: key with no value, expected `=`");
+    insta::assert_snapshot!(cluster("advertise = \"quic://two\""), @r#"the configuration file /etc/millstream/millstream.toml cannot be used: [cluster] advertise: "quic://two" is not an address of the form host:port"#);
+    insta::assert_snapshot!(cluster("advertise = \"two.example:0\""), @"the configuration file /etc/millstream/millstream.toml cannot be used: [cluster] advertise: port 0 is none where a broker can be reached");
+    insta::assert_snapshot!(cluster(&format!("rack = \"{}\"", "x".repeat(256))), @"the configuration file /etc/millstream/millstream.toml cannot be used: [cluster] rack: expected a name of 1 to 255 bytes, without control characters");
+}
