@@ -18,7 +18,8 @@ async fn produce(client: &Client, values: impl Iterator<Item = u32>) {
     let producer = client.producer("orders").build().await.unwrap();
     for value in values {
         let sent = producer.send(ProduceRecord::new(value.to_string())).await;
-        within("a record taken", async { sent.unwrap() }).await;
+        let acknowledged = within("a record kept", sent.unwrap()).await;
+        acknowledged.unwrap();
     }
     within("everything stored", producer.close()).await.unwrap();
 }

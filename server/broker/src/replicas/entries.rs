@@ -25,6 +25,11 @@ impl SharedEntries {
         }
     }
 
+    /// Records may have been deleted up to the middle of a batch: the whole batch is still there.
+    fn reachable(&self, from: Offset) -> Offset {
+        from.max(self.reader.log_start_offset())
+    }
+
     /// What was read, unless the log may have been another one by then.
     fn checked(&self, read: ReadBatches) -> Option<Piece> {
         let rewritten = self.partition.shared.rewritten.load(Ordering::SeqCst);
@@ -37,7 +42,7 @@ impl SharedEntries {
 
 impl Entries for SharedEntries {
     fn read(&self, from: Offset, until: Offset, max_bytes: usize) -> Option<Piece> {
-        match self.reader.read(from, until, max_bytes) {
+        match self.reader.read(self.reachable(from), until, max_bytes) {
             Ok(read) => self.checked(read),
             Err(error) => {
                 tracing::warn!(partition = self.partition.name(), %error, "entries cannot be sent");
@@ -47,6 +52,7 @@ impl Entries for SharedEntries {
     }
 
     fn read_cached(&self, from: Offset, until: Offset, max_bytes: usize) -> Option<Piece> {
+        let from = self.reachable(from);
         let read = self.reader.read_cached(from, until, max_bytes)?;
         self.checked(read)
     }
