@@ -1,6 +1,6 @@
 //! This broker among the others of its cluster.
 //!
-//! - [`Cluster`]: the links to the others, and what they ask of this broker
+//! - `Cluster`: the links to the others, and what they ask of this broker
 //! - `quorum`: its node of the metadata quorum, and the way of a command to whoever leads it
 //! - `members`: who takes part in the quorum
 //! - `heart`: that this broker is there; `office`: who looks after the cluster
