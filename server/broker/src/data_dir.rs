@@ -451,6 +451,19 @@ mod tests {
     }
 
     #[test]
+    fn another_start_of_the_machine_is_noticed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(DataDir::open(dir.path(), None).unwrap().was_rebooted());
+        let says_which = Path::new(BOOT_ID).exists();
+        let again = DataDir::open(dir.path(), None).unwrap().was_rebooted();
+        assert_eq!(again, !says_which);
+        fs::write(dir.path().join(BOOT_FILE), "an earlier one").unwrap();
+        assert!(DataDir::open(dir.path(), None).unwrap().was_rebooted());
+        let again = DataDir::open(dir.path(), None).unwrap().was_rebooted();
+        assert_eq!(again, !says_which);
+    }
+
+    #[test]
     fn a_start_that_cannot_be_counted_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         DataDir::open(dir.path(), None).unwrap();

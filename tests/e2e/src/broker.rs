@@ -1,7 +1,7 @@
 //! A broker: a child process with a folder, a profile and a port of its own.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, ExitStatus, Stdio};
@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::artifacts::millstream;
+use crate::broker_log::BrokerLog;
 use crate::patience::{until_blocking, within};
 use crate::port::Port;
 use crate::process::Process;
@@ -19,9 +20,6 @@ use crate::process::Process;
 /// A client that has not heard the broker for this long looks for it anew. The default is made for
 /// bad links; a test that kills brokers by the dozen has none.
 const SHORT_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Lines of the broker's log that a failing test shows.
-const LOG_LINES_SHOWN: usize = 60;
 
 /// `millstream dev` as a child process. Dropping it kills the process and removes its folder.
 #[derive(Debug)]
@@ -132,7 +130,7 @@ impl Broker {
             .args(["server", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
-            .stderr(self.log_file());
+            .stderr(self.broker_log().file());
         self.process = Some(Process::spawn(&mut command));
         until_blocking("a server that is ready", || {
             self.log()[said..].contains("broker ready").then_some(())
@@ -170,7 +168,7 @@ impl Broker {
             .args(&self.options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(self.log_file());
+            .stderr(self.broker_log().file());
         let mut process = Process::spawn(&mut command);
         let stdout = process.child().stdout.take().expect("a pipe");
         Starting { process, stdout }
@@ -250,21 +248,13 @@ impl Broker {
         self.data_dir().join("identity").join(name)
     }
 
-    fn log_path(&self) -> PathBuf {
-        self.folder.path().join("broker.log")
-    }
-
-    fn log_file(&self) -> File {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path());
-        log.expect("a file for the broker's log")
+    fn broker_log(&self) -> BrokerLog {
+        BrokerLog(self.folder.path().join("broker.log"))
     }
 
     /// What it has logged since it was started first.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.log_path()).unwrap_or_default()
+        self.broker_log().text()
     }
 
     /// The client profile.
@@ -333,14 +323,6 @@ fn toml_string(path: &Path) -> String {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = self.log();
-            let lines: Vec<_> = log.lines().collect();
-            let shown = lines.len().saturating_sub(LOG_LINES_SHOWN);
-            eprintln!(
-                "the end of the broker's log:\n{}",
-                lines[shown..].join("\n")
-            );
-        }
+        self.broker_log().show_if_failing();
     }
 }

@@ -1,6 +1,6 @@
 //! A cluster: brokers as child processes, made as an operator makes them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -9,13 +9,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::artifacts::millstream;
+use crate::broker_log::BrokerLog;
 use crate::command::{Finished, run};
 use crate::patience::{until_blocking, within};
 use crate::port::Port;
 use crate::process::Process;
-
-/// Lines of a broker's log that a failing test shows.
-const LOG_LINES_SHOWN: usize = 40;
 
 /// A cluster in a folder of its own. Dropping it kills its brokers and removes the folder.
 #[derive(Debug)]
@@ -224,7 +222,7 @@ impl Member {
             .env_remove("MILLSTREAM_LOG")
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
-            .stderr(self.log_file());
+            .stderr(self.broker_log().file());
         self.process = Some(Process::spawn(&mut command));
     }
 
@@ -275,35 +273,18 @@ impl Member {
         log
     }
 
-    fn log_path(&self) -> PathBuf {
-        self.folder.join("broker.log")
-    }
-
-    fn log_file(&self) -> File {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path());
-        log.expect("a file for the broker's log")
+    fn broker_log(&self) -> BrokerLog {
+        BrokerLog(self.folder.join("broker.log"))
     }
 
     /// What it has logged since it was started first.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.log_path()).unwrap_or_default()
+        self.broker_log().text()
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = self.log();
-            let lines: Vec<_> = log.lines().collect();
-            let shown = lines.len().saturating_sub(LOG_LINES_SHOWN);
-            eprintln!(
-                "the end of the log in {}:\n{}",
-                self.folder.display(),
-                lines[shown..].join("\n")
-            );
-        }
+        self.broker_log().show_if_failing();
     }
 }

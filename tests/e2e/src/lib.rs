@@ -40,6 +40,7 @@
 
 pub mod artifacts;
 pub mod broker;
+mod broker_log;
 pub mod cluster;
 pub mod command;
 pub mod deployment;

@@ -328,24 +328,13 @@ impl Actor {
     fn settle(&mut self, ack: AckSink, outcome: AppendOutcome, outside: &Outside<'_>) {
         let (appended_at_ms, since_ms) = (outside.now_ms, outside.elapsed_ms);
         match outcome {
+            // A duplicate may be of a batch that still waits for its flush: it is not acknowledged before
+            // what it repeats.
             AppendOutcome::Appended {
                 base_offset,
                 next_offset,
-            } => {
-                let result = Ok(Appended {
-                    base_offset,
-                    appended_at_ms,
-                });
-                self.pending.push_back(Pending {
-                    visible_at: next_offset,
-                    result,
-                    ack,
-                    since_ms,
-                });
             }
-            // It may be a batch that still waits for its flush: no duplicate is acknowledged
-            // before what it repeats.
-            AppendOutcome::Duplicate {
+            | AppendOutcome::Duplicate {
                 base_offset,
                 next_offset,
             } => {

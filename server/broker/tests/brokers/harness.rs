@@ -11,10 +11,13 @@ use millstream_protocol::api::cluster::IssueTicket;
 use millstream_transport::identity::Authority;
 use millstream_transport::principal::Role;
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::time::{interval, timeout};
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether something is so.
+const LOOKED_EVERY: Duration = Duration::from_millis(20);
 
 /// A broker, running or not.
 pub(crate) struct Node {
@@ -161,12 +164,15 @@ impl Node {
 
 /// Waits until something is so.
 pub(crate) async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = found().await {
-            return found;
+    let mut looks = interval(LOOKED_EVERY);
+    let looking = async {
+        loop {
+            looks.tick().await;
+            if let Some(found) = found().await {
+                return found;
+            }
         }
-        assert!(Instant::now() < deadline, "it never came to this: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
+    };
+    let found = timeout(PATIENCE, looking).await;
+    found.unwrap_or_else(|_| panic!("it never came to this: {what}"))
 }
