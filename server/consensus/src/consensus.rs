@@ -37,6 +37,7 @@ pub struct Consensus {
     pub(crate) raft: Raft,
     pub(crate) config: Config,
     applied: watch::Receiver<Applied>,
+    was_new: bool,
     /// Proposals come one after the other. Not needed to be right: those that overlap would have to
     /// be made again.
     turn: Mutex<()>,
@@ -75,7 +76,7 @@ impl Consensus {
             .get_membership()
             .await;
         let members = members.map_err(|error| StorageFailed::new("read", &config.dir, error))?;
-        let voters = members.effective().voter_ids().collect();
+        let voters: BTreeSet<NodeId> = members.effective().voter_ids().collect();
         let network = Network {
             cluster_id: config.cluster_id,
             peers,
@@ -87,8 +88,14 @@ impl Consensus {
             raft,
             config,
             applied,
+            was_new: voters.is_empty(),
             turn: Mutex::new(()),
         })
+    }
+
+    /// Whether its directory knew of no quorum when it was started: it has said nothing to anybody before.
+    pub fn was_new(&self) -> bool {
+        self.was_new
     }
 
     /// Makes the cluster: this node and the others named are its first voters. It may be asked of

@@ -89,7 +89,7 @@ impl Quorum {
         let links = cluster.links().cloned();
         let consensus = Consensus::start(config, Arc::new(Linked(links.clone()))).await;
         let consensus = consensus.map_err(|error| error.to_string())?;
-        let is_new = consensus.status().voters.is_empty();
+        let is_new = consensus.was_new();
         if is_new && identity.origin == Origin::Founder {
             match consensus.initialize(BTreeSet::from([node_id])).await {
                 Ok(()) | Err(InitializeError::Initialized) => {}

@@ -94,6 +94,26 @@ impl Cluster {
         self.nodes[index].start(&self.authority).await
     }
 
+    /// Starts two brokers again that may need each other for it; the first has the lower index.
+    pub(crate) async fn restart_two(&mut self, first: usize, second: usize) {
+        let (before, rest) = self.nodes.split_at_mut(second);
+        let first = before[first].start(&self.authority);
+        let (first, second) = tokio::join!(first, rest[0].start(&self.authority));
+        first.unwrap();
+        second.unwrap();
+    }
+
+    /// Waits until all of three brokers vote in the metadata quorum.
+    pub(crate) async fn all_vote(&self) {
+        let client = self.client(0).await;
+        until("three voters", async || {
+            let described = client.admin().describe_cluster().await.ok()?;
+            let members = described.quorum.members;
+            (members.iter().filter(|it| it.votes).count() == 3).then_some(())
+        })
+        .await;
+    }
+
     /// A client of one of the brokers.
     pub(crate) async fn client(&self, index: usize) -> Client {
         let builder = Client::builder()

@@ -209,3 +209,28 @@ async fn a_member_goes_on_without_the_only_broker_that_it_was_told_of() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_all_stop_find_each_other_again() {
+    let mut cluster = Cluster::start(3).await;
+    create_topic(&cluster, 3).await;
+    produce(
+        &cluster.client(0).await,
+        (0..100).map(|it| format!("a{it}")),
+    )
+    .await;
+    // Voters that have voted: nobody gets a majority without one of them.
+    cluster.all_vote().await;
+    for node in &mut cluster.nodes {
+        node.stop().await;
+    }
+    // The founder, which the others could do without, stays away.
+    cluster.restart_two(1, 2).await;
+    produce(
+        &cluster.client(1).await,
+        (0..100).map(|it| format!("b{it}")),
+    )
+    .await;
+    all_have(&cluster, 200).await;
+    cluster.stop().await;
+}
