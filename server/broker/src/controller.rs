@@ -309,6 +309,7 @@ pub(crate) fn group_topic(topic: &Topic) -> millstream_group::Topic {
         name: topic.name.clone(),
         topic_id: topic.topic_id,
         partitions: topic.partitions.len() as u32,
+        leaders: Vec::new(),
     }
 }
 

@@ -149,8 +149,11 @@ impl Coordinator {
         turn.answer(())
     }
 
-    /// A topic was created, or has more partitions. If the topic of that name had another
-    /// identity, that one is deleted.
+    /// A topic was created, has more partitions, or other leaders. If the topic of that name had
+    /// another identity, that one is deleted.
+    ///
+    /// What other brokers lead goes from workers on the old ones to workers on the new ones; the
+    /// rest stays where it is, and the cost is that of what has changed.
     ///
     /// Partitions that are added while a group consumes the topic are read from their beginning:
     /// with `Latest` a group would miss what is produced before it hears of them.
@@ -164,10 +167,20 @@ impl Coordinator {
             self.delete_topic(replaced.topic_id, &mut turn);
         }
         let before = before.filter(|before| before.topic_id == topic.topic_id);
-        let born = before.map_or(0, |before| before.partitions);
         self.topics.insert(topic.clone());
-        for group in self.groups.values_mut() {
-            group.topic_grew(&topic, born, &self.topics, &mut turn);
+        match before {
+            Some(before) if before.partitions == topic.partitions => {
+                let moved = topic.led_otherwise(&before);
+                for group in self.groups.values_mut().filter(|_| !moved.is_empty()) {
+                    group.follow_leaders(&topic, &moved, &mut turn);
+                }
+            }
+            before => {
+                let born = before.map_or(0, |before| before.partitions);
+                for group in self.groups.values_mut() {
+                    group.topic_grew(&topic, born, &self.topics, &mut turn);
+                }
+            }
         }
         turn.answer(())
     }

@@ -20,7 +20,7 @@ pub(crate) struct Group {
     pub(crate) members: BTreeMap<MemberHandle, Member>,
     pub(crate) slots: BTreeMap<NamedPartition, Slot>,
     /// The names of departed members that last had, or were to have, a partition.
-    pub(crate) homes: BTreeMap<NamedPartition, String>,
+    pub(crate) departed: BTreeMap<NamedPartition, String>,
 }
 
 impl Group {
@@ -31,7 +31,7 @@ impl Group {
             durable: Durable::default(),
             members: BTreeMap::new(),
             slots: BTreeMap::new(),
-            homes: BTreeMap::new(),
+            departed: BTreeMap::new(),
         }
     }
 
@@ -65,7 +65,7 @@ impl Group {
         let member_id = member.member_id.clone();
         self.members.insert(handle, member);
         let plan = self.plan(topics, Some(handle));
-        self.homes.retain(|_, home| *home != name);
+        self.departed.retain(|_, departed| *departed != name);
         self.adopt(plan, turn);
 
         let generation = self.durable.generation();
@@ -76,8 +76,7 @@ impl Group {
                 generation,
             },
         );
-        let is_target = |slot: &Slot| slot.target.is_some_and(|target| target.member == handle);
-        if !self.slots.values().any(is_target) {
+        if !self.slots.values().any(|slot| slot.is_meant_for(handle)) {
             turn.send(
                 handle,
                 CoordinatorMessage::Assign {
@@ -98,8 +97,9 @@ impl Group {
             if slot.owner().is_some_and(|(owner, _)| owner == handle) {
                 slot.hold = Hold::Free;
             }
-            if slot.target.is_some_and(|target| target.member == handle) {
-                self.homes
+            // One with a home gets back what its broker leads.
+            if member.home.is_none() && slot.is_meant_for(handle) {
+                self.departed
                     .insert(partition.clone(), member.member_name.clone());
             }
         }
@@ -191,7 +191,7 @@ impl Group {
     pub(crate) fn topic_deleted(&mut self, topic: &Topic, topics: &Topics, turn: &mut Turn) {
         let partitions: Vec<_> = self.durable.partitions_of(topic.topic_id).collect();
         self.forget(&partitions, turn);
-        self.homes
+        self.departed
             .retain(|partition, _| partition.topic != topic.name);
         if self.subscribes(&topic.name) {
             self.rebalance(topics, turn);

@@ -42,6 +42,15 @@
 //! released it, or is gone. There is no time-out on a release: a slow handler delays only the
 //! partitions it was asked for, and what has died is found out by its connection.
 //!
+//! # Workers at home
+//!
+//! A worker that says on which broker it runs gets the partitions which that broker leads, and
+//! gives them up when another one does ([`Coordinator::topic_updated`]). Of two workers on one
+//! broker the newer one gets them: the older one is of a process that is gone, or soon will be.
+//! While no worker is where a partition is led, nobody owns it, though its start is found out and
+//! committed as that of any other: whoever comes goes on from there. In a group in which some member has
+//! a home, one that has none stands by.
+//!
 //! # Generations
 //!
 //! A group's generation rises with every change of the target assignment and with every reset, and
@@ -53,6 +62,7 @@
 //! - [`Coordinator`]: the entry points, one method per request
 //! - [`assign`]: the pure function that shares partitions among members
 //! - [`record`]: what is written to the log, and its encoding
+//! - `homes`: the same for workers, by who leads what
 //! - [`Effect`], [`Outcome`]: what the shell has to do
 //! - [`error`]: the errors of each operation, and their codes on the wire
 //! - [`limits`]: the bounds
@@ -66,7 +76,7 @@
 //! use millstream_protocol::TopicId;
 //! use uuid::Uuid;
 //!
-//! let orders = Topic { name: "orders".into(), topic_id: TopicId(Uuid::from_u128(7)), partitions: 1 };
+//! let orders = Topic { name: "orders".into(), topic_id: TopicId(Uuid::from_u128(7)), partitions: 1, leaders: vec![] };
 //! let mut coordinator = Coordinator::new(Limits::default(), [orders]);
 //!
 //! let joined = coordinator.join(Join {
@@ -75,6 +85,7 @@
 //!     member_name: "till-1".into(),
 //!     principal: "CN=till".into(),
 //!     kind: MemberKind::Client,
+//!     home: None,
 //!     topics: vec!["orders".into()],
 //!     start: Position::Latest,
 //! });
@@ -101,6 +112,7 @@ mod durable;
 mod effect;
 pub mod error;
 mod group;
+mod homes;
 pub mod limits;
 mod member;
 mod moves;

@@ -7,7 +7,7 @@ use millstream_protocol::api::group::{MemberDescription, MemberKind, NamedPartit
 use millstream_protocol::api::offsets::Position;
 
 /// The shell's handle of a member's stream: unique among the streams of a broker for as long as it
-/// runs. Where the shell seeds it from a clock or a counter that survives a restart, member ids
+/// runs, and greater than those of streams that were there before. Where the shell seeds it from a clock or a counter that survives a restart, member ids
 /// are unique for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MemberHandle(pub u64);
@@ -31,6 +31,9 @@ pub struct Join {
     pub principal: String,
     /// Client or worker. A group has members of one kind.
     pub kind: MemberKind,
+    /// The number of the broker on which a worker runs: it gets what that broker leads, and nothing
+    /// else. A client has none.
+    pub home: Option<u32>,
     /// The topics it consumes, by name. Repeated names count once.
     pub topics: Vec<String>,
     /// Where to start in a partition without a committed offset.
@@ -43,6 +46,7 @@ pub(crate) struct Member {
     pub(crate) member_name: String,
     pub(crate) principal: String,
     pub(crate) kind: MemberKind,
+    pub(crate) home: Option<u32>,
     pub(crate) topics: BTreeSet<String>,
     pub(crate) start: Position,
 }
@@ -54,6 +58,7 @@ impl Member {
             member_id: format!("{}-{}", join.member_name, join.member),
             member_name: join.member_name,
             principal: join.principal,
+            home: join.home.filter(|_| join.kind == MemberKind::Worker),
             kind: join.kind,
             topics: join.topics.into_iter().collect(),
             start: join.start,

@@ -39,18 +39,18 @@ impl Moves {
             Step::Stay => {}
             Step::Drop => return false,
             Step::Revoke { member } => self.revoked.entry(member).or_default().push(named.clone()),
-            Step::Assign { target, offset } => {
-                let (topic, topic_id) = (topic.clone(), target.topic_id);
+            Step::Assign {
+                member,
+                topic_id,
+                offset,
+            } => {
                 let assigned = AssignedPartition {
-                    topic,
+                    topic: topic.clone(),
                     topic_id,
                     partition: *partition,
                     offset,
                 };
-                self.assigned
-                    .entry(target.member)
-                    .or_default()
-                    .push(assigned);
+                self.assigned.entry(member).or_default().push(assigned);
             }
             Step::Resolve { target } => {
                 let (topic, topic_id, position) = (topic.clone(), target.topic_id, target.start);

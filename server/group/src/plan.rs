@@ -18,11 +18,14 @@ impl Group {
         topics: &Topics,
         returning: Option<MemberHandle>,
     ) -> BTreeMap<NamedPartition, Target> {
+        if self.is_by_home() {
+            return self.plan_by_home(topics);
+        }
         let indexes = Indexes::new(self, topics);
         let mut current = indexes.nobody();
         for (at, slot) in &self.slots {
-            if let Some(target) = slot.target {
-                indexes.put(&mut current, at, target.member);
+            if let Some(member) = slot.target.and_then(|target| target.member) {
+                indexes.put(&mut current, at, member);
             }
         }
         let mut preferred = indexes.nobody();
@@ -30,9 +33,9 @@ impl Group {
             returning.and_then(|handle| self.members.get_key_value(&handle))
         {
             for (at, _) in self
-                .homes
+                .departed
                 .iter()
-                .filter(|(_, home)| **home == member.member_name)
+                .filter(|(_, departed)| **departed == member.member_name)
             {
                 indexes.put(&mut preferred, at, *handle);
             }
@@ -128,7 +131,7 @@ impl<'a> Indexes<'a> {
                 if let Some(&(member, start)) = owner.and_then(|index| self.members.get(index)) {
                     let topic = topic.name.clone();
                     let target = Target {
-                        member,
+                        member: Some(member),
                         topic_id,
                         start,
                     };

@@ -9,16 +9,17 @@ use crate::member::MemberHandle;
 /// Who shall own a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    pub(crate) member: MemberHandle,
+    /// Nobody, while no member is where the partition is led.
+    pub(crate) member: Option<MemberHandle>,
     /// The topic that has the partition's name now.
     pub(crate) topic_id: TopicId,
-    /// Where the member starts in a partition without a committed offset.
+    /// Where the group starts in a partition without a committed offset.
     pub(crate) start: Position,
 }
 
 impl Target {
     fn is(&self, member: MemberHandle, topic_id: TopicId) -> bool {
-        (self.member, self.topic_id) == (member, topic_id)
+        (self.member, self.topic_id) == (Some(member), topic_id)
     }
 }
 
@@ -74,7 +75,11 @@ pub(crate) enum Step {
     /// Its owner is asked to release it.
     Revoke { member: MemberHandle },
     /// It goes to its target.
-    Assign { target: Target, offset: Offset },
+    Assign {
+        member: MemberHandle,
+        topic_id: TopicId,
+        offset: Offset,
+    },
     /// Its start is asked for.
     Resolve { target: Target },
 }
@@ -101,6 +106,12 @@ impl Slot {
         }
     }
 
+    /// Whether this member shall own the partition.
+    pub(crate) fn is_meant_for(&self, member: MemberHandle) -> bool {
+        self.target
+            .is_some_and(|target| target.member == Some(member))
+    }
+
     /// The generation from which its owner's commits are taken, if they are.
     pub(crate) fn commits_since(&self) -> Option<Generation> {
         match self.hold {
@@ -118,7 +129,7 @@ impl Slot {
         }
     }
 
-    /// Whether who shall own it does.
+    /// Whether who shall own it does, or nobody shall and nobody does.
     pub(crate) fn is_settled(&self) -> bool {
         match self.hold {
             Hold::Owned {
@@ -126,7 +137,8 @@ impl Slot {
             } => self
                 .target
                 .is_some_and(|target| target.is(member, topic_id)),
-            Hold::Free | Hold::Resolving { .. } | Hold::Revoking { .. } => false,
+            Hold::Free => self.target.is_some_and(|target| target.member.is_none()),
+            Hold::Resolving { .. } | Hold::Revoking { .. } => false,
         }
     }
 
@@ -167,12 +179,20 @@ impl Slot {
             start: position,
         } = target;
         if let Some(offset) = committed {
+            let Some(member) = member else {
+                self.hold = Hold::Free;
+                return Step::Stay;
+            };
             self.hold = Hold::Owned {
                 member,
                 topic_id,
                 since: generation,
             };
-            return Step::Assign { target, offset };
+            return Step::Assign {
+                member,
+                topic_id,
+                offset,
+            };
         }
         // A start that is being found out stays asked for, whoever the target is by now.
         if matches!(self.hold, Hold::Resolving { topic_id: asked, .. } if asked == topic_id) {

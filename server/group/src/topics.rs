@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millstream_protocol::TopicId;
+use millstream_protocol::{PartitionIndex, TopicId};
 
 /// A topic as far as a group is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,24 @@ pub struct Topic {
     pub topic_id: TopicId,
     /// How many partitions it has.
     pub partitions: u32,
+    /// The number of the broker that leads each partition; `None`, and what the list lacks: nobody
+    /// that is there.
+    pub leaders: Vec<Option<u32>>,
+}
+
+impl Topic {
+    /// The broker that leads a partition.
+    pub(crate) fn leader(&self, partition: PartitionIndex) -> Option<u32> {
+        *self.leaders.get(partition as usize)?
+    }
+
+    /// The partitions that another broker leads than `before`.
+    pub(crate) fn led_otherwise(&self, before: &Self) -> Vec<PartitionIndex> {
+        let partitions = 0..self.partitions;
+        partitions
+            .filter(|&partition| self.leader(partition) != before.leader(partition))
+            .collect()
+    }
 }
 
 /// All topics, by name.

@@ -38,6 +38,7 @@ pub(crate) async fn open(
         member_name: request.member_name,
         principal: session.principal().to_owned(),
         kind: MemberKind::Client,
+        home: None,
         topics: request.topics,
         start: request.start,
     };

@@ -431,6 +431,7 @@ impl Member {
             member_name: format!("{}-worker", spec.name),
             principal: format!("deployment/{}", spec.name),
             kind: MemberKind::Worker,
+            home: None,
             topics: spec.inputs.clone(),
             start: spec.start,
         };

@@ -21,6 +21,7 @@ fn join(group: &str, member_name: &str, topic: &str) -> Join {
         member_name: member_name.into(),
         principal: "CN=a".into(),
         kind: MemberKind::Client,
+        home: None,
         topics: vec![topic.into()],
         start: Position::Earliest,
     }
@@ -69,6 +70,7 @@ fn many_partitions_come_in_several_messages() {
         name: name.clone(),
         topic_id,
         partitions,
+        leaders: Vec::new(),
     };
     let mut coordinator = Coordinator::new(Limits::default(), [topic]);
     let joined = coordinator.join(join("g", "a", &name));
@@ -105,11 +107,52 @@ fn many_partitions_come_in_several_messages() {
 }
 
 #[test]
+fn of_ten_thousand_partitions_only_those_are_touched_whose_leader_changes() {
+    const PARTITIONS: u32 = 10_000;
+    const MOVED: u32 = 1_000;
+    let mut topic = Topic {
+        name: "t".into(),
+        topic_id: TopicId(Uuid::max()),
+        partitions: PARTITIONS,
+        leaders: vec![Some(1); PARTITIONS as usize],
+    };
+    let mut coordinator = Coordinator::new(Limits::default(), [topic.clone()]);
+    let mut worker = |handle: u64| {
+        coordinator.join(Join {
+            member: MemberHandle(handle),
+            kind: MemberKind::Worker,
+            home: Some(handle as u32),
+            ..join("g", "w", "t")
+        })
+    };
+    let joined = worker(1);
+    let Some(Effect::ResolveStarts { starts, .. }) = joined.effects.last() else {
+        panic!("{joined:?}")
+    };
+    let starts = starts.iter().map(|start| start.clone().at(7)).collect();
+    assert_eq!(messages(&worker(2)), [(1, 0)], "it stands by");
+    let assigned = coordinator.starts_resolved("g", starts, 0);
+    assert_eq!(messages(&assigned), [(1, PARTITIONS_PER_MESSAGE); 10]);
+
+    for partition in 0..MOVED {
+        topic.leaders[partition as usize] = Some(2);
+        let outcome = coordinator.topic_updated(topic.clone(), 0);
+        assert_eq!(messages(&outcome), [(2 + partition, 1)]);
+        assert_eq!(outcome.records.len(), 1, "the generation");
+    }
+    let again = coordinator.topic_updated(topic, 0);
+    assert!(again.records.is_empty() && again.effects.is_empty());
+    let left = coordinator.leave(MemberHandle(1));
+    assert_eq!(messages(&left), [(2 + MOVED, MOVED as usize)]);
+}
+
+#[test]
 fn names_are_bounded_and_fit_for_a_listing() {
     let topic = Topic {
         name: "t".into(),
         topic_id: TopicId(Uuid::nil()),
         partitions: 1,
+        leaders: Vec::new(),
     };
     let mut coordinator = Coordinator::new(Limits::default(), [topic]);
     let long = "n".repeat(MAX_NAME_BYTES + 1);

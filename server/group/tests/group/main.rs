@@ -1,6 +1,7 @@
 //! The coordinator by scripts and by properties, in virtual time.
 //!
 //! - `script`: runs a transcript and compares; the one place that touches the API for the scripts
+//! - `home`: workers where partitions are led
 //! - `join`, `handover`, `commit`, `reset`, `topic`, `admin`, `restart`: scripts, one file per subject
 //! - `bounds`: what is too long or too much
 //! - `assign`: properties of the assignment function
@@ -17,6 +18,7 @@ mod assign;
 mod bounds;
 mod commit;
 mod handover;
+mod home;
 mod join;
 mod model;
 mod record;

@@ -5,7 +5,9 @@
 //! topic T N                    T has N partitions from now on
 //! recreate T N                 T is deleted and made again
 //! delete T
-//! join M NAME G T,T @POSITION  member M joins (`worker` behind it: as a worker)
+//! lead T P=B...                broker B leads partition P from now on (`-`: nobody does)
+//! join M NAME G T,T @POSITION  member M joins (`worker` behind it: as a worker, `worker@B`: on
+//!                              broker B)
 //! leave M
 //! release M gN T-P...          in answer to the revocation of generation N
 //! commit M gN T-P=O...         having seen generation N
@@ -99,6 +101,7 @@ impl Script {
                 let outcome = self.coordinator.topic_deleted(topic.topic_id);
                 self.say(outcome, |()| None);
             }
+            ["lead", name, leaders @ ..] => self.lead(name, leaders),
             ["join", member, name, group, topics, start, kind @ ..] => {
                 self.join([member, name, group, topics, start], kind);
             }
@@ -171,12 +174,27 @@ impl Script {
             self.incarnations += 1;
             TopicId(Uuid::from_u128(self.incarnations))
         });
+        let known = self.topics.get(name);
         let topic = Topic {
             name: name.into(),
             topic_id,
             partitions,
+            leaders: known.map_or_else(Vec::new, |topic| topic.leaders.clone()),
         };
-        self.topics.insert(name.into(), topic.clone());
+        self.put(topic);
+    }
+
+    fn lead(&mut self, name: &str, leaders: &[&str]) {
+        let mut topic = self.topics[name].clone();
+        topic.leaders.resize(topic.partitions as usize, None);
+        for (partition, leader) in leaders.iter().map(|text| text.split_once('=').unwrap()) {
+            topic.leaders[partition.parse::<usize>().unwrap()] = leader.parse().ok();
+        }
+        self.put(topic);
+    }
+
+    fn put(&mut self, topic: Topic) {
+        self.topics.insert(topic.name.clone(), topic.clone());
         let outcome = self.coordinator.topic_updated(topic, self.now_ms);
         self.say(outcome, |()| None);
     }
@@ -187,11 +205,14 @@ impl Script {
             member: handle(member),
             member_name: name.into(),
             principal: format!("CN={name}"),
-            kind: if kind == ["worker"] {
-                MemberKind::Worker
-            } else {
-                MemberKind::Client
+            kind: match kind {
+                [] => MemberKind::Client,
+                _ => MemberKind::Worker,
             },
+            home: kind.first().and_then(|kind| {
+                let (_, home) = kind.split_once('@')?;
+                Some(home.parse().unwrap())
+            }),
             topics: topics
                 .split(',')
                 .filter(|topic| *topic != "-")

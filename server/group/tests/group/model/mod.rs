@@ -19,7 +19,7 @@ use millstream_protocol::{Offset, TopicId, TopicPartition};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::TestRunner;
-use step::{GROUPS, NAMES, POSITIONS, Step, TOPICS, pick, step};
+use step::{BROKERS, GROUPS, NAMES, POSITIONS, Step, TOPICS, WORKERS, pick, step};
 use uuid::Uuid;
 
 /// What happened in all runs together: one that exercised nothing proves nothing.
@@ -32,12 +32,17 @@ struct Seen {
     committed: u64,
     stale: u64,
     crashes: u64,
+    /// Partitions of workers that another broker leads, and those that nobody owned in the end.
+    led_otherwise: u64,
+    nobodys: u64,
 }
 
 /// A member as it sees itself.
 struct Client {
     group: &'static str,
     topics: BTreeSet<&'static str>,
+    /// Of a worker.
+    home: Option<u32>,
     seen: Generation,
     holds: BTreeMap<NamedPartition, Held>,
     /// What it released last, in which generation.
@@ -100,6 +105,7 @@ impl<'a> World<'a> {
                 topics,
                 name,
                 start,
+                home,
             } => {
                 let topics = topics.into_iter().map(|topic| TOPICS[topic]).collect();
                 self.join(
@@ -107,6 +113,7 @@ impl<'a> World<'a> {
                     topics,
                     pick(&name, &NAMES),
                     pick(&start, &POSITIONS),
+                    pick(&home, &BROKERS),
                 );
             }
             Step::Leave { who } => {
@@ -206,6 +213,11 @@ impl<'a> World<'a> {
                     self.take(outcome, |_| None);
                 }
             }
+            Step::Lead {
+                topic,
+                partition,
+                leader,
+            } => self.lead(pick(&topic, &TOPICS), &partition, leader),
             Step::Crash => self.crash(),
         }
         self.check();
@@ -217,14 +229,20 @@ impl<'a> World<'a> {
         topics: BTreeSet<&'static str>,
         name: &str,
         start: Position,
+        home: u32,
     ) {
+        let home = (group == WORKERS).then_some(home);
         let member = MemberHandle(self.next_id());
         let outcome = self.coordinator.join(Join {
             group: group.to_owned(),
             member,
             member_name: name.to_owned(),
             principal: "CN=x".to_owned(),
-            kind: MemberKind::Client,
+            kind: match home {
+                Some(_) => MemberKind::Worker,
+                None => MemberKind::Client,
+            },
+            home,
             topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
             start,
         });
@@ -238,6 +256,7 @@ impl<'a> World<'a> {
                 Client {
                     group,
                     topics,
+                    home,
                     seen: 0,
                     holds: BTreeMap::new(),
                     released: None,
@@ -472,6 +491,12 @@ impl<'a> World<'a> {
             name: name.to_owned(),
             topic_id,
             partitions,
+            leaders: (0..partitions as usize)
+                .map(|partition| match self.topics.get(name) {
+                    Some(known) if partition < known.leaders.len() => known.leaders[partition],
+                    _ => Some(BROKERS[partition % BROKERS.len()]),
+                })
+                .collect(),
         };
         if let Some(before) = self.topics.insert(name, topic.clone()) {
             self.offsets
@@ -499,6 +524,24 @@ impl<'a> World<'a> {
         }
         let outcome = self.coordinator.topic_updated(topic, 0);
         self.take(outcome, |_| Some(0));
+    }
+
+    fn lead(&mut self, name: &'static str, partition: &Index, leader: Option<u32>) {
+        let Some(topic) = self.topics.get_mut(name) else {
+            return;
+        };
+        let partition = partition.index(topic.leaders.len());
+        topic.leaders[partition] = leader;
+        let outcome = self.coordinator.topic_updated(topic.clone(), 0);
+        let revoked = outcome.effects.iter().filter(|effect| {
+            let Effect::Send { member, message } = effect else {
+                return false;
+            };
+            assert!(self.clients[member].home.is_some(), "clients are let be");
+            matches!(message, CoordinatorMessage::Revoke { .. })
+        });
+        self.seen.borrow_mut().led_otherwise += revoked.count() as u64;
+        self.take(outcome, |_| None);
     }
 
     fn crash(&mut self) {
@@ -677,6 +720,33 @@ impl<'a> World<'a> {
                 expected.map(|((_, at), offset)| (*at, *offset)).collect();
             assert_eq!(fetched.collect::<BTreeMap<_, _>>(), expected);
         }
+        for group in GROUPS {
+            let Ok(described) = self.coordinator.describe(group, |_| None) else {
+                continue;
+            };
+            let clients = || self.clients.iter().filter(|(_, it)| it.group == group);
+            for (name, topic) in &self.topics {
+                let partitions = described.partitions.iter();
+                let shown = partitions.filter(|at| at.topic == *name).count();
+                let consumed = clients().any(|(_, it)| it.topics.contains(name));
+                assert!(!consumed || shown == topic.partitions as usize);
+            }
+            for at in described.partitions {
+                let topic_id = self.topics[at.topic.as_str()].topic_id;
+                let named = NamedPartition {
+                    topic: at.topic,
+                    partition: at.partition,
+                };
+                let holds = |it: &Client| {
+                    let held = it.holds.get(&named);
+                    held.is_some_and(|held| held.topic_id == topic_id)
+                };
+                let owner = clients().find(|(_, it)| holds(it));
+                let owner = owner.map(|(handle, _)| handle.to_string());
+                let told = at.owner.as_deref().and_then(|id| id.rsplit('-').next());
+                assert_eq!(told, owner.as_deref(), "{named:?}");
+            }
+        }
         assert_eq!(
             self.coordinator.snapshot(),
             self.reloaded().snapshot(),
@@ -724,6 +794,10 @@ impl<'a> World<'a> {
                     assert!(topic.topic_id == held.topic_id && at.partition < topic.partitions);
                 }
             }
+            if group.group == WORKERS {
+                self.are_at_home(&members);
+                continue;
+            }
             let consumed: BTreeSet<_> = members.iter().flat_map(|client| &client.topics).collect();
             let partitions = consumed
                 .iter()
@@ -743,6 +817,35 @@ impl<'a> World<'a> {
             }
         }
     }
+
+    /// Every partition is the newest worker's where it is led, and nobody's where there is none.
+    fn are_at_home(&self, workers: &[&Client]) {
+        for (name, topic) in &self.topics {
+            for (partition, leader) in (0..).zip(&topic.leaders) {
+                let at = NamedPartition {
+                    topic: (*name).to_owned(),
+                    partition,
+                };
+                let consumers = workers.iter().filter(|it| it.topics.contains(name));
+                let is_home = |it: &&&Client| it.home.is_some() && it.home == *leader;
+                let newest = consumers.clone().rfind(is_home);
+                for worker in workers {
+                    let owns = newest.is_some_and(|newest| std::ptr::eq(*newest, *worker));
+                    assert_eq!(worker.holds.contains_key(&at), owns, "{at:?}");
+                }
+                let is_nobodys = newest.is_none() && consumers.count() > 0;
+                self.seen.borrow_mut().nobodys += u64::from(is_nobodys);
+                let at = TopicPartition {
+                    topic_id: topic.topic_id,
+                    partition,
+                };
+                assert!(
+                    !is_nobodys || self.offsets.contains_key(&(WORKERS.to_owned(), at)),
+                    "who comes to {at} later has a start"
+                );
+            }
+        }
+    }
 }
 
 #[test]
@@ -750,6 +853,7 @@ fn random_traffic_keeps_the_invariants() {
     let seen = RefCell::new(Seen::default());
     let steps = prop::collection::vec(step(), 1..80);
     let mut runner = TestRunner::new(ProptestConfig {
+        cases: 512,
         failure_persistence: None,
         ..Default::default()
     });
@@ -770,9 +874,19 @@ fn random_traffic_keeps_the_invariants() {
         committed,
         stale,
         crashes,
+        led_otherwise,
+        nobodys,
     } = *seen.borrow();
     for count in [
-        assigned, revoked, sought, stood_by, committed, stale, crashes,
+        assigned,
+        revoked,
+        sought,
+        stood_by,
+        committed,
+        stale,
+        crashes,
+        led_otherwise,
+        nobodys,
     ] {
         assert!(count >= 50, "{:?}", seen.borrow());
     }

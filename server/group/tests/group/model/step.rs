@@ -7,7 +7,10 @@ use millstream_protocol::api::offsets::Position;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-pub(super) const GROUPS: [&str; 2] = ["g", "h"];
+pub(super) const GROUPS: [&str; 3] = ["g", "h", WORKERS];
+/// The group whose members are workers, each on a broker.
+pub(super) const WORKERS: &str = "w";
+pub(super) const BROKERS: [u32; 3] = [1, 2, 3];
 pub(super) const TOPICS: [&str; 3] = ["a", "b", "c"];
 pub(super) const NAMES: [&str; 4] = ["k", "l", "m", "n"];
 pub(super) const POSITIONS: [Position; 3] =
@@ -20,6 +23,7 @@ pub(super) enum Step {
         topics: BTreeSet<usize>,
         name: Index,
         start: Index,
+        home: Index,
     },
     Leave {
         who: Index,
@@ -76,6 +80,12 @@ pub(super) enum Step {
     Delete {
         topic: Index,
     },
+    /// Another broker leads a partition, or nobody does.
+    Lead {
+        topic: Index,
+        partition: Index,
+        leader: Option<u32>,
+    },
     Crash,
 }
 
@@ -89,8 +99,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     let some_topics = prop::collection::btree_set(0..TOPICS.len(), 1..=TOPICS.len());
     let some_partitions = prop::collection::btree_set(0u32..5, 1..4);
     prop_oneof![
-        14 => (index(), some_topics, index(), index())
-            .prop_map(|(group, topics, name, start)| Step::Join { group, topics, name, start }),
+        14 => (index(), some_topics, index(), index(), index())
+            .prop_map(|(group, topics, name, start, home)| Step::Join { group, topics, name, start, home }),
         4 => index().prop_map(|who| Step::Leave { who }),
         10 => (index(), index(), offset(), prop_oneof![5 => Just(0u32), 1 => 1u32..4])
             .prop_map(|(who, which, offset, late)| Step::Commit { who, which, offset, late }),
@@ -99,7 +109,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         10 => (index(), 1usize..4).prop_map(|(who, how_many)| Step::Release { who, how_many }),
         4 => index().prop_map(|who| Step::Repeat { who }),
         10 => (index(), offset()).prop_map(|(which, offset)| Step::Resolve { which, offset }),
-        4 => (index(), index(), some_partitions, offset())
+        6 => (index(), index(), some_partitions, offset())
             .prop_map(|(group, topic, partitions, offset)| Step::Reset { group, topic, partitions, offset }),
         2 => (index(), index(), 0u32..5, offset())
             .prop_map(|(group, topic, partition, offset)| Step::Admin { group, topic, partition, offset }),
@@ -107,6 +117,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         3 => (index(), 1u32..3).prop_map(|(topic, by)| Step::Grow { topic, by }),
         1 => (index(), 1u32..5).prop_map(|(topic, partitions)| Step::Recreate { topic, partitions }),
         1 => index().prop_map(|topic| Step::Delete { topic }),
+        10 => (index(), index(), prop::option::weighted(0.8, 1u32..=3))
+            .prop_map(|(topic, partition, leader)| Step::Lead { topic, partition, leader }),
         1 => Just(Step::Crash),
     ]
 }
