@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use millstream_protocol::api::lifecycle::Activity;
-use millstream_protocol::{ProducerId, TopicId, TopicPartition};
+use millstream_protocol::{PartitionIndex, ProducerId, TopicId, TopicPartition};
 use uuid::Uuid;
 
 use crate::broker::{Broker, BrokerId};
@@ -97,6 +97,15 @@ impl Image {
         self.topic_by_id(partition.topic_id)?
             .partitions
             .get(partition.partition as usize)
+    }
+
+    /// The broker that leads a partition, if it is there: where the worker of the partition runs.
+    pub fn home(&self, topic_id: TopicId, partition: PartitionIndex) -> Option<BrokerId> {
+        let partition = self.partition(TopicPartition {
+            topic_id,
+            partition,
+        })?;
+        self.has_leader(partition).then_some(partition.leader)
     }
 
     /// The deployments, by name.

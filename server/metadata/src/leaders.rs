@@ -76,10 +76,12 @@ impl Image {
                 broker_id: leader,
             });
         };
-        // One that is being emptied keeps what it leads, and leads what no other can.
+        // One that is being emptied keeps what it leads, and leads what no other can, and what is
+        // beside these.
         let mut members = now.members();
         if state.is_draining()
             && now.leader != leader
+            && self.leader_beside(at) != Some(leader)
             && members.any(|it| it.trusted && self.takes_new(it.broker_id))
         {
             return Err(AppointError::Draining {

@@ -30,6 +30,15 @@
 //! gives them in time, on the broker that leads the metadata quorum; all brokers tell it that they are
 //! there, and what they lead.
 //!
+//! # Journals
+//!
+//! The topic that holds a deployment's journals of an input topic ([`names::journal_topic`]) is a companion of
+//! that topic: its partitions are kept and led where the input's partitions of the same numbers
+//! are, so that a worker has both on its broker. They are placed there, elected, drained and moved
+//! together with them, and brought after them by the steward where that was not possible at the same
+//! time. Nothing else moves them, and they do not count as load. When the input is gone, it is an
+//! internal topic like others.
+//!
 //! # On disk and between brokers
 //!
 //! Records and snapshots are a version number and postcard. Until a release has written it,
@@ -54,6 +63,7 @@
 //! - [`registration`], [`token`]: who is let in, and under which number
 //! - [`leaders`], [`replicas`], [`reassignment`]: how a partition's leader, directories and replicas
 //!   change; `loss`: how it goes on when too many are lost
+//! - `companions`: which topics go where another one is
 //! - [`placement`]: which brokers get a new partition; `load`: what each carries
 //! - [`plan`]: what to do about brokers that come, go and are emptied; how the partitions stand
 //! - [`steward`]: what is decided on behalf of the cluster, and the cluster's status; [`beat`]: what
@@ -98,6 +108,7 @@ pub mod beat;
 pub mod broker;
 mod codec;
 pub mod command;
+mod companions;
 pub mod deployment;
 pub mod difference;
 pub mod error;

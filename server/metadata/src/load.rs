@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::broker::{Broker, BrokerId, BrokerState};
+use crate::companions::Companions;
 use crate::image::Image;
 use crate::partition::{Partition, Replica};
 
-/// What all brokers carry, and would carry.
+/// What all brokers carry, and would carry. Companions go with what is counted, and are not.
 pub(crate) struct Load<'a> {
     brokers: BTreeMap<BrokerId, Carries<'a>>,
 }
@@ -36,7 +37,7 @@ impl<'a> Load<'a> {
         let mut load = Self {
             brokers: brokers.map(|it| (it.broker_id, carries(it))).collect(),
         };
-        for (_, partition) in image.partitions() {
+        for (_, partition) in Companions::of(image).independent() {
             load.lead(partition.leader);
             load.keep(&brokers_of(partition.target()));
         }

@@ -4,7 +4,7 @@ use crate::broker::BrokerId;
 use crate::error::TooFewBrokers;
 use crate::image::Image;
 use crate::load::Load;
-use crate::partition::{Partition, Replica};
+use crate::partition::{DirectoryNumber, Partition, Replica};
 
 /// Places `count` new partitions with this many replicas each, on brokers that take new ones.
 ///
@@ -15,6 +15,17 @@ pub fn place(
     image: &Image,
     count: u32,
     replication_factor: u8,
+) -> Result<Vec<Partition>, TooFewBrokers> {
+    let mut directory = image.next_directory();
+    place_from(image, count, replication_factor, &mut directory)
+}
+
+/// As [`place`], in directories from this one on.
+pub(crate) fn place_from(
+    image: &Image,
+    count: u32,
+    replication_factor: u8,
+    directory: &mut DirectoryNumber,
 ) -> Result<Vec<Partition>, TooFewBrokers> {
     if count == 0 {
         return Ok(Vec::new());
@@ -28,7 +39,6 @@ pub fn place(
             known: staying.count(),
         }
     };
-    let mut directory = image.next_directory();
     (0..count)
         .map(|_| {
             let brokers = place_one(&load, replication_factor.into()).ok_or_else(too_few)?;

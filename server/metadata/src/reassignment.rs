@@ -79,6 +79,7 @@ impl Image {
             let given = brokers.len();
             return Err(ReplicaSetError::Count { partition, given });
         }
+        let input = self.input_of(partition);
         let mut next = Vec::with_capacity(brokers.len());
         for &broker_id in brokers {
             if has(&next, broker_id) {
@@ -90,7 +91,12 @@ impl Image {
             let state = self.known_broker(broker_id)?.state;
             let replica = match now.member(broker_id) {
                 Some(replica) => *replica,
-                None if state.takes_new() => Replica::new(broker_id, directory.take()),
+                // A companion goes where its input is.
+                None if state.takes_new()
+                    || input.is_some_and(|it| has(it.target(), broker_id)) =>
+                {
+                    Replica::new(broker_id, directory.take())
+                }
                 None => {
                     return Err(ReplicaSetError::TakesNothing {
                         partition,
@@ -143,10 +149,14 @@ impl Image {
     }
 
     /// Who leads the new set when the leader is not in it: the first that is there, one that takes
-    /// leaderships and is trusted rather than another.
+    /// leaderships and is trusted rather than another, and a companion's input's leader before all.
     fn successor(&self, at: TopicPartition, now: &Partition) -> Result<Appointment, FinaliseError> {
         let live = now.next.iter().filter(|it| self.is_live(it.broker_id));
-        let first = live.min_by_key(|it| (!it.trusted, !self.takes_new(it.broker_id)));
+        let beside = self.leader_beside(at);
+        let first = live.min_by_key(|it| {
+            let is_beside = beside == Some(it.broker_id);
+            (!it.trusted, !is_beside, !self.takes_new(it.broker_id))
+        });
         let successor = first.ok_or(FinaliseError::NoSuccessor { partition: at })?;
         now.appointment(at, successor.broker_id, successor.directory)
             .ok_or(FinaliseError::EpochsExhausted { partition: at })

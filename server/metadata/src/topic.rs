@@ -19,7 +19,6 @@ use crate::limits::{
 };
 use crate::names::{check_name_for, check_not_reserved};
 use crate::partition::Partition;
-use crate::placement::place;
 use crate::record::Record;
 
 /// One topic.
@@ -73,8 +72,11 @@ impl Image {
             .into());
         }
         self.check_room_for(topic.partitions as usize, limits)?;
-        let partitions = place(self, topic.partitions, topic.config.replication_factor)?;
-        let (name, config) = (topic.name.clone(), topic.config.clone());
+        let (name, mut config) = (topic.name.clone(), topic.config.clone());
+        if let Some(input) = self.input_topic(&name) {
+            config.replication_factor = input.config.replication_factor;
+        }
+        let partitions = self.place(&name, 0, topic.partitions, config.replication_factor)?;
         Ok(Some(Record::TopicCreated {
             topic: Topic {
                 topic_id,
@@ -137,7 +139,7 @@ impl Image {
             return Ok(None);
         }
         let added = added.try_into().unwrap_or(u32::MAX);
-        let added = place(self, added, config.replication_factor)?;
+        let added = self.place(&topic.name, now, added, config.replication_factor)?;
         Ok(Some(Record::TopicAltered {
             topic_id: topic.topic_id,
             config,

@@ -7,14 +7,18 @@
 //!
 //! - `elections`: new leaders, after a broker has gone or has come
 //! - `moves`: replicas to other brokers, for balance or to empty a broker
+//! - `beside`: companions to where their inputs are
 //! - `widen`: more replicas for internal topics
 //! - `status`: partitions that stand still, or have fewer replicas than they should
 
+mod beside;
 mod elections;
 mod moves;
 mod status;
 mod widen;
 
+pub use beside::follow;
+pub(crate) use beside::leaders_astray;
 pub(crate) use elections::appoint;
 pub use elections::elections;
 pub(crate) use moves::back_to_preferred;

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_protocol::TopicPartition;
 
+use super::beside::leaders_astray;
 use super::elections::{appoint, successor};
 use crate::broker::BrokerId;
 use crate::command::Command;
+use crate::companions::{Companion, Companions};
 use crate::image::Image;
 use crate::leaders::Nomination;
 use crate::limits::{MAX_APPOINTMENTS, MAX_CHANGES_UNDER_WAY};
 use crate::load::Load;
-use crate::partition::Partition;
+use crate::partition::{Partition, has};
 
 /// How to empty a broker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,9 +30,20 @@ pub struct Drain {
 /// broker is that of too many partitions. Replicas never move closer together within racks. No more
 /// than [`MAX_CHANGES_UNDER_WAY`] partitions change at a time. Empty when all is even, or waits.
 pub fn rebalance(image: &Image) -> Vec<Command> {
-    let leaders: Vec<_> = back_to_preferred(image).take(MAX_APPOINTMENTS).collect();
+    let companions = Companions::of(image);
+    let mut leaders = Vec::new();
+    for together in back_to_preferred(image, &companions) {
+        if leaders.len() >= MAX_APPOINTMENTS {
+            break;
+        }
+        leaders.extend(together);
+    }
+    let going: BTreeSet<_> = leaders.iter().map(|it| it.partition).collect();
+    let astray = leaders_astray(image, &companions);
+    let astray = astray.filter(|(it, _)| !going.contains(&it.at) && !going.contains(&it.input_at));
+    leaders.extend(astray.map(|(_, nomination)| nomination));
     let mut commands = appoint(&leaders);
-    let mut moves = Moves::new(image, Load::of(image));
+    let mut moves = Moves::new(image, &companions, Load::of(image));
     moves.even_out();
     commands.extend(moves.into_command());
     commands
@@ -40,7 +53,8 @@ pub fn rebalance(image: &Image) -> Vec<Command> {
 /// `limit`: those that [`rebalance`] takes several steps for are all counted, and those that change
 /// already are not.
 pub fn imbalance(image: &Image, limit: usize) -> usize {
-    let mut moves = Moves::new(image, Load::of(image));
+    let companions = Companions::of(image);
+    let mut moves = Moves::new(image, &companions, Load::of(image));
     moves.room = limit;
     moves.under_way = 0;
     moves.even_out();
@@ -52,11 +66,12 @@ pub fn imbalance(image: &Image, limit: usize) -> usize {
 /// [`MAX_CHANGES_UNDER_WAY`] partitions change at a time. Nothing more is to be done when there are
 /// no commands, no change is under way, and nothing is stuck.
 pub fn drain(image: &Image, broker_id: BrokerId) -> Drain {
+    let companions = Companions::of(image);
     let mut load = Load::of(image);
     load.retire(broker_id);
     let mut leaders = Vec::new();
-    for (at, partition) in image.partitions() {
-        if partition.leader != broker_id || leaders.len() == MAX_APPOINTMENTS {
+    for (at, partition) in companions.independent() {
+        if partition.leader != broker_id || leaders.len() >= MAX_APPOINTMENTS {
             continue;
         }
         let next = successor(image, &load, partition, Some(broker_id));
@@ -68,14 +83,17 @@ pub fn drain(image: &Image, broker_id: BrokerId) -> Drain {
             load.yield_lead(broker_id);
             load.lead(next);
             leaders.push(partition.nominate(at, next));
+            let beside = companions.beside(at).filter(|(_, it)| it.leader != next);
+            let beside = beside.filter(|(_, it)| it.can_go_to(next));
+            leaders.extend(beside.map(|(at, it)| it.nominate(at, next)));
         }
     }
     let mut drain = Drain {
         commands: appoint(&leaders),
         stuck: Vec::new(),
     };
-    let mut moves = Moves::new(image, load);
-    for (at, partition) in image.partitions() {
+    let mut moves = Moves::new(image, &companions, load);
+    for (at, partition) in companions.independent() {
         if partition.is_changing() || partition.member(broker_id).is_none() {
             continue;
         }
@@ -83,31 +101,71 @@ pub fn drain(image: &Image, broker_id: BrokerId) -> Drain {
         others.retain(|it| *it != broker_id);
         let to = moves.load.further(&others);
         let next = to.map(|to| moves.replaced(partition, broker_id, to));
-        match next.filter(|next| moves.may_become(partition, next)) {
-            None => drain.stuck.push(at),
+        match next.filter(|next| may_become(image, partition, next)) {
+            None => {
+                drain.stuck.push(at);
+                let beside = companions.beside(at);
+                let beside = beside.filter(|(_, it)| it.member(broker_id).is_some());
+                drain.stuck.extend(beside.map(|(at, _)| at));
+            }
             Some(next) if moves.has_room() => moves.plan(at, partition, next),
             Some(_) => {}
         }
     }
+    // What has been left behind.
+    let gone = |it: &Companion<'_>| {
+        let is_kept = it.partition.member(broker_id).is_some();
+        is_kept && !has(it.input.target(), broker_id)
+    };
+    drain.stuck.extend(moves.follow(gone));
     drain.commands.extend(moves.into_command());
     drain
 }
 
-/// Leaderships for the preferred leaders that are there and do not lead.
-pub(crate) fn back_to_preferred(image: &Image) -> impl Iterator<Item = Nomination> {
-    let settled = image.partitions().filter(|(_, it)| !it.is_changing());
+/// Leaderships for the preferred leaders that are there and do not lead, each with those of the
+/// companions that go with it. None goes where a companion that works cannot go.
+pub(crate) fn back_to_preferred<'a>(
+    image: &'a Image,
+    companions: &Companions<'a>,
+) -> impl Iterator<Item = Vec<Nomination>> {
+    let settled = companions.independent();
+    let settled = settled.filter(|(_, it)| !it.is_changing());
     settled.filter_map(|(at, it)| {
         let preferred = it.replicas.first()?;
         let leads = preferred.broker_id == it.leader;
         let may = preferred.trusted && image.takes_new(preferred.broker_id);
         let epochs = it.leader_epoch.checked_add(1).is_some();
-        (!leads && may && epochs).then(|| it.nominate(at, preferred.broker_id))
+        if leads || !may || !epochs {
+            return None;
+        }
+        let mut together = vec![it.nominate(at, preferred.broker_id)];
+        for (at, it) in companions.beside(at) {
+            let is_there = it.leader == preferred.broker_id;
+            if is_there || !image.can_be_sealed(it) {
+                continue;
+            }
+            if !it.can_go_to(preferred.broker_id) {
+                return None;
+            }
+            together.push(it.nominate(at, preferred.broker_id));
+        }
+        Some(together)
     })
+}
+
+/// Whether the change can begin and come to an end with the brokers that are there: half of the
+/// old replicas to make sure of what is committed, most of the new ones to commit.
+pub(super) fn may_become(image: &Image, partition: &Partition, next: &[BrokerId]) -> bool {
+    let old = partition.replicas.iter();
+    let whole = old.filter(|it| image.is_whole(it));
+    let live = next.iter().filter(|it| image.is_live(**it));
+    whole.count() * 2 >= partition.replicas.len() && live.count() * 2 > next.len()
 }
 
 /// Changes of replicas that are planned.
 struct Moves<'a> {
     image: &'a Image,
+    companions: &'a Companions<'a>,
     /// The load as it will be.
     load: Load<'a>,
     /// Partitions that could change, by those that keep them.
@@ -120,12 +178,15 @@ struct Moves<'a> {
 }
 
 impl<'a> Moves<'a> {
-    fn new(image: &'a Image, load: Load<'a>) -> Self {
+    fn new(image: &'a Image, companions: &'a Companions<'a>, load: Load<'a>) -> Self {
         let mut kept: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut under_way = 0;
         for (at, partition) in image.partitions() {
             if partition.is_changing() {
                 under_way += 1;
+                continue;
+            }
+            if companions.has(at) {
                 continue;
             }
             for replica in &partition.replicas {
@@ -136,6 +197,7 @@ impl<'a> Moves<'a> {
         }
         Self {
             image,
+            companions,
             load,
             kept,
             under_way,
@@ -153,22 +215,38 @@ impl<'a> Moves<'a> {
     fn even_out(&mut self) {
         while self.has_room() && self.move_one() {}
         self.share_preference();
+        self.follow(|_| true);
     }
 
-    /// Whether the change can begin and come to an end with the brokers that are there: half of the
-    /// old replicas to make sure of what is committed, most of the new ones to commit.
-    fn may_become(&self, partition: &Partition, next: &[BrokerId]) -> bool {
-        let old = partition.replicas.iter();
-        let whole = old.filter(|it| it.trusted && self.image.is_live(it.broker_id));
-        let live = next.iter().filter(|it| self.image.is_live(**it));
-        whole.count() * 2 >= partition.replicas.len() && live.count() * 2 > next.len()
-    }
-
+    /// Plans a change, and that of companions for which there is room: the others follow later.
     fn plan(&mut self, at: TopicPartition, partition: &Partition, next: Vec<BrokerId>) {
         self.load.give_away(&partition.brokers());
         self.load.keep(&next);
         self.seen.insert(at);
-        self.planned.push((at, next));
+        self.planned.push((at, next.clone()));
+        for (at, it) in self.companions.beside(at) {
+            let is_other = !it.is_changing() && it.brokers() != next;
+            if is_other && self.has_room() && may_become(self.image, it, &next) {
+                self.planned.push((at, next.clone()));
+            }
+        }
+    }
+
+    /// Plans that these companions follow inputs that have gone before. Those that cannot.
+    fn follow(&mut self, is_meant: impl Fn(&Companion<'_>) -> bool) -> Vec<TopicPartition> {
+        let mut stuck = Vec::new();
+        let astray = self.companions.all().filter(|it| is_meant(it));
+        for it in astray.filter(|it| !it.partition.is_changing()) {
+            let Some(next) = it.astray().filter(|_| !self.seen.contains(&it.input_at)) else {
+                continue;
+            };
+            if !may_become(self.image, it.partition, &next) {
+                stuck.push(it.at);
+            } else if self.has_room() {
+                self.planned.push((it.at, next));
+            }
+        }
+        stuck
     }
 
     /// The replicas with `to` in the place of `from`, or first if it is the preferred leader of
@@ -220,7 +298,7 @@ impl<'a> Moves<'a> {
             next.retain(|it| *it != from);
             next.push(to);
             let (crowding, before) = (self.load.crowding(&next), self.load.crowding(&now));
-            if crowding > before || !self.may_become(partition, &next) {
+            if crowding > before || !may_become(self.image, partition, &next) {
                 continue;
             }
             let key = (before - crowding, partition.leader != from);
@@ -234,8 +312,8 @@ impl<'a> Moves<'a> {
     /// Plans other preferred leaders where two replicas of a partition are on brokers of which one
     /// is that of at least two partitions more.
     fn share_preference(&mut self) {
-        let image = self.image;
-        for (at, partition) in image.partitions() {
+        let (image, companions) = (self.image, self.companions);
+        for (at, partition) in companions.independent() {
             if partition.is_changing() || self.seen.contains(&at) {
                 continue;
             }
@@ -246,7 +324,7 @@ impl<'a> Moves<'a> {
                 continue;
             };
             if self.load.preferred(least) + 1 < self.load.preferred(*first)
-                && self.may_become(partition, &next)
+                && may_become(image, partition, &next)
                 && self.has_room()
             {
                 to_front(&mut next, least);

@@ -2,7 +2,7 @@
 //!
 //! It hears the brokers' [beats](crate::beat) and says which commands to give: who has gone is
 //! fenced, what has no leader gets one, a leader that does not get to lead is replaced, a broker that
-//! drains is emptied step by step, and leaderships go back to preferred leaders when all is calm.
+//! drains is emptied step by step, companions follow their inputs, and leaderships go back to preferred leaders when all is calm.
 //!
 //! What it does _not_ do: it changes nothing by itself, keeps nothing on a disk and has no clock. It
 //! makes no replicas for those that are lost, moves none for balance, and accepts no loss: these are
@@ -43,13 +43,14 @@ pub use status::{
 use crate::beat::{Beat, BeatAnswer, Session};
 use crate::broker::{BrokerId, Start};
 use crate::command::Command;
+use crate::companions::Companions;
 use crate::image::Image;
 use crate::leaders::Nomination;
 use crate::limits::{
     ACTIVATION_LIMIT_MS, BALANCE_PAUSE_MS, CALM_MS, Limits, MAX_BALANCED, SILENCE_LIMIT_MS,
 };
 use crate::partition::Partition;
-use crate::plan::{appoint, back_to_preferred, drain, elections};
+use crate::plan::{appoint, back_to_preferred, drain, elections, follow, leaders_astray};
 use trials::{Standing, Trials};
 use watch::Watch;
 
@@ -86,6 +87,10 @@ pub struct Steward {
     elected: Option<u64>,
     /// The revision at which there was no step left to drain anybody.
     drained: Option<u64>,
+    /// The revision at which no companion was astray that could follow its input.
+    followed: Option<u64>,
+    /// When it is next looked at who leads companions.
+    align_ms: u64,
     /// When leaderships are next looked at for balance.
     balance_ms: u64,
 }
@@ -109,6 +114,8 @@ impl Steward {
             trials: Trials::new(patience.activation_ms),
             elected: None,
             drained: None,
+            followed: None,
+            align_ms: now_ms,
             balance_ms: now_ms,
         }
     }
@@ -154,6 +161,13 @@ impl Steward {
             self.elected = commands.is_empty().then_some(revision);
         }
         commands.extend(appoint(&self.trials.overdue(&image, self.now_ms)));
+        if commands.is_empty() && self.followed != Some(revision) {
+            commands.extend(follow(&image));
+            self.followed = commands.is_empty().then_some(revision);
+        }
+        if commands.is_empty() {
+            commands = appoint(&self.align(&image));
+        }
         if commands.is_empty() && self.drained != Some(revision) {
             commands = drain_one(&image);
             self.drained = commands.is_empty().then_some(revision);
@@ -189,6 +203,30 @@ impl Steward {
         commands.extend(elections(image));
     }
 
+    /// Some leaderships of companions for those who lead their inputs.
+    fn align(&mut self, image: &Image) -> Vec<Nomination> {
+        if self.now_ms < self.align_ms {
+            return Vec::new();
+        }
+        let companions = Companions::of(image);
+        if companions.is_empty() {
+            return Vec::new();
+        }
+        self.align_ms = self.now_ms + BALANCE_PAUSE_MS;
+        let is_led = |at, partition: &Partition| self.watch.led(image, at, partition).is_some();
+        let astray = leaders_astray(image, &companions).filter(|(it, _)| {
+            is_led(it.input_at, it.input)
+                && is_led(it.at, it.partition)
+                && self.trials.is_settled(it.at, self.now_ms)
+        });
+        // Where many partitions have trouble these go on, if slowly.
+        let room = MAX_BALANCED.saturating_sub(self.trials.waiting()).max(1);
+        astray
+            .take(room)
+            .map(|(_, nomination)| nomination)
+            .collect()
+    }
+
     /// Some leaderships for preferred leaders, where these could lead at once.
     fn balance(&mut self, image: &Image) -> Vec<Nomination> {
         let is_calm = self.watch.restless_ms + CALM_MS <= self.now_ms;
@@ -200,10 +238,26 @@ impl Steward {
             let partition = image.partition(it.partition);
             let led =
                 partition.and_then(|partition| self.watch.led(image, it.partition, partition));
-            led.is_some_and(|it| it.is_whole) && self.trials.is_at_rest(it.partition)
+            led.is_some_and(|it| it.is_whole)
         };
+        let companions = Companions::of(image);
         let room = MAX_BALANCED.saturating_sub(self.trials.waiting());
-        back_to_preferred(image).filter(may).take(room).collect()
+        let mut nominations = Vec::new();
+        for together in back_to_preferred(image, &companions) {
+            if nominations.len() >= room {
+                break;
+            }
+            let mut beside = together.iter().skip(1);
+            if together.iter().all(may)
+                && together
+                    .first()
+                    .is_some_and(|it| self.trials.is_at_rest(it.partition))
+                && beside.all(|it| self.trials.is_settled(it.partition, self.now_ms))
+            {
+                nominations.extend(together);
+            }
+        }
+        nominations
     }
 }
 

@@ -70,6 +70,15 @@ impl Trials {
         !self.partitions.contains_key(&partition)
     }
 
+    /// Whether a partition is led, and has been for a while if not all went well with it before.
+    pub(super) fn is_settled(&self, partition: TopicPartition, now_ms: u64) -> bool {
+        let trial = self.partitions.get(&partition);
+        trial.is_none_or(|it| match it.state {
+            State::Led { since_ms } => since_ms.saturating_add(CALM_MS) <= now_ms,
+            State::Excused | State::Waiting { .. } => false,
+        })
+    }
+
     /// How many partitions could be led and are not.
     pub(super) fn waiting(&self) -> usize {
         let states = self.partitions.values().map(|it| it.state);
@@ -190,7 +199,7 @@ impl Trials {
             };
             let partition = image.partition(*at)?;
             let is_due = due_ms <= now_ms && trial.epoch == partition.leader_epoch;
-            let leader = is_due.then(|| next_leader(image, partition, trial.attempts));
+            let leader = is_due.then(|| next_leader(image, *at, partition, trial.attempts));
             Some(partition.nominate(*at, leader.flatten()?))
         });
         let due: Vec<_> = due.collect();
@@ -224,8 +233,13 @@ impl Trials {
 
 /// Who is to lead instead of a leader that does not: itself the first time, then the next whole
 /// replica behind it. Those that are yet to come, or that are on draining brokers, only if there is
-/// no other.
-fn next_leader(image: &Image, partition: &Partition, attempts: u32) -> Option<BrokerId> {
+/// no other. A companion is first tried where its input is.
+fn next_leader(
+    image: &Image,
+    at: TopicPartition,
+    partition: &Partition,
+    attempts: u32,
+) -> Option<BrokerId> {
     partition.leader_epoch.checked_add(1)?;
     let whole: Vec<_> = partition
         .members()
@@ -238,10 +252,17 @@ fn next_leader(image: &Image, partition: &Partition, attempts: u32) -> Option<Br
     let place = whole.iter().position(|it| it.broker_id == leader);
     let (before, behind) = whole.split_at(place.map_or(0, |place| place + 1));
     let in_turn = behind.iter().chain(before);
+    let beside = image.leader_beside(at).filter(|_| attempts < 2);
     let best = in_turn.min_by_key(|it| {
         let is_draining = !image.takes_new(it.broker_id);
         let is_to_come = !has(&partition.replicas, it.broker_id);
-        (is_draining, it.broker_id == leader, is_to_come)
+        let is_elsewhere = beside.is_some_and(|beside| beside != it.broker_id);
+        (
+            is_draining,
+            it.broker_id == leader,
+            is_to_come,
+            is_elsewhere,
+        )
     });
     best.map(|it| it.broker_id)
 }

@@ -1,5 +1,6 @@
 //! A cluster in the making: commands that must succeed, and commands that must not.
 
+use millstream_metadata::names::{journal_input, journal_topic};
 use millstream_metadata::{
     Actor, Broker, Command, CommandError, DeploymentId, FeatureRange, Image, Join, JoinToken,
     Limits, Nomination, OnExisting, Partition, Plugin, Record, Registration, Start, TokenHash,
@@ -117,6 +118,33 @@ impl Cluster {
         };
         self.run(create(topic_id, topic));
         topic_id
+    }
+
+    /// A topic for a deployment's journals of this one, asked for with one replica.
+    pub(crate) fn create_journal(&mut self, input: TopicId) -> TopicId {
+        let name = journal_topic(DeploymentId(self.next_id()), input);
+        let partitions = self.image.topic_by_id(input).unwrap().partitions.len();
+        let topic_id = TopicId(self.next_id());
+        self.run(Command::CreateTopic {
+            topic_id,
+            topic: topic(&name, partitions as u32),
+            actor: Actor::Broker,
+        });
+        topic_id
+    }
+
+    /// Journals with their inputs, partition by partition.
+    pub(crate) fn journals(
+        &self,
+    ) -> impl Iterator<Item = (TopicPartition, &Partition, &Partition)> {
+        self.image.partitions().filter_map(|(at, journal)| {
+            let name = &self.image.topic_by_id(at.topic_id)?.name;
+            let input = TopicPartition {
+                topic_id: journal_input(name)?,
+                ..at
+            };
+            Some((at, journal, self.image.partition(input)?))
+        })
     }
 
     pub(crate) fn partition(&self, at: TopicPartition) -> &Partition {

@@ -3,6 +3,7 @@
 //! - `cluster`: a cluster in the making, shared by the other files
 //! - one file per kind of command
 //! - `format`: the bytes of records and snapshots; `wire`: those of what brokers tell each other
+//! - `journals`: topics whose partitions are where others are
 //! - `model`: random commands, from `commands`, against the invariants
 //! - `steward`: what the steward decides; `steward_beats`: how it hears of brokers, and what it tells;
 //!   `steward_world`: what comes of it, whatever happens; `steward_cost`: how long it takes
@@ -21,6 +22,7 @@ mod create_topic;
 mod delete_topic;
 mod deployments;
 mod format;
+mod journals;
 mod leaders;
 mod loops;
 mod loss;

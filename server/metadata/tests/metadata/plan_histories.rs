@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use millstream_metadata::names::is_journal;
 use millstream_metadata::plan::{drain, offline, rebalance, under_replicated};
-use millstream_metadata::{Command, Registration};
+use millstream_metadata::{Command, Partition, Registration};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -24,6 +25,8 @@ fn spread<T: Ord>(items: impl IntoIterator<Item = T>, all: impl IntoIterator<Ite
 #[derive(Clone, Debug)]
 enum Event {
     Create(u32, u8),
+    /// A topic gets journals, in a topic of their own.
+    Journal(usize),
     Join(Option<&'static str>),
     Fence(u32),
     Return(u32),
@@ -40,6 +43,7 @@ fn event() -> impl Strategy<Value = Event> {
     let rack = prop::option::of(prop::sample::select(&["a", "b", "c"][..]));
     prop_oneof![
         4 => (1u32..12, factor).prop_map(|(count, factor)| Event::Create(count, factor)),
+        2 => (0usize..20).prop_map(Event::Journal),
         3 => rack.prop_map(Event::Join),
         2 => broker().prop_map(Event::Fence),
         3 => broker().prop_map(Event::Return),
@@ -67,6 +71,13 @@ fn happen(cluster: &mut Cluster, event: Event) {
             if takers.count() >= factor.into() {
                 let name = format!("t{}", cluster.image.topics().count());
                 cluster.create_replicated(&name, count, factor);
+            }
+        }
+        Event::Journal(nth) => {
+            let topics = cluster.image.topics().filter(|it| !is_journal(&it.name));
+            let topics: Vec<_> = topics.map(|it| it.topic_id).collect();
+            if let Some(input) = topics.get(nth % topics.len().max(1)) {
+                cluster.create_journal(*input);
             }
         }
         Event::Join(rack) if brokers < 7 => {
@@ -152,6 +163,15 @@ struct Exercised {
     rebalanced: usize,
     emptied: usize,
     stuck: usize,
+    journals: usize,
+}
+
+/// Journals are kept and led where their inputs are.
+fn check_journals(cluster: &Cluster) {
+    for (at, journal, input) in cluster.journals() {
+        assert_eq!(journal.brokers(), input.brokers(), "{at}");
+        assert_eq!(journal.leader, input.leader, "{at}");
+    }
 }
 
 fn until_even(cluster: &mut Cluster, exercised: &mut Exercised) {
@@ -178,12 +198,15 @@ fn until_even(cluster: &mut Cluster, exercised: &mut Exercised) {
     let racks: BTreeSet<_> = brokers.iter().map(|it| &it.rack).collect();
     if racks.len() == 1 {
         let all = brokers.iter().map(|it| it.broker_id);
-        let kept = cluster.image.partitions().flat_map(|(_, it)| it.brokers());
+        let topics = cluster.image.topics().filter(|it| !is_journal(&it.name));
+        let partitions = topics.flat_map(|it| &it.partitions);
+        let kept = partitions.flat_map(Partition::brokers);
         assert!(spread(kept, all) <= 1);
     }
     for (_, partition) in cluster.image.partitions() {
         assert_eq!(partition.leader, partition.replicas[0].broker_id);
     }
+    check_journals(cluster);
     assert_eq!(offline(&cluster.image).count(), 0);
     assert_eq!(under_replicated(&cluster.image).count(), 0);
 }
@@ -196,6 +219,8 @@ fn until_empty(cluster: &mut Cluster, broker_id: u32, exercised: &mut Exercised)
     let stuck = drain(&cluster.image, broker_id).stuck.len();
     assert_eq!(cluster.image.replicas_on(broker_id), stuck);
     exercised.stuck += stuck;
+    exercised.journals += cluster.journals().count();
+    check_journals(cluster);
     for (_, partition) in cluster.image.partitions() {
         assert!(partition.leader != broker_id || partition.replicas.len() == 1);
     }
@@ -226,9 +251,10 @@ fn plans_are_granted_and_come_to_an_end() {
         rebalanced,
         emptied,
         stuck,
+        journals,
     } = exercised.get();
     assert!(
-        rebalanced >= 100 && emptied >= 1_000 && stuck >= 10,
+        rebalanced >= 100 && emptied >= 1_000 && stuck >= 10 && journals >= 1_000,
         "{exercised:?}"
     );
 }

@@ -41,7 +41,7 @@ impl Office {
     }
 
     /// A steward of a cluster in which everybody leads what he should.
-    fn settled(cluster: Cluster) -> Self {
+    pub(crate) fn settled(cluster: Cluster) -> Self {
         let mut office = Self::new(cluster);
         office.lead_all();
         let brokers = office.brokers();

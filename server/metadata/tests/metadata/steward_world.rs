@@ -1,6 +1,6 @@
 //! A steward among brokers that die, start again, lose their disks, cannot be reached or do not get
 //! to lead, and whose beats are late, lost and repeated: whatever it says is granted, and when things
-//! calm down everything is led.
+//! calm down everything is led, and journals are where their inputs are.
 
 mod town;
 
@@ -29,6 +29,7 @@ pub(crate) enum Event {
     Drain(u32),
     Undrain(u32),
     Reassign(usize, u64),
+    Rebalance,
     /// Another broker leads the metadata quorum.
     Depose,
     /// The steward's process stands still.
@@ -51,7 +52,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (broker(), 0usize..20).prop_map(|(broker, nth)| Event::Damage(broker, nth)),
         1 => broker().prop_map(Event::Drain),
         1 => broker().prop_map(Event::Undrain),
-        1 => (0usize..20, any::<u64>()).prop_map(|(nth, dice)| Event::Reassign(nth, dice)),
+        2 => (0usize..20, any::<u64>()).prop_map(|(nth, dice)| Event::Reassign(nth, dice)),
+        1 => Just(Event::Rebalance),
         2 => Just(Event::Depose),
         1 => (100u64..3_000).prop_map(Event::Sleep),
         1 => (1u32..4, factor).prop_map(|(count, factor)| Event::Create(count, factor)),
@@ -95,6 +97,9 @@ fn whatever_happens_everything_is_led_in_the_end() {
             && it.balanced >= 30
             && it.drained >= 20
             && it.stopped >= 5
+            && it.journals >= 500
+            && it.followed >= 40
+            && it.aligned >= 10
             && it.late >= 5
             && it.too_late >= 2,
         "{it:?}"

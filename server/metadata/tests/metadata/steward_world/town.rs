@@ -6,9 +6,9 @@ mod post;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use millstream_metadata::plan::offline;
+use millstream_metadata::plan::{offline, rebalance};
 use millstream_metadata::steward::Patience;
-use millstream_metadata::{Command, Image, Partition, Session, Steward};
+use millstream_metadata::{Command, Image, Partition, Replica, Session, Steward};
 use millstream_protocol::{LeaderEpoch, TopicPartition};
 use uuid::Uuid;
 
@@ -32,6 +32,11 @@ pub(crate) struct Exercised {
     /// Commands that were proposed long after they were given, and those of them that did nothing.
     pub(crate) late: usize,
     pub(crate) too_late: usize,
+    /// Journals that were compared with their inputs in the end, and before that: those that were
+    /// to get the inputs' replicas, and those that were led elsewhere and were to get their leaders.
+    pub(crate) journals: usize,
+    pub(crate) followed: usize,
+    pub(crate) aligned: usize,
 }
 
 impl Exercised {
@@ -45,6 +50,9 @@ impl Exercised {
             stopped: self.stopped + other.stopped,
             late: self.late + other.late,
             too_late: self.too_late + other.too_late,
+            journals: self.journals + other.journals,
+            followed: self.followed + other.followed,
+            aligned: self.aligned + other.aligned,
         }
     }
 }
@@ -94,9 +102,12 @@ pub(crate) struct Town {
 impl Town {
     pub(crate) fn new(seed: u64) -> Self {
         let mut cluster = Cluster::with_brokers(BROKERS);
-        cluster.create_replicated("three", 4, 3);
-        cluster.create_replicated("two", 2, 2);
-        cluster.create("one", 2);
+        let three = cluster.create_replicated("three", 4, 3);
+        let two = cluster.create_replicated("two", 2, 2);
+        let one = cluster.create("one", 2);
+        for input in [three, three, two, one] {
+            cluster.create_journal(input);
+        }
         let image = Rc::new(cluster.image.clone());
         Self {
             cluster,
@@ -200,13 +211,21 @@ impl Town {
                 let reassignments = vec![(at, brokers)];
                 self.execute(&Command::ReassignPartitions { reassignments });
             }
+            Event::Rebalance => {
+                for command in rebalance(&self.image) {
+                    assert_eq!(self.execute(&command), Some(true), "{command:?}");
+                }
+            }
             Event::Depose => self.depose(),
             Event::Sleep(ms) => self.sleeps_until_ms = self.now_ms + ms,
             Event::Create(count, factor) => {
                 let takers = self.image.brokers().filter(|it| it.state.takes_new());
                 if takers.count() >= factor.into() {
                     let name = format!("t{}", self.image.topics().count());
-                    self.cluster.create_replicated(&name, count, factor);
+                    let topic_id = self.cluster.create_replicated(&name, count, factor);
+                    if count == 2 {
+                        self.cluster.create_journal(topic_id);
+                    }
                     self.revision += 1;
                     self.image = Rc::new(self.cluster.image.clone());
                 }
@@ -318,16 +337,28 @@ impl Town {
 
     fn counts(&mut self, command: &Command) {
         let image = Rc::clone(&self.image);
+        let inputs = self.cluster.journals();
+        let inputs: BTreeMap<_, _> = inputs.map(|(at, _, input)| (at, input.leader)).collect();
         let it = &mut self.exercised;
         match command {
             Command::FenceBroker { .. } => it.fenced += 1,
-            Command::ReassignPartitions { reassignments } => it.drained += reassignments.len(),
+            Command::ReassignPartitions { reassignments } => {
+                it.drained += reassignments.len();
+                let is_journal = |at| inputs.contains_key(at);
+                let followed = reassignments.iter().filter(|(at, _)| is_journal(at));
+                it.followed += followed.count();
+            }
             Command::AppointLeaders { nominations } => {
                 for nomination in nominations {
+                    let beside = inputs.get(&nomination.partition);
                     let partition = image.partition(nomination.partition).unwrap();
                     let is_preferred = partition.replicas[0].broker_id == nomination.leader;
                     if !image.has_leader(partition) {
                         it.elected += 1;
+                    } else if partition.leader != nomination.leader
+                        && beside == Some(&nomination.leader)
+                    {
+                        it.aligned += 1;
                     } else if is_preferred && partition.leader != nomination.leader {
                         it.balanced += 1;
                     } else {
@@ -358,6 +389,10 @@ impl Town {
         for (at, epoch) in &epochs {
             assert!(*epoch <= most, "{at}: {epoch} epochs in {most}");
         }
+        // What had trouble is left alone for a while before it is led where its input is.
+        self.pass(60_000);
+        self.check_led();
+        self.check_journals();
         let settled = self.epochs();
         for (at, epoch) in &settled {
             let before = epochs.get(at).copied().unwrap_or_default();
@@ -369,6 +404,7 @@ impl Town {
         }
         self.pass(330_000);
         self.check_led();
+        self.check_journals();
         for (at, epoch) in &self.epochs() {
             assert!(
                 epoch - settled[at] <= 1,
@@ -381,6 +417,34 @@ impl Town {
                 assert_eq!(partition.leader, partition.replicas[0].broker_id, "{at}");
             }
         }
+    }
+
+    /// Journals that are kept or led elsewhere than their inputs.
+    fn astray(&self) -> impl Iterator<Item = TopicPartition> {
+        self.cluster.journals().filter_map(|(at, journal, input)| {
+            let is_beside = journal.brokers() == input.brokers() && journal.leader == input.leader;
+            (!is_beside).then_some(at)
+        })
+    }
+
+    /// Journals are kept and led where their inputs are, unless one of the two has lost so much that
+    /// nobody but an operator can have it go on.
+    fn check_journals(&mut self) {
+        let goes_on = |it: &&Partition| {
+            let half =
+                |set: &[Replica]| set.iter().filter(|it| it.trusted).count() * 2 >= set.len();
+            let most = it.target().iter().filter(|it| it.trusted).count() * 2;
+            half(&it.replicas) && most > it.target().len()
+        };
+        let astray: BTreeSet<_> = self.astray().collect();
+        let mut compared = 0;
+        for (at, journal, input) in self.cluster.journals() {
+            if [journal, input].iter().all(goes_on) {
+                compared += 1;
+                assert!(!astray.contains(&at), "{at}: {journal:?} beside {input:?}");
+            }
+        }
+        self.exercised.journals += compared;
     }
 
     fn epochs(&self) -> BTreeMap<TopicPartition, LeaderEpoch> {
