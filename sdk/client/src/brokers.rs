@@ -1,7 +1,7 @@
 //! The brokers of the cluster, as far as the client knows them: those that the user has named, and
 //! those that a broker has told of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use millstream_protocol::api::cluster::BrokerAddress;
 use millstream_protocol::api::hello::HelloResponse;
@@ -45,7 +45,17 @@ pub(crate) struct Brokers {
     given: Vec<Target>,
     /// The name that all brokers' certificates are issued for, if there is one.
     common_name: Option<String>,
-    told: Mutex<BTreeMap<BrokerId, Target>>,
+    told: Mutex<BTreeMap<BrokerId, Told>>,
+    /// Who has answered at the addresses that the user has given.
+    met: Mutex<HashMap<String, BrokerId>>,
+}
+
+/// What a broker has told of another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Told {
+    target: Target,
+    /// Whether it is there.
+    is_live: bool,
 }
 
 impl Brokers {
@@ -77,13 +87,19 @@ impl Brokers {
             given: given.collect(),
             common_name,
             told: Mutex::default(),
+            met: Mutex::default(),
         })
     }
 
     /// Takes a broker's list in place of the one before. True when it says something else.
     pub(crate) fn learn(&self, cluster_id: Uuid, listed: Vec<BrokerAddress>) -> bool {
         let mut told = BTreeMap::new();
-        for BrokerAddress { broker_id, address } in listed.into_iter().take(BROKERS_PER_LISTING) {
+        for listed in listed.into_iter().take(BROKERS_PER_LISTING) {
+            let BrokerAddress {
+                broker_id,
+                address,
+                is_live,
+            } = listed;
             let Ok(host) = host(&address) else {
                 tracing::debug!(broker_id, %address, "a broker whose address cannot be read");
                 continue;
@@ -93,7 +109,7 @@ impl Brokers {
                 server_name: self.common_name.clone().unwrap_or(host),
                 expected: Some((cluster_id, broker_id)),
             };
-            told.insert(broker_id, target);
+            told.insert(broker_id, Told { target, is_live });
         }
         let mut known = self.told.lock();
         let is_news = *known != told;
@@ -101,20 +117,57 @@ impl Brokers {
         is_news
     }
 
+    /// Takes note of who answers at an address.
+    pub(crate) fn meet(&self, target: &Target, broker_id: BrokerId) {
+        if self.given.iter().any(|it| it.address == target.address) {
+            let mut met = self.met.lock();
+            met.insert(target.address.clone(), broker_id);
+        }
+    }
+
     /// All of them: the user's first, in their order, and then the others, beginning with the one at
-    /// `turn`.
+    /// `turn`; and those last that are said to be gone.
     pub(crate) fn all(&self, turn: usize) -> Vec<Target> {
         let told = self.told.lock();
         let is_given = |told: &&Target| self.given.iter().any(|it| it.address == told.address);
-        let mut others: Vec<Target> = told.values().filter(|it| !is_given(it)).cloned().collect();
+        let others = told.values().map(|it| &it.target);
+        let mut others: Vec<Target> = others.filter(|it| !is_given(it)).cloned().collect();
         let turn = turn.checked_rem(others.len()).unwrap_or_default();
         others.rotate_left(turn);
-        self.given.iter().cloned().chain(others).collect()
+        let met = self.met.lock();
+        let is_gone = |target: &Target| {
+            let broker_id = target.expected.map(|(_, broker_id)| broker_id);
+            let broker_id = broker_id.or_else(|| met.get(&target.address).copied());
+            let told = broker_id.and_then(|broker_id| told.get(&broker_id));
+            told.is_some_and(|it| !it.is_live)
+        };
+        let mut all: Vec<Target> = self.given.iter().cloned().chain(others).collect();
+        all.sort_by_key(is_gone);
+        all
     }
 
     /// The broker of this number.
     pub(crate) fn get(&self, broker_id: BrokerId) -> Option<Target> {
-        self.told.lock().get(&broker_id).cloned()
+        let told = self.told.lock();
+        told.get(&broker_id).map(|it| it.target.clone())
+    }
+
+    /// Whether this broker was said to be gone when brokers were listed last.
+    pub(crate) fn is_gone(&self, broker_id: BrokerId) -> bool {
+        let told = self.told.lock();
+        told.get(&broker_id).is_some_and(|it| !it.is_live)
+    }
+
+    /// All but this one: those first that were said to be there.
+    pub(crate) fn others(&self, than: BrokerId) -> Vec<BrokerId> {
+        let told = self.told.lock();
+        let others = told.iter().filter(|(broker_id, _)| **broker_id != than);
+        let mut others: Vec<_> = others.collect();
+        others.sort_by_key(|(_, it)| !it.is_live);
+        others
+            .into_iter()
+            .map(|(broker_id, _)| *broker_id)
+            .collect()
     }
 
     /// Whether there are several.
@@ -140,6 +193,7 @@ mod tests {
         let address = |(broker_id, address): &(BrokerId, &str)| BrokerAddress {
             broker_id: *broker_id,
             address: (*address).to_owned(),
+            is_live: true,
         };
         brokers.iter().map(address).collect()
     }
@@ -197,6 +251,27 @@ mod tests {
         assert_eq!(addresses(0), "b:1 x:1 d:1");
         assert_eq!(brokers.get(1).map(|it| it.address), Some("d:1".to_owned()));
         assert_eq!(brokers.get(4), None);
+    }
+
+    #[test]
+    fn who_is_said_to_be_gone_comes_last() {
+        let brokers = Brokers::given(vec!["localhost:1".into()], None).unwrap();
+        let addresses = || {
+            let all = brokers.all(0).into_iter();
+            all.map(|it| it.address).collect::<Vec<_>>().join(" ")
+        };
+        let mut three = told(&[(1, "a:1"), (2, "b:1"), (3, "c:1")]);
+        three[0].is_live = false;
+        assert!(brokers.learn(Uuid::nil(), three.clone()));
+        assert_eq!(addresses(), "localhost:1 b:1 c:1 a:1");
+        // The user has another name for it.
+        brokers.meet(&brokers.all(0)[0], 1);
+        assert_eq!(addresses(), "b:1 c:1 localhost:1 a:1");
+        assert!(brokers.is_gone(1) && !brokers.is_gone(2) && !brokers.is_gone(4));
+        assert_eq!(brokers.others(2), [3, 1]);
+        three[0].is_live = true;
+        assert!(brokers.learn(Uuid::nil(), three));
+        assert_eq!(addresses(), "localhost:1 a:1 b:1 c:1");
     }
 
     #[test]

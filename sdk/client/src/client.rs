@@ -29,6 +29,7 @@ use crate::limits::{
 use crate::links::Links;
 use crate::producer::ProducerBuilder;
 use crate::quota::{FetchStreams, StreamQuota};
+use crate::silence;
 use crate::stream::receive_answer;
 
 /// A client of one Millstream cluster.
@@ -54,7 +55,7 @@ pub struct Client {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     links: Links,
     leaders: Leaders,
     request_timeout: Duration,
@@ -101,8 +102,8 @@ impl Client {
     }
 
     /// Whether there is a connection now over which everything can be done, as far as is known: that a
-    /// broker was killed is noticed when nothing has come from it for the connection's idle timeout. What
-    /// is lost is made anew by whoever needs it.
+    /// broker was killed is noticed when other brokers say so, about a second later, or when nothing has come
+    /// from it for the connection's idle timeout. What is lost is made anew by whoever needs it.
     pub fn is_connected(&self) -> bool {
         self.shared.links.home().current().is_some()
     }
@@ -115,10 +116,20 @@ impl Client {
 
     /// The session, or the outcome of one attempt to have one.
     pub(crate) async fn session(&self) -> Result<Arc<Session>> {
-        match self.shared.links.home().current() {
-            Some(session) => Ok(session),
-            None => self.shared.links.home().session().await,
-        }
+        self.shared.links.session().await
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Shared> {
+        Arc::downgrade(&self.shared)
+    }
+
+    pub(crate) fn upgrade(shared: &Weak<Shared>) -> Option<Self> {
+        shared.upgrade().map(|shared| Self { shared })
+    }
+
+    /// Who leads the partitions of each topic that is in use.
+    pub(crate) fn leaders_in_use(&self) -> Vec<Arc<TopicLeaders>> {
+        self.shared.leaders.in_use()
     }
 
     pub(crate) fn links(&self) -> &Links {
@@ -231,8 +242,8 @@ impl Client {
         let links = &self.shared.links;
         if let Some(session) = links.home().current() {
             links.dialer.learn_again(&session).await;
-            if links.dialer.brokers.are_several() {
-                for topic in self.shared.leaders.in_use() {
+            if self.is_of_several_brokers() {
+                for topic in self.leaders_in_use() {
                     self.look_up(&topic).await;
                 }
             }
@@ -247,13 +258,13 @@ impl Client {
 async fn follow_cluster(client: Weak<Shared>, interval: Duration) {
     loop {
         sleep(interval).await;
-        let Some(shared) = client.upgrade() else {
+        let Some(client) = Client::upgrade(&client) else {
             return;
         };
-        if shared.links.home().is_closed() {
+        if client.links().home().is_closed() {
             return;
         }
-        Client { shared }.refresh().await;
+        client.refresh().await;
     }
 }
 
@@ -415,8 +426,8 @@ impl ClientBuilder {
             }),
         };
         client.session().await?;
-        let shared = Arc::downgrade(&client.shared);
-        tokio::spawn(follow_cluster(shared, self.cluster_refresh));
+        tokio::spawn(follow_cluster(client.downgrade(), self.cluster_refresh));
+        tokio::spawn(silence::watch(client.downgrade()));
         Ok(client)
     }
 }

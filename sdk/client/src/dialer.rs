@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use millstream_protocol::api::cluster::DescribeBrokers;
+use millstream_protocol::api::cluster::{BrokerAddress, DescribeBrokers};
 use millstream_protocol::api::hello::{Hello, HelloResponse};
+use millstream_protocol::api::topic::{
+    DescribeTopics, TopicDescription, TopicDetail, TopicSelection,
+};
 use millstream_protocol::api::{PROTOCOL_VERSION, Request, RequestFrame, Unary};
 use millstream_protocol::{Advice, ErrorCode};
 use millstream_transport::address::Address;
@@ -20,7 +23,8 @@ use uuid::Uuid;
 use crate::brokers::{BrokerId, Brokers, Target};
 use crate::changes::Changes;
 use crate::error::{Error, Result, StreamError};
-use crate::limits::{LISTING_PATIENCE, NEXT_BROKER_DELAY};
+use crate::limits::{LISTING_PATIENCE, NEXT_BROKER_DELAY, SILENCE_LIMIT};
+use crate::silence::Hearing;
 use crate::stream::receive_answer;
 
 /// A connection on which the version handshake is done.
@@ -28,6 +32,7 @@ use crate::stream::receive_answer;
 pub(crate) struct Session {
     connection: Connection,
     pub(crate) hello: HelloResponse,
+    pub(crate) hearing: Hearing,
 }
 
 impl Session {
@@ -58,6 +63,25 @@ impl Session {
         let (mut sender, mut receiver) = self.open(request.into(), payload).await?;
         sender.finish().await?;
         receive_answer(&mut receiver).await
+    }
+
+    /// One topic, in one attempt.
+    pub(crate) async fn describe(&self, topic: &str) -> Result<TopicDescription> {
+        let request = DescribeTopics {
+            topics: TopicSelection::Named(vec![topic.to_owned()]),
+            after: None,
+            detail: TopicDetail::Placement,
+        };
+        let described = self.ask(request, None).await?;
+        let mut topics = described.topics.into_iter();
+        let found = topics.find(|found| found.name == topic);
+        found.ok_or_else(|| Error::unexpected("other topics than asked for"))
+    }
+
+    /// Whether nothing has come from the broker for so long that it may be gone.
+    pub(crate) fn is_silent(&self) -> bool {
+        let datagrams = self.connection.datagrams_received();
+        self.hearing.silence(datagrams) >= SILENCE_LIMIT
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -146,7 +170,13 @@ impl Dialer {
             if !target.is(&hello) {
                 return Err(Error::unexpected("the name of another broker or cluster"));
             }
-            let session = Session { connection, hello };
+            self.brokers.meet(&target, hello.broker_id);
+            let hearing = Hearing::new(connection.datagrams_received());
+            let session = Session {
+                connection,
+                hello,
+                hearing,
+            };
             let readiness = match whom {
                 Whom::Any => self.learn(&session).await,
                 Whom::Broker(_) => Readiness::Ready,
@@ -185,11 +215,7 @@ impl Dialer {
     async fn learn(&self, session: &Session) -> Readiness {
         let asking = session.ask(DescribeBrokers {}, None);
         match timeout(LISTING_PATIENCE, asking).await {
-            Ok(Ok(listed)) => {
-                if self.brokers.learn(session.hello.cluster_id, listed.brokers) {
-                    self.changes.note();
-                }
-            }
+            Ok(Ok(listed)) => self.take_listing(session, listed.brokers),
             Ok(Err(error)) if error.code() == Some(ErrorCode::NotReady) => {
                 return Readiness::Starting;
             }
@@ -204,6 +230,13 @@ impl Dialer {
             }
         }
         Readiness::Ready
+    }
+
+    /// Takes a broker's word of which brokers there are.
+    pub(crate) fn take_listing(&self, session: &Session, brokers: Vec<BrokerAddress>) {
+        if self.brokers.learn(session.hello.cluster_id, brokers) {
+            self.changes.note();
+        }
     }
 
     /// Looks again which brokers there are.

@@ -34,7 +34,8 @@
 //! reaches tells it of all others, then and every half a minute. When its connection dies, it turns to
 //! another broker: first to the addresses that it was given, in their order, then to the others, and to
 //! the next one beside those that are silent. Give it several addresses where the first broker may be
-//! down when a client starts.
+//! down when a client starts. A broker that is killed does not say so: when nothing was heard of one for a
+//! while, the others are asked whether it is gone.
 //!
 //! What belongs to a partition (produce streams, fetch streams, offsets) goes to the partition's leader
 //! over a connection of its own. Where that cannot be made (the address that the brokers know each other
@@ -51,6 +52,7 @@
 //! - [`Client`]: requests and their repetition
 //! - `brokers`, `dialer`, `link`, `links`: the brokers that are known, and the connections to them
 //! - `leaders`, `route`: who leads a partition, and a stream's way there
+//! - `silence`: whether a broker of which nothing is heard is gone
 //! - [`Producer`]: batches, idempotence, back-pressure (`producer`)
 //! - [`Consumer`]: fetch streams, group membership, commits (`consumer`)
 //! - [`Admin`]: topics, offsets, groups, plugins (`admin`)
@@ -74,6 +76,7 @@ mod links;
 mod producer;
 mod quota;
 mod route;
+mod silence;
 mod stream;
 
 pub use admin::{

@@ -32,6 +32,27 @@ pub const DIRECT_LINK_IDLE: Duration = Duration::from_secs(120);
 /// broker. What is not acknowledged then is sent again.
 pub(crate) const MOVE_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a broker may be silent before others are asked whether it is gone. Both sides send keep-alives every
+/// 400 ms, so one that is there is seldom silent for so long; and one that is gone is known to be only a little
+/// later than this.
+pub const SILENCE_LIMIT: Duration = Duration::from_millis(600);
+
+/// How often it is looked whether a broker is silent.
+pub(crate) const SILENCE_CHECK: Duration = Duration::from_millis(100);
+
+/// The pause between two questions about a broker that is silent.
+pub(crate) const ENQUIRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long another broker may take to say whether one is gone, and how long a connection to one is waited for.
+pub(crate) const WITNESS_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Brokers that are asked about another one at the same time.
+pub(crate) const MAX_WITNESSES: usize = 3;
+
+/// How long a producer's stream waits for an acknowledgement before others are asked who leads: its broker may
+/// be cut off from the others, and not from the client.
+pub(crate) const STALL_LIMIT: Duration = Duration::from_secs(1);
+
 /// How often a client asks which brokers there are unless told otherwise.
 pub const DEFAULT_CLUSTER_REFRESH: Duration = Duration::from_secs(30);
 

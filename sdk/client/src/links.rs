@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
@@ -13,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::brokers::BrokerId;
 use crate::dialer::{Dialer, Session, Whom};
 use crate::error::Result;
-use crate::limits::{DIRECT_PATIENCE, MAX_DIRECT_LINKS};
+use crate::limits::{DIRECT_PATIENCE, MAX_DIRECT_LINKS, MAX_WITNESSES, WITNESS_PATIENCE};
 use crate::link::Link;
 
 /// The connections of one client.
@@ -52,16 +54,66 @@ impl Links {
         &self.home
     }
 
+    /// A session over which everything can be done, with a broker that is heard if there is one; or the
+    /// outcome of one attempt to have one.
+    pub(crate) async fn session(&self) -> Result<Arc<Session>> {
+        let home = self.home.current();
+        if let Some(home) = home.as_ref().filter(|home| !home.is_silent()) {
+            return Ok(Arc::clone(home));
+        }
+        let others = self.open().into_iter();
+        match others.filter(|it| !it.is_silent()).next().or(home) {
+            Some(session) => {
+                self.home.start();
+                Ok(session)
+            }
+            None => self.home.session().await,
+        }
+    }
+
+    /// All sessions that are open now.
+    pub(crate) fn open(&self) -> Vec<Arc<Session>> {
+        let direct = self.direct.lock();
+        let links = direct.values().map(|direct| &*direct.link);
+        let links = links.chain([&self.home]);
+        links.filter_map(Link::current).collect()
+    }
+
+    /// Sessions with some other brokers, which are heard. If there is none, connections are made.
+    pub(crate) async fn witnesses(&self, about: BrokerId) -> Vec<Arc<Session>> {
+        let mut witnesses = self.open();
+        witnesses.retain(|it| it.broker() != about && !it.is_silent());
+        witnesses.sort_by_key(|it| it.broker());
+        witnesses.dedup_by_key(|it| it.broker());
+        witnesses.truncate(MAX_WITNESSES);
+        if witnesses.len() >= 2 {
+            return witnesses;
+        }
+        // One alone may itself be cut off, and know less than the others.
+        let others = self.dialer.brokers.others(about).into_iter();
+        let others = others.take(MAX_WITNESSES);
+        let others: Vec<Direct> = others.filter_map(|it| self.direct(it)).collect();
+        others.iter().for_each(|it| it.link.start());
+        if witnesses.is_empty() {
+            let attempts = others.iter().map(|it| it.link.session());
+            let attempts: FuturesUnordered<_> = attempts.collect();
+            let mut made = attempts.filter_map(async |made| made.ok()).boxed();
+            let first = timeout(WITNESS_PATIENCE, made.next()).await;
+            witnesses.extend(first.ok().flatten());
+        }
+        witnesses
+    }
+
     /// The session in which to ask for what a broker leads: its own if it can be had, or else one in
     /// which it is passed on.
     pub(crate) async fn toward(&self, leader: Option<BrokerId>) -> Result<Arc<Session>> {
         let Some(leader) = leader else {
-            return self.home.session().await;
+            return self.session().await;
         };
         if let Some(session) = self.open_to(leader) {
             return Ok(session);
         }
-        let home = self.home.session().await;
+        let home = self.session().await;
         if home.as_ref().is_ok_and(|home| home.broker() == leader) {
             return home;
         }
@@ -98,7 +150,7 @@ impl Links {
     /// The session of a connection that was not tried before. One that was is made in the background.
     async fn first_session(&self, broker: BrokerId) -> Option<Arc<Session>> {
         let direct = self.direct(broker)?;
-        if direct.was_awaited.load(Ordering::Acquire) {
+        if direct.was_awaited.load(Ordering::Acquire) || self.dialer.brokers.is_gone(broker) {
             direct.link.start();
             return None;
         }
@@ -176,6 +228,7 @@ mod tests {
         let listed = (1..=brokers).map(|broker_id| BrokerAddress {
             broker_id,
             address: "nowhere.invalid:1".to_owned(),
+            is_live: true,
         });
         known.learn(Uuid::nil(), listed.collect());
         Links::new(Arc::new(Dialer {

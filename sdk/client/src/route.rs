@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use millstream_protocol::api::Request;
-use millstream_protocol::api::topic::{
-    DescribeTopics, TopicDescription, TopicDetail, TopicSelection,
-};
+use millstream_protocol::api::topic::TopicDescription;
 use millstream_protocol::{Advice, ErrorCode, PartitionIndex, TopicId, WireError};
 use millstream_transport::{FrameReceiver, FrameSender};
 use serde::de::DeserializeOwned;
@@ -49,6 +47,11 @@ impl Route {
             }
             self.look();
         }
+    }
+
+    /// The broker that it leads to, or through.
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
     }
 
     fn look(&mut self) {
@@ -147,7 +150,7 @@ impl Client {
 
     /// Who leads a partition. Asks if that is not known; if nobody can say, it is what was known before.
     pub(crate) async fn find_leader(&self, partition: &LedPartition) -> Belief {
-        let is_known = |belief: &Belief| !belief.is_doubtful || self.is_of_one_broker();
+        let is_known = |belief: &Belief| !belief.is_doubtful || !self.is_of_several_brokers();
         let belief = partition.belief();
         if is_known(&belief) {
             return belief;
@@ -184,7 +187,7 @@ impl Client {
     /// How many partitions a topic has that a broker does not know, by the word of the one that the
     /// client is connected to. It is asked only if it may know more.
     pub(crate) async fn partitions_of(&self, topic: &str, topic_id: Option<TopicId>) -> usize {
-        if self.is_of_one_broker() {
+        if !self.is_of_several_brokers() {
             return 0;
         }
         match self.describe(topic).await {
@@ -198,29 +201,21 @@ impl Client {
         }
     }
 
-    /// Whether nobody but the broker that the client is connected to can lead anything, as far as the
-    /// client knows.
-    fn is_of_one_broker(&self) -> bool {
-        !self.links().dialer.brokers.are_several()
-    }
-
     /// One topic, in one attempt.
     async fn describe(&self, topic: &str) -> Result<TopicDescription> {
-        let request = DescribeTopics {
-            topics: TopicSelection::Named(vec![topic.to_owned()]),
-            after: None,
-            detail: TopicDetail::Placement,
-        };
-        let asking = async { self.session().await?.ask(request, None).await };
+        let asking = async { self.session().await?.describe(topic).await };
         let timeout = self.request_timeout();
         let described = tokio::time::timeout(timeout, asking).await;
-        let described = described.unwrap_or(Err(Error::Timeout {
+        described.unwrap_or(Err(Error::Timeout {
             what: "the request",
             after: timeout,
-        }))?;
-        let mut topics = described.topics.into_iter();
-        let found = topics.find(|found| found.name == topic);
-        found.ok_or_else(|| Error::unexpected("other topics than asked for"))
+        }))
+    }
+
+    /// Whether several brokers are known, so that others than the one that the client is connected to can
+    /// lead something.
+    pub(crate) fn is_of_several_brokers(&self) -> bool {
+        self.links().dialer.brokers.are_several()
     }
 }
 

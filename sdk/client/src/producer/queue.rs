@@ -86,6 +86,8 @@ struct Batches {
     open: Option<PendingBatch>,
     sealed: VecDeque<PendingBatch>,
     in_flight: VecDeque<SentBatch>,
+    /// How many were acknowledged.
+    acknowledged: u64,
     /// The completion of the batch that was opened last. Batches are settled in order, so that
     /// everything is settled when this one is.
     newest: Option<Arc<BatchCompletion>>,
@@ -103,6 +105,7 @@ impl PartitionQueue {
                 open: None,
                 sealed: VecDeque::new(),
                 in_flight: VecDeque::with_capacity(MAX_BATCHES_IN_FLIGHT),
+                acknowledged: 0,
                 newest: None,
                 awaited: Awaited::Nothing,
                 sender_started: false,
@@ -276,6 +279,11 @@ impl PartitionQueue {
         !self.batches.lock().in_flight.is_empty()
     }
 
+    /// How many batches were acknowledged so far.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.batches.lock().acknowledged
+    }
+
     /// What the sender does next.
     pub(super) fn next(&self) -> Next {
         let mut batches = self.batches.lock();
@@ -339,7 +347,11 @@ impl PartitionQueue {
 
     /// Settles the oldest batch in flight; `false` when there is none.
     pub(super) fn acknowledge(&self, base_offset: Offset) -> bool {
-        let acknowledged = self.batches.lock().in_flight.pop_front();
+        let acknowledged = {
+            let mut batches = self.batches.lock();
+            batches.acknowledged += 1;
+            batches.in_flight.pop_front()
+        };
         let found = acknowledged.is_some();
         if let Some(batch) = acknowledged {
             batch.acknowledge(base_offset);

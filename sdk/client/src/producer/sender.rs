@@ -1,6 +1,7 @@
 //! The task that sends one partition's batches: one produce stream at a time, batches pipelined,
 //! and everything unacknowledged sent again when the stream breaks.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use millstream_protocol::api::Request;
@@ -11,16 +12,17 @@ use millstream_protocol::batch::{Compression, ProducerStamp, sequence_after};
 use millstream_protocol::{Advice, ErrorCode, TopicId, WireError};
 use millstream_transport::{FrameReceiver, FrameSender};
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::batch::{PendingBatch, SentBatch};
 use super::queue::{Next, Outlook, PartitionQueue};
 use super::state::ProducerState;
 use crate::backoff::Backoff;
 use crate::client::Client;
+use crate::dialer::Session;
 use crate::error::{Error, Result};
 use crate::leaders::{LedPartition, TopicLeaders};
-use crate::limits::{COMPRESS_ASIDE_BYTES, MOVE_PATIENCE, PRODUCE_STREAM_IDLE};
+use crate::limits::{COMPRESS_ASIDE_BYTES, MOVE_PATIENCE, PRODUCE_STREAM_IDLE, STALL_LIMIT};
 use crate::route::{Opened, Route, is_unknown};
 use crate::stream::receive;
 
@@ -138,8 +140,11 @@ impl PartitionSender {
             next_sequence,
             backoff,
             state,
+            leaders,
             ..
         } = self;
+        let session = Arc::clone(route.session());
+        let doubting = doubt(client, queue, leaders, &session);
         let mut writer = Writer {
             client,
             state,
@@ -154,6 +159,7 @@ impl PartitionSender {
         let written = tokio::select! {
             interruption = &mut acknowledged => return Err(interruption),
             written = writer.run() => written,
+            never = doubting => match never {},
         };
         match written {
             // Everything is acknowledged, or is sent again elsewhere. The end of the stream needs no
@@ -339,8 +345,11 @@ impl Writer<'_> {
     }
 
     /// Waits until what is on its way is acknowledged, but not for long: the broker may not lead any
-    /// more and never say so.
+    /// more and never say so. Nor if nothing is heard of it.
     async fn settle(&self) {
+        if self.route.session().is_silent() {
+            return;
+        }
         let settled = async {
             while self.queue.has_in_flight() {
                 self.queue.changed().await;
@@ -395,6 +404,25 @@ async fn read_acknowledgements(
             }
             Ok(Err(refusal)) => return Interruption::Refused(refusal),
             Err(error) => return Interruption::Lost(error),
+        }
+    }
+}
+
+/// Asks other brokers who leads, as often as nothing is acknowledged for a while: a leader that is cut off from
+/// them does not know that it is none any more.
+async fn doubt(
+    client: &Client,
+    queue: &PartitionQueue,
+    leaders: &Arc<TopicLeaders>,
+    session: &Session,
+) -> Infallible {
+    loop {
+        let before = queue.acknowledged();
+        sleep(STALL_LIMIT).await;
+        let is_stalled = queue.has_in_flight() && queue.acknowledged() == before;
+        if is_stalled && client.is_of_several_brokers() {
+            let topic = [Arc::clone(leaders)];
+            client.ask_others(session, &topic).await;
         }
     }
 }

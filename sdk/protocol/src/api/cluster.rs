@@ -58,6 +58,9 @@ pub struct BrokerAddress {
     pub broker_id: u32,
     /// Where it says that it is reached, `host:port`. Its certificate is issued for this host.
     pub address: String,
+    /// Whether it is there, as far as the broker knows that says this. One that is not leads nothing until it
+    /// is there again: who waits for its answer waits in vain.
+    pub is_live: bool,
 }
 
 /// Asks how the cluster stands. Whoever looks after it answers, if it can be reached.

@@ -577,6 +577,7 @@ fn cluster_responses() -> Vec<Case> {
     let address = |(broker_id, address): (u32, &str)| BrokerAddress {
         broker_id,
         address: text(address),
+        is_live: broker_id == 300,
     };
     vec![
         case(

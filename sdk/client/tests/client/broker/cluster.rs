@@ -94,11 +94,21 @@ impl Cluster {
             .change(|state| state.unaware.remove(&number));
     }
 
+    /// From now on clients are told that a broker is gone.
+    pub(crate) fn gone(&self, number: u32) {
+        self.broker(1).shared.change(|state| {
+            let listed = state.listed.iter_mut();
+            let broker = listed.filter(|listed| listed.broker_id == number);
+            broker.for_each(|listed| listed.is_live = false);
+        });
+    }
+
     /// From now on clients are told this of where a broker is.
     pub(crate) fn list_at(&self, number: u32, address: &str) {
         let address = BrokerAddress {
             broker_id: number,
             address: address.to_owned(),
+            is_live: true,
         };
         self.broker(1).shared.change(|state| {
             state.listed.retain(|listed| listed.broker_id != number);
@@ -118,6 +128,7 @@ fn start(number: u32, authority: &Arc<Authority>, shared: &Arc<Shared>) -> Broke
         state.listed.push(BrokerAddress {
             broker_id: number,
             address: address.to_string(),
+            is_live: true,
         });
     });
     tokio::spawn(serve::accept(listener, number, Arc::clone(shared)));

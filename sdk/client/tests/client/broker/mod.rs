@@ -10,6 +10,7 @@ mod group;
 mod log;
 mod produce;
 mod serve;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 pub(crate) use cluster::Cluster;
 pub(crate) use group::{Group, named};
 pub(crate) use log::{Partition, Topic, batch};
+pub(crate) use wire::Wire;
 
 /// How long a test waits for a condition before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -90,6 +92,8 @@ pub(crate) struct Faults {
     pub(crate) fetch_from_followers: bool,
     /// Produce streams are opened and not read.
     pub(crate) deaf: bool,
+    /// The same at this broker alone.
+    pub(crate) deaf_at: Option<u32>,
     /// Batches are appended and not acknowledged.
     pub(crate) silent: bool,
     /// The connection dies after so many appends, before the last is acknowledged; again and again.
@@ -110,6 +114,13 @@ pub(crate) struct Faults {
     /// The handshake is refused so.
     pub(crate) refuse_hello: Option<WireError>,
     pub(crate) appends: u64,
+}
+
+impl Faults {
+    /// Whether a broker does not read what is produced.
+    fn is_deaf(&self, broker: u32) -> bool {
+        self.deaf || self.deaf_at == Some(broker)
+    }
 }
 
 impl Broker {

@@ -36,7 +36,7 @@ pub(super) async fn serve(
     });
     loop {
         shared
-            .until(|state| (!state.faults.deaf).then_some(()))
+            .until(|state| (!state.faults.is_deaf(here.number)).then_some(()))
             .await;
         let received = tokio::select! {
             received = receiver.receive::<ProduceBatch>(MAX_BATCH_BYTES) => received,
@@ -46,7 +46,7 @@ pub(super) async fn serve(
             break;
         };
         shared
-            .until(|state| (!state.faults.deaf).then_some(()))
+            .until(|state| (!state.faults.is_deaf(here.number)).then_some(()))
             .await;
         match shared.change(|state| judge(state, leader, &open, frame.payload.freeze())) {
             Verdict::Acknowledge(ack) => {

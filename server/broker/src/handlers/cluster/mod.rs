@@ -34,6 +34,7 @@ pub(crate) fn describe_brokers(context: &Context) -> DescribeBrokersResponse {
     let brokers = image.brokers().map(|it| BrokerAddress {
         broker_id: it.broker_id,
         address: it.address.clone(),
+        is_live: it.state.is_live(),
     });
     DescribeBrokersResponse {
         brokers: brokers.take(BROKERS_PER_LISTING).collect(),
