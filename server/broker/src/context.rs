@@ -14,6 +14,7 @@ use crate::controller::Controller;
 use crate::data_dir::DataDir;
 use crate::errors;
 use crate::groups::Groups;
+use crate::leaders::Leaders;
 use crate::partition::{Partition, Standing};
 use crate::registry::Registry;
 use crate::secrets::Secrets;
@@ -61,8 +62,8 @@ pub(crate) struct Context {
     pub(crate) partitions: Arc<Registry>,
     pub(crate) controller: Arc<Controller>,
     pub(crate) groups: Arc<Groups>,
-    /// None if the cluster had several brokers when this one started.
-    pub(crate) workers: Option<Arc<Deployments>>,
+    pub(crate) leaders: Arc<Leaders>,
+    pub(crate) deployments: Arc<Deployments>,
     pub(crate) secrets: Arc<Secrets>,
     /// Components that may be received at once.
     pub(crate) uploads: Semaphore,
@@ -76,18 +77,6 @@ impl Context {
     /// This broker's number.
     pub(crate) fn me(&self) -> u32 {
         self.data_dir.identity().broker_id
-    }
-
-    /// The deployments. Their workers do not move between brokers yet: a cluster of several has none.
-    pub(crate) fn deployments(&self) -> Result<&Arc<Deployments>, WireError> {
-        let alone = self.workers.as_ref().filter(|_| self.controller.is_alone());
-        alone.ok_or_else(|| {
-            WireError::new(
-                ErrorCode::InvalidRequest,
-                "plugins do not run in a cluster of several brokers yet: deploy them on a broker that is \
-                 alone",
-            )
-        })
     }
 
     /// A topic by its name.

@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use millstream_metadata::topic::Topic;
-use millstream_metadata::{Actor, Command, DirectoryNumber, Image, Limits, Record, Registration};
+use millstream_metadata::{
+    Actor, Command, DirectoryNumber, Image, Limits, Partition, Record, Registration,
+};
 use millstream_protocol::api::topic::CreateTopic;
 use millstream_protocol::{ErrorCode, Offset, ProducerId, TopicPartition, WireError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -143,7 +145,8 @@ impl Controller {
 
     /// The topics as the group coordinator wants to know them.
     pub(crate) fn group_topics(&self) -> Vec<millstream_group::Topic> {
-        self.image().topics().map(group_topic).collect()
+        let image = self.image();
+        image.topics().map(|it| group_topic(&image, it)).collect()
     }
 
     /// A producer id that nobody has had.
@@ -304,12 +307,13 @@ fn not_let_in(error: WireError) -> StartError {
 }
 
 /// A topic as the group coordinator wants to know it.
-pub(crate) fn group_topic(topic: &Topic) -> millstream_group::Topic {
+pub(crate) fn group_topic(image: &Image, topic: &Topic) -> millstream_group::Topic {
+    let leader = |placed: &Partition| image.has_leader(placed).then_some(placed.leader);
     millstream_group::Topic {
         name: topic.name.clone(),
         topic_id: topic.topic_id,
         partitions: topic.partitions.len() as u32,
-        leaders: Vec::new(),
+        leaders: topic.partitions.iter().map(leader).collect(),
     }
 }
 

@@ -51,6 +51,14 @@ pub(crate) fn not_leading(partition: &str) -> WireError {
     )
 }
 
+/// Others may have led a partition since what is to be appended was made.
+pub(crate) fn led_anew(partition: &str) -> WireError {
+    WireError::new(
+        ErrorCode::NotLeader,
+        format!("partition {partition} was led by others meanwhile: it is read again"),
+    )
+}
+
 /// A topic was deleted, where nothing but a partition's identity is known any more.
 pub(crate) fn partition_gone(id: TopicPartition) -> WireError {
     WireError::new(
@@ -107,8 +115,12 @@ pub(crate) fn beyond_high_watermark(
 
 /// Puts the partition's name in front of a message that does not know it.
 pub(crate) fn for_partition(partition: &Partition, error: WireError) -> WireError {
-    let name = partition.name();
-    if error.message.contains(&name) {
+    at(&partition.name(), error)
+}
+
+/// Puts where it happened in front of a message that does not know it.
+pub(crate) fn at(name: &str, error: WireError) -> WireError {
+    if error.message.contains(name) {
         return error;
     }
     WireError::new(error.code, format!("{name}: {}", error.message))
@@ -116,6 +128,17 @@ pub(crate) fn for_partition(partition: &Partition, error: WireError) -> WireErro
 
 pub(crate) fn from_batch(error: BatchError) -> WireError {
     WireError::new(error.code(), error.to_string())
+}
+
+/// Refuses what a broker sends for a worker that is not in a worker's name.
+pub(crate) fn check_worker(header: &BatchHeader) -> Result<(), WireError> {
+    match header.producer {
+        Some(stamp) if stamp.producer_id < FIRST_WORKER_PRODUCER_ID => Err(WireError::new(
+            ErrorCode::InvalidRequest,
+            format!("producer id {} belongs to no worker", stamp.producer_id),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses what a client sends in a worker's name.
@@ -191,8 +214,12 @@ pub(crate) fn owned_by_deployment(group: &str) -> WireError {
 }
 
 /// Something is asked of a deployment that it cannot do as it is.
-pub(crate) fn invalid(message: String) -> WireError {
+pub(crate) fn invalid(message: impl Into<String>) -> WireError {
     WireError::new(ErrorCode::InvalidRequest, message)
+}
+
+pub(crate) fn not_ready(message: impl Into<String>) -> WireError {
+    WireError::new(ErrorCode::NotReady, message)
 }
 
 pub(crate) fn deployment_exists(name: &str) -> WireError {

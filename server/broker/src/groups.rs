@@ -14,7 +14,7 @@ use millstream_group::{
 };
 use millstream_protocol::api::group::CoordinatorMessage;
 use millstream_protocol::api::offsets::Position;
-use millstream_protocol::{ErrorCode, Offset, TopicPartition, WireError};
+use millstream_protocol::{ErrorCode, LeaderEpoch, Offset, TopicId, TopicPartition, WireError};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
@@ -22,6 +22,7 @@ use tokio::task::AbortHandle;
 use crate::clock;
 use crate::controller::Controller;
 use crate::internal::{self, GROUPS_PARTITION, InternalRecord};
+use crate::leaders::Leaders;
 use crate::partition::{Partition, Visible};
 use crate::registry::Registry;
 
@@ -52,6 +53,7 @@ type Call = Box<dyn FnOnce(&mut Coordinator) -> Done + Send>;
 /// The way to the coordinator: on the broker that leads the groups' log, and on no other.
 pub(crate) struct Groups {
     controller: Arc<Controller>,
+    leaders: Arc<Leaders>,
     partitions: Arc<Registry>,
     /// The coordinator, while this broker leads the groups' log.
     calls: watch::Sender<Option<mpsc::Sender<Call>>>,
@@ -66,18 +68,21 @@ struct Shell {
     /// None after a failed append, until the log is read back.
     coordinator: Option<Coordinator>,
     log: Partition,
+    /// The log is led here in this epoch; in a later one others may have written into it.
+    epoch: LeaderEpoch,
     members: Members,
     controller: Arc<Controller>,
-    partitions: Arc<Registry>,
+    leaders: Arc<Leaders>,
     groups: std::sync::Weak<Groups>,
 }
 
 impl Groups {
     /// The way to no coordinator yet: see [`run`](Self::run).
-    pub(crate) fn new(controller: Arc<Controller>, partitions: Arc<Registry>) -> Arc<Self> {
+    pub(crate) fn new(leaders: Arc<Leaders>) -> Arc<Self> {
         Arc::new(Self {
-            controller,
-            partitions,
+            controller: Arc::clone(&leaders.controller),
+            partitions: Arc::clone(&leaders.partitions),
+            leaders,
             calls: watch::Sender::new(None),
             members: Members::default(),
             // Seeded from the clock, so that member ids are not used again after a restart.
@@ -90,14 +95,14 @@ impl Groups {
         loop {
             let log = self.partitions.led(GROUPS_PARTITION).await;
             let Some(epoch) = log.leading() else { continue };
-            match self.start(log.clone()).await {
+            match self.start(log.clone(), epoch).await {
                 Ok(coordinator) => {
                     tracing::info!(epoch, "this broker coordinates the groups");
                     log.led_no_more(epoch).await;
                     self.calls.send_replace(None);
                     // Members join the next coordinator.
                     self.members.lock().clear();
-                    coordinator.abort();
+                    drop(coordinator);
                 }
                 Err(error) => {
                     tracing::error!(%error, "the groups' offsets cannot be read back");
@@ -115,18 +120,26 @@ impl Groups {
     }
 
     /// Reads the committed offsets back and starts the coordinator.
-    async fn start(self: &Arc<Self>, log: Partition) -> Result<AbortHandle, WireError> {
-        let coordinator = load(&log, &self.controller)?;
+    async fn start(
+        self: &Arc<Self>,
+        log: Partition,
+        epoch: LeaderEpoch,
+    ) -> Result<Running, WireError> {
+        // Before the log is read: what is decided meanwhile is told afterwards.
+        let topics = self.controller.group_topics();
+        let coordinator = load(&log, topics.clone())?;
         let (calls, queue) = mpsc::channel(MAX_QUEUED_CALLS);
         let shell = Shell {
             coordinator: Some(coordinator),
             log,
+            epoch,
             members: Arc::clone(&self.members),
             controller: Arc::clone(&self.controller),
-            partitions: Arc::clone(&self.partitions),
+            leaders: Arc::clone(&self.leaders),
             groups: Arc::downgrade(self),
         };
-        let running = tokio::spawn(shell.run(queue));
+        let coordinator = tokio::spawn(shell.run(queue)).abort_handle();
+        let following = tokio::spawn(Arc::clone(self).follow(topics)).abort_handle();
         self.calls.send_replace(Some(calls));
         // What was deleted while no coordinator was there to hear of it.
         let forgotten = self
@@ -135,7 +148,45 @@ impl Groups {
         if let Err(error) = forgotten {
             tracing::warn!(%error, "groups of deleted topics are not forgotten yet");
         }
-        Ok(running.abort_handle())
+        Ok(Running {
+            coordinator,
+            following,
+        })
+    }
+
+    /// Has the coordinator know of the topics as they come, change and go.
+    async fn follow(self: Arc<Self>, known: Vec<Topic>) {
+        let mut known: HashMap<TopicId, Topic> =
+            known.into_iter().map(|it| (it.topic_id, it)).collect();
+        let mut images = self.controller.quorum.watch();
+        images.mark_changed();
+        while images.changed().await.is_ok() {
+            images.mark_unchanged();
+            let now = self.controller.group_topics();
+            let now: HashMap<TopicId, Topic> =
+                now.into_iter().map(|it| (it.topic_id, it)).collect();
+            let gone: Vec<TopicId> = known
+                .keys()
+                .filter(|it| !now.contains_key(it))
+                .copied()
+                .collect();
+            for topic_id in gone {
+                self.tell(self.topic_deleted(topic_id)).await;
+            }
+            for (topic_id, topic) in &now {
+                if known.get(topic_id) != Some(topic) {
+                    self.tell(self.topic_updated(topic.clone())).await;
+                }
+            }
+            known = now;
+        }
+    }
+
+    async fn tell(&self, telling: impl Future<Output = Result<(), WireError>>) {
+        if let Err(error) = telling.await {
+            // Every member joins again, and finds the topics as they are.
+            tracing::warn!(%error, "the coordinator was not told of a topic");
+        }
     }
 
     /// Runs one request on the coordinator, and returns its response once all that it rests on is
@@ -197,25 +248,54 @@ impl Groups {
             .await;
     }
 
+    /// A topic was made or has grown, as the metadata says: whoever asked for it may have a group use it at
+    /// once. A coordinator elsewhere hears of it by itself.
+    pub(crate) async fn topic_made(&self, topic: Topic) -> Result<(), WireError> {
+        let is_here = self.calls.borrow().is_some();
+        match is_here {
+            true => self.topic_updated(topic).await,
+            false => Ok(()),
+        }
+    }
+
+    /// A topic was deleted, as the metadata says.
+    pub(crate) async fn topic_gone(&self, topic_id: TopicId) -> Result<(), WireError> {
+        let is_here = self.calls.borrow().is_some();
+        match is_here {
+            true => self.topic_deleted(topic_id).await,
+            false => Ok(()),
+        }
+    }
+
     /// A topic was made or has grown.
-    pub(crate) async fn topic_updated(&self, topic: Topic) -> Result<(), WireError> {
+    async fn topic_updated(&self, topic: Topic) -> Result<(), WireError> {
         self.call(move |coordinator| coordinator.topic_updated(topic, clock::now_ms()))
             .await
     }
 
     /// A topic was deleted.
-    pub(crate) async fn topic_deleted(
-        &self,
-        topic_id: millstream_protocol::TopicId,
-    ) -> Result<(), WireError> {
+    async fn topic_deleted(&self, topic_id: TopicId) -> Result<(), WireError> {
         self.call(move |coordinator| coordinator.topic_deleted(topic_id))
             .await
     }
 }
 
+/// A coordinator at work. It ends when this is dropped.
+struct Running {
+    coordinator: AbortHandle,
+    following: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.coordinator.abort();
+        self.following.abort();
+    }
+}
+
 /// A coordinator with what the log says.
-fn load(log: &Partition, controller: &Controller) -> Result<Coordinator, WireError> {
-    let mut coordinator = Coordinator::new(Limits::default(), controller.group_topics());
+fn load(log: &Partition, topics: Vec<Topic>) -> Result<Coordinator, WireError> {
+    let mut coordinator = Coordinator::new(Limits::default(), topics);
     internal::replay(log, |key, value| {
         let record = Record::decode(key.unwrap_or_default(), value)
             .map_err(|error| WireError::new(ErrorCode::Internal, error.to_string()))?;
@@ -271,7 +351,7 @@ impl Shell {
     /// again and forget offsets, so without a log there is none.
     fn loaded(&mut self) -> Option<&mut Coordinator> {
         if self.coordinator.is_none() {
-            match load(&self.log, &self.controller) {
+            match load(&self.log, self.controller.group_topics()) {
                 Ok(coordinator) => self.coordinator = Some(coordinator),
                 Err(error) => tracing::error!(%error, "the groups' offsets cannot be read back"),
             }
@@ -293,7 +373,7 @@ impl Shell {
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| WireError::new(ErrorCode::Internal, error.to_string()))?;
-        internal::append(&self.log, &encoded, clock::now_ms())
+        internal::append(&self.log, self.epoch, &encoded, clock::now_ms())
             .await
             .map(|_| ())
     }
@@ -311,11 +391,10 @@ impl Shell {
                 }
             }
             Effect::ResolveStarts { group, starts } => {
-                let (partitions, controller) =
-                    (Arc::clone(&self.partitions), Arc::clone(&self.controller));
+                let leaders = Arc::clone(&self.leaders);
                 let groups = self.groups.clone();
                 tokio::spawn(async move {
-                    let resolved = resolve_all(&partitions, &controller, starts).await;
+                    let resolved = resolve_all(&leaders, starts).await;
                     if let Some(groups) = groups.upgrade() {
                         let answer = groups
                             .call(move |coordinator| {
@@ -332,29 +411,25 @@ impl Shell {
     }
 }
 
-async fn resolve_all(
-    partitions: &Registry,
-    controller: &Controller,
-    starts: Vec<StartWanted>,
-) -> Vec<ResolvedStart> {
+async fn resolve_all(leaders: &Leaders, starts: Vec<StartWanted>) -> Vec<ResolvedStart> {
     let mut resolved = Vec::with_capacity(starts.len());
     for wanted in starts {
         let id = TopicPartition {
             topic_id: wanted.topic_id,
             partition: wanted.partition,
         };
-        let partition = loop {
-            // A topic that was deleted meanwhile needs no answer; a partition on its way does.
-            match partitions.get(id) {
-                None if controller.image().partition(id).is_some() => {
-                    tokio::time::sleep(ASK_AGAIN_AFTER).await
+        // A topic that was deleted meanwhile needs no answer; a partition whose leader is on its way does.
+        while leaders.of(id).is_some() {
+            match leaders.resolve(id, wanted.position).await {
+                Ok(offset) => {
+                    resolved.push(wanted.at(offset));
+                    break;
                 }
-                found => break found,
+                Err(error) => {
+                    tracing::debug!(partition = %id, %error, "a group's start is not known yet");
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                }
             }
-        };
-        if let Some(partition) = partition {
-            let offset = resolve_within(&partition, wanted.position).await;
-            resolved.push(wanted.at(offset));
         }
     }
     resolved

@@ -4,7 +4,9 @@ use bytes::{Bytes, BytesMut};
 use millstream_protocol::api::topic::{Cleanup, Durability, TopicConfig};
 use millstream_protocol::batch::{BatchBuilder, Compression, RecordBatch};
 use millstream_protocol::limits::MAX_BATCH_BYTES;
-use millstream_protocol::{ErrorCode, Offset, TimestampMs, TopicId, TopicPartition, WireError};
+use millstream_protocol::{
+    ErrorCode, LeaderEpoch, Offset, TimestampMs, TopicId, TopicPartition, WireError,
+};
 use uuid::Uuid;
 
 use crate::errors;
@@ -58,9 +60,11 @@ pub(crate) struct InternalRecord {
     pub(crate) value: Option<Vec<u8>>,
 }
 
-/// Appends `records` as one batch (all or none) and waits until it is durable.
+/// Appends `records` as one batch (all or none) and waits until it is durable. They rest on what was read
+/// of the partition while this broker led it in `epoch`.
 pub(crate) async fn append(
     partition: &Partition,
+    epoch: LeaderEpoch,
     records: &[InternalRecord],
     now_ms: TimestampMs,
 ) -> AppendResult {
@@ -79,7 +83,9 @@ pub(crate) async fn append(
             })?;
     }
     let batch: Bytes = builder.finish(None).map_err(errors::from_batch)?;
-    partition.append_and_wait(BytesMut::from(batch)).await
+    partition
+        .append_and_wait(BytesMut::from(batch), epoch)
+        .await
 }
 
 /// Reads a whole partition from its start, record by record: key and value.

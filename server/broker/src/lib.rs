@@ -15,6 +15,7 @@
 //! - [`cluster`]: this broker among the others: links, the metadata quorum
 //! - `controller`: what follows from a change of the metadata image
 //! - `descriptors`: the files that may be open, which bound the partitions
+//! - `leaders`: partitions wherever they are led
 //! - `groups`: the shell around the group coordinator
 //! - `workers`: deployments and the workers they run
 //! - `secrets`: what they are granted by name
@@ -40,6 +41,7 @@ mod flusher;
 mod groups;
 mod handlers;
 mod internal;
+mod leaders;
 mod listener;
 mod partition;
 mod registry;
@@ -68,6 +70,7 @@ use context::{Context, Front};
 use controller::{Controller, ControllerSetup};
 use data_dir::{DataDir, DataDirError};
 use groups::Groups;
+use leaders::Leaders;
 use listener::Phase;
 pub use millstream_runtime::{CompileLimits, Compiler, CompilerProcess};
 use registry::Registry;
@@ -75,7 +78,7 @@ use replicas::actor::Fault;
 use replicas::hosting::Hosting;
 use secrets::Secrets;
 use storage::LogStore;
-use workers::Deployments;
+use workers::{Deployments, DeploymentsSetup};
 use writer::{Writer, WriterCommand, WriterSetup};
 
 /// Why a broker did not start.
@@ -211,7 +214,12 @@ impl Broker {
             limits,
         };
         let controller = Controller::load(setup, &data_dir, &background).await?;
-        let groups = Groups::new(Arc::clone(&controller), Arc::clone(&partitions));
+        let leaders = Arc::new(Leaders {
+            cluster: Arc::clone(&cluster),
+            controller: Arc::clone(&controller),
+            partitions: Arc::clone(&partitions),
+        });
+        let groups = Groups::new(Arc::clone(&leaders));
         background.spawn(Arc::clone(&groups).run());
         if controller.is_alone() {
             groups.started().await;
@@ -221,17 +229,17 @@ impl Broker {
             reason: error.to_string(),
         })?;
         let secrets = Arc::new(secrets);
-        let workers = match controller.is_alone() {
-            false => None,
-            true => Some(Deployments::load(
-                &config,
-                &data_dir,
-                Arc::clone(&controller),
-                Arc::clone(&groups),
-                Arc::clone(&partitions),
-                Arc::clone(&secrets),
-            )?),
+        let following = (Arc::clone(&cluster), Arc::clone(&controller));
+        background.spawn(Arc::clone(&secrets).follow(following.0, following.1));
+        let setup = DeploymentsSetup {
+            cluster: Arc::clone(&cluster),
+            controller: Arc::clone(&controller),
+            groups: Arc::clone(&groups),
+            leaders: Arc::clone(&leaders),
+            partitions: Arc::clone(&partitions),
+            secrets: Arc::clone(&secrets),
         };
+        let deployments = Deployments::load(&config, &data_dir, setup);
         let leaving = Leaving {
             cluster: Arc::clone(&cluster),
             partitions: Arc::clone(&partitions),
@@ -244,7 +252,8 @@ impl Broker {
             partitions,
             controller,
             groups,
-            workers,
+            leaders,
+            deployments,
             secrets,
             uploads: Semaphore::new(config::MAX_UPLOADS),
             state_readers: Semaphore::new(config::MAX_STATE_READERS),
@@ -311,9 +320,7 @@ async fn run(
         tracing::error!(%fault, "stopping");
         return Err(stop_error(&fault));
     }
-    if let Some(workers) = &context.workers {
-        workers.stop().await;
-    }
+    context.deployments.stop().await;
     context.controller.close().await;
     context.cluster.close().await;
     let (done, stopped) = oneshot::channel();

@@ -163,6 +163,8 @@ pub(crate) struct StagedBatch {
     pub(crate) bytes: BytesMut,
     pub(crate) header: BatchHeader,
     pub(crate) ack: AckSink,
+    /// The only epoch in which it may be appended, if it rests on what its writer has read of the log.
+    pub(crate) only_in: Option<LeaderEpoch>,
 }
 
 impl StagedBatch {
@@ -174,7 +176,21 @@ impl StagedBatch {
     ) -> Result<Self, WireError> {
         let header =
             batch::validate_produced(&bytes, max_batch_bytes).map_err(errors::from_batch)?;
-        Ok(Self { bytes, header, ack })
+        Ok(Self {
+            bytes,
+            header,
+            ack,
+            only_in: None,
+        })
+    }
+
+    /// The same, appended while this broker leads the partition in this epoch, and in no later one: others
+    /// may have appended in between.
+    pub(crate) fn only_in(self, epoch: LeaderEpoch) -> Self {
+        Self {
+            only_in: Some(epoch),
+            ..self
+        }
     }
 }
 
@@ -354,11 +370,16 @@ impl Partition {
         }
     }
 
-    /// Appends one batch of the broker's own and waits until it is acknowledged.
-    pub(crate) async fn append_and_wait(&self, bytes: BytesMut) -> AppendResult {
+    /// Appends one batch of the broker's own and waits until it is acknowledged. It rests on what was read
+    /// of the log while this broker led it in `epoch`.
+    pub(crate) async fn append_and_wait(
+        &self,
+        bytes: BytesMut,
+        epoch: LeaderEpoch,
+    ) -> AppendResult {
         let (ack, mut outcomes) = AckSink::new();
         let limit = self.config().max_batch_bytes as usize;
-        self.append(StagedBatch::validate(bytes, limit, ack)?);
+        self.append(StagedBatch::validate(bytes, limit, ack)?.only_in(epoch));
         outcomes
             .recv()
             .await

@@ -21,6 +21,19 @@ impl Registry {
         self.partitions.read().get(&id).cloned()
     }
 
+    /// Waits until there is a replica of a partition here.
+    pub(crate) async fn kept(&self, id: TopicPartition) -> Partition {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            if let Some(partition) = self.get(id) {
+                return partition;
+            }
+            // The sender is here.
+            let _ = changed.changed().await;
+        }
+    }
+
     pub(crate) fn insert(&self, partition: Partition) {
         self.partitions.write().insert(partition.id(), partition);
         self.changed.send_replace(());

@@ -39,6 +39,7 @@ pub(crate) struct Link {
     /// Calls that may be made: those of one service do not wait for another's.
     consensus_calls: Semaphore,
     cluster_calls: Semaphore,
+    workers_calls: Semaphore,
     /// The peer has called while there was no connection to it.
     heard: Notify,
 }
@@ -102,6 +103,7 @@ impl Link {
             state: watch::Sender::new(LinkState::Down { reason }),
             consensus_calls: Semaphore::new(CALLS_IN_FLIGHT),
             cluster_calls: Semaphore::new(CALLS_IN_FLIGHT),
+            workers_calls: Semaphore::new(CALLS_IN_FLIGHT),
             heard: Notify::new(),
         }
     }
@@ -118,6 +120,7 @@ impl Link {
         match service {
             PeerService::Consensus => &self.consensus_calls,
             PeerService::Cluster => &self.cluster_calls,
+            PeerService::Workers => &self.workers_calls,
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use millstream_protocol::{Offset, TimestampMs};
+use serde::{Deserialize, Serialize};
 
 use crate::limits::{MAX_PARKED_BYTES, MAX_PARKED_RECORDS};
 
@@ -11,7 +12,7 @@ use crate::limits::{MAX_PARKED_BYTES, MAX_PARKED_RECORDS};
 const OVERHEAD_BYTES: usize = 256;
 
 /// A record that is not done and holds up none but those of its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParkedRecord {
     /// Its offset in the input partition.
     pub offset: Offset,

@@ -121,7 +121,7 @@ pub(crate) enum Lane {
 
 /// Where a dead letter lies in its partition. A log that has lost its end, with the machine, gives offsets
 /// again, and each time in a later leader epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LetterPlace {
     /// The leader epoch in which it was appended.
     pub leader_epoch: LeaderEpoch,

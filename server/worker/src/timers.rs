@@ -5,12 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use millstream_protocol::TimestampMs;
 use millstream_protocol::api::plugin::TimerClock;
+use serde::{Deserialize, Serialize};
 
 /// What a timer counts beside its key, bytes.
 pub(crate) const OVERHEAD_BYTES: usize = 64;
 
 /// A timer that waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timer {
     /// What its time is measured by.
     pub clock: TimerClock,

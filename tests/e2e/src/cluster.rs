@@ -134,6 +134,11 @@ impl Cluster {
         command
     }
 
+    /// Where a broker listens.
+    pub fn address(&self, number: usize) -> String {
+        address(&self.members[number - 1].port)
+    }
+
     /// Runs it to its end.
     pub fn run<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Finished {
         run(&mut self.command(args))

@@ -1,11 +1,16 @@
 //! What a topic holds, and whether that is what was acknowledged.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use millstream::{Client, ConsumedRecord, Consumer, Offset, PartitionIndex, Position};
+use millstream::{
+    Client, ConsumedRecord, Consumer, Offset, PartitionIndex, Position, ProduceRecord,
+};
 
 use crate::load::{Acked, Number};
 use crate::patience::within;
+
+/// The value of the record behind all others.
+const LAST: &str = "the last";
 
 /// Every visible record of a topic, by partition and offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +47,34 @@ impl History {
             usize::try_from(expected).expect("a small topic"),
         )
         .await
+    }
+
+    /// Reads a topic of which leaders have changed, and have left marks of their own in it: a last record is
+    /// produced to each partition, and everything read up to those.
+    pub async fn read_to_the_end(client: &Client, topic: &str) -> Self {
+        let producer = client.producer(topic).build().await.expect("a producer");
+        let partitions = producer.partitions();
+        for partition in 0..partitions {
+            let last = ProduceRecord::new(LAST).partition(partition);
+            producer.send(last).await.expect("a record that is taken");
+        }
+        within("the last records", producer.close())
+            .await
+            .expect("acknowledgements");
+        let builder = client.consumer().topics([topic]).start(Position::Earliest);
+        let mut consumer = builder.build().await.expect("a consumer");
+        let mut history = Self::default();
+        let mut ended = BTreeSet::new();
+        while ended.len() < partitions as usize {
+            let record = within("a further record", consumer.next()).await;
+            let record = record.expect("a record");
+            if record.value.as_deref() == Some(LAST.as_bytes()) {
+                ended.insert(record.partition);
+            } else {
+                history.add(record);
+            }
+        }
+        history
     }
 
     /// Takes this many records from a consumer.

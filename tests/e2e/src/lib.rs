@@ -52,5 +52,6 @@ pub mod port;
 pub mod process;
 pub mod quakes;
 pub mod random;
+pub mod reckoning;
 pub mod siege;
 pub mod wire;

@@ -65,11 +65,19 @@ pub struct Load {
 impl Load {
     /// Starts this many producers.
     pub async fn start(broker: &Broker, topic: &str, producers: u32) -> Self {
+        let mut clients = Vec::new();
+        for _ in 0..producers {
+            clients.push(broker.quick_client().await);
+        }
+        Self::of(clients, topic)
+    }
+
+    /// Starts one producer with each of these clients.
+    pub fn of(clients: Vec<Client>, topic: &str) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (count, acked) = watch::channel(0);
         let mut tasks = JoinSet::new();
-        for producer in 0..producers {
-            let client = broker.quick_client().await;
+        for (producer, client) in (0..).zip(clients) {
             let task = Task {
                 producer,
                 in_flight: VecDeque::with_capacity(WINDOW),

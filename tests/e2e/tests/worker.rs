@@ -1,6 +1,5 @@
 //! Workers: each record counts once, whatever crashes, and a bad one holds up nobody but its key.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -13,9 +12,10 @@ use millstream_e2e::artifacts::drill;
 use millstream_e2e::broker::Broker;
 use millstream_e2e::command::run;
 use millstream_e2e::history::History;
-use millstream_e2e::load::{Load, Number};
+use millstream_e2e::load::Load;
 use millstream_e2e::patience::until;
 use millstream_e2e::random::Random;
+use millstream_e2e::reckoning::{Outcome, origin, text};
 
 const INPUT: &str = "in";
 const OUTPUT: &str = "out";
@@ -92,10 +92,6 @@ async fn worked_off(admin: &Admin) -> DeploymentDescription {
     .await
 }
 
-fn text(bytes: Option<&Bytes>) -> String {
-    String::from_utf8(bytes.expect("some bytes").to_vec()).expect("text")
-}
-
 /// Waits until a deployment that has worked everything off has no timer left.
 async fn no_timer_waits(admin: &Admin) {
     until("the timers to have fired", async || {
@@ -115,24 +111,12 @@ fn outputs_with_fired() -> Vec<OutputSpec> {
     vec![output(OUTPUT), output(FIRED)]
 }
 
-fn is_of_a_timer(letter: &ConsumedRecord) -> bool {
-    let mut headers = letter.headers.iter();
-    headers.any(|header| header.name == b"millstream.dead-letter.timer"[..])
-}
-
 /// The first words of what was emitted: the inputs' values.
 async fn emitted(client: &Client) -> Vec<String> {
     let history = History::read(client, OUTPUT).await;
     let value = |record: &ConsumedRecord| text(record.value.as_ref());
     let first = |value: String| value.split(' ').next().unwrap_or_default().to_owned();
     history.records().map(value).map(first).collect()
-}
-
-/// A header of a dead letter.
-fn origin(record: &ConsumedRecord, name: &str) -> String {
-    let name = format!("millstream.dead-letter.{name}");
-    let header = record.headers.iter().find(|it| it.name == name.as_bytes());
-    text(header.unwrap_or_else(|| panic!("no {name}")).value.as_ref())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -181,94 +165,12 @@ async fn count_through_kills(delivery: DeliveryGuarantee, config: &[&str], round
     worked_off(&admin).await;
     no_timer_waits(&admin).await;
 
-    // What each record has come to.
-    let mut times: BTreeMap<String, u32> = BTreeMap::new();
-    // The counts that the state has gone through, by input partition and producer.
-    let mut counts: BTreeMap<(String, String), BTreeSet<u64>> = BTreeMap::new();
-    let outputs = History::read(&client, OUTPUT).await;
-    for record in outputs.records() {
-        let value = text(record.value.as_ref());
-        let words: Vec<&str> = value.split(' ').collect();
-        *times.entry(words[0].to_owned()).or_default() += 1;
-        let producer = words[0].split('/').next().unwrap().to_owned();
-        let of_state = counts.entry((words[2].to_owned(), producer)).or_default();
-        assert!(
-            of_state.insert(words[1].parse().unwrap()),
-            "{value}: counted before"
-        );
-    }
-    let letters = History::read(&client, DEAD_LETTERS).await;
-    let (timer_letters, letters): (Vec<_>, Vec<_>) =
-        letters.records().partition(|letter| is_of_a_timer(letter));
-    for record in &letters {
-        let number = Number::of(record);
-        let (rejected, trapping) = (number.index % 97 == 13, number.index % 211 == 17);
-        // One that wants to be seen twice by one instance may meet another after every trap.
-        let retried = number.index % 53 == 7;
-        assert!(
-            rejected || trapping || retried,
-            "{number} became a dead letter"
-        );
-        let attempts = if rejected { "1" } else { "20" };
-        assert_eq!(origin(record, "attempts"), attempts, "{number}");
-        *times.entry(number.to_string()).or_default() += 1;
-    }
-    let expected: BTreeSet<String> = acked.iter().map(|it| it.number.to_string()).collect();
-    let lost: Vec<_> = expected
-        .iter()
-        .filter(|it| !times.contains_key(*it))
-        .collect();
-    let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
-    let phantoms: Vec<_> = times.keys().filter(|it| !expected.contains(*it)).collect();
-    // Each that was handled has set one timer, which fires once.
-    let fired = History::read(&client, FIRED).await;
-    let mut fires: BTreeMap<String, u32> = BTreeMap::new();
-    for record in fired.records() {
-        let value = text(record.value.as_ref());
-        let key = value.split(' ').next().unwrap_or_default();
-        *fires.entry(key.to_owned()).or_default() += 1;
-    }
-    for letter in &timer_letters {
-        *fires.entry(text(letter.key.as_ref())).or_default() += 1;
-    }
-    let handled: BTreeSet<String> = emitted(&client).await.into_iter().collect();
-    let not_fired: Vec<_> = handled
-        .iter()
-        .filter(|it| !fires.contains_key(*it))
-        .collect();
-    let fired_twice: Vec<_> = fires.iter().filter(|(_, times)| **times > 1).collect();
-    println!(
-        "kills {kills}, records {}, outputs {}, dead letters {}, timers {}, of them dead letters {}, \
-         duplicates {}, losses {}",
-        expected.len(),
-        outputs.len(),
-        letters.len(),
-        fires.len(),
-        timer_letters.len(),
-        twice.len() + fired_twice.len(),
-        lost.len() + not_fired.len()
-    );
-    assert!(not_fired.is_empty(), "timers lost: {not_fired:?}");
-    assert!(
-        fired_twice.is_empty(),
-        "timers more than once: {fired_twice:?}"
-    );
-    assert_eq!(fires.len(), handled.len());
-    assert!(!timer_letters.is_empty(), "no timer was bad");
-    assert!(lost.is_empty(), "lost: {lost:?}");
-    assert!(twice.is_empty(), "more than once: {twice:?}");
-    assert!(phantoms.is_empty(), "never acknowledged: {phantoms:?}");
-    assert!(
-        !letters.is_empty(),
-        "the load was too small to meet a bad record"
-    );
-    // The state is what counting each handled record once comes to: no number is missing.
-    for (of, counts) in &counts {
-        let last = counts.last().copied().unwrap_or_default();
-        assert_eq!(counts.len() as u64, last, "counts of {of:?}");
-    }
-    let handled: usize = counts.values().map(BTreeSet::len).sum();
-    assert_eq!(handled, outputs.len());
+    let come = Outcome {
+        outputs: History::read(&client, OUTPUT).await,
+        letters: History::read(&client, DEAD_LETTERS).await,
+        fired: History::read(&client, FIRED).await,
+    };
+    println!("kills {kills}, {}", come.reckon(&acked));
 }
 
 #[tokio::test]

@@ -155,6 +155,10 @@ pub enum Request {
     RebalanceCluster(cluster::RebalanceCluster),
     /// Has a partition go on without what is lost.
     AcceptLoss(cluster::AcceptLoss),
+    /// Streaming, between brokers: what workers write.
+    OpenOutputs(peer::OpenOutputs),
+    /// Streaming, between brokers: a deployment's workers as a member of their group.
+    OpenHostedMember(peer::OpenHostedMember),
 }
 
 /// A request that is answered by exactly one frame.

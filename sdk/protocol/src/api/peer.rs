@@ -12,9 +12,23 @@
 //! A broker may have several such streams to another one, and answers on streams of its own. What a
 //! message looks like is the brokers' own affair, as is what a call carries: clients take no part in
 //! either, and only a broker's certificate opens them.
+//!
+//! ```text
+//! broker with workers                   broker that leads what they write to
+//! OpenOutputs                       ->
+//!                                   <-  Ok(OutputsOpened)
+//! OutputBatch + payload: one batch  ->      (of any partitions, one behind the other)
+//!                                   <-  Ok(ProduceAck)       in the order of the batches
+//! ```
+//!
+//! A broker's workers take part in their group by [`OpenHostedMember`]: from then on the stream is that of
+//! a member, as [`group`](crate::api::group) has it.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::api::offsets::Position;
+use crate::ids::TopicPartition;
 
 /// Who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +70,47 @@ pub enum PeerService {
     Consensus,
     /// Everything else that brokers of a cluster ask of each other.
     Cluster,
+    /// Its part of the deployments, whose workers are on all brokers.
+    Workers,
 }
 
 /// The answer to [`CallPeer`]; the payload is the service's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerCalled {}
+
+/// Opens a stream on which a worker writes to partitions that the asked broker leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenOutputs {
+    /// Whose worker it is.
+    pub introduction: Introduction,
+}
+
+/// The stream is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputsOpened {}
+
+/// One batch of a worker's outputs; the payload is the batch. It is answered by a
+/// [`ProduceAck`](crate::api::produce::ProduceAck), or by an error, which ends the stream: nothing behind it
+/// is appended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputBatch {
+    /// Where it goes.
+    pub partition: TopicPartition,
+}
+
+/// Joins a group for the workers of a deployment that a broker hosts: opens a member's stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenHostedMember {
+    /// The broker that hosts them.
+    pub introduction: Introduction,
+    /// The group, which has the deployment's name.
+    pub group: String,
+    /// The member's name, for listings.
+    pub member_name: String,
+    /// The deployment's principal.
+    pub principal: String,
+    /// The topics that it consumes, by name.
+    pub topics: Vec<String>,
+    /// Where to start in a partition without a committed offset.
+    pub start: Position,
+}

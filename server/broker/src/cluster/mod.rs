@@ -5,10 +5,12 @@
 //! - `members`: who takes part in the quorum
 //! - `heart`: that this broker is there; `office`: who looks after the cluster
 //! - `producers`: what a leader's log knows of its producers, for logs that begin late
+//! - `ask`: what clients ask, passed on to another broker
 //! - `wire`: what brokers ask of each other besides consensus and replication
 //! - `inbox`: the way of what replicas hear from each other to the writer
 //! - `ticket`: what a new broker is let in with
 
+pub(crate) mod ask;
 pub(crate) mod heart;
 mod inbox;
 mod members;
@@ -210,6 +212,10 @@ impl Cluster {
         };
         match call.service {
             PeerService::Consensus => quorum.handle(from, payload).await,
+            PeerService::Workers => Err(WireError::new(
+                ErrorCode::Internal,
+                "the workers answer for themselves",
+            )),
             PeerService::Cluster => match ClusterRequest::decode(&payload)? {
                 ClusterRequest::Propose { hops, command } => quorum.answer(hops, command).await,
                 ClusterRequest::Producers(wanted) => {
@@ -238,7 +244,17 @@ impl Cluster {
         }
     }
 
-    fn check(&self, session: &Session, introduction: &Introduction) -> Result<BrokerId, WireError> {
+    /// Who speaks to another broker.
+    pub(crate) fn introduction(&self) -> Introduction {
+        self.introduction
+    }
+
+    /// Refuses who is no other broker of this cluster, and gives the number of who is.
+    pub(crate) fn check(
+        &self,
+        session: &Session,
+        introduction: &Introduction,
+    ) -> Result<BrokerId, WireError> {
         let principal = &session.connection().peer();
         check_introduction(principal, introduction, self.introduction.cluster_id)?;
         if let Some(links) = &self.links {

@@ -1,18 +1,17 @@
 //! Passing a client's request on to the broker that can answer it: one address is enough for a client.
 //!
 //! What belongs to one partition goes to its leader, what belongs to groups to the leader of their
-//! log. The stream is passed on as it is, both ways, until it ends.
+//! log, and so do changes of deployments, which are groups' members, and of secrets. The stream is passed on as it is, both ways, until it ends.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use millstream_protocol::api::fetch::FetchPartition;
-use millstream_protocol::api::{MAX_HOPS, Request, RequestFrame, Unary};
-use millstream_protocol::{ErrorCode, PartitionIndex, TopicPartition, WireError};
+use millstream_protocol::api::plugin::FailureAction;
+use millstream_protocol::api::{Request, RequestFrame};
+use millstream_protocol::{PartitionIndex, TopicPartition};
 use millstream_transport::{FrameReceiver, FrameSender, relay};
-use tokio::time::timeout;
 
-use crate::config::{ASK_LIMIT, FORWARD_LIMIT};
 use crate::context::Context;
 use crate::handlers::StreamEnd;
 use crate::handlers::group::Silence;
@@ -32,10 +31,31 @@ pub(super) fn elsewhere(context: &Context, request: &Request) -> Option<u32> {
         | Request::CommitOffsets(_)
         | Request::FetchOffsets(_)
         | Request::ResetGroup(_)
-        | Request::DeleteGroup(_) => leader_of(context, GROUPS_PARTITION),
+        | Request::DeleteGroup(_)
+        | Request::DeployPlugin(_)
+        | Request::RemoveDeployment(_)
+        | Request::PauseDeployment(_)
+        | Request::ResumeDeployment(_)
+        | Request::RollBackDeployment(_)
+        | Request::ReplayDeployment(_)
+        | Request::PromoteDeployment(_)
+        | Request::SetSecret(_)
+        | Request::RemoveSecret(_) => leader_of(context, GROUPS_PARTITION),
+        Request::RetryDeadLetters(it) => {
+            dead_letters(context, &it.name).and_then(|topic| leader(context, &topic, it.partition))
+        }
         _ => None,
     };
     leader.filter(|leader| *leader != context.me())
+}
+
+/// The topic with the dead letters of a deployment.
+fn dead_letters(context: &Context, deployment: &str) -> Option<String> {
+    let image = context.controller.image();
+    match &image.deployment(deployment)?.spec.on_failure.finally {
+        FailureAction::DeadLetter { topic } => Some(topic.clone()),
+        FailureAction::Skip | FailureAction::Pause => None,
+    }
 }
 
 fn leader(context: &Context, topic: &str, partition: PartitionIndex) -> Option<u32> {
@@ -73,30 +93,6 @@ pub(super) fn by_leader(
     parts
 }
 
-/// Asks another broker for a part of what a client has asked, in a request that was passed on `hops`
-/// times.
-pub(super) async fn ask<R: Unary>(
-    context: &Context,
-    to: u32,
-    hops: u8,
-    request: R,
-) -> Result<R::Response, WireError> {
-    let request = request.into();
-    let frame = RequestFrame { hops, request };
-    let (mut sender, mut receiver) = open(context, to, frame, Bytes::new()).await?;
-    let asking = async {
-        // An answer may come before the end has gone out.
-        let _ = sender.finish().await;
-        receiver.receive::<Result<R::Response, WireError>>(0).await
-    };
-    let answer = timeout(ASK_LIMIT, asking).await;
-    let answer = answer.map_err(|_| unreachable(to, &"it does not answer"))?;
-    let answer = answer.map_err(|error| unreachable(to, &error))?;
-    answer
-        .ok_or_else(|| unreachable(to, &"it has not answered"))?
-        .body
-}
-
 /// Passes a request on, and everything that follows on its stream.
 pub(super) async fn forward(
     context: &Context,
@@ -108,7 +104,7 @@ pub(super) async fn forward(
 ) -> Result<(), StreamEnd> {
     let (sender, receiver) = streams;
     let is_member = matches!(frame.request, Request::OpenGroup(_));
-    let (mut to_peer, mut from_peer) = open(context, to, frame, payload).await?;
+    let (mut to_peer, mut from_peer) = context.cluster.open(to, frame, payload).await?;
     let passing = async {
         let (there, back) =
             tokio::join!(relay(receiver, &mut to_peer), relay(&mut from_peer, sender));
@@ -124,50 +120,4 @@ pub(super) async fn forward(
         passing.await;
     }
     Ok(())
-}
-
-/// Opens a stream to another broker with a client's request, passed on once more.
-pub(super) async fn open(
-    context: &Context,
-    to: u32,
-    frame: RequestFrame,
-    payload: Bytes,
-) -> Result<(FrameSender, FrameReceiver), WireError> {
-    if frame.hops >= MAX_HOPS {
-        return Err(WireError::new(
-            ErrorCode::NotLeader,
-            format!(
-                "the request was passed on {} times, and broker {to} is to answer it",
-                frame.hops
-            ),
-        ));
-    }
-    let links = context.cluster.links().ok_or_else(|| {
-        WireError::new(
-            ErrorCode::NotReady,
-            format!(
-                "broker {to} is to answer this, and this broker's certificate opens no connections"
-            ),
-        )
-    })?;
-    let (mut sender, receiver) = links
-        .open_stream(to, FORWARD_LIMIT)
-        .await
-        .map_err(|error| unreachable(to, &error))?;
-    let frame = RequestFrame {
-        hops: frame.hops + 1,
-        request: frame.request,
-    };
-    sender
-        .send_with_payload(&frame, [payload])
-        .await
-        .map_err(|error| unreachable(to, &error))?;
-    Ok((sender, receiver))
-}
-
-fn unreachable(to: u32, error: &dyn std::fmt::Display) -> WireError {
-    WireError::new(
-        ErrorCode::NotReady,
-        format!("broker {to} is to answer this, and cannot be reached: {error}"),
-    )
 }

@@ -1,6 +1,7 @@
 //! `OpenGroup`, the member's stream, and the administration of groups.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,16 +12,19 @@ use millstream_protocol::api::group::{
     FetchOffsetsResponse, GroupDescription, ListGroups, ListGroupsResponse, MemberKind,
     MemberMessage, OpenGroup, ResetGroup, ResetGroupResponse,
 };
+use millstream_protocol::api::offsets::Position;
+use millstream_protocol::api::peer::OpenHostedMember;
 use millstream_protocol::limits::MAX_ITEMS_PER_REQUEST;
-use millstream_protocol::{ErrorCode, WireError};
+use millstream_protocol::{ErrorCode, TopicPartition, WireError};
 use millstream_transport::{FrameReceiver, FrameSender, Priority};
 
 use crate::clock;
-use crate::config::{MEMBER_SILENCE_CHECK, MEMBER_SILENCE_LIMIT};
+use crate::config::{MEMBER_SILENCE_CHECK, MEMBER_SILENCE_LIMIT, REPORT_LIMIT};
 use crate::context::Context;
 use crate::errors;
 use crate::groups::MemberMessages;
 use crate::handlers::StreamEnd;
+use crate::handlers::cluster::of_partitions;
 use crate::session::Session;
 
 pub(crate) async fn open(
@@ -30,17 +34,36 @@ pub(crate) async fn open(
     sender: &mut FrameSender,
     receiver: &mut FrameReceiver,
 ) -> Result<(), StreamEnd> {
-    sender.set_priority(Priority::Control);
-    let (member, messages) = context.groups.new_member();
-    let join = Join {
+    let applicant = Applicant {
         group: request.group,
-        member,
         member_name: request.member_name,
         principal: session.principal().to_owned(),
         kind: MemberKind::Client,
         home: None,
         topics: request.topics,
         start: request.start,
+    };
+    serve(context, session, applicant, sender, receiver).await
+}
+
+async fn serve(
+    context: &Context,
+    session: &Session,
+    applicant: Applicant,
+    sender: &mut FrameSender,
+    receiver: &mut FrameReceiver,
+) -> Result<(), StreamEnd> {
+    sender.set_priority(Priority::Control);
+    let (member, messages) = context.groups.new_member();
+    let join = Join {
+        group: applicant.group,
+        member,
+        member_name: applicant.member_name,
+        principal: applicant.principal,
+        kind: applicant.kind,
+        home: applicant.home,
+        topics: applicant.topics,
+        start: applicant.start,
     };
     // Whatever ends this task, a cut connection included, ends the membership.
     let _membership = Membership {
@@ -61,6 +84,44 @@ pub(crate) async fn open(
     }
     .run(sender, receiver)
     .await
+}
+
+/// Serves the member that a deployment's workers on another broker are.
+pub(crate) async fn open_hosted(
+    context: &Context,
+    session: &Session,
+    request: OpenHostedMember,
+    sender: &mut FrameSender,
+    receiver: &mut FrameReceiver,
+) -> Result<(), StreamEnd> {
+    let home = context.cluster.check(session, &request.introduction)?;
+    let applicant = Applicant {
+        group: request.group,
+        member_name: request.member_name,
+        principal: request.principal,
+        kind: MemberKind::Worker,
+        home: Some(home),
+        topics: request.topics,
+        start: request.start,
+    };
+    let mut images = context.controller.quorum.watch();
+    let gone = images.wait_for(|applied| !applied.image.is_live(home));
+    tokio::select! {
+        ended = serve(context, session, applicant, sender, receiver) => ended,
+        // Its connection finds out later.
+        _ = gone => Err(StreamEnd::Refused(membership_ended())),
+    }
+}
+
+/// Who wants to be a member.
+struct Applicant {
+    group: String,
+    member_name: String,
+    principal: String,
+    kind: MemberKind,
+    home: Option<u32>,
+    topics: Vec<String>,
+    start: Position,
 }
 
 /// Leaves the group when it is dropped.
@@ -240,19 +301,59 @@ pub(crate) async fn describe(
     context: &Context,
     request: DescribeGroup,
 ) -> Result<GroupDescription, WireError> {
-    let partitions = Arc::clone(&context.partitions);
-    let ends = move |id| {
-        let visible = partitions.get(id)?.visible();
-        Some(PartitionEnds {
-            log_start_offset: visible.log_start_offset,
-            high_watermark: visible.high_watermark,
+    let group = request.group.clone();
+    let wanted = context
+        .groups
+        .read(move |coordinator| {
+            let wanted = RefCell::new(Vec::new());
+            let described = coordinator.describe(&group, |id| {
+                wanted.borrow_mut().push(id);
+                None
+            });
+            described.map(|_| wanted.into_inner())
         })
-    };
+        .await?;
+    let wanted = wanted.map_err(|error| error.to_wire())?;
+    let ends = ends_of(context, wanted).await;
     let described = context
         .groups
-        .read(move |coordinator| coordinator.describe(&request.group, ends))
+        .read(move |coordinator| coordinator.describe(&request.group, |id| ends.get(&id).copied()))
         .await?;
     described.map_err(|error| error.to_wire())
+}
+
+/// Where these partitions begin and end, as their leaders have it. Those whose leader does not answer soon
+/// are left out.
+async fn ends_of(
+    context: &Context,
+    wanted: Vec<TopicPartition>,
+) -> HashMap<TopicPartition, PartitionEnds> {
+    let mut ends = HashMap::new();
+    let mut asked: HashMap<u32, Vec<TopicPartition>> = HashMap::new();
+    for id in wanted {
+        match context.leaders.of(id) {
+            Some(leader) if leader != context.me() => asked.entry(leader).or_default().push(id),
+            _ => {
+                let here = context.partitions.get(id).map(|it| it.visible());
+                ends.extend(here.map(|visible| {
+                    let ends = PartitionEnds {
+                        log_start_offset: visible.log_start_offset,
+                        high_watermark: visible.high_watermark,
+                    };
+                    (id, ends)
+                }));
+            }
+        }
+    }
+    let told = of_partitions(context, 0, asked, REPORT_LIMIT).await;
+    ends.extend(told.into_iter().map(|((_, id), replica)| {
+        let ends = PartitionEnds {
+            log_start_offset: replica.log_start_offset,
+            high_watermark: replica.high_watermark,
+        };
+        (id, ends)
+    }));
+    ends
 }
 
 pub(crate) async fn commit(context: &Context, request: CommitOffsets) -> Result<(), WireError> {
@@ -294,8 +395,32 @@ pub(crate) async fn reset(
     };
     let mut offsets = BTreeMap::new();
     for number in partitions {
-        let partition = context.partition(&request.topic, Some(topic.topic_id), number)?;
-        offsets.insert(number, partition.resolve(request.to).await?);
+        if number as usize >= topic.partitions.len() {
+            let partitions = topic.partitions.len();
+            return Err(errors::unknown_partition(
+                &request.topic,
+                number,
+                partitions,
+            ));
+        }
+        let offset = match request.to {
+            // One that nothing can ever be read at is refused.
+            Position::Offset(offset) => {
+                let extent = context.leaders.extent(topic.at(number)).await?;
+                if !(extent.start..=extent.end).contains(&offset) {
+                    return Err(WireError::new(
+                        ErrorCode::OffsetOutOfRange,
+                        format!(
+                            "offset {offset} of {}-{number} is out of range: it holds {} to {}",
+                            request.topic, extent.start, extent.end
+                        ),
+                    ));
+                }
+                offset
+            }
+            position => context.leaders.resolve(topic.at(number), position).await?,
+        };
+        offsets.insert(number, offset);
     }
     let reset = Reset {
         group: request.group,

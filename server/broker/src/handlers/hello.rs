@@ -63,7 +63,7 @@ pub(crate) fn describe(context: &Context) -> BrokerDescription {
         connections: context.connections.count(),
         topics: context.controller.image().topics().count() as u32,
         partitions: context.partitions.count() as u32,
-        workers: context.deployments().map_or(0, |it| it.worker_count()) as u32,
+        workers: context.deployments.worker_count() as u32,
         resident_bytes: resident_bytes().unwrap_or(0),
     }
 }

@@ -18,28 +18,28 @@ pub(crate) async fn pause(
     context: &Context,
     request: PauseDeployment,
 ) -> Result<DeploymentDescription, WireError> {
-    context.deployments()?.pause(&request.name).await
+    context.deployments.pause(&request.name).await
 }
 
 pub(crate) async fn resume(
     context: &Context,
     request: ResumeDeployment,
 ) -> Result<DeploymentDescription, WireError> {
-    context.deployments()?.resume(&request.name).await
+    context.deployments.resume(&request.name).await
 }
 
-pub(crate) fn metrics(
+pub(crate) async fn metrics(
     context: &Context,
     request: DescribePluginMetrics,
 ) -> Result<DescribePluginMetricsResponse, WireError> {
-    context.deployments()?.metrics(request)
+    context.deployments.metrics(request).await
 }
 
 pub(crate) fn revisions(
     context: &Context,
     request: ListRevisions,
 ) -> Result<ListRevisionsResponse, WireError> {
-    context.deployments()?.revisions(&request.name)
+    context.deployments.revisions(&request.name)
 }
 
 pub(crate) async fn roll_back(
@@ -48,7 +48,7 @@ pub(crate) async fn roll_back(
     request: RollBackDeployment,
 ) -> Result<DeploymentDescription, WireError> {
     let by = session.principal();
-    context.deployments()?.roll_back(request, by).await
+    context.deployments.roll_back(request, by).await
 }
 
 pub(crate) async fn replay(
@@ -58,14 +58,14 @@ pub(crate) async fn replay(
     component: Bytes,
 ) -> Result<DeploymentDescription, WireError> {
     let by = session.principal();
-    context.deployments()?.replay(request, component, by).await
+    context.deployments.replay(request, component, by).await
 }
 
 pub(crate) fn describe_replay(
     context: &Context,
     request: DescribeReplay,
 ) -> Result<Replay, WireError> {
-    context.deployments()?.describe_replay(&request.shadow)
+    context.deployments.describe_replay(&request.shadow)
 }
 
 pub(crate) async fn promote(
@@ -74,5 +74,5 @@ pub(crate) async fn promote(
     request: PromoteDeployment,
 ) -> Result<DeploymentDescription, WireError> {
     let by = session.principal();
-    context.deployments()?.promote(request, by).await
+    context.deployments.promote(request, by).await
 }

@@ -7,6 +7,7 @@ pub(crate) mod group;
 pub(crate) mod hello;
 pub(crate) mod lifecycle;
 pub(crate) mod offsets;
+mod outputs;
 pub(crate) mod plugin;
 pub(crate) mod produce;
 mod secret;
@@ -16,7 +17,7 @@ pub(crate) mod topic;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millstream_protocol::api::peer::PeerCalled;
+use millstream_protocol::api::peer::{PeerCalled, PeerService};
 use millstream_protocol::api::{MAX_HOPS, Request, RequestFrame};
 use millstream_protocol::frame::FrameError;
 use millstream_protocol::limits::MAX_COMPONENT_BYTES;
@@ -29,6 +30,7 @@ use crate::config::UPLOAD_LIMIT;
 use crate::context::Front;
 use crate::errors;
 use crate::session::Session;
+use crate::workers::peers;
 
 /// Why a stream ended before its time.
 #[derive(Debug)]
@@ -108,7 +110,15 @@ async fn answer(
         }
         Request::CallPeer(call) => {
             let payload = receiver.receive_payload().await?.freeze();
-            let answer = front.cluster.answer(session, call, payload).await?;
+            let answer = match call.service {
+                PeerService::Workers => {
+                    front.cluster.check(session, &call.introduction)?;
+                    peers::answer(front.context()?, &payload).await?
+                }
+                PeerService::Consensus | PeerService::Cluster => {
+                    front.cluster.answer(session, call, payload).await?
+                }
+            };
             return Reply(sender)
                 .with_payload(PeerCalled {}, vec![answer])
                 .await;
@@ -191,9 +201,9 @@ async fn answer(
             let change = async move { plugin::deploy(&shared, &by, request, component).await };
             reply.with(whole(change).await).await
         }
-        Request::ListDeployments(request) => reply.with(plugin::list(context, request)).await,
+        Request::ListDeployments(request) => reply.with(plugin::list(context, request).await).await,
         Request::DescribeDeployment(request) => {
-            reply.with(plugin::describe(context, request)).await
+            reply.with(plugin::describe(context, request).await).await
         }
         Request::RemoveDeployment(request) => {
             let change = async move { plugin::remove(&shared, request).await };
@@ -212,7 +222,7 @@ async fn answer(
             reply.with(whole(change).await).await
         }
         Request::DescribePluginMetrics(request) => {
-            reply.with(lifecycle::metrics(context, request)).await
+            reply.with(lifecycle::metrics(context, request).await).await
         }
         Request::ListRevisions(request) => reply.with(lifecycle::revisions(context, request)).await,
         Request::RollBackDeployment(request) => {
@@ -275,8 +285,14 @@ async fn answer(
             let change = async move { cluster::accept_loss(&shared, &by, hops, request).await };
             reply.with(whole(change).await).await
         }
-        Request::OpenPluginLogs(request) => plugin::logs(context, request, reply.0).await,
-        Request::OpenState(request) => state::open(context, request, reply.0).await,
+        Request::OpenPluginLogs(request) => plugin::logs(context, hops, request, reply.0).await,
+        Request::OpenState(request) => state::open(context, hops, request, reply.0).await,
+        Request::OpenOutputs(request) => {
+            outputs::open(context, session, request, reply.0, receiver).await
+        }
+        Request::OpenHostedMember(request) => {
+            group::open_hosted(context, session, request, reply.0, receiver).await
+        }
     }
 }
 

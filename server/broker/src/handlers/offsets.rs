@@ -31,7 +31,7 @@ pub(crate) async fn list(
         } else {
             // What one broker cannot say, the others still can.
             let count = part.positions.len();
-            let answer = forward::ask(context, leader, hops, part).await;
+            let answer = context.cluster.ask(leader, hops, part).await;
             let answer = answer.map(|answer: ListOffsetsResponse| answer.offsets);
             answer.unwrap_or_else(|error| vec![Err(error); count])
         };

@@ -5,9 +5,11 @@ use millstream_protocol::api::secret::{ListSecretsResponse, RemoveSecret, SetSec
 
 use crate::clock;
 use crate::context::Context;
+use crate::secrets::Secret;
 
 pub(crate) async fn set(context: &Context, request: SetSecret) -> Result<(), WireError> {
-    context.secrets.set(request, clock::now_ms()).await
+    let changed = context.secrets.set(request, clock::now_ms()).await?;
+    tell(context, changed).await
 }
 
 pub(crate) fn list(context: &Context) -> ListSecretsResponse {
@@ -18,5 +20,13 @@ pub(crate) fn list(context: &Context) -> ListSecretsResponse {
 
 pub(crate) async fn remove(context: &Context, request: RemoveSecret) -> Result<(), WireError> {
     let image = context.controller.image();
-    context.secrets.remove(&request.name, &image).await
+    let removed = context
+        .secrets
+        .remove(&request.name, &image, clock::now_ms());
+    tell(context, removed.await?).await
+}
+
+async fn tell(context: &Context, changed: (String, Secret)) -> Result<(), WireError> {
+    let (cluster, controller) = (&context.cluster, &context.controller);
+    context.secrets.tell(cluster, controller, changed).await
 }

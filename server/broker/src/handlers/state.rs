@@ -6,11 +6,14 @@ use bytes::Bytes;
 use millstream_protocol::api::state::{
     OpenState, StateEntrySize, StateFrame, StateOrigin, StateQuery,
 };
+use millstream_protocol::api::{Request, RequestFrame};
+use millstream_protocol::limits::MAX_STATE_PAYLOAD_BYTES;
 use millstream_protocol::{ErrorCode, WireError};
 use millstream_state::{Entry, Page, PageRequest, Snapshot};
 use millstream_transport::FrameSender;
 use tokio::time::timeout;
 
+use crate::cluster::ask::unreachable;
 use crate::config::{MAX_STATE_READERS, STATE_READER_PATIENCE, STATE_READER_STALL_LIMIT};
 use crate::context::Context;
 use crate::errors;
@@ -20,6 +23,7 @@ use crate::handlers::StreamEnd;
 /// snapshot takes memory and room in the file.
 pub(crate) async fn open(
     context: &Context,
+    hops: u8,
     request: OpenState,
     sender: &mut FrameSender,
 ) -> Result<(), StreamEnd> {
@@ -32,6 +36,7 @@ pub(crate) async fn open(
             WireError::new(ErrorCode::Busy, busy)
         })?
         .map_err(errors::stopping)?;
+    let asked = request.clone();
     let OpenState {
         name,
         topic,
@@ -42,7 +47,15 @@ pub(crate) async fn open(
         topic.as_deref().is_none_or(|topic| topic == at)
             && partition.is_none_or(|partition| partition == number)
     };
-    let workers = context.deployments()?.stores(&name, wanted)?;
+    let workers = context.deployments.stores(&name, wanted);
+    let (workers, mut missing) = match workers {
+        Ok(workers) => (workers, None),
+        // Others may have some.
+        Err(error) if hops == 0 && error.code != ErrorCode::UnknownDeployment => {
+            (Vec::new(), Some(error))
+        }
+        Err(error) => return Err(error.into()),
+    };
     for (topic, partition, store) in workers {
         let snapshot = Arc::new(store.snapshot());
         drop(store);
@@ -59,7 +72,70 @@ pub(crate) async fn open(
             }
         }
     }
-    Ok(())
+    let others = match hops {
+        0 => others(context),
+        _ => Vec::new(),
+    };
+    for broker in others {
+        match pass_on(context, broker, &asked, sender).await? {
+            Passed::Frames => missing = None,
+            Passed::Refused(error) if error.code == ErrorCode::NotReady => {
+                missing = missing.map(|_| error);
+            }
+            Passed::Refused(error) => {
+                tracing::debug!(broker, %error, "a broker does not tell the state of its workers");
+            }
+        }
+    }
+    missing.map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn others(context: &Context) -> Vec<u32> {
+    let image = context.controller.image();
+    let brokers = image.brokers().map(|it| it.broker_id);
+    brokers
+        .filter(|it| *it != context.me() && image.is_live(*it))
+        .collect()
+}
+
+/// What another broker had to tell.
+enum Passed {
+    Frames,
+    Refused(WireError),
+}
+
+/// Passes on what another broker's workers remember.
+async fn pass_on(
+    context: &Context,
+    broker: u32,
+    request: &OpenState,
+    sender: &mut FrameSender,
+) -> Result<Passed, StreamEnd> {
+    let request = RequestFrame::from_client(Request::OpenState(request.clone()));
+    let opened = context.cluster.open(broker, request, Bytes::new()).await;
+    let (mut asking, mut receiver) = match opened {
+        Ok(streams) => streams,
+        Err(error) => return Ok(Passed::Refused(error)),
+    };
+    // Nothing follows. It may have answered already.
+    let _ = asking.finish().await;
+    let mut any = false;
+    loop {
+        let frame = receiver
+            .receive::<Result<StateFrame, WireError>>(MAX_STATE_PAYLOAD_BYTES)
+            .await;
+        match frame {
+            Ok(None) => return Ok(Passed::Frames),
+            Ok(Some(frame)) => match frame.body {
+                Ok(body) => send(sender, body, vec![frame.payload.freeze()]).await?,
+                Err(error) if !any => return Ok(Passed::Refused(error)),
+                Err(error) => return Err(error.into()),
+            },
+            Err(error) if !any => return Ok(Passed::Refused(unreachable(broker, &error))),
+            Err(error) => return Err(unreachable(broker, &error).into()),
+        }
+        any = true;
+    }
 }
 
 async fn send_entry(

@@ -112,14 +112,17 @@ pub(crate) async fn delete(context: &Context, request: DeleteTopic) -> Result<()
             actor: Actor::User,
         })
         .await?;
-    context.groups.topic_deleted(topic_id).await
+    context.groups.topic_gone(topic_id).await
 }
 
 /// Tells the groups of a topic that was made or has changed, so that whoever asked may use it at
 /// once.
 async fn updated(context: &Context, name: &str) -> Result<TopicDescription, WireError> {
     let topic = context.topic(name)?;
-    context.groups.topic_updated(group_topic(&topic)).await?;
+    context
+        .groups
+        .topic_made(group_topic(&context.controller.image(), &topic))
+        .await?;
     let logs = logs(context, 0, &[&topic]).await;
     Ok(description(&context.controller.image(), &topic, &logs))
 }

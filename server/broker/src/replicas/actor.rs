@@ -252,7 +252,17 @@ impl Actor {
         };
         let mut acks = Vec::with_capacity(staged.len());
         let mut batches = Vec::with_capacity(staged.len());
-        for StagedBatch { bytes, header, ack } in staged {
+        for batch in staged {
+            let StagedBatch {
+                bytes,
+                header,
+                ack,
+                only_in,
+            } = batch;
+            if only_in.is_some_and(|wanted| wanted != epoch) {
+                self.refuse(ack, errors::led_anew(&self.name()), outside.elapsed_ms);
+                continue;
+            }
             // Behind a batch that failed nothing of the same stream may be appended.
             if !ack.has_failed() {
                 acks.push(ack);
@@ -260,6 +270,7 @@ impl Actor {
             }
         }
         if batches.is_empty() {
+            self.publish(outside);
             return Ok(());
         }
         let now_ms = outside.now_ms;

@@ -6,19 +6,23 @@
 //! | digest, number of the chunk (2 bytes, big-endian) | a part of the component |
 //!
 //! The count is written behind the chunks: a component is there as a whole or not at all.
+//!
+//! Whoever leads the topic keeps and reads them, and gives them to other brokers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_protocol::batch::RecordBatch;
 use millstream_protocol::limits::{MAX_BATCH_BYTES, MAX_COMPONENT_BYTES};
-use millstream_protocol::{ErrorCode, Offset, WireError};
-use tokio::sync::{Mutex, MutexGuard};
+use millstream_protocol::{ErrorCode, LeaderEpoch, Offset, WireError};
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::clock;
 use crate::errors;
-use crate::internal::{self, InternalRecord};
-use crate::partition::Partition;
+use crate::internal::{self, ARTEFACTS_PARTITION, InternalRecord};
+use crate::partition::{AppendResult, Partition};
+use crate::registry::Registry;
 
 /// One chunk of a component.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -34,9 +38,16 @@ const _: () = assert!(MAX_COMPONENT_BYTES / CHUNK_BYTES < u16::MAX as usize);
 
 /// The components that are kept.
 pub(crate) struct Artefacts {
+    partitions: Arc<Registry>,
+    /// Read from the log when it is first needed, in each epoch in which this broker leads it.
+    index: Mutex<Option<(LeaderEpoch, Index)>>,
+}
+
+/// The log with the components, while this broker leads it.
+struct Led<'a> {
     partition: Partition,
-    /// Read from the log when it is first needed.
-    index: Mutex<Option<Index>>,
+    epoch: LeaderEpoch,
+    index: MappedMutexGuard<'a, Index>,
 }
 
 /// Where the chunks of each component lie, by its digest.
@@ -85,16 +96,15 @@ impl Index {
 }
 
 impl Artefacts {
-    pub(crate) fn new(partition: Partition) -> Self {
+    pub(crate) fn new(partitions: Arc<Registry>) -> Self {
         let index = Mutex::default();
-        Self { partition, index }
+        Self { partitions, index }
     }
 
     /// Keeps a component, durably. The same one again changes nothing.
     pub(crate) async fn store(&self, digest: &str, component: &Bytes) -> Result<(), WireError> {
-        let mut index = self.index().await?;
-        let index = index.get_or_insert_default();
-        if index.whole.contains_key(digest) {
+        let mut led = self.led().await?;
+        if led.index.whole.contains_key(digest) {
             return Ok(());
         }
         let chunks: Vec<&[u8]> = component.chunks(CHUNK_BYTES).collect();
@@ -108,7 +118,7 @@ impl Artefacts {
                     value: Some(chunk.to_vec()),
                 })
                 .collect();
-            let appended = internal::append(&self.partition, &records, clock::now_ms()).await?;
+            let appended = led.append(&records).await?;
             offsets.extend((appended.base_offset..).take(records.len()));
             number += records.len() as u16;
         }
@@ -116,24 +126,22 @@ impl Artefacts {
             key: digest.as_bytes().to_vec(),
             value: Some(number.to_be_bytes().to_vec()),
         };
-        internal::append(&self.partition, &[count], clock::now_ms()).await?;
-        index.whole.insert(digest.to_owned(), offsets);
+        led.append(&[count]).await?;
+        led.index.whole.insert(digest.to_owned(), offsets);
         Ok(())
     }
 
     /// Reads a component back and checks that it is the one.
     pub(crate) async fn load(&self, digest: &str) -> Result<Bytes, WireError> {
-        let offsets = self.index().await?.as_ref().and_then(|index| {
-            let offsets = index.whole.get(digest)?;
-            Some(offsets.clone())
-        });
-        let Some(offsets) = offsets else {
+        let led = self.led().await?;
+        let Some(offsets) = led.index.whole.get(digest).cloned() else {
             return Err(WireError::new(
                 ErrorCode::StorageFailed,
                 format!("component {digest} is not there"),
             ));
         };
-        let (partition, wanted) = (self.partition.clone(), digest.to_owned());
+        let (partition, wanted) = (led.partition.clone(), digest.to_owned());
+        drop(led);
         let reading = tokio::task::spawn_blocking(move || {
             let component = read(&partition, &offsets)?;
             let whole = millstream_runtime::digest(&component) == wanted;
@@ -150,14 +158,14 @@ impl Artefacts {
     /// Forgets every component that is not needed, and what a broker that was killed while it stored
     /// one left behind.
     pub(crate) async fn keep_only(&self, needed: &BTreeSet<&str>) -> Result<(), WireError> {
-        let mut index = self.index().await?;
-        let index = index.get_or_insert_default();
-        let unneeded = index
+        let mut led = self.led().await?;
+        let unneeded = led
+            .index
             .digests()
             .filter(|digest| !needed.contains(digest.as_str()));
         for digest in unneeded.cloned().collect::<BTreeSet<_>>() {
-            let whole = index.whole.get(&digest).map_or(0, Vec::len) as u16;
-            let parts = index.parts.get(&digest).into_iter();
+            let whole = led.index.whole.get(&digest).map_or(0, Vec::len) as u16;
+            let parts = led.index.parts.get(&digest).into_iter();
             let parts = parts.flat_map(|chunks| chunks.keys().copied());
             // The count first, should a reader ever see only a part of it.
             let keys = std::iter::once(digest.as_bytes().to_vec());
@@ -165,22 +173,37 @@ impl Artefacts {
                 .chain((0..whole).chain(parts).map(|it| chunk_key(&digest, it)))
                 .map(|key| InternalRecord { key, value: None })
                 .collect();
-            internal::append(&self.partition, &tombstones, clock::now_ms()).await?;
-            index.whole.remove(&digest);
-            index.parts.remove(&digest);
+            led.append(&tombstones).await?;
+            led.index.whole.remove(&digest);
+            led.index.parts.remove(&digest);
         }
         Ok(())
     }
 
-    /// The index, read from the log at first.
-    async fn index(&self) -> Result<MutexGuard<'_, Option<Index>>, WireError> {
+    /// The log and its index.
+    async fn led(&self) -> Result<Led<'_>, WireError> {
+        let partition = self.partitions.get(ARTEFACTS_PARTITION);
+        let led = partition.and_then(|it| it.leading().map(|epoch| (it, epoch)));
+        let (partition, epoch) =
+            led.ok_or_else(|| errors::not_ready("this broker does not lead the components' log"))?;
         let mut index = self.index.lock().await;
-        if index.is_none() {
-            let partition = self.partition.clone();
-            let reading = tokio::task::spawn_blocking(move || read_index(&partition)).await;
-            *index = Some(reading.map_err(errors::from_join)??);
+        if index.as_ref().is_none_or(|(of, _)| *of != epoch) {
+            let reading = partition.clone();
+            let read = tokio::task::spawn_blocking(move || read_index(&reading)).await;
+            *index = Some((epoch, read.map_err(errors::from_join)??));
         }
-        Ok(index)
+        let index = MutexGuard::map(index, |it| &mut it.get_or_insert_default().1);
+        Ok(Led {
+            partition,
+            epoch,
+            index,
+        })
+    }
+}
+
+impl Led<'_> {
+    async fn append(&self, records: &[InternalRecord]) -> AppendResult {
+        internal::append(&self.partition, self.epoch, records, clock::now_ms()).await
     }
 }
 

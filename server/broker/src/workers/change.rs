@@ -7,7 +7,7 @@ use millstream_metadata::{
     Actor, Command, Deployment, DeploymentId, Limits, OnExisting, Plugin as PluginRecord,
 };
 use millstream_protocol::api::lifecycle::{
-    Activity, ListRevisionsResponse, RevisionChange, RevisionDescription, RollBackDeployment,
+    ListRevisionsResponse, RevisionChange, RevisionDescription, RollBackDeployment,
 };
 use millstream_protocol::api::plugin::{
     DeployPlugin, DeploymentDescription, DeploymentSpec, FailureAction, MissingTopics,
@@ -22,7 +22,6 @@ use super::Deployments;
 use crate::clock;
 use crate::controller::group_topic;
 use crate::errors;
-use crate::workers::deployment::RunningDeployment;
 
 /// A revision that is to be put in place.
 pub(super) struct Revision {
@@ -62,8 +61,8 @@ impl Deployments {
         match (existing, on_existing) {
             (Some(_), OnExisting::Refuse) => return Err(errors::deployment_exists(&spec.name)),
             (Some(existing), OnExisting::Replace) if same(existing) => {
-                self.ensure_running(existing).await?;
-                return self.describe(&spec.name);
+                self.ensure_running(&spec.name).await?;
+                return self.describe(&spec.name).await;
             }
             (Some(existing), OnExisting::Upgrade) if same(existing) => {
                 return Err(errors::invalid(format!(
@@ -205,7 +204,6 @@ impl Deployments {
             || DeploymentId(Uuid::new_v4()),
             |existing| existing.deployment_id,
         );
-        let activity = existing.map_or(Activity::Active, |existing| existing.activity);
         let command = Command::PutDeployment {
             deployment_id,
             spec: spec.clone(),
@@ -218,7 +216,7 @@ impl Deployments {
             on_existing,
             by,
             change,
-            replay: replay.clone().map(Box::new),
+            replay: replay.map(Box::new),
         };
         let topics = self.topics_to_make(&spec, missing_topics);
         let mut commands = topics.clone();
@@ -232,36 +230,18 @@ impl Deployments {
             for topic in topics {
                 self.make_topic(topic, &mut made).await?;
             }
-            let bounds = self.bounds(replay.as_ref());
-            let shared = self.shared(deployment_id, spec.clone(), plugin, activity, bounds)?;
-            self.controller.execute(command).await?;
-            Ok(shared)
+            self.controller.execute(command).await
         };
-        let shared = match placed.await {
-            Ok(shared) => shared,
-            Err(error) => {
-                for topic in &made {
-                    self.delete_topic(topic).await;
-                }
-                self.forget_artefacts().await;
-                // Those of the refused one have been opened.
-                self.forget_tables().await;
-                return Err(error);
+        if let Err(error) = placed.await {
+            for topic in &made {
+                self.delete_topic(topic).await;
             }
-        };
-        // Two versions never work on the same partition: the next one finds in the journal what
-        // this one has come to.
-        let name = spec.name;
-        let before = self.running.lock().remove(&name);
-        if let Some(before) = before {
-            before.stop().await;
+            self.forget_artefacts().await;
+            return Err(error);
         }
-        self.running
-            .lock()
-            .insert(name.clone(), RunningDeployment::start(shared));
+        self.settled().await;
         self.forget_artefacts().await;
-        self.forget_tables().await;
-        self.describe(&name)
+        self.describe(&spec.name).await
     }
 
     /// Stops a deployment's workers and forgets it. Its group and offsets stay; those of a shadow go
@@ -272,11 +252,7 @@ impl Deployments {
         let image = self.controller.image();
         let command = Command::RemoveDeployment { name: name.clone() };
         self.controller.execute(command).await?;
-        let running = self.running.lock().remove(&name);
-        if let Some(running) = running {
-            running.stop().await;
-        }
-        self.forget_tables().await;
+        self.settled().await;
         self.forget_journals().await?;
         self.forget_artefacts().await;
         if let Some(shadow) = image.deployment(&name).filter(|it| it.shadow.is_some()) {
@@ -341,7 +317,9 @@ impl Deployments {
         };
         made.push(name.clone());
         let topic = self.controller.topic(&name)?;
-        self.groups.topic_updated(group_topic(&topic)).await
+        self.groups
+            .topic_made(group_topic(&self.controller.image(), &topic))
+            .await
     }
 
     /// Deletes a topic of a deployment that is not there, or no more. If it remains, that is told.
@@ -355,7 +333,7 @@ impl Deployments {
             actor: Actor::User,
         };
         let deleted = match self.controller.execute(delete).await {
-            Ok(_) => self.groups.topic_deleted(topic.topic_id).await,
+            Ok(_) => self.groups.topic_gone(topic.topic_id).await,
             Err(error) => Err(error),
         };
         if let Err(error) = deleted {

@@ -8,8 +8,8 @@ use millstream_protocol::limits::{MAX_BATCH_BYTES, MAX_HEADERS_PER_RECORD, MAX_R
 use millstream_protocol::{Offset, PartitionIndex, TimestampMs};
 use millstream_worker::{CommitError, ParkedRecord, Timer};
 
-use crate::partition::Partition;
 use crate::workers::input::{only_record, parked, set_aside_bytes};
+use crate::workers::outlets::Target;
 
 /// What the names of a dead letter's own headers begin with.
 const PREFIX: &str = "millstream.dead-letter.";
@@ -77,16 +77,16 @@ impl Origin<'_> {
 
 /// Dead letters on their way into batches.
 pub(crate) struct Letters<'a> {
-    partition: Option<&'a Partition>,
+    target: Option<&'a Target>,
     batches: Vec<BatchBuilder>,
 }
 
 impl<'a> Letters<'a> {
-    /// None yet, for the one of `partitions` that lies beside an input partition.
-    pub(crate) fn new(partitions: &'a [Partition], input_partition: PartitionIndex) -> Self {
-        let number = input_partition as usize % partitions.len().max(1);
+    /// None yet, for the one of `targets` that lies beside an input partition.
+    pub(crate) fn new(targets: &'a [Target], input_partition: PartitionIndex) -> Self {
+        let number = input_partition as usize % targets.len().max(1);
         Self {
-            partition: partitions.get(number),
+            target: targets.get(number),
             batches: Vec::new(),
         }
     }
@@ -154,11 +154,11 @@ impl<'a> Letters<'a> {
     }
 
     /// The batches, and where they go.
-    pub(crate) fn finish(self) -> impl Iterator<Item = (Partition, BatchBuilder)> {
-        let partition = self.partition.cloned();
+    pub(crate) fn finish(self) -> impl Iterator<Item = (Target, BatchBuilder)> {
+        let target = self.target.cloned();
         self.batches
             .into_iter()
-            .filter_map(move |batch| Some((partition.clone()?, batch)))
+            .filter_map(move |batch| Some((target.clone()?, batch)))
     }
 }
 

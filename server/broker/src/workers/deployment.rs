@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use millstream_group::error::Coded;
-use millstream_group::{Coordinator, Join, MemberHandle};
 use millstream_metadata::{Actor, Command, DeploymentId};
 use millstream_protocol::api::group::{
-    AssignedPartition, CoordinatorMessage, MemberKind, NamedPartition, OffsetCommit,
+    AssignedPartition, CoordinatorMessage, NamedPartition, OffsetCommit,
 };
+use millstream_protocol::api::lifecycle::Activity;
 use millstream_protocol::api::metrics::WorkerMetrics;
 use millstream_protocol::api::plugin::{
     DeploymentSpec, LogLevel, PluginLogLine, WorkerDescription, WorkerState,
@@ -24,24 +23,29 @@ use millstream_runtime::{
 };
 use millstream_state::{States, Store};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use uuid::Uuid;
 
-use crate::clock;
 use crate::controller::Controller;
 use crate::errors;
-use crate::groups::{Groups, MemberMessages};
+use crate::groups::MemberMessages;
+use crate::leaders::Leaders;
 use crate::partition::Partition;
 use crate::registry::Registry;
 use crate::secrets::Secrets;
 use crate::workers::journal;
 use crate::workers::latency::Latencies;
 use crate::workers::logs::{DeploymentLogs, WorkerLog};
+use crate::workers::outlets::Target;
+use crate::workers::seat::{Applicant, GroupOffice, Seat};
 use crate::workers::share::Share;
 use crate::workers::tables::DeploymentTables;
 use crate::workers::threads::GuestThreads;
 use crate::workers::turn::Output;
 use crate::workers::worker::{RunningWorker, Start, WorkerCommand};
+
+/// How long a partition may take to be opened whose worker is to run here.
+const KEPT_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a deployment waits before it joins its group again.
 const REJOIN_AFTER: Duration = Duration::from_millis(500);
@@ -49,11 +53,13 @@ const REJOIN_AFTER: Duration = Duration::from_millis(500);
 /// What a deployment and its workers share.
 pub(crate) struct Shared {
     pub(crate) deployment_id: DeploymentId,
+    pub(crate) revision: u32,
     pub(crate) spec: DeploymentSpec,
     pub(crate) plugin: Plugin,
     pub(crate) outputs: Vec<Output>,
     /// Where dead letters go, if they go anywhere.
-    pub(crate) dead_letters: Vec<Partition>,
+    pub(crate) dead_letters: Vec<Target>,
+    pub(crate) leaders: Arc<Leaders>,
     pub(crate) logs: Arc<DeploymentLogs>,
     /// Where turns run.
     pub(crate) threads: Arc<GuestThreads>,
@@ -63,17 +69,23 @@ pub(crate) struct Shared {
     pub(crate) states: Arc<States>,
     /// Workers that may read their journals back at the same time: it takes memory.
     pub(crate) loads: Arc<Semaphore>,
-    pub(crate) groups: Arc<Groups>,
+    pub(crate) group: Arc<GroupOffice>,
     pub(crate) partitions: Arc<Registry>,
     pub(crate) secrets: Arc<Secrets>,
     /// What its guests may look up in.
     pub(crate) tables: DeploymentTables,
     pub(crate) controller: Arc<Controller>,
-    pub(crate) membership: Mutex<Option<MemberHandle>>,
+    pub(crate) seat: Mutex<Option<Arc<Seat>>>,
     /// The newest generation that the group has told.
     pub(crate) generation: AtomicU32,
+    /// What the metadata last wanted of its workers.
+    pub(crate) activity: Mutex<Activity>,
     /// Whether its workers stand still between two turns.
     pub(crate) hold: watch::Sender<bool>,
+    /// Until when somebody else steers them, if anybody does: what the image wants is not looked at.
+    pub(crate) steered_until: Mutex<Option<Instant>>,
+    /// Told when the replica that a worker reads is given up, and may be made anew.
+    pub(crate) left: Notify,
     /// How far its workers go.
     pub(crate) bounds: watch::Sender<Arc<Bounds>>,
 }
@@ -155,6 +167,9 @@ impl Shared {
                     }
                 }
             }
+            Some(topic)
+                if topic.partitions.len() as u32 >= partitions
+                    && topic.config.durability == durability => {}
             Some(topic) => {
                 let change = AlterTopic {
                     name: name.clone(),
@@ -182,26 +197,20 @@ impl Shared {
 
     /// The offset that the deployment's group was reset to in an input, where no worker has gone yet.
     pub(crate) async fn reset_to(&self, input: &Partition) -> Result<Option<Offset>, WireError> {
-        let (group, partition) = (self.spec.name.clone(), input.id());
-        let reset_to = move |c: &Coordinator| c.reset_to(&group, partition);
-        self.groups.read(reset_to).await
+        self.group.reset_to(&self.spec.name, input.id()).await
     }
 
     /// Commits a worker's offset as the member that this deployment is.
     pub(crate) async fn commit(&self, commit: OffsetCommit) -> Result<(), WireError> {
-        let member = *self.membership.lock();
-        let Some(member) = member else {
-            return Err(WireError::new(
+        let seat = self.seat.lock().clone();
+        let seat = seat.ok_or_else(|| {
+            WireError::new(
                 ErrorCode::UnknownMember,
                 "the deployment is not in its group",
-            ));
-        };
+            )
+        })?;
         let generation = self.generation.load(Ordering::Acquire);
-        let committed = self
-            .groups
-            .call(move |c| c.commit(member, generation, vec![commit], clock::now_ms()))
-            .await?;
-        committed.map_err(|error| error.to_wire())
+        seat.commit(generation, commit).await
     }
 }
 
@@ -293,8 +302,8 @@ impl RunningDeployment {
         workers.values().map(|it| it.describe(broker_id)).collect()
     }
 
-    /// Keys of the configuration that no worker's guest has asked for, once one was called.
-    pub(crate) fn config_unasked(&self) -> Vec<String> {
+    /// Keys of the configuration that no worker's guest has asked for; none before one was called.
+    pub(crate) fn config_unasked(&self) -> Option<Vec<String>> {
         let config = &self.shared.spec.config;
         let workers = self.workers.lock();
         let called = workers.values().filter(|it| it.progress().was_called());
@@ -303,8 +312,7 @@ impl RunningDeployment {
             let both = all.into_iter().filter(|key| next.contains(key));
             both.collect()
         });
-        let by_all = by_all.unwrap_or_default().into_iter();
-        by_all.map(str::to_owned).collect()
+        by_all.map(|keys| keys.into_iter().map(str::to_owned).collect())
     }
 
     /// How long calls took, over all workers.
@@ -424,43 +432,30 @@ impl Member {
     /// One membership, from joining to its end.
     async fn take_part(&mut self) -> Result<(), WireError> {
         let spec = &self.shared.spec;
-        let (member, messages) = self.shared.groups.new_member();
-        let join = Join {
+        let applicant = Applicant {
             group: spec.name.clone(),
-            member,
-            member_name: format!("{}-worker", spec.name),
-            principal: format!("deployment/{}", spec.name),
-            kind: MemberKind::Worker,
-            home: None,
             topics: spec.inputs.clone(),
             start: spec.start,
         };
-        *self.shared.membership.lock() = Some(member);
-        let joined = self
-            .shared
-            .groups
-            .call(move |coordinator| coordinator.join(join))
-            .await;
-        let ended = match joined.and_then(|joined| joined.map_err(|error| error.to_wire())) {
-            Ok(()) => self.follow(member, messages).await,
-            Err(error) => Err(error),
-        };
+        let (seat, messages) = self.shared.group.join(applicant).await?;
+        let seat = Arc::new(seat);
+        *self.shared.seat.lock() = Some(Arc::clone(&seat));
+        let ended = self.follow(&seat, messages).await;
         // Workers commit before the membership ends, and no later.
         self.stop_workers(self.owned()).await;
-        *self.shared.membership.lock() = None;
-        self.shared.groups.leave(member).await;
+        *self.shared.seat.lock() = None;
+        seat.leave().await;
         ended
     }
 
-    async fn follow(
-        &mut self,
-        member: MemberHandle,
-        mut messages: MemberMessages,
-    ) -> Result<(), WireError> {
+    async fn follow(&mut self, seat: &Seat, mut messages: MemberMessages) -> Result<(), WireError> {
         loop {
             let message = tokio::select! {
                 message = messages.recv() => message,
                 _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(()),
+                () = self.shared.left.notified() => {
+                    return Err(errors::not_ready("a partition has come back as another one"));
+                }
             };
             match message {
                 None => {
@@ -475,7 +470,7 @@ impl Member {
                     partitions,
                 }) => {
                     self.saw(generation);
-                    self.start_workers(partitions, Start::Journal);
+                    self.start_workers(partitions, Start::Journal).await?;
                 }
                 Some(CoordinatorMessage::Seek {
                     generation,
@@ -484,7 +479,7 @@ impl Member {
                     self.stop_workers(partitions.iter().map(named).collect())
                         .await;
                     self.saw(generation);
-                    self.start_workers(partitions, Start::Reset);
+                    self.start_workers(partitions, Start::Reset).await?;
                 }
                 Some(CoordinatorMessage::Revoke {
                     generation,
@@ -492,14 +487,7 @@ impl Member {
                 }) => {
                     self.stop_workers(partitions.clone()).await;
                     self.saw(generation);
-                    let release = move |c: &mut millstream_group::Coordinator| {
-                        c.released(member, generation, &partitions)
-                    };
-                    self.shared
-                        .groups
-                        .call(release)
-                        .await?
-                        .map_err(|error| error.to_wire())?;
+                    seat.released(generation, partitions).await?;
                 }
                 Some(CoordinatorMessage::Committed(Ok(()))) => {}
                 // A commit from before a reset or a revocation: its worker has been told to stop.
@@ -520,20 +508,32 @@ impl Member {
         self.workers.lock().keys().cloned().collect()
     }
 
-    fn start_workers(&self, partitions: Vec<AssignedPartition>, start: fn(Offset) -> Start) {
+    async fn start_workers(
+        &self,
+        partitions: Vec<AssignedPartition>,
+        start: fn(Offset) -> Start,
+    ) -> Result<(), WireError> {
         for assigned in partitions {
             let id = TopicPartition {
                 topic_id: assigned.topic_id,
                 partition: assigned.partition,
             };
-            // A topic that was deleted meanwhile has nothing to work on.
-            let Some(input) = self.shared.partitions.get(id) else {
-                continue;
+            let kept = tokio::time::timeout(KEPT_WITHIN, self.shared.partitions.kept(id));
+            let Ok(input) = kept.await else {
+                // A topic that was deleted meanwhile has nothing to work on.
+                if self.shared.controller.image().partition(id).is_none() {
+                    continue;
+                }
+                return Err(errors::not_ready(format!(
+                    "partition {}-{} is not here yet",
+                    assigned.topic, assigned.partition
+                )));
             };
             let worker =
                 RunningWorker::start(Arc::clone(&self.shared), input, start(assigned.offset));
             self.workers.lock().insert(named(&assigned), worker);
         }
+        Ok(())
     }
 
     async fn stop_workers(&self, partitions: Vec<NamedPartition>) {

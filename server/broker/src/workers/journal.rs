@@ -1,25 +1,26 @@
 //! A worker's journal on its partition: read back, appended to, and what it says sent.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use millstream_protocol::api::topic::{Cleanup, Durability, TopicConfig};
 use millstream_protocol::batch::{BatchHeader, sequence_after};
 use millstream_protocol::limits::MAX_BATCH_BYTES;
 use millstream_protocol::{
-    ErrorCode, FIRST_WORKER_PRODUCER_ID, Offset, TimestampMs, TopicId, TopicPartition, WireError,
+    ErrorCode, FIRST_WORKER_PRODUCER_ID, LeaderEpoch, Offset, TimestampMs, TopicId, TopicPartition,
+    WireError,
 };
 use millstream_state::{StandsFor, States, Store};
 use millstream_worker::{Commit, CommitBuilder, CommitError, Journal, Sending};
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::error::TryRecvError;
 use uuid::Uuid;
 
 use crate::controller::Controller;
 use crate::errors;
-use crate::partition::{AckSink, AppendResult, Line, Partition, StagedBatch};
-use crate::registry::Registry;
+use crate::leaders::Leaders;
+use crate::partition::Partition;
+use crate::workers::outlets::{Lanes, Outcome, Target, outcome_of};
 use crate::workers::state::read_back;
 use millstream_metadata::DeploymentId;
 
@@ -77,18 +78,17 @@ struct OnTheWay {
     offset: Offset,
     /// Parked records that are done with it.
     released: usize,
-    acks: Vec<(Partition, UnboundedReceiver<AppendResult>)>,
+    acks: Vec<(TopicPartition, Outcome)>,
 }
 
 /// A worker's journal. After an error it is of no use any more: open it again.
 pub(crate) struct WorkerJournal {
     partition: Partition,
-    partitions: Arc<Registry>,
+    /// This broker leads the journal in this epoch. In a later one others may have written into it.
+    epoch: LeaderEpoch,
     journal: Journal,
     on_the_way: VecDeque<OnTheWay>,
-    /// An output's log takes a gap in a worker's sequences for what was lost with the machine, and what fills
-    /// it later for a duplicate: nothing is to overtake what was refused.
-    lines: HashMap<TopicPartition, Line>,
+    lanes: Lanes,
     /// Where the partition ends.
     end_offset: Offset,
     /// Bytes of commits since it was opened.
@@ -98,13 +98,24 @@ pub(crate) struct WorkerJournal {
 impl WorkerJournal {
     /// Reads a journal back, with its guest's state, and sends what may not have arrived. A new one
     /// begins at `start`.
+    ///
+    /// # Errors
+    ///
+    /// This broker does not lead it (yet): its worker is on another one, or follows soon.
     pub(crate) async fn open(
         partition: Partition,
-        partitions: Arc<Registry>,
+        leaders: &Arc<Leaders>,
         controller: &Controller,
         (states, limit_bytes): (Arc<States>, u64),
         start: Offset,
     ) -> Result<(Self, Store), WireError> {
+        let epoch = partition.leading().ok_or_else(|| {
+            let why = format!(
+                "this broker does not lead the journal {} yet",
+                partition.name()
+            );
+            WireError::new(ErrorCode::NotReady, why)
+        })?;
         let reading = partition.clone();
         let read = move || read_back(&states, &reading, limit_bytes, start);
         let read = tokio::task::spawn_blocking(read).await;
@@ -118,10 +129,10 @@ impl WorkerJournal {
         };
         let mut opened = Self {
             partition,
-            partitions,
+            epoch,
             journal,
             on_the_way: VecDeque::new(),
-            lines: HashMap::new(),
+            lanes: Lanes::new(Arc::clone(leaders)),
             end_offset: read.end_offset,
             appended_bytes: 0,
         };
@@ -135,15 +146,14 @@ impl WorkerJournal {
     /// commit, and the sequence that follows there.
     pub(crate) async fn in_doubt(
         &self,
-        outputs: impl Iterator<Item = &Partition>,
+        leaders: &Leaders,
+        outputs: impl Iterator<Item = &Target>,
     ) -> Result<BTreeMap<TopicPartition, u32>, WireError> {
         let mut in_doubt = BTreeMap::new();
-        for partition in outputs {
-            let last = partition
-                .last_sequence(self.journal.direct_producer_id())
-                .await?;
-            if let Some(last) = last {
-                in_doubt.insert(partition.id(), sequence_after(last, 1));
+        let producer_id = self.journal.direct_producer_id();
+        for target in outputs {
+            if let Some(last) = leaders.last_sequence(target.id(), producer_id).await? {
+                in_doubt.insert(target.id(), sequence_after(last, 1));
             }
         }
         self.settle_doubts(&mut in_doubt);
@@ -194,7 +204,7 @@ impl WorkerJournal {
         let batch = std::mem::take(&mut commit.batch);
         let header = BatchHeader::parse(&batch).map_err(errors::from_batch)?;
         let batch_bytes = batch.len() as u64;
-        let appended = self.partition.append_and_wait(batch).await?;
+        let appended = self.partition.append_and_wait(batch, self.epoch).await?;
         self.end_offset = appended.base_offset + u64::from(header.record_count);
         self.appended_bytes += batch_bytes;
         let (offset, released) = (self.journal.next_offset(), commit.released());
@@ -203,6 +213,22 @@ impl WorkerJournal {
             return Ok(());
         }
         self.send(sending, appended.base_offset, (offset, released))
+    }
+
+    /// Sends outputs without the journal, and waits until all are acknowledged.
+    pub(crate) async fn send_directly(
+        &mut self,
+        outputs: Vec<(Target, Bytes)>,
+    ) -> Result<(), WireError> {
+        let mut waiting = Vec::with_capacity(outputs.len());
+        for (target, batch) in outputs {
+            let outcome = self.lanes.send(target.id(), batch)?;
+            waiting.extend(outcome.map(|outcome| (target.id(), outcome)));
+        }
+        for (target, mut outcome) in waiting {
+            outcome_of(target, &mut outcome).await?;
+        }
+        Ok(())
     }
 
     /// The next input offset of which all outputs have arrived.
@@ -220,10 +246,10 @@ impl WorkerJournal {
     /// Notes what has arrived, without waiting.
     pub(crate) fn look(&mut self) -> Result<(), WireError> {
         while let Some(oldest) = self.on_the_way.front_mut() {
-            while let Some((partition, ack)) = oldest.acks.last_mut() {
+            while let Some((target, ack)) = oldest.acks.last_mut() {
                 match ack.try_recv() {
                     Ok(outcome) => {
-                        outcome.map_err(|error| errors::for_partition(partition, error))?;
+                        outcome.map_err(|error| errors::at(&target.to_string(), error))?;
                     }
                     Err(TryRecvError::Empty) => return Ok(()),
                     Err(TryRecvError::Disconnected) => return Err(errors::shutting_down()),
@@ -241,10 +267,8 @@ impl WorkerJournal {
         let Some(oldest) = self.on_the_way.front_mut() else {
             return std::future::pending().await;
         };
-        while let Some((partition, ack)) = oldest.acks.last_mut() {
-            let outcome = ack.recv().await;
-            let outcome = outcome.unwrap_or_else(|| Err(errors::shutting_down()));
-            outcome.map_err(|error| errors::for_partition(partition, error))?;
+        while let Some((target, ack)) = oldest.acks.last_mut() {
+            outcome_of(*target, ack).await?;
             oldest.acks.pop();
         }
         self.oldest_arrived();
@@ -284,15 +308,12 @@ impl WorkerJournal {
             // A topic that was deleted takes what was meant for it along: one that an earlier revision
             // wrote, or that this one did while it was a shadow. Mostly it has arrived there before:
             // what the last commit held is sent again whenever a worker begins.
-            let Some(partition) = self.partitions.get(output.target) else {
-                tracing::debug!(partition = %output.target, "outputs for a deleted topic are not sent");
-                continue;
-            };
-            let line = self.lines.entry(output.target).or_default();
-            let (ack, outcomes) = AckSink::in_line(line);
-            let batch = BytesMut::from(output.batch);
-            partition.append(StagedBatch::validate(batch, MAX_BATCH_BYTES, ack)?);
-            acks.push((partition, outcomes));
+            match self.lanes.send(output.target, output.batch)? {
+                Some(outcome) => acks.push((output.target, outcome)),
+                None => {
+                    tracing::debug!(partition = %output.target, "outputs for a deleted topic are not sent");
+                }
+            }
         }
         self.on_the_way.push_back(OnTheWay {
             commit: sending.commit,

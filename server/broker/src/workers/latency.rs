@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use millstream_protocol::api::metrics::CallLatency;
+use serde::{Deserialize, Serialize};
 
 /// Steps to each doubling of a time: a figure is at most an eighth too much.
 const STEPS: u64 = 8;
@@ -15,10 +16,46 @@ const BUCKETS: usize = STEPS as usize * (DOUBLINGS + 1);
 
 /// A histogram of times, in steps that grow with them. Without a call it takes no memory to speak
 /// of.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(into = "Counted", try_from = "Counted")]
 pub(crate) struct Latencies {
     buckets: Option<Box<[u32; BUCKETS]>>,
     calls: u64,
+}
+
+/// The same, as another broker is told: only buckets that have something in them, by number.
+#[derive(Serialize, Deserialize)]
+struct Counted {
+    buckets: Vec<(u16, u32)>,
+    calls: u64,
+}
+
+impl From<Latencies> for Counted {
+    fn from(latencies: Latencies) -> Self {
+        let buckets = latencies.buckets.iter().flat_map(|buckets| buckets.iter());
+        let counted = (0..).zip(buckets.copied()).filter(|(_, count)| *count > 0);
+        Self {
+            buckets: counted.collect(),
+            calls: latencies.calls,
+        }
+    }
+}
+
+impl TryFrom<Counted> for Latencies {
+    type Error = String;
+
+    fn try_from(counted: Counted) -> Result<Self, String> {
+        let mut latencies = Self {
+            buckets: (!counted.buckets.is_empty()).then(|| Box::new([0; BUCKETS])),
+            calls: counted.calls,
+        };
+        for (number, count) in counted.buckets {
+            let buckets = latencies.buckets.as_deref_mut();
+            let bucket = buckets.and_then(|it| it.get_mut(usize::from(number)));
+            *bucket.ok_or_else(|| format!("there is no bucket {number}"))? = count;
+        }
+        Ok(latencies)
+    }
 }
 
 impl Latencies {

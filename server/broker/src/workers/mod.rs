@@ -6,21 +6,26 @@ mod dead_letter;
 mod deployment;
 mod describe;
 mod failure_log;
+mod follow;
 mod input;
 mod journal;
 mod latency;
 mod lifecycle;
 mod logs;
 mod mirror;
+mod outlets;
+pub(crate) mod peers;
 mod priority;
 mod progress;
 mod promote;
 mod replay;
 mod retry;
+mod seat;
 mod settle;
 mod share;
 mod spell;
 mod state;
+mod steer;
 mod sweep;
 mod tables;
 mod threads;
@@ -32,10 +37,9 @@ mod worker;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_metadata::{BrokerId, Deployment, DeploymentId};
+use millstream_metadata::{BrokerId, Deployment};
 use millstream_protocol::api::lifecycle::Activity;
 use millstream_protocol::api::plugin::{DeploymentSpec, FailureAction};
 use millstream_protocol::{ErrorCode, PartitionIndex, TopicPartition, WireError};
@@ -44,32 +48,27 @@ use millstream_runtime::{
 };
 use millstream_state::{StateConfig, States, Store};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use crate::StartError;
+use crate::cluster::Cluster;
 use crate::config::BrokerConfig;
 use crate::controller::Controller;
 use crate::data_dir::DataDir;
 use crate::errors;
 use crate::groups::Groups;
-use crate::internal::ARTEFACTS_PARTITION;
-use crate::partition::Partition;
+use crate::leaders::Leaders;
 use crate::registry::Registry;
 use crate::secrets::Secrets;
 use artefacts::Artefacts;
 use deployment::{Bounds, RunningDeployment, Shared, Surroundings};
 pub(crate) use logs::DeploymentLogs;
 use logs::WorkerLog;
+use outlets::Target;
+use seat::GroupOffice;
 use tables::Tables;
 use threads::GuestThreads;
 use turn::Output;
-
-/// How long deployments that did not start wait before they are tried again, at first; it doubles.
-const FIRST_START_BACK_OFF: Duration = Duration::from_secs(1);
-
-/// The longest wait.
-const LONGEST_START_BACK_OFF: Duration = Duration::from_secs(60);
 
 /// Lines of the host's own that are told with why a component does not start.
 const MAX_REMARKS: usize = 3;
@@ -81,14 +80,23 @@ pub(crate) struct Deployments {
     /// Made with the first deployment: a broker without plugins does not pay for an engine.
     runtime: OnceLock<Arc<Runtime>>,
     running: Mutex<BTreeMap<String, RunningDeployment>>,
-    /// What starts them after a restart of the broker.
-    starting: Mutex<Option<JoinHandle<()>>>,
+    /// Up to which entry of the metadata's log they are as the image has them, as far as they can be.
+    followed: watch::Sender<Option<u64>>,
+    /// Why those are not at work that are not.
+    failures: Mutex<BTreeMap<String, WireError>>,
+    /// Has them looked at once more.
+    again: Notify,
+    /// What has them follow the image.
+    following: Mutex<Option<JoinHandle<()>>>,
     threads: Arc<GuestThreads>,
     states: Arc<States>,
     tables: Tables,
     loads: Arc<Semaphore>,
     controller: Arc<Controller>,
+    cluster: Arc<Cluster>,
     groups: Arc<Groups>,
+    group: Arc<GroupOffice>,
+    leaders: Arc<Leaders>,
     partitions: Arc<Registry>,
     /// This broker, which owns the workers here.
     broker_id: BrokerId,
@@ -97,23 +105,33 @@ pub(crate) struct Deployments {
     change: tokio::sync::Mutex<()>,
 }
 
+/// What [`Deployments::load`] puts together.
+pub(crate) struct DeploymentsSetup {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) controller: Arc<Controller>,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) leaders: Arc<Leaders>,
+    pub(crate) partitions: Arc<Registry>,
+    pub(crate) secrets: Arc<Secrets>,
+}
+
 impl Deployments {
-    /// Starts every deployment of the image. One whose component is lost or no longer fits is
-    /// reported and left out; it starts nothing else late.
+    /// Has every deployment of the image started, and the workers here be as the image has them from now
+    /// on. One whose component is lost or no longer fits is reported and left out; it starts nothing else
+    /// late.
     pub(crate) fn load(
         config: &BrokerConfig,
         data_dir: &DataDir,
-        controller: Arc<Controller>,
-        groups: Arc<Groups>,
-        partitions: Arc<Registry>,
-        secrets: Arc<Secrets>,
-    ) -> Result<Arc<Self>, StartError> {
-        let artefacts = partitions
-            .get(ARTEFACTS_PARTITION)
-            .ok_or_else(|| StartError::Load {
-                what: "the components".to_owned(),
-                reason: "their log is not open".to_owned(),
-            })?;
+        setup: DeploymentsSetup,
+    ) -> Arc<Self> {
+        let DeploymentsSetup {
+            cluster,
+            controller,
+            groups,
+            leaders,
+            partitions,
+            secrets,
+        } = setup;
         let state_config = StateConfig {
             overlay_bytes: config.state_overlay_bytes,
             ..StateConfig::default()
@@ -128,7 +146,7 @@ impl Deployments {
         });
         tables.forget_lost();
         let deployments = Arc::new(Self {
-            artefacts: Artefacts::new(artefacts),
+            artefacts: Artefacts::new(Arc::clone(&partitions)),
             engine: RuntimeConfig {
                 compiler: config.compiler.clone(),
                 cache_dir: Some(data_dir.compiled()),
@@ -137,12 +155,22 @@ impl Deployments {
             },
             runtime: OnceLock::new(),
             running: Mutex::default(),
-            starting: Mutex::default(),
+            followed: watch::Sender::new(None),
+            failures: Mutex::default(),
+            again: Notify::new(),
+            following: Mutex::default(),
             threads: Arc::new(GuestThreads::new(config.worker_threads)),
             states,
             tables,
             loads: Arc::new(Semaphore::new(config.worker_threads.max(1))),
+            group: Arc::new(GroupOffice {
+                groups: Arc::clone(&groups),
+                cluster: Arc::clone(&cluster),
+                controller: Arc::clone(&controller),
+            }),
+            leaders,
             controller,
+            cluster,
             groups,
             partitions,
             broker_id: data_dir.identity().broker_id,
@@ -151,46 +179,9 @@ impl Deployments {
         });
         deployments.forget_lost_states();
         // Compiling takes its time: the broker is ready before its workers are.
-        let starting = Arc::clone(&deployments);
-        let starting = tokio::spawn(async move { starting.start_all().await });
-        *deployments.starting.lock() = Some(starting);
-        Ok(deployments)
-    }
-
-    /// Starts every deployment. What cannot be started now, as when compiling takes too long on a busy machine, is
-    /// tried again.
-    async fn start_all(&self) {
-        let mut back_off = FIRST_START_BACK_OFF;
-        let mut is_swept = false;
-        loop {
-            let changing = self.change.lock().await;
-            let mut all = true;
-            for deployment in self.controller.image().deployments() {
-                if let Err(error) = self.ensure_running(deployment).await {
-                    let name = &deployment.spec.name;
-                    tracing::error!(deployment = name, %error, "deployment not started: it is tried again");
-                    all = false;
-                }
-            }
-            if !is_swept {
-                self.sweep().await;
-                is_swept = true;
-            }
-            drop(changing);
-            if all {
-                return;
-            }
-            tokio::time::sleep(back_off).await;
-            back_off = (2 * back_off).min(LONGEST_START_BACK_OFF);
-        }
-    }
-
-    /// Starts a deployment that is not at work, as after its component could not be compiled.
-    async fn ensure_running(&self, deployment: &Deployment) -> Result<(), WireError> {
-        if self.running.lock().contains_key(&deployment.spec.name) {
-            return Ok(());
-        }
-        self.restart(deployment.clone()).await
+        let following = tokio::spawn(Arc::clone(&deployments).follow());
+        *deployments.following.lock() = Some(following);
+        deployments
     }
 
     pub(crate) fn exists(&self, name: &str) -> bool {
@@ -227,7 +218,7 @@ impl Deployments {
             .filter(|(at, _)| wanted(&at.topic, at.partition));
         let stores = stores.map(|(at, store)| match store {
             Some(store) => Ok((at.topic, at.partition, store)),
-            None => Err(not_ready(format!(
+            None => Err(errors::not_ready(format!(
                 "the worker of {name} at {}-{} does not have its state yet",
                 at.topic, at.partition
             ))),
@@ -240,7 +231,7 @@ impl Deployments {
                      lists those that it has"
                 ))
             } else {
-                not_ready(format!("deployment {name} has no workers now"))
+                errors::not_ready(format!("deployment {name} has no workers now"))
             });
         }
         Ok(stores)
@@ -256,11 +247,11 @@ impl Deployments {
 
     /// Stops every worker after its turn.
     pub(crate) async fn stop(&self) {
-        let starting = self.starting.lock().take();
-        if let Some(starting) = starting {
-            starting.abort();
+        let following = self.following.lock().take();
+        if let Some(following) = following {
+            following.abort();
             // It has ended, or was ended.
-            let _ = starting.await;
+            let _ = following.await;
         }
         let running = std::mem::take(&mut *self.running.lock());
         // None goes on while another one ends.
@@ -271,22 +262,11 @@ impl Deployments {
         self.tables.stop().await;
     }
 
-    async fn restart(&self, deployment: Deployment) -> Result<(), WireError> {
+    /// What the workers of a deployment share, with its component compiled.
+    async fn prepare(&self, deployment: &Deployment) -> Result<Shared, WireError> {
         let plugin = self.compiled(&deployment.plugin.digest).await?;
-        let Deployment {
-            deployment_id,
-            spec,
-            activity,
-            shadow,
-            ..
-        } = deployment;
-        let name = spec.name.clone();
-        let bounds = self.bounds(shadow.as_ref().map(|shadow| &shadow.replay));
-        let shared = self.shared(deployment_id, spec, plugin, activity, bounds)?;
-        self.running
-            .lock()
-            .insert(name, RunningDeployment::start(shared));
-        Ok(())
+        let replay = deployment.shadow.as_ref().map(|shadow| &shadow.replay);
+        self.shared(deployment, plugin, self.bounds(replay))
     }
 
     async fn compile(&self, component: Bytes) -> Result<Plugin, WireError> {
@@ -301,7 +281,7 @@ impl Deployments {
         let kept = self.with_runtime(move |runtime| runtime.kept(&wanted));
         match kept.await? {
             Some(kept) => kept.map_err(|error| errors::from_refused(&error)),
-            None => self.compile(self.artefacts.load(digest).await?).await,
+            None => self.compile(self.component(digest).await?).await,
         }
     }
 
@@ -364,21 +344,20 @@ impl Deployments {
 
     fn shared(
         &self,
-        deployment_id: DeploymentId,
-        spec: DeploymentSpec,
+        deployment: &Deployment,
         plugin: Plugin,
-        activity: Activity,
         bounds: Bounds,
     ) -> Result<Shared, WireError> {
+        let spec = deployment.spec.clone();
         let outputs = spec.outputs.iter().map(|output| {
             Ok(Output {
                 name: output.name.clone(),
-                partitions: self.partitions_of(&output.topic)?,
+                partitions: self.targets_of(&output.topic)?,
             })
         });
         let outputs = outputs.collect::<Result<_, WireError>>()?;
         let dead_letters = match &spec.on_failure.finally {
-            FailureAction::DeadLetter { topic } => self.partitions_of(topic)?,
+            FailureAction::DeadLetter { topic } => self.targets_of(topic)?,
             FailureAction::Skip | FailureAction::Pause => Vec::new(),
         };
         // The lines of a version that is replaced stay readable.
@@ -389,47 +368,45 @@ impl Deployments {
         let logs = logs.unwrap_or_else(DeploymentLogs::new);
         drop(running);
         Ok(Shared {
-            deployment_id,
+            deployment_id: deployment.deployment_id,
+            revision: deployment.revision,
             plugin,
             outputs,
             dead_letters,
+            leaders: Arc::clone(&self.leaders),
             logs,
             threads: Arc::clone(&self.threads),
             share: GuestThreads::share_of_deployment(),
             states: Arc::clone(&self.states),
             loads: Arc::clone(&self.loads),
-            groups: Arc::clone(&self.groups),
+            group: Arc::clone(&self.group),
             partitions: Arc::clone(&self.partitions),
             tables: self.tables.of(&spec)?,
             spec,
             secrets: Arc::clone(&self.secrets),
             controller: Arc::clone(&self.controller),
-            membership: Mutex::default(),
+            seat: Mutex::default(),
             generation: AtomicU32::new(0),
-            hold: watch::Sender::new(activity == Activity::Paused),
+            activity: Mutex::new(deployment.activity),
+            hold: watch::Sender::new(deployment.activity == Activity::Paused),
+            steered_until: Mutex::default(),
+            left: Notify::new(),
             bounds: watch::Sender::new(Arc::new(bounds)),
         })
     }
 
-    fn partitions_of(&self, topic: &str) -> Result<Vec<Partition>, WireError> {
-        let image = self.controller.image();
-        let known = image
-            .topic(topic)
-            .ok_or_else(|| errors::unknown_topic(topic))?;
-        let ids = (0..known.partitions.len() as u32).map(|partition| TopicPartition {
-            topic_id: known.topic_id,
-            partition,
-        });
-        let partitions: Option<Vec<_>> = ids.map(|id| self.partitions.get(id)).collect();
-        partitions.ok_or_else(|| {
-            WireError::new(
-                ErrorCode::NotReady,
-                format!("topic {topic} is not open yet"),
-            )
-        })
+    /// The partitions of a topic.
+    fn partitions_of(&self, topic: &str) -> Result<Vec<TopicPartition>, WireError> {
+        let known = self.controller.topic(topic)?;
+        let numbers = 0..known.partitions.len() as u32;
+        Ok(numbers.map(|number| known.at(number)).collect())
     }
-}
 
-fn not_ready(message: String) -> WireError {
-    WireError::new(ErrorCode::NotReady, message)
+    /// The same, as workers write to them.
+    fn targets_of(&self, topic: &str) -> Result<Vec<Target>, WireError> {
+        let targets = self.partitions_of(topic)?.into_iter();
+        Ok(targets
+            .map(|id| Target::new(id, Arc::clone(&self.controller)))
+            .collect())
+    }
 }

@@ -6,20 +6,19 @@
 //! happens before it leaves both as they were, whatever happens after it finds the shadow promoted.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_metadata::{Command, Deployment};
-use millstream_protocol::api::group::{NamedPartition, OffsetCommit};
+use millstream_protocol::api::group::NamedPartition;
 use millstream_protocol::api::lifecycle::Activity;
 use millstream_protocol::api::plugin::DeploymentDescription;
-use millstream_protocol::api::replay::{PromoteDeployment, promoted_spec};
+use millstream_protocol::api::replay::PromoteDeployment;
 use millstream_protocol::{ErrorCode, Offset, TopicPartition, WireError};
 use tokio::time::Instant;
 
 use super::Deployments;
 use super::change::short;
-use super::deployment::{Bounds, RunningDeployment, Shared};
+use super::steer::{Positions, Steer};
 use crate::clock;
 use crate::errors;
 
@@ -67,47 +66,32 @@ impl Deployments {
         };
         let (live, promoted) = (known(&name)?, known(&shadow)?);
         if !partial_state {
-            self.check_whole(live, promoted)?;
+            self.check_whole(live, promoted).await?;
         }
-        let met = async {
+        let swapped = async {
             self.come_near(live, promoted).await?;
             let barrier = self.meet(live, promoted).await?;
-            Ok((barrier, self.next_shared(live, promoted)?))
-        };
-        let (barrier, next) = match met.await {
-            Ok(met) => met,
-            Err(error) => {
-                self.part(live, promoted);
-                return Err(error);
-            }
-        };
-        let (live_shared, shadow_shared) = (self.halt(&name).await, self.halt(&shadow).await);
-        let swapped = async {
             // The journals that are taken over stand at the barrier, and so must the group.
-            self.commit_for(&name, commits(&barrier)).await?;
+            self.check_group(&name, &barrier).await?;
             self.controller.execute(command).await
         };
         if let Err(error) = swapped.await {
-            for (name, shared) in [(&name, live_shared), (&shadow, shadow_shared)] {
-                if let Some(shared) = shared {
-                    self.set_running(name, RunningDeployment::start(shared));
-                }
+            for name in [&name, &shadow] {
+                self.end_of_steering(name).await;
             }
-            self.part(live, promoted);
             return Err(error);
         }
-        self.set_running(&name, RunningDeployment::start(next));
+        self.settled().await;
         if let Err(error) = self.forget_journals().await {
             tracing::warn!(%error, "journals of the deployment before remain");
         }
         self.forget_artefacts().await;
-        self.forget_tables().await;
         self.forget_shadow(&promoted.spec).await;
-        self.describe(&name)
+        self.describe(&name).await
     }
 
     /// Refuses a shadow that remembers a part of history only, where the live one remembers all of it.
-    fn check_whole(&self, live: &Deployment, shadow: &Deployment) -> Result<(), WireError> {
+    async fn check_whole(&self, live: &Deployment, shadow: &Deployment) -> Result<(), WireError> {
         let remembers = |it: &Deployment| {
             let mut imports = it.plugin.imports.iter();
             imports.any(|import| REMEMBERED.iter().any(|what| import.starts_with(what)))
@@ -119,15 +103,16 @@ impl Deployments {
         }
         for input in inputs {
             let partitions = self.partitions_of(&input.topic)?;
-            for (partition, range) in partitions.iter().zip(&input.partitions) {
-                if range.from > partition.visible().log_start_offset {
+            for (partition, range) in partitions.into_iter().zip(&input.partitions) {
+                if range.from > self.leaders.extent(partition).await?.start {
                     return Err(errors::invalid(format!(
-                        "{} began at offset {} of {}: what its plugin remembers is of that part of history, and \
+                        "{} began at offset {} of {}-{}: what its plugin remembers is of that part of history, and \
                          would replace all that {} remembers; replay from the beginning, or promote it with \
                          `--partial-state`",
                         shadow.spec.name,
                         range.from,
-                        partition.name(),
+                        input.topic,
+                        partition.partition,
                         live.spec.name
                     )));
                 }
@@ -138,10 +123,11 @@ impl Deployments {
 
     /// Lets the shadow run on, until it is near the live deployment.
     async fn come_near(&self, live: &Deployment, shadow: &Deployment) -> Result<(), WireError> {
-        self.with_running(&shadow.spec.name, |it| it.bound(Arc::default()))?;
+        self.steer(&shadow.spec.name, Steer::Bind(None)).await?;
         let deadline = Instant::now() + CATCH_UP_LIMIT;
         loop {
-            let (there, here) = (self.positions(live)?, self.positions(shadow)?);
+            let there = self.positions(live).await?;
+            let here = self.positions(shadow).await?;
             let behind = there.iter().map(|(at, (offset, _))| {
                 let (here, _) = here.get(at).copied().unwrap_or_default();
                 offset.saturating_sub(here)
@@ -166,11 +152,8 @@ impl Deployments {
 
     /// Runs both to the same offsets, where they stop.
     async fn meet(&self, live: &Deployment, shadow: &Deployment) -> Result<Barrier, WireError> {
-        for deployment in [live, shadow] {
-            self.with_running(&deployment.spec.name, RunningDeployment::hold)?
-                .await;
-        }
-        let (there, here) = (self.positions(live)?, self.positions(shadow)?);
+        let there = self.steer(&live.spec.name, Steer::Hold).await?;
+        let here = self.steer(&shadow.spec.name, Steer::Hold).await?;
         self.check_complete(live, &there)?;
         self.check_complete(shadow, &here)?;
         let mut barrier = Barrier::new();
@@ -178,10 +161,10 @@ impl Deployments {
             let furthest = barrier.entry(at.clone()).or_default();
             *furthest = (*offset).max(*furthest);
         }
-        let bounds = Arc::new(self.bounds_at(&barrier));
         for (deployment, positions) in [(live, &there), (shadow, &here)] {
             let name = &deployment.spec.name;
-            self.with_running(name, |it| it.bound(Arc::clone(&bounds)))?;
+            let bounds = Some(self.bounds_at(&barrier));
+            self.steer(name, Steer::Bind(bounds)).await?;
             if arrived(&barrier, positions) {
                 continue;
             }
@@ -189,12 +172,17 @@ impl Deployments {
                 let why = format!("deployment {name} is paused and has records to work on first");
                 return Err(errors::invalid(why));
             }
-            self.with_running(name, RunningDeployment::let_go)?;
+            self.steer(name, Steer::LetGo).await?;
         }
         let deadline = Instant::now() + MEETING_LIMIT;
         loop {
-            let (there, here) = (self.positions(live)?, self.positions(shadow)?);
+            let there = self.positions(live).await?;
+            let here = self.positions(shadow).await?;
             if arrived(&barrier, &there) && arrived(&barrier, &here) {
+                // Their group knows it, once they stand still.
+                for deployment in [live, shadow] {
+                    self.steer(&deployment.spec.name, Steer::Hold).await?;
+                }
                 return Ok(barrier);
             }
             if Instant::now() >= deadline {
@@ -216,90 +204,28 @@ impl Deployments {
         }
     }
 
-    /// Has both go on as before.
-    fn part(&self, live: &Deployment, shadow: &Deployment) {
-        let replay = shadow.shadow.as_ref().map(|shadow| &shadow.replay);
-        let until = Arc::new(self.bounds(replay));
-        for (deployment, bounds) in [(live, Arc::default()), (shadow, until)] {
-            let gone = self.with_running(&deployment.spec.name, |running| {
-                running.bound(bounds);
-                if deployment.activity == Activity::Active {
-                    running.let_go();
-                }
+    /// Refuses while a group is not at the barrier: what takes its deployment's place goes on from there.
+    async fn check_group(&self, group: &str, barrier: &Barrier) -> Result<(), WireError> {
+        let name = group.to_owned();
+        let committed = self.groups.read(move |it| it.fetch_offsets(&name)).await?;
+        for (at, offset) in barrier {
+            let known = committed.offsets.iter().any(|it| {
+                it.topic == at.topic && it.partition == at.partition && it.offset == *offset
             });
-            if let Err(error) = gone {
-                tracing::error!(%error, "a deployment does not go on after a promotion that failed");
-            }
-        }
-    }
-
-    /// What the workers of the promoted deployment share.
-    fn next_shared(&self, live: &Deployment, shadow: &Deployment) -> Result<Shared, WireError> {
-        let name = &live.spec.name;
-        let plugin = self.with_running(&shadow.spec.name, |it| it.shared.plugin.clone())?;
-        self.shared(
-            shadow.deployment_id,
-            promoted_spec(&shadow.spec, name),
-            plugin,
-            live.activity,
-            Bounds::None,
-        )
-    }
-
-    /// Stops a deployment's workers, and keeps what it takes to start them again.
-    async fn halt(&self, name: &str) -> Option<Arc<Shared>> {
-        let running = self.running.lock().remove(name)?;
-        let shared = Arc::clone(&running.shared);
-        running.stop().await;
-        Some(shared)
-    }
-
-    fn set_running(&self, name: &str, running: RunningDeployment) {
-        self.running.lock().insert(name.to_owned(), running);
-    }
-
-    fn with_running<T>(
-        &self,
-        name: &str,
-        ask: impl FnOnce(&RunningDeployment) -> T,
-    ) -> Result<T, WireError> {
-        let running = self.running.lock();
-        let running = running.get(name).map(ask);
-        running.ok_or_else(|| {
-            let why = format!("deployment {name} is not running yet");
-            WireError::new(ErrorCode::NotReady, why)
-        })
-    }
-
-    fn positions(
-        &self,
-        deployment: &Deployment,
-    ) -> Result<BTreeMap<NamedPartition, (Offset, bool)>, WireError> {
-        self.with_running(&deployment.spec.name, RunningDeployment::positions)
-    }
-
-    /// Refuses when a partition has no worker, as while a group is on the move.
-    fn check_complete(
-        &self,
-        deployment: &Deployment,
-        positions: &BTreeMap<NamedPartition, (Offset, bool)>,
-    ) -> Result<(), WireError> {
-        for topic in &deployment.spec.inputs {
-            let partitions = self.controller.topic(topic)?.partitions.len() as u32;
-            let at = |partition| NamedPartition {
-                topic: topic.clone(),
-                partition,
-            };
-            if let Some(missing) = (0..partitions).find(|it| !positions.contains_key(&at(*it))) {
-                let name = &deployment.spec.name;
-                let why = format!("deployment {name} has no worker at {topic}-{missing} now");
-                return Err(WireError::new(ErrorCode::NotReady, why));
+            if !known && *offset > 0 {
+                return Err(WireError::new(
+                    ErrorCode::NotAtRest,
+                    format!(
+                        "the group {group} does not know yet that {}-{} is done up to {offset}: try again",
+                        at.topic, at.partition
+                    ),
+                ));
             }
         }
         Ok(())
     }
 
-    fn bounds_at(&self, barrier: &Barrier) -> Bounds {
+    fn bounds_at(&self, barrier: &Barrier) -> Vec<(TopicPartition, Offset)> {
         let image = self.controller.image();
         let bound = |(at, offset): (&NamedPartition, &Offset)| {
             let topic_id = image.topic(&at.topic)?.topic_id;
@@ -310,24 +236,14 @@ impl Deployments {
             };
             Some((id, *offset))
         };
-        Bounds::At(barrier.iter().filter_map(bound).collect())
+        barrier.iter().filter_map(bound).collect()
     }
 }
 
 /// Whether workers are at the barrier, with nothing left to try again.
-fn arrived(barrier: &Barrier, positions: &BTreeMap<NamedPartition, (Offset, bool)>) -> bool {
+fn arrived(barrier: &Barrier, positions: &Positions) -> bool {
     barrier.iter().all(|(at, offset)| {
         let at = positions.get(at);
         at.is_some_and(|(here, settled)| here >= offset && *settled)
     })
-}
-
-fn commits(barrier: &Barrier) -> Vec<OffsetCommit> {
-    let commit = |(at, offset): (&NamedPartition, &Offset)| OffsetCommit {
-        topic: at.topic.clone(),
-        partition: at.partition,
-        offset: *offset,
-        metadata: String::new(),
-    };
-    barrier.iter().map(commit).collect()
 }

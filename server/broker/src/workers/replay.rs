@@ -14,18 +14,16 @@ use millstream_protocol::api::replay::{
     shadow_topic,
 };
 use millstream_protocol::api::topic::CreateTopic;
-use millstream_protocol::batch::RecordBatch;
 use millstream_protocol::{ErrorCode, Offset, TimestampMs, TopicId, TopicPartition, WireError};
 use uuid::Uuid;
 
 use super::Deployments;
 use super::change::{Revision, short};
 use super::deployment::Bounds;
+use super::steer::Steer;
 use crate::clock;
 use crate::controller::group_topic;
 use crate::errors;
-use crate::groups::resolve_within;
-use crate::partition::Partition;
 
 /// Where a live deployment stands between two turns: how far it is, and what it has written.
 struct Cut {
@@ -54,7 +52,7 @@ impl Deployments {
         self.check_spec(&target, MissingTopics::Refuse)?;
         let spec = shadow_spec(&target, shadow);
         let (component, stored) = if component.is_empty() {
-            (self.artefacts.load(&live.plugin.digest).await?, true)
+            (self.component(&live.plugin.digest).await?, true)
         } else {
             (component, false)
         };
@@ -127,39 +125,39 @@ impl Deployments {
         target: &DeploymentSpec,
         shadow: &str,
     ) -> Result<Cut, WireError> {
-        let not_running = || {
-            let why = format!("deployment {name} is not running yet");
-            WireError::new(ErrorCode::NotReady, why)
+        let held = self.steer(name, Steer::Hold).await;
+        let ends = match &held {
+            Ok(_) => self.ends_of_outputs(target, shadow).await,
+            Err(error) => Err(error.clone()),
         };
-        let (holding, was_held) = {
-            let running = self.running.lock();
-            let running = running.get(name).ok_or_else(not_running)?;
-            let was_held = *running.shared.hold.borrow();
-            (running.hold(), was_held)
-        };
-        holding.await;
-        let outputs = target.outputs.iter().map(|output| {
-            let partitions = self.partitions_of(&output.topic)?;
-            let ends = partitions.iter().map(|it| it.visible().high_watermark);
-            Ok(ComparedOutput {
+        self.end_of_steering(name).await;
+        let positions = held?.into_iter();
+        Ok(Cut {
+            next: positions.map(|(at, (offset, _))| (at, offset)).collect(),
+            outputs: ends?,
+        })
+    }
+
+    /// Where the outputs of a live deployment end.
+    async fn ends_of_outputs(
+        &self,
+        target: &DeploymentSpec,
+        shadow: &str,
+    ) -> Result<Vec<ComparedOutput>, WireError> {
+        let mut outputs = Vec::new();
+        for output in &target.outputs {
+            let mut live_ends = Vec::new();
+            for partition in self.partitions_of(&output.topic)? {
+                live_ends.push(self.leaders.extent(partition).await?.end);
+            }
+            outputs.push(ComparedOutput {
                 output: output.name.clone(),
                 live: output.topic.clone(),
                 shadow: shadow_topic(&output.topic, shadow),
-                live_ends: ends.collect(),
-            })
-        });
-        let outputs = outputs.collect::<Result<Vec<_>, WireError>>();
-        let running = self.running.lock();
-        let running = running.get(name).ok_or_else(not_running)?;
-        let positions = running.positions().into_iter();
-        let next = positions.map(|(at, (offset, _))| (at, offset)).collect();
-        if !was_held {
-            running.let_go();
+                live_ends,
+            });
         }
-        Ok(Cut {
-            next,
-            outputs: outputs?,
-        })
+        Ok(outputs)
     }
 
     /// What is to be replayed.
@@ -179,31 +177,41 @@ impl Deployments {
         for topic in &live.spec.inputs {
             let mut ranges = Vec::new();
             for partition in self.partitions_of(topic)? {
+                let number = partition.partition;
                 let at = |(it, _): &&(NamedPartition, Offset)| {
-                    it.topic == *topic && it.partition == partition.id().partition
+                    it.topic == *topic && it.partition == number
                 };
                 let Some((_, live_next)) = cut.next.iter().find(at) else {
-                    let why = format!("{} has no worker at {}", live.spec.name, partition.name());
+                    let why = format!("{} has no worker at {topic}-{number}", live.spec.name);
                     return Err(WireError::new(ErrorCode::NotReady, why));
                 };
                 let until = match request.until {
-                    Some(position) => resolve_within(&partition, position).await,
+                    Some(position) => self.leaders.resolve(partition, position).await?,
                     None => *live_next,
                 };
                 let until = until.min(*live_next);
-                let from = resolve_within(&partition, request.from).await.min(until);
+                let from = self
+                    .leaders
+                    .resolve(partition, request.from)
+                    .await?
+                    .min(until);
                 ranges.push(ReplayedRange { from, until });
-                let start = partition.visible().log_start_offset;
+                let start = self.leaders.extent(partition).await?.start;
                 // One that is replayed from its start has nothing before.
                 since = match since {
-                    Some(since) if from > start => {
-                        Some(since.min(time_at(&partition, from).await?.unwrap_or(since)))
-                    }
+                    Some(since) if from > start => Some(
+                        since.min(
+                            self.leaders
+                                .time_at(partition, from)
+                                .await?
+                                .unwrap_or(since),
+                        ),
+                    ),
                     _ if from == until => since,
                     _ => None,
                 };
                 if until < *live_next
-                    && let Some(first) = time_at(&partition, until).await?
+                    && let Some(first) = self.leaders.time_at(partition, until).await?
                 {
                     before = Some(before.map_or(first, |before| before.max(first)));
                 }
@@ -264,7 +272,9 @@ impl Deployments {
                 created => created?,
             };
             let made = self.controller.topic(&output.shadow)?;
-            self.groups.topic_updated(group_topic(&made)).await?;
+            self.groups
+                .topic_made(group_topic(&self.controller.image(), &made))
+                .await?;
         }
         Ok(())
     }
@@ -348,30 +358,4 @@ fn target(live: &Deployment, wanted: Option<&DeploymentSpec>) -> Result<Deployme
         )));
     }
     Ok(target)
-}
-
-/// The timestamp of the record at an offset, or of the next one.
-async fn time_at(partition: &Partition, offset: Offset) -> Result<Option<TimestampMs>, WireError> {
-    let reader = partition.reader();
-    let mut from = offset;
-    loop {
-        let read = reader.read(from, 1).await?;
-        for bytes in read.batches {
-            let batch = RecordBatch::parse(bytes).map_err(errors::from_batch)?;
-            if batch.header().control {
-                continue;
-            }
-            let records = batch.records().map_err(errors::from_batch)?;
-            for record in records.iter() {
-                let record = record.map_err(errors::from_batch)?;
-                if record.offset >= offset {
-                    return Ok(Some(record.timestamp_ms));
-                }
-            }
-        }
-        if read.next_offset <= from {
-            return Ok(None);
-        }
-        from = read.next_offset;
-    }
 }

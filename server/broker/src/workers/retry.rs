@@ -13,10 +13,12 @@ use millstream_worker::LetterPlace;
 use tokio::sync::oneshot;
 
 use super::Deployments;
-use crate::errors;
+use super::peers::WorkersRequest;
+use crate::config::ASK_LIMIT;
 use crate::partition::Partition;
 use crate::workers::dead_letter::{Returned, Was};
 use crate::workers::worker::{Again, WorkerCommand};
+use crate::{errors, leaders};
 
 /// Dead letters that one request hands back, whatever batches they lie in: what comes after them is
 /// the next request's. So they have room among the parked records of a worker, and in one commit.
@@ -92,7 +94,7 @@ impl Deployments {
             }
         }
         for (worker, again) in by_worker {
-            self.try_again(name, worker, again).await?;
+            self.hand_back(name, worker, again).await?;
         }
         if next_offset > start {
             letters.delete_records(next_offset).await?;
@@ -132,10 +134,37 @@ impl Deployments {
                 format!("topic {topic} has no partition {partition}"),
             )
         })?;
-        Ok((letters, policy.holds_back))
+        Ok((leaders::led(&self.partitions, letters)?, policy.holds_back))
     }
 
-    async fn try_again(
+    /// Has the worker at a partition handle letters again, wherever it is.
+    async fn hand_back(
+        &self,
+        name: &str,
+        (topic, partition): (String, PartitionIndex),
+        again: Again,
+    ) -> Result<(), WireError> {
+        let home = {
+            let image = self.controller.image();
+            let placed = image.topic(&topic);
+            let placed = placed.and_then(|it| it.partitions.get(partition as usize));
+            placed.map_or(self.broker_id, |it| it.leader)
+        };
+        if home == self.broker_id {
+            return self.try_again_here(name, (topic, partition), again).await;
+        }
+        let request = WorkersRequest::TryAgain {
+            name: name.to_owned(),
+            topic,
+            partition,
+            again,
+        };
+        let limit = ANSWER_LIMIT + ASK_LIMIT;
+        self.cluster.ask_workers(home, &request, limit).await
+    }
+
+    /// The same, where the worker is on this broker.
+    pub(crate) async fn try_again_here(
         &self,
         name: &str,
         (topic, partition): (String, PartitionIndex),

@@ -1,14 +1,12 @@
 //! What came of a call, put into one commit: outputs, changes of state and timers, and what becomes of
 //! each record, or timer, that failed.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use millstream_protocol::api::plugin::{DeliveryGuarantee, TimerClock};
 use millstream_protocol::batch::{BatchBuilder, BatchError};
-use millstream_protocol::limits::MAX_BATCH_BYTES;
-use millstream_protocol::{Offset, TimestampMs, TopicPartition, WireError};
+use millstream_protocol::{Offset, TimestampMs};
 use millstream_runtime::{StateChanges, TimerChanges};
 use millstream_worker::{
     Commit, CommitBuilder, CommitError, ParkedRecord, StateWriter, Timer, Verdict, last_resort,
@@ -16,13 +14,13 @@ use millstream_worker::{
 };
 
 use crate::clock;
-use crate::errors;
-use crate::partition::{AckSink, Line, Partition, StagedBatch};
+use crate::partition::Partition;
 use crate::workers::dead_letter::{Letters, Origin};
 use crate::workers::deployment::Shared;
 use crate::workers::failure_log::Failed;
 use crate::workers::input::{Input, for_journal};
 use crate::workers::journal::WorkerJournal;
+use crate::workers::outlets::Target;
 use crate::workers::turn::{FailedRecord, FailedTimer, Failure, Turn};
 
 /// A parked record that was tried once more.
@@ -57,7 +55,7 @@ pub(crate) struct Books<'a> {
 pub(crate) struct Prepared {
     pub(crate) commit: Commit,
     /// What goes to its topics before the commit, without the journal.
-    pub(crate) direct: Vec<(Partition, Bytes)>,
+    pub(crate) direct: Vec<(Target, Bytes)>,
     /// To be applied after the commit.
     pub(crate) state: StateChanges,
     pub(crate) tally: Tally,
@@ -153,23 +151,23 @@ impl Books<'_> {
             }
             let outputs = outputs.into_iter().chain(letters.finish());
             if self.shared.spec.delivery == DeliveryGuarantee::AtLeastOnce {
-                let unstamped = |(partition, batch): (Partition, BatchBuilder)| {
-                    Ok::<_, BatchError>((partition, batch.finish(None)?))
+                let unstamped = |(target, batch): (Target, BatchBuilder)| {
+                    Ok::<_, BatchError>((target, batch.finish(None)?))
                 };
                 let direct = outputs.map(unstamped).collect::<Result<_, _>>()?;
                 return Ok::<_, CommitError>((commit.finish()?, direct));
             }
-            for (partition, batch) in outputs {
-                commit.emit(partition.id(), batch)?;
+            for (target, batch) in outputs {
+                commit.emit(target.id(), batch)?;
             }
-            let partitions: Vec<Partition> = direct.iter().map(|it| it.0.clone()).collect();
-            for (partition, batch) in direct {
-                commit.emit_direct(partition.id(), batch)?;
+            let targets: Vec<Target> = direct.iter().map(|it| it.0.clone()).collect();
+            for (target, batch) in direct {
+                commit.emit_direct(target.id(), batch)?;
             }
             let mut commit = commit.finish()?;
             let batches = std::mem::take(&mut commit.direct).into_iter();
             let batches = batches.map(|output| output.batch);
-            Ok((commit, partitions.into_iter().zip(batches).collect()))
+            Ok((commit, targets.into_iter().zip(batches).collect()))
         };
         match build() {
             Ok((commit, direct)) => Ok(Prepared {
@@ -373,25 +371,4 @@ pub(crate) fn timer_name(timer: &Timer) -> String {
         timer.key.escape_ascii(),
         timer.at_ms
     )
-}
-
-/// Appends outputs and waits until all are acknowledged.
-pub(crate) async fn append_directly(outputs: Vec<(Partition, Bytes)>) -> Result<(), WireError> {
-    let mut waiting = Vec::with_capacity(outputs.len());
-    // As with those that go through the journal.
-    let mut lines: HashMap<TopicPartition, Line> = HashMap::new();
-    for (partition, batch) in outputs {
-        let line = lines.entry(partition.id()).or_default();
-        let (ack, outcomes) = AckSink::in_line(line);
-        let staged = StagedBatch::validate(BytesMut::from(batch), MAX_BATCH_BYTES, ack)?;
-        partition.append(staged);
-        waiting.push((partition, outcomes));
-    }
-    for (partition, mut outcomes) in waiting {
-        let outcome = outcomes.recv().await;
-        outcome
-            .unwrap_or_else(|| Err(errors::shutting_down()))
-            .map_err(|error| errors::for_partition(&partition, error))?;
-    }
-    Ok(())
 }

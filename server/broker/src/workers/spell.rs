@@ -31,7 +31,7 @@ use crate::workers::input::for_journal;
 use crate::workers::journal::{self, WorkerJournal};
 use crate::workers::mirror::GroupMirror;
 use crate::workers::progress::SharedProgress;
-use crate::workers::settle::{Books, Prepared, Unsettled, Work, append_directly};
+use crate::workers::settle::{Books, Prepared, Unsettled, Work};
 use crate::workers::state::{GuestState, SharedStore, close};
 use crate::workers::tables::TableTrouble;
 use crate::workers::turn::Turn;
@@ -112,7 +112,7 @@ impl Spell {
         let loading = shared.loads.acquire().await.map_err(errors::stopping)?;
         let (mut journal, opened) = WorkerJournal::open(
             partition,
-            Arc::clone(&shared.partitions),
+            &shared.leaders,
             &shared.controller,
             (Arc::clone(&shared.states), shared.spec.limits.state_bytes),
             offset,
@@ -125,7 +125,7 @@ impl Spell {
         let outputs = shared.outputs.iter().flat_map(|it| &it.partitions);
         let deterministic = shared.spec.delivery == DeliveryGuarantee::Deterministic;
         let mut in_doubt = if deterministic {
-            journal.in_doubt(outputs).await?
+            journal.in_doubt(&shared.leaders, outputs).await?
         } else {
             BTreeMap::new()
         };
@@ -461,7 +461,7 @@ impl Spell {
             state,
             tally,
         } = prepared;
-        append_directly(direct).await?;
+        self.journal.send_directly(direct).await?;
         self.commit(commit, state, growth).await?;
         for (log, failed) in [
             (&self.given_up, tally.given_up),

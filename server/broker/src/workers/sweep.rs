@@ -1,23 +1,23 @@
 //! What is left behind by deployments that are gone is deleted: when they go, and at the next start
 //! should the broker die before.
 
-use std::collections::BTreeSet;
-
 use millstream_metadata::{Actor, Command};
 use millstream_protocol::WireError;
-use millstream_runtime::Runtime;
 
 use super::Deployments;
 use crate::workers::journal;
 
 impl Deployments {
-    /// Deletes everything that no deployment needs.
-    pub(crate) async fn sweep(&self) {
+    /// Deletes everything that no deployment needs, if changes of deployments are made here.
+    pub(super) async fn sweep(&self) {
+        let _changing = self.change.lock().await;
+        if !self.is_office() {
+            return;
+        }
         if let Err(error) = self.forget_journals().await {
             tracing::warn!(%error, "journals of deployments that are gone remain");
         }
         self.forget_artefacts().await;
-        self.forget_tables().await;
     }
 
     /// Closes and deletes the tables that no deployment names.
@@ -42,10 +42,8 @@ impl Deployments {
                 actor: Actor::Broker,
             };
             self.controller.execute(delete).await?;
-            if let Err(error) = self.states.remove(topic.topic_id) {
-                tracing::warn!(%error, "the state of a removed deployment remains on disk");
-            }
         }
+        self.forget_lost_states();
         Ok(())
     }
 
@@ -58,21 +56,11 @@ impl Deployments {
         }
     }
 
-    /// Deletes the components that no revision needs, and their machine code. What remains now goes the next time.
+    /// Deletes the components that no revision needs. What remains now goes the next time.
     pub(crate) async fn forget_artefacts(&self) {
         let image = self.controller.image();
         if let Err(error) = self.artefacts.keep_only(&image.artefacts()).await {
             tracing::warn!(%error, "components that no deployment needs remain");
-        }
-        // A broker that has not run any plugin has no cache open.
-        if self.runtime.get().is_none() {
-            return;
-        }
-        let needed = image.artefacts().into_iter().map(str::to_owned);
-        let needed: BTreeSet<String> = needed.collect();
-        let forget = move |runtime: &Runtime| runtime.forget_unless(|it| needed.contains(it));
-        if let Err(error) = self.with_runtime(forget).await {
-            tracing::warn!(%error, "compiled components that no deployment needs remain");
         }
     }
 }

@@ -15,8 +15,8 @@ use millstream_runtime::{
 use millstream_worker::limits::MAX_COMMIT_BYTES;
 use millstream_worker::{ParkedRecord, Timer};
 
-use crate::partition::Partition;
 use crate::workers::input::{Entry, Input, first_too_many, parked, set_aside_bytes};
+use crate::workers::outlets::Target;
 use crate::workers::progress::SharedProgress;
 
 /// A turn with outputs of so many bytes is settled: with those of one more call, one commit may not take
@@ -26,7 +26,7 @@ const MAX_OPEN_OUTPUT_BYTES: usize = MAX_COMMIT_BYTES / 2;
 /// A declared output and the partitions of its topic.
 pub(crate) struct Output {
     pub(crate) name: String,
-    pub(crate) partitions: Vec<Partition>,
+    pub(crate) partitions: Vec<Target>,
 }
 
 /// What a turn came to.
@@ -37,9 +37,9 @@ pub(crate) struct Turn {
     /// The timers that have fired.
     pub(crate) fired: Vec<Timer>,
     /// What was emitted, in order for each partition.
-    pub(crate) outputs: Vec<(Partition, BatchBuilder)>,
+    pub(crate) outputs: Vec<(Target, BatchBuilder)>,
     /// The same, of calls that are made again as they were after a crash.
-    pub(crate) direct: Vec<(Partition, BatchBuilder)>,
+    pub(crate) direct: Vec<(Target, BatchBuilder)>,
     /// The changes of the guest's state.
     pub(crate) state: StateChanges,
     /// What it has set and cancelled.
@@ -560,7 +560,7 @@ struct Gathered<'a> {
     outputs: &'a [Output],
     input_partition: u32,
     open: BTreeMap<(usize, usize), BatchBuilder>,
-    full: Vec<(Partition, BatchBuilder)>,
+    full: Vec<(Target, BatchBuilder)>,
     emitted: u64,
 }
 
@@ -578,14 +578,9 @@ impl Gathered<'_> {
         let number = emit.key.map_or(self.input_partition % count, |key| {
             Partitioner::KeyHash.partition_for_key(key, count)
         }) as usize;
-        let partition = &output.partitions[number];
+        let target = &output.partitions[number];
         let headers = emit.to_headers();
-        let new = || {
-            BatchBuilder::new(
-                Compression::None,
-                partition.config().max_batch_bytes as usize,
-            )
-        };
+        let new = || BatchBuilder::new(Compression::None, target.max_batch_bytes());
         let builder = self.open.entry((emit.output, number)).or_insert_with(new);
         let append = |builder: &mut BatchBuilder| {
             builder.append(emit.timestamp_ms, emit.key, emit.value, &headers)
@@ -595,7 +590,7 @@ impl Gathered<'_> {
             Err(AppendError::Full) => {
                 let full = std::mem::replace(builder, new());
                 let appended = append(builder);
-                self.full.push((partition.clone(), full));
+                self.full.push((target.clone(), full));
                 appended.map_err(|error| format!("output {}: {error}", output.name))?;
             }
             Err(error) => return Err(format!("output {}: {error}", output.name)),
@@ -604,7 +599,7 @@ impl Gathered<'_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Vec<(Partition, BatchBuilder)> {
+    fn finish(mut self) -> Vec<(Target, BatchBuilder)> {
         for ((output, number), builder) in self.open {
             if !builder.is_empty() {
                 self.full

@@ -12,11 +12,12 @@ use millstream_protocol::api::plugin::{LogLevel, WorkerDescription, WorkerState}
 use millstream_protocol::{ErrorCode, Offset, TopicPartition, WireError};
 use millstream_state::Store;
 use millstream_worker::{LetterPlace, ParkedRecord, Timer};
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
-use crate::partition::Partition;
+use crate::partition::{Closed, Partition};
 use crate::workers::deployment::Shared;
 use crate::workers::progress::SharedProgress;
 use crate::workers::spell::{Ended, Spell, Trouble};
@@ -51,6 +52,7 @@ pub(crate) enum WorkerCommand {
 
 /// Dead letters that are handed back, as what they were, with where they lie: in this order in one
 /// partition.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Again {
     pub(crate) letters: TopicPartition,
     pub(crate) records: Vec<(LetterPlace, ParkedRecord)>,
@@ -173,7 +175,12 @@ impl Worker {
         loop {
             let progress = self.progress.clone();
             let (trouble, worked) = match self.spell(&mut start).await {
-                Ok(Ended::Stopped) => return,
+                Ok(Ended::Stopped) => {
+                    if self.input.visible().closed == Some(Closed::Left) {
+                        self.shared.left.notify_one();
+                    }
+                    return;
+                }
                 Ok(Ended::Held) => {
                     self.stand_still().await;
                     continue;

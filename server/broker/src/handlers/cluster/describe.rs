@@ -21,7 +21,6 @@ use millstream_protocol::{Offset, TopicPartition, WireError};
 use super::replicas::ask_all;
 use crate::config::REPORT_LIMIT;
 use crate::context::Context;
-use crate::handlers::forward;
 
 /// Answers, or has the broker answer that leads the metadata quorum.
 pub(crate) async fn describe(
@@ -35,7 +34,7 @@ pub(crate) async fn describe(
         let leader = quorum.leader.and_then(|it| u32::try_from(it).ok());
         let leader = leader.filter(|it| *it != context.me() && hops < MAX_HOPS);
         if let Some(leader) = leader {
-            match forward::ask(context, leader, hops, request).await {
+            match context.cluster.ask(leader, hops, request).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => tracing::debug!(%error, "the steward does not answer"),
             }

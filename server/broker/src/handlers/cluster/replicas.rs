@@ -12,7 +12,6 @@ use millstream_protocol::{ErrorCode, TopicPartition, WireError};
 use tokio::time::timeout;
 
 use crate::context::Context;
-use crate::handlers::forward;
 use crate::handlers::hello::SOFTWARE;
 use crate::partition::Partition;
 
@@ -93,7 +92,7 @@ pub(super) async fn ask_all(
         if broker_id == context.me() {
             return describe_own(context, request).ok();
         }
-        let asked = forward::ask(context, broker_id, hops, request);
+        let asked = context.cluster.ask(broker_id, hops, request);
         match timeout(patience, asked).await {
             Ok(Ok(answer)) => Some(answer),
             Ok(Err(error)) => {

@@ -1,10 +1,14 @@
 //! The secrets: what an operator gives to plugins, by name. In memory, and in one file that nobody else
 //! may read.
 //!
-//! Values go in by `SetSecret` and out to workers that are granted them, and nowhere else: no other
-//! API, no log line and no metadata holds one.
+//! Values go in by `SetSecret` and out to workers that are granted them, and to the other brokers of the
+//! cluster, which have workers too; and nowhere else: no other API, no log line and no metadata holds one.
+//! One that was removed is kept as such, without its value, so that nobody who was away brings it back.
+
+mod share;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -26,6 +30,12 @@ use crate::errors;
 /// The largest file that is read, bytes: text in it may be escaped.
 const MAX_FILE_BYTES: u64 = (MAX_SECRETS * (8 * MAX_SECRET_BYTES)) as u64;
 
+/// Secrets that are kept, with as many removed ones.
+const MAX_KEPT: usize = 2 * MAX_SECRETS;
+
+/// Secrets that one answer to another broker has.
+const SECRETS_TOLD_AT_ONCE: usize = 64;
+
 /// Who may do what with the file, apart from its owner: nobody, nothing.
 const OTHERS: u32 = 0o077;
 
@@ -37,10 +47,28 @@ pub(crate) struct Secrets {
     change: Arc<tokio::sync::Mutex<()>>,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
-struct Secret {
+/// A secret, or that there is none any more.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Secret {
+    /// Empty: it was removed.
     value: String,
+    /// When it was set or removed. What is later counts.
     set_at_ms: TimestampMs,
+}
+
+impl Secret {
+    fn is_there(&self) -> bool {
+        !self.value.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    /// Without the value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret")
+            .field("set_at_ms", &self.set_at_ms)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Secrets {
@@ -63,12 +91,12 @@ impl Secrets {
         })
     }
 
-    /// Keeps a secret, durably.
+    /// Keeps a secret, durably, and gives what is now kept under its name.
     pub(crate) async fn set(
         &self,
         request: SetSecret,
         now_ms: TimestampMs,
-    ) -> Result<(), WireError> {
+    ) -> Result<(String, Secret), WireError> {
         let SetSecret { name, value } = request;
         let invalid = |message| WireError::new(ErrorCode::InvalidRequest, message);
         check_name("secret", &name).map_err(|error| invalid(error.to_string()))?;
@@ -80,44 +108,95 @@ impl Secrets {
             )));
         }
         self.change(|secrets| {
-            if secrets.len() >= MAX_SECRETS && !secrets.contains_key(&name) {
+            let is_there = secrets.get(&name).is_some_and(Secret::is_there);
+            let count = secrets.values().filter(|it| it.is_there()).count();
+            if count >= MAX_SECRETS && !is_there {
                 return Err(invalid(format!("there are {MAX_SECRETS} secrets already")));
             }
             let secret = Secret {
                 value: value.0,
-                set_at_ms: now_ms,
+                set_at_ms: later(now_ms, secrets.get(&name)),
             };
-            secrets.insert(name, secret);
+            secrets.insert(name.clone(), secret.clone());
+            Ok((name, secret))
+        })
+        .await
+    }
+
+    /// Forgets a secret, durably, unless a deployment is granted it. Gives what is now kept under its name.
+    pub(crate) async fn remove(
+        &self,
+        name: &str,
+        image: &Image,
+        now_ms: TimestampMs,
+    ) -> Result<(String, Secret), WireError> {
+        self.change(|secrets| {
+            let known = secrets.get(name).filter(|it| it.is_there());
+            let known = known.ok_or_else(|| errors::unknown_secret(name))?;
+            if let Some(deployment) = granted_to(name, image).next() {
+                return Err(WireError::new(
+                    ErrorCode::SecretInUse,
+                    format!("the secret {name} is granted to deployment {deployment}"),
+                ));
+            }
+            let removed = Secret {
+                value: String::new(),
+                set_at_ms: later(now_ms, Some(known)),
+            };
+            secrets.insert(name.to_owned(), removed.clone());
+            forget_oldest_removed(secrets);
+            Ok((name.to_owned(), removed))
+        })
+        .await
+    }
+
+    /// Takes over what another broker has, where that is later.
+    pub(crate) async fn merge(&self, others: Vec<(String, Secret)>) -> Result<(), WireError> {
+        let is_later = |secrets: &BTreeMap<String, Secret>, name: &str, other: &Secret| {
+            let known = secrets.get(name);
+            known.is_none_or(|known| known.set_at_ms < other.set_at_ms)
+        };
+        let any = {
+            let secrets = self.secrets.read();
+            others.iter().any(|(name, it)| is_later(&secrets, name, it))
+        };
+        if !any {
+            return Ok(());
+        }
+        self.change(|secrets| {
+            for (name, other) in others {
+                let fits = check_name("secret", &name).is_ok()
+                    && other.value.len() <= MAX_SECRET_BYTES
+                    && (secrets.len() < MAX_KEPT || secrets.contains_key(&name));
+                if fits && is_later(secrets, &name, &other) {
+                    secrets.insert(name, other);
+                }
+            }
+            forget_oldest_removed(secrets);
             Ok(())
         })
         .await
     }
 
-    /// Forgets a secret, durably, unless a deployment is granted it.
-    pub(crate) async fn remove(&self, name: &str, image: &Image) -> Result<(), WireError> {
-        self.change(|secrets| {
-            if secrets.remove(name).is_none() {
-                return Err(errors::unknown_secret(name));
-            }
-            match granted_to(name, image).next() {
-                Some(deployment) => Err(WireError::new(
-                    ErrorCode::SecretInUse,
-                    format!("the secret {name} is granted to deployment {deployment}"),
-                )),
-                None => Ok(()),
-            }
-        })
-        .await
+    /// Some of what is kept, behind a name.
+    pub(crate) fn some(&self, after: Option<&str>) -> Vec<(String, Secret)> {
+        let secrets = self.secrets.read();
+        let behind = secrets
+            .iter()
+            .filter(|(name, _)| after.is_none_or(|after| name.as_str() > after));
+        let some = behind.take(SECRETS_TOLD_AT_ONCE);
+        some.map(|(name, secret)| (name.clone(), secret.clone()))
+            .collect()
     }
 
     /// Changes a copy, writes it, and only then shows it.
-    async fn change(
+    async fn change<T>(
         &self,
-        change: impl FnOnce(&mut BTreeMap<String, Secret>) -> Result<(), WireError>,
-    ) -> Result<(), WireError> {
+        change: impl FnOnce(&mut BTreeMap<String, Secret>) -> Result<T, WireError>,
+    ) -> Result<T, WireError> {
         let changing = Arc::clone(&self.change).lock_owned().await;
         let mut secrets = self.secrets.read().clone();
-        change(&mut secrets)?;
+        let changed = change(&mut secrets)?;
         let (path, shown) = (self.path.clone(), Arc::clone(&self.secrets));
         let writing = tokio::task::spawn_blocking(move || {
             // The client may be gone: it is written and shown all the same, before the next change.
@@ -131,13 +210,15 @@ impl Secrets {
                 _ => ErrorCode::StorageFailed,
             };
             WireError::new(code, format!("cannot write the secrets: {error}"))
-        })
+        })?;
+        Ok(changed)
     }
 
     /// What may be told: names, and which deployments are granted each.
     pub(crate) fn list(&self, image: &Image) -> Vec<SecretDescription> {
         let secrets = self.secrets.read();
-        let described = secrets.iter().map(|(name, secret)| SecretDescription {
+        let there = secrets.iter().filter(|(_, secret)| secret.is_there());
+        let described = there.map(|(name, secret)| SecretDescription {
             name: name.clone(),
             set_at_ms: secret.set_at_ms,
             deployments: granted_to(name, image).map(str::to_owned).collect(),
@@ -148,7 +229,10 @@ impl Secrets {
     /// Refuses names of secrets that are not there.
     pub(crate) fn check(&self, names: &[String]) -> Result<(), WireError> {
         let secrets = self.secrets.read();
-        match names.iter().find(|name| !secrets.contains_key(*name)) {
+        match names
+            .iter()
+            .find(|name| !secrets.get(*name).is_some_and(Secret::is_there))
+        {
             Some(missing) => Err(errors::unknown_secret(missing)),
             None => Ok(()),
         }
@@ -158,7 +242,28 @@ impl Secrets {
 impl SecretReader for Secrets {
     fn read(&self, name: &str) -> Option<String> {
         let secrets = self.secrets.read();
-        secrets.get(name).map(|secret| secret.value.clone())
+        let secret = secrets.get(name).filter(|it| it.is_there());
+        secret.map(|secret| secret.value.clone())
+    }
+}
+
+/// When something is set that takes the place of what is known: later than that, whatever the clock says.
+fn later(now_ms: TimestampMs, known: Option<&Secret>) -> TimestampMs {
+    known.map_or(now_ms, |known| {
+        now_ms.max(known.set_at_ms.saturating_add(1))
+    })
+}
+
+/// Forgets removed ones beyond what is kept of them.
+fn forget_oldest_removed(secrets: &mut BTreeMap<String, Secret>) {
+    let removed = secrets.iter().filter(|(_, it)| !it.is_there());
+    let mut removed: Vec<_> = removed
+        .map(|(name, it)| (it.set_at_ms, name.clone()))
+        .collect();
+    removed.sort_unstable();
+    let surplus = removed.len().saturating_sub(MAX_SECRETS);
+    for (_, name) in removed.drain(..surplus) {
+        secrets.remove(&name);
     }
 }
 
@@ -235,7 +340,7 @@ mod tests {
         let key = "-----BEGIN-----\n\"quoted\"\n";
         secrets.set(set("api-key", key), 1).await.unwrap();
         secrets.set(set("token", "first"), 2).await.unwrap();
-        secrets.set(set("token", "second"), 3).await.unwrap();
+        let (_, stale) = secrets.set(set("token", "second"), 3).await.unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
 
         let draft = path.with_extension("draft");
@@ -246,10 +351,29 @@ mod tests {
         assert_eq!(read("api-key").unwrap(), key);
         assert_eq!(read("token").unwrap(), "second");
         assert_eq!(read("another"), None);
-        again.remove("token", &Image::default()).await.unwrap();
+        again.remove("token", &Image::default(), 4).await.unwrap();
         assert_eq!(again.read("token"), None);
-        let error = again.remove("token", &Image::default()).await.unwrap_err();
+        let error = again
+            .remove("token", &Image::default(), 5)
+            .await
+            .unwrap_err();
         assert_eq!(error.code, ErrorCode::UnknownSecret);
+
+        // A broker that was away knows the older one still, and one that is new knows none.
+        secrets.merge(again.some(None)).await.unwrap();
+        assert_eq!(secrets.read("token"), None);
+        again
+            .merge(vec![("token".to_owned(), stale)])
+            .await
+            .unwrap();
+        assert_eq!(again.read("token"), None);
+        let third = Secrets::load(folder.path().join("third.toml")).unwrap();
+        third.merge(again.some(None)).await.unwrap();
+        assert_eq!(third.read("api-key").unwrap(), key);
+        assert!(third.some(Some("token")).is_empty());
+        again.set(set("token", "third"), 0).await.unwrap();
+        third.merge(again.some(None)).await.unwrap();
+        assert_eq!(third.read("token").unwrap(), "third");
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let error = Secrets::load(path).err().unwrap();
