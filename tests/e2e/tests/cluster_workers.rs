@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use millstream::{
-    Admin, DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailurePolicy, OutputSpec,
-    WorkerDescription,
+    Admin, Client, DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailurePolicy,
+    OutputSpec, Position, ProduceRecord, StateItem, WorkerDescription, WorkerState,
 };
 use millstream_e2e::artifacts::drill;
 use millstream_e2e::cluster::Cluster;
 use millstream_e2e::history::History;
-use millstream_e2e::load::Load;
-use millstream_e2e::patience::until;
+use millstream_e2e::load::{Load, Number};
+use millstream_e2e::patience::{until, within};
 use millstream_e2e::random::Random;
 use millstream_e2e::reckoning::Outcome;
 use serde_json::json;
@@ -146,4 +146,135 @@ async fn every_record_counts_once_through_kills_of_three_brokers() {
 async fn every_record_of_a_deterministic_plugin_counts_once_through_kills_of_three_brokers() {
     let config = ["storm", "timers", "steady"];
     count_through_kills(DeliveryGuarantee::Deterministic, &config, STEADY_KILLS).await;
+}
+
+/// What the plugin does without a storm: it emits what it gets, and counts.
+fn calm() -> DeploymentSpec {
+    DeploymentSpec {
+        outputs: vec![OutputSpec {
+            name: OUTPUT.to_owned(),
+            topic: OUTPUT.to_owned(),
+        }],
+        ..storm(DeliveryGuarantee::ExactlyOnce, &[])
+    }
+}
+
+/// Produces so many records to each partition.
+async fn produce(client: &Client, producer_number: u32, records: u64) {
+    let producer = client.producer(INPUT).build().await.unwrap();
+    for index in 0..records {
+        for partition in 0..INPUT_PARTITIONS as u32 {
+            let number = Number {
+                producer: producer_number,
+                index: index * INPUT_PARTITIONS as u64 + u64::from(partition),
+            };
+            let record = ProduceRecord::new(number.to_string()).partition(partition);
+            producer.send(record).await.unwrap();
+        }
+    }
+    within("acknowledgements", producer.close()).await.unwrap();
+}
+
+/// The partitions whose workers' state is told.
+async fn states(admin: &Admin) -> BTreeSet<u32> {
+    let mut told = BTreeSet::new();
+    let mut state = admin.plugin_state(NAME).prefix("").await.unwrap();
+    while let Some(item) = state.next().await.unwrap() {
+        if let StateItem::Worker(of) = item {
+            assert!(told.insert(of.partition), "{of:?} is told twice");
+        }
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_broker_changes_a_deployment_and_tells_of_all_its_workers() {
+    let mut cluster = cluster();
+    let mut clients = Vec::new();
+    for number in 1..=BROKERS {
+        clients.push(cluster.client(number).await);
+    }
+    let admins: Vec<Admin> = clients.iter().map(Client::admin).collect();
+    admins[1].set_secret("api-key", "hunter2").await.unwrap();
+    admins[2].deploy_plugin(component(), calm()).await.unwrap();
+    let all: BTreeSet<u32> = (0..INPUT_PARTITIONS as u32).collect();
+    until("workers on several brokers", async || {
+        cluster.run(["cluster", "rebalance"]).success();
+        let described = everywhere(&admins[0]).await;
+        let on: BTreeSet<u32> = described.workers.iter().map(|it| it.broker_id).collect();
+        (on.len() > 1).then_some(())
+    })
+    .await;
+    produce(&clients[0], 0, 20).await;
+    for admin in &admins {
+        at_rest(admin).await;
+        assert_eq!(states(admin).await, all);
+        let metrics = admin.plugin_metrics(NAME).await.unwrap();
+        assert_eq!(metrics.workers.len(), INPUT_PARTITIONS);
+        assert_eq!(admin.list_plugins().await.unwrap().len(), 1);
+        let secrets = admin.list_secrets().await.unwrap();
+        assert_eq!(secrets.len(), 1, "{secrets:?}");
+        let group = admin.describe_group(NAME).await.unwrap();
+        let lags = group.partitions.iter().map(|it| it.lag);
+        assert!(lags.clone().all(|lag| lag == Some(0)), "{:?}", group.partitions);
+        assert!(group.members.len() >= 2, "{:?}", group.members);
+    }
+
+    // Held on all brokers, whichever is asked.
+    let paused = admins[1].pause_plugin(NAME).await.unwrap();
+    let held = |worker: &WorkerDescription| worker.state == WorkerState::Held;
+    assert!(paused.workers.iter().all(held), "{:?}", paused.workers);
+    produce(&clients[1], 1, 10).await;
+    let still = admins[2].describe_plugin(NAME).await.unwrap();
+    assert!(still.workers.iter().all(|it| held(it) && it.lag == 10), "{:?}", still.workers);
+    admins[0].resume_plugin(NAME).await.unwrap();
+    at_rest(&admins[0]).await;
+
+    let upgraded = DeploymentSpec {
+        config: [("unused".to_owned(), "on".to_owned())].into(),
+        ..calm()
+    };
+    let upgraded = admins[0].upgrade_plugin(component(), upgraded).await.unwrap();
+    assert_eq!(upgraded.revision, 2);
+    produce(&clients[2], 2, 5).await;
+    at_rest(&admins[1]).await;
+
+    // A shadow over the history, on all brokers, and in the place of the live one.
+    admins[2].replay_plugin(NAME).await.unwrap();
+    until("the replay to be done", async || {
+        let progress = admins[0].replay_progress("drill.shadow").await.ok()?;
+        progress.is_done().then_some(())
+    })
+    .await;
+    let diff = admins[1].diff_plugin("drill.shadow", 10).await.unwrap();
+    assert!(diff.is_same(), "{diff:?}");
+    let promoted = admins[1].promote_plugin(NAME, "drill.shadow");
+    promoted.await.unwrap();
+    produce(&clients[0], 3, 5).await;
+    at_rest(&admins[2]).await;
+    let outputs = History::read_to_the_end(&clients[0], OUTPUT).await;
+    assert_eq!(outputs.len(), INPUT_PARTITIONS * 40);
+
+    // Back to where they began, by any broker; what was handled is handled again.
+    let reset = admins[2].reset_group(NAME, INPUT, Position::Earliest);
+    reset.await.unwrap();
+    until("everything handled once more", async || {
+        let outputs = admins[0].plugin_metrics(NAME).await.ok()?;
+        let records: u64 = outputs.workers.iter().map(|it| it.records_in).sum();
+        (records >= 45 * INPUT_PARTITIONS as u64).then_some(())
+    })
+    .await;
+
+    // One that was away hears of what was changed.
+    cluster.member(3).kill();
+    admins[0].set_secret("api-key", "hunter3").await.unwrap();
+    admins[0].remove_plugin(NAME).await.unwrap();
+    cluster.member(3).start();
+    until("a broker that knows what was changed", async || {
+        let topics = admins[2].list_topics().await.ok()?;
+        let journals = topics.iter().any(|it| it.name.starts_with("__journal"));
+        let plugins = admins[2].list_plugins().await.ok()?;
+        (plugins.is_empty() && !journals).then_some(())
+    })
+    .await;
 }

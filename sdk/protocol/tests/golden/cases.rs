@@ -18,7 +18,8 @@ use millstream_protocol::api::offsets::{
     DeleteRecords, DeleteRecordsResponse, ListOffsets, ListOffsetsResponse, ListedOffset, Position,
 };
 use millstream_protocol::api::peer::{
-    CallPeer, OpenReplication, OpenedReplication, PeerCalled, PeerService,
+    CallPeer, OpenHostedMember, OpenOutputs, OpenReplication, OpenedReplication, OutputBatch,
+    OutputsOpened, PeerCalled, PeerService,
 };
 use millstream_protocol::api::plugin::{
     DeployPlugin, DescribeDeployment, Follow, ListDeployments, ListDeploymentsResponse, LogLevel,
@@ -365,6 +366,24 @@ fn peer_requests() -> Vec<Case> {
         ),
         request("request/call-peer", call(PeerService::Consensus)),
         request("request/call-peer-cluster", call(PeerService::Cluster)),
+        request("request/call-peer-workers", call(PeerService::Workers)),
+        case(
+            "request/open-outputs",
+            RequestFrame::from_client(Request::OpenOutputs(OpenOutputs {
+                introduction: introduction(),
+            })),
+        ),
+        case(
+            "request/open-hosted-member",
+            RequestFrame::from_client(Request::OpenHostedMember(OpenHostedMember {
+                introduction: introduction(),
+                group: text("filter"),
+                member_name: text("filter-worker"),
+                principal: text("deployment/filter"),
+                topics: vec![text("orders")],
+                start: Position::Earliest,
+            })),
+        ),
     ]
 }
 
@@ -564,6 +583,19 @@ fn responses() -> Vec<Case> {
         Ok::<_, WireError>(OpenedReplication {}),
     ));
     all.push(case(
+        "response/outputs-opened",
+        Ok::<_, WireError>(OutputsOpened {}),
+    ));
+    all.push(case(
+        "output-batch",
+        OutputBatch {
+            partition: TopicPartition {
+                topic_id: topic_id(),
+                partition: 3,
+            },
+        },
+    ));
+    all.push(case(
         "response/call-peer",
         Ok::<_, WireError>(PeerCalled {}),
     ));
@@ -733,6 +765,7 @@ fn choices() -> Vec<Case> {
         case("topic-detail/logs", TopicDetail::Logs),
         case("peer-service/consensus", PeerService::Consensus),
         case("peer-service/cluster", PeerService::Cluster),
+        case("peer-service/workers", PeerService::Workers),
         case("follow/no", Follow::No),
         case("follow/yes", Follow::Yes),
         case("log-level/trace", LogLevel::Trace),
