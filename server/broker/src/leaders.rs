@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millstream_protocol::api::offsets::Position;
 use millstream_protocol::batch::RecordBatch;
 use millstream_protocol::{ErrorCode, Offset, ProducerId, TimestampMs, TopicPartition, WireError};
@@ -22,7 +23,20 @@ use crate::workers::peers::WorkersRequest;
 pub(crate) struct Extent {
     pub(crate) start: Offset,
     pub(crate) end: Offset,
+    /// The leader's compaction may have taken tombstones below.
+    pub(crate) tombstones_gone_until: Offset,
 }
+
+/// What was read of a partition: whole batches.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Piece {
+    pub(crate) batches: Vec<Bytes>,
+    /// The offset to read from next.
+    pub(crate) next_offset: Offset,
+}
+
+/// What one piece has, bytes, unless a single batch is larger.
+const PIECE_BYTES: u32 = 1 << 20;
 
 /// The way to the leaders of partitions, this broker or others.
 pub(crate) struct Leaders {
@@ -71,6 +85,26 @@ impl Leaders {
             Ok(led) => time_at(&led, offset).await,
             Err(leader) => {
                 let request = WorkersRequest::TimeAt(of, offset);
+                self.ask(leader, request).await
+            }
+        }
+    }
+
+    /// Whole batches from the one that contains an offset on.
+    pub(crate) async fn read(
+        &self,
+        of: TopicPartition,
+        offset: Offset,
+        max_bytes: u32,
+    ) -> Result<Piece, WireError> {
+        match self.led_here(of)? {
+            Ok(led) => piece(&led, offset, max_bytes).await,
+            Err(leader) => {
+                let request = WorkersRequest::Read {
+                    partition: of,
+                    offset,
+                    max_bytes,
+                };
                 self.ask(leader, request).await
             }
         }
@@ -130,7 +164,22 @@ pub(crate) fn extent(partition: &Partition) -> Extent {
     Extent {
         start: visible.log_start_offset,
         end: visible.high_watermark,
+        tombstones_gone_until: partition.status().tombstones_gone_until,
     }
+}
+
+/// A piece of a partition that is led here.
+pub(crate) async fn piece(
+    partition: &Partition,
+    offset: Offset,
+    max_bytes: u32,
+) -> Result<Piece, WireError> {
+    let max_bytes = max_bytes.min(PIECE_BYTES) as usize;
+    let read = partition.reader().read(offset, max_bytes).await?;
+    Ok(Piece {
+        batches: read.batches,
+        next_offset: read.next_offset,
+    })
 }
 
 /// The timestamp of the record at an offset, or of the next one.

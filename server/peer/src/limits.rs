@@ -44,8 +44,8 @@ pub const RECEIVED_BYTES_IN_FLIGHT: usize = 16 * MIB;
 /// What a message counts there besides its entries, bytes.
 pub const MESSAGE_BYTES: usize = 512;
 
-/// The request or the answer of one call, bytes.
-pub const MAX_CALL_BYTES: usize = 4 * MIB;
+/// The request or the answer of one call, bytes: a batch fits in.
+pub const MAX_CALL_BYTES: usize = MAX_BATCH_BYTES + MIB;
 
 /// Calls to one service of a peer that are under way. Others wait, within their time limit.
 pub const CALLS_IN_FLIGHT: usize = 32;

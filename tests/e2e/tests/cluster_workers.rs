@@ -216,7 +216,11 @@ async fn any_broker_changes_a_deployment_and_tells_of_all_its_workers() {
         assert_eq!(secrets.len(), 1, "{secrets:?}");
         let group = admin.describe_group(NAME).await.unwrap();
         let lags = group.partitions.iter().map(|it| it.lag);
-        assert!(lags.clone().all(|lag| lag == Some(0)), "{:?}", group.partitions);
+        assert!(
+            lags.clone().all(|lag| lag == Some(0)),
+            "{:?}",
+            group.partitions
+        );
         assert!(group.members.len() >= 2, "{:?}", group.members);
     }
 
@@ -226,7 +230,11 @@ async fn any_broker_changes_a_deployment_and_tells_of_all_its_workers() {
     assert!(paused.workers.iter().all(held), "{:?}", paused.workers);
     produce(&clients[1], 1, 10).await;
     let still = admins[2].describe_plugin(NAME).await.unwrap();
-    assert!(still.workers.iter().all(|it| held(it) && it.lag == 10), "{:?}", still.workers);
+    assert!(
+        still.workers.iter().all(|it| held(it) && it.lag == 10),
+        "{:?}",
+        still.workers
+    );
     admins[0].resume_plugin(NAME).await.unwrap();
     at_rest(&admins[0]).await;
 
@@ -234,7 +242,10 @@ async fn any_broker_changes_a_deployment_and_tells_of_all_its_workers() {
         config: [("unused".to_owned(), "on".to_owned())].into(),
         ..calm()
     };
-    let upgraded = admins[0].upgrade_plugin(component(), upgraded).await.unwrap();
+    let upgraded = admins[0]
+        .upgrade_plugin(component(), upgraded)
+        .await
+        .unwrap();
     assert_eq!(upgraded.revision, 2);
     produce(&clients[2], 2, 5).await;
     at_rest(&admins[1]).await;

@@ -40,7 +40,7 @@ use millstream_protocol::api::topic::{
     Durability, TopicDetail, TopicSelection,
 };
 use millstream_protocol::api::{Request, RequestFrame};
-use millstream_protocol::{ErrorCode, WireError};
+use millstream_protocol::{ErrorCode, TopicPartition, WireError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;

@@ -141,8 +141,7 @@ impl Deployments {
             states: states.beside(data_dir.tables()),
             limit_bytes: config.table_bytes,
             reads: Semaphore::new(config.worker_threads.max(1)),
-            controller: Arc::clone(&controller),
-            partitions: Arc::clone(&partitions),
+            leaders: Arc::clone(&leaders),
         });
         tables.forget_lost();
         let deployments = Arc::new(Self {

@@ -71,6 +71,12 @@ pub(crate) enum WorkersRequest {
     },
     /// Of the leader of a partition: how far that reaches.
     Extent(TopicPartition),
+    /// Of the leader of a partition: whole batches from an offset on.
+    Read {
+        partition: TopicPartition,
+        offset: Offset,
+        max_bytes: u32,
+    },
     /// Of the leader of a partition: the offset of a position.
     Resolve(TopicPartition, Position),
     /// Of the leader of a partition: the timestamp of the record at an offset, or of the next one.
@@ -155,6 +161,14 @@ pub(crate) async fn answer(context: &Context, request: &[u8]) -> Result<Bytes, W
                 .await?,
         ),
         WorkersRequest::Extent(of) => encode(&leaders::extent(&leaders::led(partitions, of)?)),
+        WorkersRequest::Read {
+            partition,
+            offset,
+            max_bytes,
+        } => {
+            let led = leaders::led(partitions, partition)?;
+            encode(&leaders::piece(&led, offset, max_bytes).await?)
+        }
         WorkersRequest::Resolve(of, position) => {
             let led = leaders::led(partitions, of)?;
             encode(&resolve_within(&led, position).await)

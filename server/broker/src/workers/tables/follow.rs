@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::part::{Keeper, Lost, Part};
+use super::source::Source;
 use super::table::Table;
 use crate::config::STATE_FLUSH_CHECK;
 use crate::errors;
-use crate::partition::Partition;
 
 /// The first wait after a table could not be read; it doubles from one to the next.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
@@ -218,7 +218,7 @@ impl Follower {
 /// Reads one partition back, when it is its turn.
 async fn load(
     table: Arc<Table>,
-    partition: Partition,
+    partition: Source,
     stopped: watch::Receiver<bool>,
 ) -> Result<Arc<Part>, Lost> {
     let _reading = table

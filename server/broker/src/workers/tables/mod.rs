@@ -1,15 +1,17 @@
 //! Tables: compacted topics in which workers look keys up.
 //!
-//! A broker has each once, whatever deployments name it: a [`Table`] with a store for each partition of
+//! A broker has each once, whole, whatever deployments name it: a [`Table`] with a store for each partition of
 //! its topic, which a task of its own keeps in step with the log. What is on the disk can be thrown away.
 //!
 //! - this file: which tables there are
 //! - `table`: one table, as those see it who look it up
 //! - `follow`: how it is read back, and follows its topic
 //! - `part`: one partition of it
+//! - `source`: where that is read, here or at its leader
 
 mod follow;
 mod part;
+mod source;
 mod table;
 
 use std::collections::BTreeMap;
@@ -27,9 +29,8 @@ use tokio::task::JoinHandle;
 use self::follow::Follower;
 use self::table::Table;
 pub(crate) use self::table::TableTrouble;
-use crate::controller::Controller;
 use crate::errors;
-use crate::registry::Registry;
+use crate::leaders::Leaders;
 
 /// What all tables of a broker share.
 pub(crate) struct Setting {
@@ -38,8 +39,7 @@ pub(crate) struct Setting {
     pub(crate) limit_bytes: u64,
     /// Partitions of tables that may be read at the same time: it takes processors.
     pub(crate) reads: Semaphore,
-    pub(crate) controller: Arc<Controller>,
-    pub(crate) partitions: Arc<Registry>,
+    pub(crate) leaders: Arc<Leaders>,
 }
 
 /// Every table on this broker.
@@ -64,7 +64,7 @@ impl Tables {
 
     /// The tables of a deployment. Those that are not there yet begin to be read back.
     pub(crate) fn of(&self, spec: &DeploymentSpec) -> Result<DeploymentTables, WireError> {
-        let image = self.setting.controller.image();
+        let image = self.setting.leaders.controller.image();
         let named = spec.tables.iter().map(|named| {
             let topic = image.topic(&named.topic);
             let topic = topic.ok_or_else(|| errors::unknown_topic(&named.topic))?;
@@ -109,7 +109,7 @@ impl Tables {
 
     /// Removes the files of tables that no deployment names. To be called before any is opened.
     pub(crate) fn forget_lost(&self) {
-        let image = self.setting.controller.image();
+        let image = self.setting.leaders.controller.image();
         let named = |topic_id| is_named(&image, topic_id);
         if let Err(error) = self.setting.states.retain(named) {
             tracing::warn!(%error, "tables that no deployment names remain on disk");

@@ -12,15 +12,14 @@ use tokio::sync::watch;
 
 use crate::config::{STATE_FLUSH_AGE, STATE_FLUSH_JOURNAL_BYTES};
 use crate::errors;
-use crate::partition::{Partition, PartitionReader};
-use crate::workers::state::extent_of;
+use crate::workers::tables::source::{Source, SourceReader};
 
 /// What one step reads, bytes, unless a single batch is larger.
-const STEP_BYTES: usize = 1 << 20;
+const STEP_BYTES: u32 = 1 << 20;
 
 /// One partition of a table.
 pub(super) struct Part {
-    pub(super) partition: Partition,
+    pub(super) partition: Source,
     pub(super) store: Arc<Store>,
     /// Where the log began when it was opened.
     start_offset: Offset,
@@ -94,7 +93,7 @@ fn checkpoint(stands_for: StandsFor, leader_epoch: LeaderEpoch) -> Checkpoint {
 
 /// Whether the log still has the last batch that a file holds. One that was compacted away since had not
 /// been lost. Blocks on the disk.
-fn has_last_batch(partition: &Partition, known: &Checkpoint) -> Result<bool, Lost> {
+fn has_last_batch(partition: &Source, known: &Checkpoint) -> Result<bool, Lost> {
     let next_offset = known.stands_for.journal_offset;
     if next_offset <= partition.visible().log_start_offset {
         return Ok(true);
@@ -119,13 +118,13 @@ impl Part {
     /// disk.
     pub(super) fn load(
         states: &Arc<States>,
-        partition: Partition,
+        partition: Source,
         stopped: &watch::Receiver<bool>,
     ) -> Result<Self, Lost> {
         let id = partition.id();
         // What all parts take together is bounded elsewhere.
         let limit_bytes = u64::MAX;
-        let extent = extent_of(&partition);
+        let extent = partition.extent()?;
         let mut gone_until = extent.tombstones_gone_until;
         let opened = states.open(id, extent, limit_bytes);
         let mut loading = opened.map_err(store_failed)?;
@@ -219,8 +218,8 @@ impl Part {
 }
 
 /// Whether deletions behind `from` may have been compacted away before they were read.
-fn has_missed(partition: &Partition, gone_until: &mut Offset, from: Offset) -> bool {
-    let now_gone_until = partition.status().tombstones_gone_until;
+fn has_missed(partition: &Source, gone_until: &mut Offset, from: Offset) -> bool {
+    let now_gone_until = partition.gone_until();
     let missed = now_gone_until > *gone_until && now_gone_until > from;
     *gone_until = now_gone_until;
     missed
@@ -242,8 +241,8 @@ struct Step {
 
 /// Reads records from an offset on, as many as one step takes.
 fn read(
-    partition: &Partition,
-    reader: &PartitionReader,
+    partition: &Source,
+    reader: &SourceReader,
     from: Offset,
     counts: &Counts,
     mut set: impl FnMut(Offset, &[u8], Option<&[u8]>) -> Result<(), Lost>,
@@ -283,7 +282,7 @@ fn read(
 /// Keeps a part in step with its log.
 pub(super) struct Keeper {
     part: Arc<Part>,
-    reader: PartitionReader,
+    reader: SourceReader,
     gone_until: Offset,
     flushed_at: Instant,
     /// Read since.

@@ -1,19 +1,20 @@
 //! One table, as those see it who look it up.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use millstream_protocol::api::plugin::{TableDescription, TableState};
 use millstream_protocol::partitioner::Partitioner;
-use millstream_protocol::{Offset, TopicId, TopicPartition};
+use millstream_protocol::{Offset, TopicId, TopicPartition, WireError};
 use millstream_runtime::{TableReadError, TableReader};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
 use super::Setting;
 use super::part::Part;
-use crate::partition::Partition;
+use super::source::{Mirror, Source};
 
 /// Why a worker cannot go on.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct Table {
     pub(super) topic_id: TopicId,
     pub(super) topic: String,
     pub(super) setting: Arc<Setting>,
+    /// Of the partitions that are not kept here.
+    mirrors: Mutex<HashMap<TopicPartition, Arc<Mirror>>>,
     /// By partition; none while it cannot be looked up in.
     parts: RwLock<Option<Arc<[Arc<Part>]>>>,
     /// Told with every step of a part as well.
@@ -45,6 +48,7 @@ impl Table {
             topic_id,
             topic,
             setting,
+            mirrors: Mutex::default(),
             parts: RwLock::default(),
             state: watch::Sender::new(TableState::Loading),
             wake: Notify::new(),
@@ -52,15 +56,45 @@ impl Table {
         }
     }
 
-    /// The partitions that the topic has now.
-    pub(super) fn partitions(&self) -> Option<Vec<Partition>> {
-        let image = self.setting.controller.image();
+    /// The partitions that the topic has now; none if it is gone.
+    pub(super) fn partitions(&self) -> Option<Vec<Source>> {
+        let leaders = &self.setting.leaders;
+        let image = leaders.controller.image();
         let topic = image.topic_by_id(self.topic_id)?;
-        let ids = (0..topic.partitions.len() as u32).map(|partition| TopicPartition {
-            topic_id: self.topic_id,
-            partition,
-        });
-        ids.map(|id| self.setting.partitions.get(id)).collect()
+        let numbers = 0..topic.partitions.len() as u32;
+        let mut mirrors = self.mirrors.lock();
+        let source = |number| {
+            let id = topic.at(number);
+            if let Some(here) = leaders.partitions.get(id) {
+                mirrors.remove(&id);
+                return Source::Here(here);
+            }
+            let mirror = mirrors.entry(id).or_insert_with(|| {
+                let (topic, leaders) = (self.topic.clone(), Arc::clone(leaders));
+                Arc::new(Mirror::new(id, topic, leaders))
+            });
+            Source::There(Arc::clone(mirror))
+        };
+        Some(numbers.map(source).collect())
+    }
+
+    /// Where the partitions of the topic end now, as their leaders have it.
+    async fn ends(&self) -> Result<Vec<Offset>, TableTrouble> {
+        let gone = || TableTrouble::Failed(format!("topic {} is not open", self.topic));
+        let mut ends = Vec::new();
+        for source in self.partitions().ok_or_else(gone)? {
+            ends.push(match source {
+                Source::Here(partition) => partition.visible().high_watermark,
+                Source::There(_) => {
+                    let extent = self.setting.leaders.extent(source.id()).await;
+                    let failed = |error: WireError| {
+                        TableTrouble::Failed(format!("the table of topic {}: {error}", self.topic))
+                    };
+                    extent.map_err(failed)?.end
+                }
+            });
+        }
+        Ok(ends)
     }
 
     /// Shows it, or takes it away.
@@ -88,11 +122,7 @@ impl Table {
 
     /// Waits until it has all that its topic has now.
     pub(super) async fn caught_up(&self) -> Result<(), TableTrouble> {
-        let partitions = self
-            .partitions()
-            .ok_or_else(|| TableTrouble::Failed(format!("topic {} is not open", self.topic)))?;
-        let wanted = partitions.iter().map(|it| it.visible().high_watermark);
-        let wanted: Vec<Offset> = wanted.collect();
+        let wanted = self.ends().await?;
         let mut state = self.state.subscribe();
         loop {
             // Not held on to: others wait for it who hold what `has` waits for.
