@@ -6,16 +6,16 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use millstream::{
     Admin, Client, DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailurePolicy,
-    OutputSpec, Position, ProduceRecord, StateItem, WorkerDescription, WorkerState,
+    OutputSpec, Position, ProduceRecord, StateItem, TableSpec, WorkerDescription, WorkerState,
 };
-use millstream_e2e::artifacts::drill;
+use millstream_e2e::artifacts::{drill, enrich};
 use millstream_e2e::cluster::Cluster;
 use millstream_e2e::history::History;
 use millstream_e2e::load::{Load, Number};
 use millstream_e2e::patience::{until, within};
 use millstream_e2e::random::Random;
 use millstream_e2e::reckoning::Outcome;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const INPUT: &str = "in";
 const OUTPUT: &str = "out";
@@ -288,4 +288,73 @@ async fn any_broker_changes_a_deployment_and_tells_of_all_its_workers() {
         (plugins.is_empty() && !journals).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_is_looked_up_in_on_brokers_that_keep_no_replica_of_it() {
+    const EVENTS: &str = "events";
+    const PLACES: &str = "places";
+    const JOINED: &str = "joined";
+    const KEYS: u64 = 24;
+    let cluster = Cluster::of(BROKERS);
+    cluster.until_well(1, BROKERS);
+    let create = |args: &str| {
+        let create = ["topic", "create"].into_iter();
+        cluster.run(create.chain(args.split(' '))).success();
+    };
+    create("events --partitions 6");
+    create("places --partitions 2 --cleanup compact");
+    create("joined");
+    let client = cluster.client(2).await;
+    let admin = client.admin();
+    let places = client.producer(PLACES).build().await.unwrap();
+    for key in 0..KEYS {
+        let place = json!({ "of": key }).to_string();
+        let record = ProduceRecord::new(place).key(key.to_string());
+        places.send(record).await.unwrap();
+    }
+    within("a table", places.close()).await.unwrap();
+    let spec = DeploymentSpec {
+        inputs: vec![EVENTS.to_owned()],
+        outputs: vec![OutputSpec {
+            name: "enriched".to_owned(),
+            topic: JOINED.to_owned(),
+        }],
+        tables: vec![TableSpec {
+            name: "reference".to_owned(),
+            topic: PLACES.to_owned(),
+        }],
+        ..DeploymentSpec::new("enrich")
+    };
+    let component = Bytes::from(std::fs::read(enrich()).unwrap());
+    admin.deploy_plugin(component, spec).await.unwrap();
+    let on = until("a worker at every partition", async || {
+        let described = admin.describe_plugin("enrich").await.ok()?;
+        let on: BTreeSet<u32> = described.workers.iter().map(|it| it.broker_id).collect();
+        (described.workers.len() == 6).then_some(on)
+    })
+    .await;
+    let described = admin.describe_topic(PLACES).await.unwrap();
+    let kept: BTreeSet<u32> = described.partitions.iter().map(|it| it.leader).collect();
+    assert!(
+        on.difference(&kept).next().is_some() || kept.len() > 1,
+        "on {on:?}, kept on {kept:?}"
+    );
+
+    let events = client.producer(EVENTS).build().await.unwrap();
+    for key in 0..KEYS {
+        let record = ProduceRecord::new(format!("{{\"event\":{key}}}"));
+        events.send(record.key(key.to_string())).await.unwrap();
+    }
+    within("the events", events.close()).await.unwrap();
+    let consumer = client.consumer().topics([JOINED]);
+    let mut consumer = consumer.start(Position::Earliest).build().await.unwrap();
+    let mut joined = BTreeSet::new();
+    for _ in 0..KEYS {
+        let record = within("an output", consumer.next()).await.unwrap();
+        let value: Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
+        assert_eq!(value["reference"]["of"], value["event"], "{value}");
+        joined.insert(value["event"].as_u64().unwrap());
+    }
+    assert_eq!(joined.len() as u64, KEYS);
 }
