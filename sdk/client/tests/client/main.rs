@@ -15,3 +15,4 @@ mod group;
 mod leaders;
 mod produce;
 mod recovery;
+mod replicas;
