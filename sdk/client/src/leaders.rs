@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use millstream_protocol::api::topic::TopicDescription;
+use millstream_protocol::api::topic::{PartitionDescription, TopicDescription};
 use millstream_protocol::{ErrorCode, LeaderEpoch, PartitionIndex, TopicId, WireError};
 use parking_lot::Mutex;
 
 use crate::brokers::BrokerId;
 use crate::changes::Changes;
+use crate::consumer::Nearness;
 use crate::error::Error;
 
 /// The leaders of all topics that somebody holds a [`TopicLeaders`] of.
@@ -31,23 +32,59 @@ pub(crate) struct TopicLeaders {
 #[derive(Debug, Default)]
 struct Known {
     topic_id: Option<TopicId>,
-    leaders: Vec<(LeaderEpoch, BrokerId)>,
+    leaders: Vec<Placed>,
     /// Counts the descriptions.
     version: u64,
     /// The version that has turned out to be wrong, if it was one.
     doubted: u64,
 }
 
-/// A partition whose leader is looked for.
+/// Where a partition is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) leader: BrokerId,
+    /// The replicas that are there and count.
+    pub(crate) in_sync: Vec<BrokerId>,
+}
+
+impl Placed {
+    fn of(described: &PartitionDescription) -> Self {
+        let PartitionDescription {
+            untrusted, offline, ..
+        } = described;
+        let replicas = described.replicas.iter().copied();
+        let is_in_sync = |it: &BrokerId| !untrusted.contains(it) && !offline.contains(it);
+        Self {
+            epoch: described.leader_epoch,
+            leader: described.leader,
+            in_sync: replicas.filter(is_in_sync).collect(),
+        }
+    }
+}
+
+/// A partition whose leader is looked for, or a replica that is close.
 #[derive(Clone, Debug)]
 pub(crate) struct LedPartition {
     pub(crate) leaders: Arc<TopicLeaders>,
     pub(crate) partition: PartitionIndex,
+    /// If it need not be the leader.
+    pub(crate) near: Option<Arc<Nearness>>,
 }
 
 impl LedPartition {
     pub(crate) fn belief(&self) -> Belief {
         self.leaders.belief(self.partition)
+    }
+
+    /// The broker to go to: its leader, or a replica that is close.
+    pub(crate) fn goal(&self) -> Option<BrokerId> {
+        let leaders = &self.leaders;
+        let Some(near) = &self.near else {
+            return self.belief().leader;
+        };
+        let placed = leaders.placed(self.partition)?;
+        Some(near.choose(&leaders.topic, self.partition, &placed))
     }
 }
 
@@ -110,10 +147,14 @@ impl TopicLeaders {
         let known = self.known.lock();
         let led = known.leaders.get(partition as usize);
         Belief {
-            leader: led.map(|(_, leader)| *leader),
+            leader: led.map(|placed| placed.leader),
             version: known.version,
             is_doubtful: known.version == known.doubted,
         }
+    }
+
+    fn placed(&self, partition: PartitionIndex) -> Option<Placed> {
+        self.known.lock().leaders.get(partition as usize).cloned()
     }
 
     /// What was believed has turned out to be wrong.
@@ -152,12 +193,11 @@ impl TopicLeaders {
             true => Vec::new(),
             false => std::mem::take(&mut known.leaders),
         };
-        let partitions = described.partitions.iter();
-        let said = partitions.map(|it| (it.leader_epoch, it.leader));
+        let said = described.partitions.iter().map(Placed::of);
         let newest = said
             .enumerate()
             .map(|(partition, said)| match before.get(partition) {
-                Some(before) if before.0 > said.0 => *before,
+                Some(before) if before.epoch > said.epoch => before.clone(),
                 _ => said,
             });
         known.leaders = newest.collect();
@@ -171,7 +211,7 @@ impl TopicLeaders {
 
 #[cfg(test)]
 mod tests {
-    use millstream_protocol::api::topic::{PartitionDescription, TopicConfig};
+    use millstream_protocol::api::topic::TopicConfig;
     use uuid::Uuid;
 
     use super::*;

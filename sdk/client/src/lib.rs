@@ -84,7 +84,9 @@ pub use admin::{
     PluginState, PluginStateBuilder, PromoteBuilder, ReplayBuilder, ReplayProgress, StateItem,
 };
 pub use client::{Client, ClientBuilder};
-pub use consumer::{ConsumedBatch, ConsumedRecord, Consumer, ConsumerBuilder, OutOfRange};
+pub use consumer::{
+    ConsumedBatch, ConsumedRecord, Consumer, ConsumerBuilder, OutOfRange, ReadFrom,
+};
 pub use diff::{Difference, OutputDiff, PluginDiff};
 pub use error::{Error, Result, StreamError};
 pub use producer::{

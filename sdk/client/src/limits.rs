@@ -125,6 +125,9 @@ pub(crate) const FRAME_OVERHEAD_BYTES: usize = 256;
 /// Log lines of a plugin that are shown unless told otherwise.
 pub const DEFAULT_LOG_TAIL: u32 = 1_000;
 
+/// How long the leader is read in place of a close replica that did not do.
+pub const REPLICA_AVOIDED_FOR: Duration = Duration::from_secs(30);
+
 /// Messages between a consumer and its membership task that may wait.
 pub(crate) const MEMBERSHIP_QUEUE: usize = 64;
 

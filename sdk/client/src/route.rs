@@ -1,4 +1,4 @@
-//! The way of one stream to a partition's leader.
+//! The way of one stream to a partition's leader, or to a replica of it.
 
 use std::sync::Arc;
 
@@ -55,10 +55,10 @@ impl Route {
     }
 
     fn look(&mut self) {
-        let mut leaders = self.partitions.iter().map(|(it, _)| it.belief().leader);
-        let first = leaders.next().flatten();
+        let mut goals = self.partitions.iter().map(|(it, _)| it.goal());
+        let first = goals.next().flatten();
         let links = self.client.links();
-        let is_parted = leaders.any(|leader| leader != first);
+        let is_parted = goals.any(|goal| goal != first);
         let is_worse = first.is_some_and(|first| links.is_better_than(&self.session, first));
         self.is_outdated |= is_parted || is_worse;
     }
@@ -128,19 +128,19 @@ impl Client {
         })
     }
 
-    /// The best way there is now to the leader of these partitions, or of the first of them.
+    /// The best way there is now to where these partitions are to be found, or the first of them.
     async fn route(&self, partitions: &[LedPartition]) -> Result<Route> {
         // Before anything is looked at: nothing that changes later is missed.
         let changes = self.links().dialer.changes.subscribe();
-        let mut leader = None;
+        let mut goal = None;
         let mut believed = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let belief = self.find_leader(partition).await;
             believed.push((partition.clone(), belief.version));
-            leader.get_or_insert(belief.leader);
+            goal.get_or_insert_with(|| partition.goal());
         }
         Ok(Route {
-            session: self.links().toward(leader.flatten()).await?,
+            session: self.links().toward(goal.flatten()).await?,
             client: self.clone(),
             partitions: believed,
             changes,

@@ -25,6 +25,9 @@ pub const BEAT_LIMIT: Duration = Duration::from_millis(300);
 /// A leader whose followers lack no more records than these, and answer, has them whole.
 pub const WHOLE_LAG: u64 = 10_000;
 
+/// How long a reader waits at a replica that does not lead for what a leader may have shown it already.
+pub const FOLLOWER_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long a request that another broker is to answer waits for a connection to it.
 pub const FORWARD_LIMIT: Duration = Duration::from_secs(2);
 
@@ -50,6 +53,9 @@ pub const PRODUCERS_ASKED_EVERY_MS: u64 = 1_000;
 /// How long appended records wait for other replicas before their producers are told that too few answer,
 /// milliseconds. It is looked at every [`MAINTENANCE_INTERVAL`].
 pub const COMMIT_PATIENCE_MS: u64 = 5_000;
+
+/// How often it is tried to delete records from a disk that was too full for that, milliseconds.
+pub const FORGETS_EVERY_MS: u64 = 1_000;
 
 /// How often a command is passed on from broker to broker.
 pub const MAX_COMMAND_HOPS: u8 = 2;

@@ -15,7 +15,7 @@ use crate::data_dir::DataDir;
 use crate::errors;
 use crate::groups::Groups;
 use crate::leaders::Leaders;
-use crate::partition::{Partition, Standing};
+use crate::partition::{Partition, ReplicaState, Standing};
 use crate::registry::Registry;
 use crate::secrets::Secrets;
 use crate::workers::Deployments;
@@ -51,6 +51,17 @@ impl Front {
             .get()
             .ok_or_else(|| WireError::new(ErrorCode::NotReady, "the broker is starting"))
     }
+}
+
+/// Of whom a reader takes what is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadFrom {
+    /// Of who leads the partition; or of who is to lead it, below what it knows to be committed.
+    Leader,
+    /// Of any replica that counts.
+    Counting,
+    /// Of whoever knows of something, because the leader cannot be asked.
+    Anybody,
 }
 
 /// The parts of a running broker.
@@ -132,6 +143,33 @@ impl Context {
                 format!("partition {topic}-{partition} has no leader yet"),
             )
         })
+    }
+
+    /// A partition of which this broker can show what is committed, as far as it knows. Whether it leads,
+    /// its standing says: others know neither where the partition ends nor where it begins.
+    pub(crate) fn readable(
+        &self,
+        topic: &str,
+        topic_id: Option<TopicId>,
+        partition: PartitionIndex,
+        from: ReadFrom,
+    ) -> Result<Partition, WireError> {
+        let refusal = match self.partition(topic, topic_id, partition) {
+            Err(refusal) if refusal.code == ErrorCode::NotReady => refusal,
+            Err(refusal) if refusal.code == ErrorCode::NotLeader && from != ReadFrom::Leader => {
+                refusal
+            }
+            decided => return decided,
+        };
+        let image = self.controller.image();
+        let id = image.topic(topic).map(|found| found.at(partition));
+        let here = id.and_then(|id| self.partitions.get(id));
+        let shows = here.filter(|it| match it.visible().replica {
+            ReplicaState::Trusted => true,
+            ReplicaState::Untrusted => from != ReadFrom::Counting,
+            ReplicaState::Damaged => false,
+        });
+        shows.ok_or(refusal)
     }
 
     /// A partition that clients may write to: not one of the broker's own.

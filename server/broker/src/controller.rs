@@ -66,10 +66,12 @@ pub(crate) struct ControllerSetup {
 
 impl Controller {
     /// Registers this start of the broker, and has every partition that it leads led in a new epoch:
-    /// an epoch is never resumed after a restart. Returns once those that need nobody else are led.
+    /// an epoch is never resumed after a restart. Returns once those that need nobody else are led; or,
+    /// if the cluster does not answer one of its brokers, once what is known to be committed here can be
+    /// read. It registers then when the cluster is there.
     pub(crate) async fn load(
         setup: ControllerSetup,
-        data_dir: &DataDir,
+        data_dir: &Arc<DataDir>,
         background: &Background,
     ) -> Result<Arc<Self>, StartError> {
         let ControllerSetup {
@@ -96,14 +98,28 @@ impl Controller {
             producer_ids: Mutex::new(0..0),
             limits,
         });
-        controller
-            .register(data_dir, registration.clone())
-            .await
-            .map_err(not_let_in)?;
-        let heart = Heart::new(registration, Arc::clone(&quorum), office, &cluster);
+        let image = controller.image();
+        let known = image.broker(controller.broker_id);
+        // One that is alone waits for itself.
+        let is_known = known.is_some_and(|it| it.directory_id == registration.directory_id)
+            && !controller.is_alone();
+        let registered = match is_known {
+            true => controller.register(data_dir, &registration).await,
+            false => controller
+                .register_patiently(data_dir, &registration)
+                .await
+                .map(|()| true),
+        };
+        let is_registered = registered.map_err(not_let_in)?;
+        let heart = Heart::new(registration.clone(), Arc::clone(&quorum), office, &cluster);
         let heart = Arc::new(heart);
-        background.spawn(beat(Arc::clone(&heart), faults.clone()));
-        hosting.remove_strangers(&controller.image());
+        let start = Start {
+            controller: Arc::clone(&controller),
+            registration: (!is_registered).then_some(registration),
+            data_dir: Arc::clone(data_dir),
+            heart: Arc::clone(&heart),
+        };
+        background.spawn(start.live(faults.clone()));
         let follower = Follower {
             cluster,
             quorum,
@@ -115,6 +131,13 @@ impl Controller {
         };
         background.spawn(follower.run(faults));
         controller.followed_now().await.map_err(failed)?;
+        if !is_registered {
+            tracing::warn!(
+                "the cluster does not answer: what is known to be committed here can be read, and nothing is \
+                 written before it does"
+            );
+            return Ok(controller);
+        }
         controller.ensure_internal_topics().await.map_err(failed)?;
         let image = controller.image();
         let alone = image
@@ -242,21 +265,39 @@ impl Controller {
         }
     }
 
-    /// Tells the cluster of this start, before anything that is here is opened. Waits until the cluster
-    /// is there.
+    /// Tells the cluster of this start, before anything takes part that is here. `false` if the cluster is
+    /// not there: it is asked for a while.
     async fn register(
         &self,
         data_dir: &DataDir,
-        registration: Registration,
-    ) -> Result<(), WireError> {
+        registration: &Registration,
+    ) -> Result<bool, WireError> {
         let cluster_id = data_dir.identity().cluster_id;
         if data_dir.identity().origin == Origin::Founder && self.image().cluster_id().is_none() {
             let form = Command::FormCluster { cluster_id };
             self.quorum.propose_patiently(form).await?;
         }
         // What it leads, it leads in a new epoch from here on.
+        let registration = registration.clone();
         let register = Command::RegisterBroker { registration };
-        self.quorum.propose_patiently(register).await.map(drop)
+        match self.quorum.propose(register).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code == ErrorCode::NotReady => {
+                tracing::warn!(%error, "waiting for the cluster");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same, for as long as it takes.
+    async fn register_patiently(
+        &self,
+        data_dir: &DataDir,
+        registration: &Registration,
+    ) -> Result<(), WireError> {
+        while !self.register(data_dir, registration).await? {}
+        Ok(())
     }
 
     async fn ensure_internal_topics(&self) -> Result<(), WireError> {
@@ -323,11 +364,35 @@ fn partitions_of(topic: &Topic) -> Vec<TopicPartition> {
         .collect()
 }
 
-/// Beats for as long as this process is the broker that it takes itself for.
-async fn beat(heart: Arc<Heart>, faults: UnboundedSender<Fault>) {
-    let reason = heart.beat().await;
-    // The broker may be stopping for an earlier fault already.
-    let _ = faults.send(Fault::Superseded(reason.to_string()));
+/// What a start of the broker does for the cluster.
+struct Start {
+    controller: Arc<Controller>,
+    /// If it is not registered yet.
+    registration: Option<Registration>,
+    data_dir: Arc<DataDir>,
+    heart: Arc<Heart>,
+}
+
+impl Start {
+    /// Registers, if that has to be done yet, and beats for as long as this process is the broker that it
+    /// takes itself for.
+    async fn live(self, faults: UnboundedSender<Fault>) {
+        let registered = match &self.registration {
+            None => Ok(()),
+            Some(registration) => {
+                let controller = &self.controller;
+                controller
+                    .register_patiently(&self.data_dir, registration)
+                    .await
+            }
+        };
+        let reason = match registered {
+            Ok(()) => self.heart.beat().await.to_string(),
+            Err(error) => not_let_in(error).to_string(),
+        };
+        // The broker may be stopping for an earlier fault already.
+        let _ = faults.send(Fault::Superseded(reason));
+    }
 }
 
 /// Has the replicas here follow the image, and tells the quorum what they have come to.

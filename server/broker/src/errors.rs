@@ -1,7 +1,7 @@
 //! The one place where errors of the cores become errors on the wire. No match here has a
 //! wildcard: a new error must be given its code.
 
-use millstream_log::{AppendError, ChangeError, ReadError, RejectReason};
+use millstream_log::{AppendError, ReadError, RejectReason};
 use millstream_metadata::error::DeployError;
 use millstream_metadata::{CommandError, SpecError};
 use millstream_protocol::batch::{BatchError, BatchHeader};
@@ -181,16 +181,6 @@ pub(crate) fn from_reject(partition: &Partition, error: &RejectReason) -> WireEr
         code,
         format!("{} refuses a batch: {error}", partition.name()),
     )
-}
-
-pub(crate) fn from_change(partition: &Partition, error: &ChangeError) -> WireError {
-    let code = match error {
-        ChangeError::StorageFull => ErrorCode::StorageFull,
-        ChangeError::Damaged(_) => ErrorCode::PartitionDamaged,
-        ChangeError::Poisoned(_) => ErrorCode::StorageFailed,
-        ChangeError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-    };
-    WireError::new(code, format!("cannot change {}: {error}", partition.name()))
 }
 
 pub(crate) fn from_read(partition: &Partition, error: &ReadError) -> WireError {

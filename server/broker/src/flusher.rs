@@ -53,6 +53,16 @@ impl Flusher {
         self.jobs.send(job).map_err(|_| FlusherStopped)
     }
 
+    /// Waits until all that it was sent before is durable. Never on a thread that must not wait.
+    pub(crate) fn finish(&self) {
+        let (done, finished) = oneshot::channel();
+        let states = Vec::new();
+        if self.send(FlushJob::States { states, done }).is_ok() {
+            // What has failed was told, or nobody waits for it.
+            let _ = finished.blocking_recv();
+        }
+    }
+
     /// Stores what is known of replicas, durably.
     pub(crate) async fn store(
         &self,

@@ -28,6 +28,8 @@ pub(crate) struct Visible {
     pub(crate) log_start_offset: Offset,
     /// What this broker is to the partition.
     pub(crate) standing: Standing,
+    /// What can be relied upon of what is here, by whoever is not told by a leader.
+    pub(crate) replica: ReplicaState,
     /// There is no other replica.
     pub(crate) is_alone: bool,
     /// Nothing more will come.
@@ -43,6 +45,17 @@ pub(crate) enum Standing {
     ReadOnly,
     /// It leads in this epoch, and knows all that was committed before.
     Leading(LeaderEpoch),
+}
+
+/// What a replica is worth to a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReplicaState {
+    /// It counts: below its high watermark all is as its leader has it.
+    Trusted,
+    /// What is below its high watermark is committed. It is catching up.
+    Untrusted,
+    /// Its log is damaged.
+    Damaged,
 }
 
 /// Why nothing more will come of a partition.
@@ -207,6 +220,15 @@ impl PartitionReader {
         offset < self.partition.visible().high_watermark
     }
 
+    /// Up to where there is something to be seen from an offset on. What is deleted may be in the log yet.
+    fn visible_from(&self, offset: Offset) -> Result<Offset, WireError> {
+        let visible = self.partition.visible();
+        if offset < visible.log_start_offset {
+            self.partition.check_offset(offset)?;
+        }
+        Ok(visible.high_watermark)
+    }
+
     /// Whole batches from the one that contains `offset`, visible ones only. It may block on the
     /// disk.
     pub(crate) fn read_blocking(
@@ -214,7 +236,7 @@ impl PartitionReader {
         offset: Offset,
         max_bytes: usize,
     ) -> Result<ReadBatches, WireError> {
-        let up_to = self.partition.visible().high_watermark;
+        let up_to = self.visible_from(offset)?;
         self.log
             .read(offset, up_to, max_bytes)
             .map_err(|error| errors::from_read(&self.partition, &error))
@@ -226,7 +248,7 @@ impl PartitionReader {
         offset: Offset,
         max_bytes: usize,
     ) -> Result<ReadBatches, WireError> {
-        let up_to = self.partition.visible().high_watermark;
+        let up_to = self.visible_from(offset)?;
         if let Some(read) = self.log.read_cached(offset, up_to, max_bytes) {
             return Ok(read);
         }
@@ -321,6 +343,26 @@ impl Partition {
                 found.map_or(high_watermark, |(offset, _)| offset.max(log_start_offset))
             }
         })
+    }
+
+    /// The same where this broker does not lead: what is committed may have no end here.
+    pub(crate) async fn resolve_for_sure(&self, position: Position) -> Result<Offset, WireError> {
+        let unknown = || {
+            WireError::new(
+                ErrorCode::NotReady,
+                format!("partition {} has no leader that knows its end", self.name()),
+            )
+        };
+        let high_watermark = self.visible().high_watermark;
+        match position {
+            Position::Latest => Err(unknown()),
+            Position::Offset(offset) if offset > high_watermark => Err(unknown()),
+            Position::Offset(_) | Position::Earliest => self.resolve(position).await,
+            Position::Time(_) => match self.resolve(position).await? {
+                offset if offset < high_watermark => Ok(offset),
+                _ => Err(unknown()),
+            },
+        }
     }
 
     /// Forgets the records below `before`. Returns the new log start.

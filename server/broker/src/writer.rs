@@ -18,7 +18,7 @@ use millstream_log::{
 };
 use millstream_peer::{Links, Room};
 use millstream_protocol::api::topic::TopicConfig;
-use millstream_protocol::{Offset, ProducerId, TimestampMs, TopicPartition, WireError};
+use millstream_protocol::{Offset, ProducerId, TimestampMs, TopicPartition};
 use millstream_replication::{Appointment, BrokerId, Durable, Input, Message};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -29,6 +29,7 @@ use crate::flusher::{FlushJob, Flusher};
 use crate::partition::{Closed, Partition, StagedBatch};
 use crate::replicas::ReplicaEvent;
 use crate::replicas::actor::{Actor, Fault};
+use crate::replicas::deletions::DeletionDone;
 use crate::replicas::state::State;
 
 /// What the writer can be told.
@@ -90,7 +91,7 @@ pub(crate) enum WriterCommand {
     DeleteRecords {
         partition: TopicPartition,
         before: Offset,
-        done: oneshot::Sender<Result<Offset, WireError>>,
+        done: DeletionDone,
     },
     /// Tells the last sequence that the log has of a worker's producer.
     LastSequence {
@@ -336,12 +337,13 @@ impl Turn {
                 done,
             } => {
                 self.write_staged();
-                let mut result = Err(crate::errors::partition_gone(partition));
-                self.step(partition, |actor, outside| {
-                    result = actor.delete_records(outside, before);
-                    Ok(())
-                });
-                let _ = done.send(result);
+                if self.actors.contains_key(&partition) {
+                    self.step(partition, |actor, outside| {
+                        actor.delete_records(outside, before, done)
+                    });
+                } else {
+                    let _ = done.send(Err(crate::errors::partition_gone(partition)));
+                }
             }
             WriterCommand::LastSequence {
                 partition,
@@ -511,5 +513,6 @@ impl Turn {
                 self.fail(fault);
             }
         }
+        self.flusher.finish();
     }
 }

@@ -238,6 +238,7 @@ pub(crate) fn split(message: &mut Message, at: Offset) -> Option<Message> {
             epoch,
             span,
             high_watermark,
+            deleted,
             asks,
         } => {
             let rest = append::cut(span, at)?;
@@ -245,6 +246,7 @@ pub(crate) fn split(message: &mut Message, at: Offset) -> Option<Message> {
                 epoch: *epoch,
                 span: rest,
                 high_watermark: *high_watermark,
+                deleted: *deleted,
                 // Whoever asks wants to know of all of it.
                 asks: std::mem::take(asks),
             })

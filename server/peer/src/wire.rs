@@ -70,6 +70,7 @@ enum WireMessage {
         #[serde(with = "WireSpan")]
         span: Span,
         high_watermark: Offset,
+        deleted: Offset,
         asks: bool,
     },
     #[serde(with = "WireAck")]
@@ -98,6 +99,7 @@ struct WireAck {
     verified: Offset,
     flushed: Offset,
     high_watermark: Offset,
+    deleted: Offset,
     answers: bool,
 }
 
@@ -108,6 +110,8 @@ struct WireDurable {
     directory: DirectoryId,
     promised: LeaderEpoch,
     trusted: bool,
+    deleted: Offset,
+    committed: Offset,
 }
 
 #[derive(Serialize, Deserialize)]

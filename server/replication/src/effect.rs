@@ -70,6 +70,9 @@ pub enum Input {
         /// The next offset.
         end: Offset,
     },
+    /// The disk has no room for [`Effect::Restart`]: the log is as it was, and nothing was written behind it.
+    /// Told in place of [`Self::Written`].
+    NotRestarted,
     /// The log is on the disk up to here.
     Flushed {
         /// Exclusive.
@@ -80,6 +83,14 @@ pub enum Input {
         /// The first offset still there. Never above the high watermark.
         start: Offset,
     },
+    /// Somebody wants the records below an offset to be gone: a leader's replicas delete them. That is
+    /// done once [`Replica::deleted`](crate::Replica::deleted) says so.
+    Delete {
+        /// Exclusive; what is not committed stays.
+        below: Offset,
+    },
+    /// What is known to be committed is to outlive a restart: told now and then, and before a stop.
+    Remember,
     /// There is a link to a peer again: what was sent before may be lost.
     Linked {
         /// The peer.

@@ -4,10 +4,10 @@ use millstream_protocol::{LeaderEpoch, Offset};
 
 use crate::BrokerId;
 use crate::durable::DirectoryId;
-use crate::effect::{Durability, Effect};
+use crate::effect::{Deposition, Durability, Effect};
 use crate::message::{Ack, Message};
 use crate::replica::{Replica, State};
-use crate::view::{Position, Run, Span};
+use crate::view::{LogView, Position, Run, Span};
 
 /// What a follower knows of the leader of the epoch that it has promised.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -32,6 +32,8 @@ pub(crate) enum Writing {
         runs: Vec<Run>,
         until: Offset,
         then: Taken,
+        /// The log, and the high watermark, that are thrown away for it.
+        instead_of: Option<Box<(LogView, Offset)>>,
     },
     EpochStart,
 }
@@ -128,13 +130,15 @@ impl Replica {
     pub(crate) fn append(
         &mut self,
         from: BrokerId,
-        epoch: LeaderEpoch,
-        span: Span,
-        high_watermark: Offset,
+        (epoch, span): (LeaderEpoch, Span),
+        (high_watermark, deleted): (Offset, Offset),
         asks: bool,
     ) {
         if !span.is_sound(epoch) {
             return self.refuse(from, "its entries do not hold together");
+        }
+        if deleted > high_watermark {
+            return self.refuse(from, "it deletes what is not committed");
         }
         let is_late = epoch < self.wanted.promised;
         if is_late || !self.is_known(epoch) || self.is_anothers(from, epoch) {
@@ -145,6 +149,7 @@ impl Replica {
             return;
         };
         following.leader = Some(from);
+        self.to_delete = self.to_delete.max(deleted);
         let is_first = following.said.is_none();
         if planted!(TruncateToHighWatermark) && is_first && self.log.end() > self.high_watermark {
             self.cut(self.high_watermark);
@@ -194,8 +199,8 @@ impl Replica {
 
     /// Makes the log equal to another one over a span.
     pub(crate) fn take(&mut self, span: Span, then: Taken) -> Result<(), Unfit> {
-        let restarted = !self.log.has(span.prev);
-        if restarted {
+        let mut instead_of = None;
+        if !self.log.has(span.prev) {
             if !span.from_start {
                 return Err(Unfit::Parted(self.log.floor(span.prev)));
             }
@@ -204,7 +209,8 @@ impl Replica {
                 return Err(Unfit::Differs);
             }
             self.effects.push(Effect::Restart { at: span.prev });
-            self.log = crate::LogView::empty_at(span.prev);
+            let log = std::mem::replace(&mut self.log, LogView::empty_at(span.prev));
+            instead_of = Some(Box::new((log, self.high_watermark)));
             // Where a log begins, everything before was committed.
             self.high_watermark = span.prev.offset;
         } else if let Some(to) = self.log.divergence(&span) {
@@ -218,9 +224,13 @@ impl Replica {
             let from = self.log.end();
             self.effects.push(Effect::Write { from });
         }
-        if grows || restarted {
-            let (runs, until) = (span.runs, span.until);
-            self.writing = Some(Writing::Span { runs, until, then });
+        if grows || instead_of.is_some() {
+            self.writing = Some(Writing::Span {
+                runs: span.runs,
+                until: span.until,
+                then,
+                instead_of,
+            });
         }
         Ok(())
     }
@@ -240,6 +250,20 @@ impl Replica {
         );
         self.effects.push(Effect::Truncate { to });
         self.log.truncate(to);
+    }
+
+    /// The log could not be thrown away: it is as it was, and so is what is known of it. What was to take
+    /// its place is sent again.
+    pub(crate) fn not_restarted(&mut self) {
+        let Some(Writing::Span {
+            instead_of: Some(before),
+            ..
+        }) = self.writing.take()
+        else {
+            unreachable!("a restart was under way");
+        };
+        (self.log, self.high_watermark) = *before;
+        self.step_down(Deposition::NotWritten);
     }
 
     /// A leader's span is in the log.
@@ -280,11 +304,12 @@ impl Replica {
             verified: following.verified,
             flushed,
             high_watermark: self.high_watermark,
+            deleted: self.durable.deleted,
             answers: following.owes_answer,
         };
         // What is written counts only where it need not be on the disk.
         let news = following.said.is_none_or(|said| {
-            (said.flushed, said.trusted) != (ack.flushed, ack.trusted)
+            (said.flushed, said.trusted, said.deleted) != (ack.flushed, ack.trusted, ack.deleted)
                 || (relaxed && said.verified != ack.verified)
         });
         if news || following.owes_answer {

@@ -35,19 +35,20 @@ pub(crate) struct Leading {
 struct Follower {
     /// Its newest directory. What older ones acknowledge is ignored.
     directory: Option<DirectoryId>,
-    /// If it is not trusted: up to here it must have everything to be so. Nothing behind is committed
-    /// by counting what an older directory had.
-    target: Option<Offset>,
+    /// If it is not trusted: up to here it must have everything, and have deleted what was to be, to be
+    /// so. Nothing behind is committed or deleted by counting what an older directory had.
+    target: Option<(Offset, Offset)>,
     verified: Offset,
     flushed: Offset,
+    deleted: Offset,
     /// Whether its disk says that it is trusted: it counts.
     trusted: bool,
     /// Everything before was sent.
     next: Offset,
     /// Where sending has begun, after the start or a mismatch.
     base: Offset,
-    /// The high watermark that was sent, if anything was.
-    told: Option<Offset>,
+    /// The high watermark that was sent, and what is to be deleted, if anything was.
+    told: Option<(Offset, Offset)>,
     /// It was asked where it is: nothing is sent until it answers.
     asked: bool,
     /// A question is to be sent.
@@ -85,10 +86,10 @@ impl Follower {
 
     /// It has another directory: what the older one had is gone. It is trusted again when it has
     /// everything up to `target`.
-    fn begin_anew(&mut self, directory: Option<DirectoryId>, target: Offset) {
+    fn begin_anew(&mut self, directory: Option<DirectoryId>, target: (Offset, Offset)) {
         self.directory = directory;
         self.target = Some(target);
-        (self.verified, self.flushed) = (0, 0);
+        (self.verified, self.flushed, self.deleted) = (0, 0, 0);
         self.trusted = false;
     }
 
@@ -126,7 +127,7 @@ impl Leading {
         &mut self,
         appointment: &Appointment,
         me: BrokerId,
-        high_watermark: Offset,
+        (high_watermark, deleted): (Offset, Offset),
     ) {
         self.replicas = appointment.replicas.clone();
         self.version = appointment.version;
@@ -134,7 +135,7 @@ impl Leading {
         let replicas = &self.replicas;
         self.followers
             .retain(|broker, _| *broker != me && replicas.contains(*broker));
-        let (next, target) = (self.first, self.start.max(high_watermark));
+        let (next, target) = (self.first, (self.start.max(high_watermark), deleted));
         for broker in replicas.members().filter(|it| *it != me) {
             let newest = appointment.directories.get(&broker).copied();
             let follower = self.followers.entry(broker);
@@ -190,14 +191,14 @@ impl Replica {
 
     /// A follower says how far it is.
     pub(crate) fn acknowledged(&mut self, from: BrokerId, ack: Ack) {
-        let (end, high_watermark) = (self.log.end(), self.high_watermark);
+        let (end, high_watermark, deleted) = (self.log.end(), self.high_watermark, self.hidden());
         let State::Leading(leading) = &mut self.state else {
             return;
         };
         if ack.epoch != leading.epoch {
             return;
         }
-        let needed = leading.start.max(high_watermark);
+        let needed = (leading.start.max(high_watermark), deleted);
         let Some(follower) = leading.followers.get_mut(&from) else {
             return;
         };
@@ -213,8 +214,11 @@ impl Replica {
         let grows = ack.verified > follower.verified || ack.flushed > follower.flushed;
         follower.verified = follower.verified.max(ack.verified);
         follower.flushed = follower.flushed.max(ack.flushed);
+        follower.deleted = follower.deleted.max(ack.deleted);
         follower.trusted |= ack.trusted;
-        if !ack.trusted && ack.flushed >= *follower.target.get_or_insert(needed) {
+        let target = *follower.target.get_or_insert(needed);
+        let has_deleted = ack.deleted >= target.1 || planted!(TrustWithoutDeletions);
+        if !ack.trusted && ack.flushed >= target.0 && has_deleted {
             let message = Message::Trust {
                 epoch: ack.epoch,
                 directory: ack.directory,
@@ -230,7 +234,10 @@ impl Replica {
         if grows {
             follower.patience_ms = RETRY_MS;
         }
-        let up_to_date = ack.flushed == end && ack.trusted && ack.high_watermark == high_watermark;
+        let up_to_date = ack.flushed == end
+            && ack.trusted
+            && ack.high_watermark == high_watermark
+            && ack.deleted >= deleted;
         // Who still owes an answer is asked for it again.
         if !follower.asked {
             follower.ask_at_ms = (!up_to_date).then_some(self.now_ms + follower.patience_ms);
@@ -268,8 +275,10 @@ impl Replica {
         let State::Leading(leading) = &self.state else {
             return;
         };
-        if !self.wanted.trusted && self.log.flushed() >= leading.start {
+        let hidden = self.hidden();
+        if !self.wanted.trusted && self.log.flushed() >= leading.start.max(hidden) {
             self.wanted.trusted = true;
+            self.wanted.deleted = self.wanted.deleted.max(hidden);
             self.effects.push(Effect::Persist(self.wanted));
         }
     }
@@ -294,6 +303,29 @@ impl Replica {
         majority_of(committing, |broker| self.counted(leading, broker))
     }
 
+    /// Somebody wants the records below to be gone.
+    pub(crate) fn delete(&mut self, below: Offset) {
+        if matches!(self.state, State::Leading(_)) {
+            self.to_delete = self.to_delete.max(below.min(self.high_watermark));
+        }
+    }
+
+    /// A leader's records below are deleted on a majority: no later leader shows them.
+    pub fn deleted(&self) -> Offset {
+        let State::Leading(leading) = &self.state else {
+            return 0;
+        };
+        if planted!(DeleteAlone) {
+            return self.durable.deleted;
+        }
+        let has_deleted = |broker| match leading.followers.get(&broker) {
+            Some(follower) => follower.trusted.then_some(follower.deleted),
+            None if broker == self.me => self.durable.trusted.then_some(self.durable.deleted),
+            None => None,
+        };
+        majority_of(leading.replicas.committing(), has_deleted).unwrap_or(0)
+    }
+
     /// Moves the high watermark to what a majority has.
     pub(crate) fn advance(&mut self) {
         let State::Leading(leading) = &self.state else {
@@ -312,13 +344,13 @@ impl Replica {
     /// Sends followers what they were not sent yet, and questions to the silent ones.
     pub(crate) fn pump(&mut self) {
         self.finalise();
-        let (log, high_watermark) = (&self.log, self.high_watermark);
+        let (log, high_watermark, deleted) = (&self.log, self.high_watermark, self.hidden());
         let State::Leading(leading) = &mut self.state else {
             return;
         };
         for (broker, follower) in &mut leading.followers {
             let asks = std::mem::take(&mut follower.ask);
-            let news = log.end() > follower.next || follower.told < Some(high_watermark);
+            let news = log.end() > follower.next || follower.told < Some((high_watermark, deleted));
             if !asks && (follower.asked || !news) {
                 continue;
             }
@@ -343,11 +375,12 @@ impl Replica {
                     .get_or_insert(self.now_ms + follower.patience_ms);
             }
             follower.asked |= asks;
-            follower.told = Some(high_watermark);
+            follower.told = Some((high_watermark, deleted));
             let message = Message::Append {
                 epoch: leading.epoch,
                 span,
                 high_watermark,
+                deleted,
                 asks,
             };
             self.effects.push(Effect::Send {
@@ -366,6 +399,7 @@ impl Replica {
         let is_final = !leading.replicas.next().is_empty()
             && leading.finalised_at_ms.is_none()
             && self.high_watermark >= leading.start
+            && self.deleted() >= self.hidden()
             && self.reached(leading) >= Some(self.high_watermark);
         if let State::Leading(leading) = &mut self.state
             && is_final

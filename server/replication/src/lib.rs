@@ -26,7 +26,8 @@
 //! 1. [`Replica::step`] with what has happened;
 //! 2. every effect, in order. [`Effect::Write`], [`Effect::WriteEpochStart`], [`Effect::Truncate`]
 //!    and [`Effect::Restart`] are done before the next step, and then the log's real end is told by
-//!    [`Input::Written`], whatever has become of the write. The others take their time.
+//!    [`Input::Written`], whatever has become of the write; or that there was no room for a restart. The
+//!    others take their time.
 //!
 //! A leader's shell appends what clients send by itself, in the epoch of [`Replica::leading`], and
 //! tells it by [`Input::Written`] as well. It answers clients below [`Replica::high_watermark`].

@@ -60,6 +60,8 @@ pub enum Message {
         span: Span,
         /// Everything below is committed.
         high_watermark: Offset,
+        /// The records below are to be deleted; all of them are committed.
+        deleted: Offset,
         /// The leader wants to know where the follower is, whether that is news or not.
         asks: bool,
     },
@@ -98,6 +100,8 @@ pub struct Ack {
     pub flushed: Offset,
     /// What it knows to be committed.
     pub high_watermark: Offset,
+    /// Up to here records are deleted, and its disk says so.
+    pub deleted: Offset,
     /// It answers a question.
     pub answers: bool,
 }

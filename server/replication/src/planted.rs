@@ -21,6 +21,12 @@ pub enum Mistake {
     CommitWithOldSet,
     /// What is visible is what is written, not what is committed.
     ReadPastCommit,
+    /// A new leader deletes what it knows to be deleted, not what a seal says.
+    SealWithoutDeletions,
+    /// A deletion is acknowledged once the leader has it.
+    DeleteAlone,
+    /// A follower whose disk was emptied counts again without what was deleted.
+    TrustWithoutDeletions,
 }
 
 #[cfg(planted)]

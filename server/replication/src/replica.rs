@@ -46,6 +46,8 @@ pub struct Replica {
     pub(crate) appointment: Option<Appointment>,
     /// Everything below is committed, and verified to be here.
     pub(crate) high_watermark: Offset,
+    /// The records below are to be deleted, as far as they are known to be committed.
+    pub(crate) to_delete: Offset,
     pub(crate) state: State,
     /// A write is under way.
     pub(crate) writing: Option<Writing>,
@@ -60,11 +62,19 @@ impl Replica {
     /// with (see [`Durable::assigned`] and [`Durable::registered`]), which is stored before this. It
     /// follows: an epoch in which it led is not resumed.
     pub fn open(me: BrokerId, durable: Durable, log: LogView, effects: &mut Vec<Effect>) -> Self {
+        // It is the shell's to look whether the log has all of it.
+        let durable = Durable {
+            deleted: durable.deleted.min(log.end()),
+            committed: durable.committed.min(log.end()),
+            ..durable
+        };
+        let known = log.start().max(durable.deleted).max(durable.committed);
         let mut replica = Self {
             me,
             wanted: durable,
             durable,
-            high_watermark: log.start(),
+            high_watermark: known,
+            to_delete: durable.deleted,
             log,
             appointment: None,
             state: State::Following(Following::default()),
@@ -82,10 +92,10 @@ impl Replica {
     /// to be done.
     pub fn step(&mut self, now_ms: u64, input: Input, effects: &mut Vec<Effect>) {
         assert!(
-            self.writing.is_none() || matches!(input, Input::Written { .. }),
+            self.writing.is_none() || matches!(input, Input::Written { .. } | Input::NotRestarted),
             "the end of a write is told before anything else"
         );
-        let (high_watermark, promised) = (self.high_watermark, self.wanted.promised);
+        let (mut high_watermark, promised) = (self.high_watermark, self.wanted.promised);
         self.now_ms = now_ms;
         std::mem::swap(&mut self.effects, effects);
         match input {
@@ -93,6 +103,10 @@ impl Replica {
             Input::Received { from, message } => self.received(from, message),
             Input::Persisted(durable) => self.persisted(durable),
             Input::Written { end } => self.written(end),
+            Input::NotRestarted => {
+                self.not_restarted();
+                high_watermark = self.high_watermark;
+            }
             Input::Flushed { offset } => {
                 self.log.set_flushed(offset);
                 self.flushed();
@@ -104,9 +118,12 @@ impl Replica {
                 );
                 self.log.set_start(start);
             }
+            Input::Delete { below } => self.delete(below),
+            Input::Remember => self.remember(),
             Input::Linked { peer } => self.linked(peer),
             Input::Tick => self.tick(),
         }
+        self.forget();
         self.pump();
         std::mem::swap(&mut self.effects, effects);
         assert!(
@@ -116,6 +133,10 @@ impl Replica {
         assert!(
             self.high_watermark <= self.log.end(),
             "what is committed is here"
+        );
+        assert!(
+            self.wanted.deleted.max(self.wanted.committed) <= self.high_watermark,
+            "only what is committed is deleted, or said to be committed"
         );
     }
 
@@ -159,6 +180,17 @@ impl Replica {
         self.high_watermark
     }
 
+    /// Everything below is deleted and not to be seen, although it may be in the log yet.
+    pub fn hidden(&self) -> Offset {
+        self.to_delete.min(self.high_watermark)
+    }
+
+    /// Whether a log is to be flushed that otherwise need not be: to count again, or for a deletion to
+    /// be for good.
+    pub fn wants_flush(&self) -> bool {
+        !self.durable.trusted || self.to_delete > self.wanted.deleted
+    }
+
     /// Whether the high watermark covers all that was committed in older epochs. Where it does not
     /// yet, the end of the log is not to be told to anybody.
     pub fn is_settled(&self) -> bool {
@@ -188,6 +220,7 @@ impl Replica {
             "epochs do not go back"
         );
         let epoch = appointment.epoch;
+        let needed = (self.high_watermark, self.hidden());
         let own = appointment.directories.get(&self.me);
         let is_mine = appointment.leader == self.me && own == Some(&self.wanted.directory);
         let is_accepted = appointment.accepted == Some(self.wanted.directory);
@@ -199,7 +232,7 @@ impl Replica {
         match &mut self.state {
             State::Leading(leading) if leading.epoch == epoch => {
                 if let Some(appointment) = &self.appointment {
-                    leading.learn(appointment, self.me, self.high_watermark);
+                    leading.learn(appointment, self.me, needed);
                 }
                 self.advance();
             }
@@ -254,8 +287,9 @@ impl Replica {
                 epoch,
                 span,
                 high_watermark,
+                deleted,
                 asks,
-            } => self.append(from, epoch, span, high_watermark, asks),
+            } => self.append(from, (epoch, span), (high_watermark, deleted), asks),
             Message::Ack(ack) => self.acknowledged(from, ack),
             Message::Mismatch {
                 epoch,
@@ -305,7 +339,9 @@ impl Replica {
 
     fn written(&mut self, end: Offset) {
         match self.writing.take() {
-            Some(Writing::Span { runs, until, then }) => {
+            Some(Writing::Span {
+                runs, until, then, ..
+            }) => {
                 assert!(end >= self.log.end(), "a write does not shorten the log");
                 self.log.extend(&runs, end);
                 assert!(self.log.end() == end, "what was written was sent");
@@ -338,6 +374,25 @@ impl Replica {
                     self.advance();
                 }
             }
+        }
+    }
+
+    /// Notes what is deleted of what is committed and on the disk: the log ends behind it, whatever
+    /// happens. One note at a time: the next one takes what has come meanwhile.
+    fn forget(&mut self) {
+        let deleted = self.hidden().min(self.log.flushed());
+        let is_free = self.writing.is_none() && self.durable == self.wanted;
+        if deleted > self.wanted.deleted && is_free {
+            self.wanted.deleted = deleted;
+            self.effects.push(Effect::Persist(self.wanted));
+        }
+    }
+
+    fn remember(&mut self) {
+        let settled = self.high_watermark.min(self.log.flushed());
+        if settled > self.wanted.committed {
+            self.wanted.committed = settled;
+            self.effects.push(Effect::Persist(self.wanted));
         }
     }
 

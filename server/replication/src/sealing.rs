@@ -120,12 +120,19 @@ impl Replica {
         if sealing.epoch != epoch || !sealing.replicas.contains(from) || from == self.me {
             return;
         }
-        let Answer { durable, tip, .. } = answer;
-        if !tip.is_sound(epoch.saturating_sub(1)) || answer.high_watermark > tip.offset {
+        let Answer {
+            durable,
+            tip,
+            high_watermark,
+        } = answer;
+        if !tip.is_sound(epoch.saturating_sub(1)) || high_watermark > tip.offset {
             return self.refuse(
                 from,
                 "its log is newer than its promise, or shorter than what is committed",
             );
+        }
+        if durable.deleted > high_watermark {
+            return self.refuse(from, "it has deleted what is not committed");
         }
         let appointment = self.appointment.as_ref();
         if appointment.is_some_and(|it| !it.knows(from, durable.directory)) {
@@ -289,13 +296,22 @@ impl Replica {
             self.wanted.promised == epoch,
             "a leader has promised its epoch, and nothing newer"
         );
+        // What any of them knows to be committed is in the log. A deletion that was acknowledged is known
+        // to one of them.
+        for answer in sealing.answers.values() {
+            self.high_watermark = self.high_watermark.max(answer.high_watermark);
+            if !planted!(SealWithoutDeletions) {
+                self.to_delete = self.to_delete.max(answer.durable.deleted);
+            }
+        }
         let mut leading = Leading::new(epoch, first, self.log.end());
         for (broker, answer) in sealing.trusted() {
             leading.know(broker, answer.durable.directory);
         }
         // A change of the replicas that was decided meanwhile holds from here on.
         if let Some(appointment) = &self.appointment {
-            leading.learn(appointment, self.me, self.high_watermark);
+            let needed = (self.high_watermark, self.hidden());
+            leading.learn(appointment, self.me, needed);
         }
         self.state = State::Leading(leading);
         self.effects.push(Effect::Activated { epoch });

@@ -223,6 +223,11 @@ impl Cluster {
                 let start = u64::from(number(2));
                 self.step(number(1), Input::Retained { start });
             }
+            "delete" => {
+                let below = u64::from(number(2));
+                self.step(number(1), Input::Delete { below });
+            }
+            "remember" => self.step(number(1), Input::Remember),
             "change" => {
                 let next: Vec<u32> = words[1..].iter().map(|it| it.parse().unwrap()).collect();
                 self.change(&next);
@@ -283,8 +288,9 @@ impl Cluster {
         });
     }
 
-    /// Every replica: its role, its tip, its high watermark; `?` if it is not trusted. Then what has
-    /// happened to leaders, and a change of the set.
+    /// Every replica: its role, its tip, its high watermark; `?` if it is not trusted; up to where its disk
+    /// says that records are deleted, and where a leader acknowledges that. Then what has happened to
+    /// leaders, and a change of the set.
     fn show(&mut self) -> String {
         let mut shown = String::new();
         for (id, node) in &self.nodes {
@@ -299,10 +305,16 @@ impl Cluster {
             let high_watermark = replica.high_watermark();
             write!(
                 shown,
-                "{id}{role}{doubt} {}@{} {high_watermark}, ",
+                "{id}{role}{doubt} {}@{} {high_watermark}",
                 tip.epoch, tip.offset
             )
             .unwrap();
+            match (replica.durable().deleted, replica.deleted()) {
+                (0, _) => {}
+                (deleted, 0) => write!(shown, " -{deleted}").unwrap(),
+                (deleted, told) => write!(shown, " -{deleted} (all -{told})").unwrap(),
+            }
+            shown.push_str(", ");
         }
         for deposed in self.deposed.drain(..) {
             write!(shown, "deposed {deposed}, ").unwrap();
@@ -470,6 +482,97 @@ fn a_follower_behind_the_logs_start_begins_there() {
         produce 1 9 -> 1L 1@9 9, 2F 1@9 9, 3F 0@0 0
         retain 1 6  -> 1L 1@9 9, 2F 1@9 9, 3F 0@0 0
         meet        -> 1L 1@9 9, 2F 1@9 9, 3F 1@9 9
+        ",
+    );
+}
+
+/// Who leads next knows of what was deleted, also if it was away then.
+#[test]
+fn what_is_deleted_on_a_majority_stays_so() {
+    check(
+        &[1, 2, 3],
+        "
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        produce 1 5 -> 1L 1@5 5, 2F 1@5 5, 3F 1@5 5
+        part 3      -> 1L 1@5 5, 2F 1@5 5, 3F 1@5 5
+        delete 1 4  -> 1L 1@5 5 -4 (all -4), 2F 1@5 5 -4, 3F 1@5 5
+        part 1      -> 1L 1@5 5 -4 (all -4), 2F 1@5 5 -4, 3F 1@5 5
+        back 3      -> 1L 1@5 5 -4 (all -4), 2F 1@5 5 -4, 3F 1@5 5
+        power-cut 2 -> 1L 1@5 5 -4 (all -4), 2F 1@5 4 -4, 3F 1@5 5
+        appoint 3   -> 1L 1@5 5 -4 (all -4), 2F 2@6 6 -4, 3L 2@6 6 -4 (all -4)
+        meet        -> 1F 2@6 6 -4, 2F 2@6 6 -4, 3L 2@6 6 -4 (all -4), deposed 1 of 1
+        ",
+    );
+}
+
+#[test]
+fn a_deletion_waits_for_a_majority_and_for_what_is_committed() {
+    check(
+        &[1, 2, 3],
+        "
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        produce 1 5 -> 1L 1@5 5, 2F 1@5 5, 3F 1@5 5
+        part 2      -> 1L 1@5 5, 2F 1@5 5, 3F 1@5 5
+        part 3      -> 1L 1@5 5, 2F 1@5 5, 3F 1@5 5
+        produce 1 3 -> 1L 1@8 5, 2F 1@5 5, 3F 1@5 5
+        delete 1 7  -> 1L 1@8 5 -5, 2F 1@5 5, 3F 1@5 5
+        delete 2 3  -> 1L 1@8 5 -5, 2F 1@5 5, 3F 1@5 5
+        part 1      -> 1L 1@8 5 -5, 2F 1@5 5, 3F 1@5 5
+        back 2      -> 1L 1@8 5 -5, 2F 1@5 5, 3F 1@5 5
+        back 3      -> 1L 1@8 5 -5, 2F 1@5 5, 3F 1@5 5
+        appoint 2   -> 1L 1@8 5 -5, 2L 2@6 6, 3F 2@6 6
+        meet        -> 1F 2@6 6 -5, 2L 2@6 6, 3F 2@6 6, deposed 1 of 1
+        ",
+    );
+}
+
+/// What its older disk has said does not count, and it counts again with what was deleted before.
+#[test]
+fn an_emptied_replica_counts_again_with_what_was_deleted() {
+    check(
+        &[1, 2],
+        "
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0
+        produce 1 5 -> 1L 1@5 5, 2F 1@5 5
+        delete 1 4  -> 1L 1@5 5 -4 (all -4), 2F 1@5 5 -4
+        part 2      -> 1L 1@5 5 -4 (all -4), 2F 1@5 5 -4
+        wipe 2      -> 1L 1@5 5 -4, 2F? 0@0 0
+        stall 2     -> 1L 1@5 5 -4, 2F? 0@0 0
+        meet        -> 1L 1@5 5 -4, 2F? 1@5 5
+        go-on 2     -> 1L 1@5 5 -4 (all -4), 2F 1@5 5 -4
+        ",
+    );
+}
+
+#[test]
+fn a_change_is_not_final_before_the_new_replicas_have_deleted_what_was_to_be() {
+    check(
+        &[1],
+        "
+        appoint 1   -> 1L 0@0 0
+        produce 1 5 -> 1L 1@5 5
+        delete 1 4  -> 1L 1@5 5 -4 (all -4)
+        part 2      -> 1L 1@5 5 -4 (all -4)
+        change 2    -> 1L 1@5 5 -4, 2F 0@0 0, changing to [2]
+        meet        -> 1L 1@5 5 -4 (all -4), 2F 1@5 5 -4
+        appoint 2   -> 1F 1@5 5 -4, 2L 1@5 5 -4 (all -4), deposed 1 of 1
+        ",
+    );
+}
+
+#[test]
+fn what_is_committed_is_known_after_a_restart_if_it_was_noted() {
+    check(
+        &[1, 2, 3],
+        "
+        appoint 1   -> 1L 0@0 0, 2F 0@0 0, 3F 0@0 0
+        produce 1 5 -> 1L 1@5 5, 2F 1@5 5, 3F 1@5 5
+        remember 2  -> 1L 1@5 5, 2F 1@5 5, 3F 1@5 5
+        produce 1 2 -> 1L 1@7 7, 2F 1@7 7, 3F 1@7 7
+        part 1      -> 1L 1@7 7, 2F 1@7 7, 3F 1@7 7
+        part 2      -> 1L 1@7 7, 2F 1@7 7, 3F 1@7 7
+        power-cut 2 -> 1L 1@7 7, 2F 1@7 5, 3F 1@7 7
+        power-cut 3 -> 1L 1@7 7, 2F 1@7 5, 3F 1@7 0
         ",
     );
 }

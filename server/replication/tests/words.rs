@@ -35,11 +35,11 @@ const FAR: [u64; 4] = [
 enum Event {
     Message(BrokerId, Message),
     /// As if its leader sent it: with its epoch, and maybe from a position on that its log has.
-    FromLeader(Span, Option<u64>, u64, bool),
+    FromLeader(Span, Option<u64>, (u64, u64), bool),
     /// As if a peer had promised the epoch, with a log that goes to the one before or not.
     Promised(BrokerId, bool, Position, u64),
-    /// As if a follower had verified and flushed so much.
-    Acked(BrokerId, u64, u64),
+    /// As if a follower had verified, flushed and deleted so much.
+    Acked(BrokerId, [u64; 3]),
     /// As if the donor that was asked sent it, from where it was asked on.
     FromDonor(Span),
     /// As if the donor did not have the position that it was asked for.
@@ -48,6 +48,8 @@ enum Event {
     Appointed(BrokerId),
     Appends(u64),
     Flushes,
+    Deletes(u64),
+    Remembers,
     Tick,
     Linked,
 }
@@ -120,12 +122,16 @@ fn span() -> BoxedStrategy<Span> {
 }
 
 fn durable() -> BoxedStrategy<Durable> {
-    (0..4_u64, epoch(), any::<bool>())
-        .prop_map(|(directory, promised, trusted)| Durable {
-            directory: DirectoryId(directory),
-            promised,
-            trusted,
-        })
+    (0..4_u64, epoch(), any::<bool>(), offset(), offset())
+        .prop_map(
+            |(directory, promised, trusted, deleted, committed)| Durable {
+                directory: DirectoryId(directory),
+                promised,
+                trusted,
+                deleted,
+                committed,
+            },
+        )
         .boxed()
 }
 
@@ -156,11 +162,12 @@ fn message() -> BoxedStrategy<Message> {
             asked,
             floor,
         }),
-        (epoch(), span(), offset(), any::<bool>()).prop_map(
-            |(epoch, span, high_watermark, asks)| Message::Append {
+        (epoch(), span(), offset(), offset(), any::<bool>()).prop_map(
+            |(epoch, span, high_watermark, deleted, asks)| Message::Append {
                 epoch,
                 span,
                 high_watermark,
+                deleted,
                 asks,
             }
         ),
@@ -172,6 +179,7 @@ fn message() -> BoxedStrategy<Message> {
                 verified,
                 flushed,
                 high_watermark,
+                deleted: durable.deleted,
                 answers,
             })
         }),
@@ -191,19 +199,25 @@ fn message() -> BoxedStrategy<Message> {
 fn event() -> BoxedStrategy<Event> {
     prop_oneof![
         8 => (1..5_u32, message()).prop_map(|(from, message)| Event::Message(from, message)),
-        8 => (span(), prop::option::of(0..16_u64), offset(), any::<bool>()).prop_map(
-            |(span, at, committed, asks)| Event::FromLeader(span, at, committed, asks)
-        ),
+        8 => (
+            span(),
+            prop::option::of(0..16_u64),
+            (offset(), 0..16_u64),
+            any::<bool>()
+        )
+            .prop_map(|(span, at, told, asks)| Event::FromLeader(span, at, told, asks)),
         8 => (2..4_u32, any::<bool>(), position(), 0..8_u64).prop_map(
             |(from, recent, tip, committed)| Event::Promised(from, recent, tip, committed)
         ),
-        4 => (2..4_u32, offset(), offset())
-            .prop_map(|(from, verified, flushed)| Event::Acked(from, verified, flushed)),
+        4 => (2..4_u32, [offset(), offset(), offset()])
+            .prop_map(|(from, offsets)| Event::Acked(from, offsets)),
         8 => span().prop_map(Event::FromDonor),
         6 => (0..8_u64).prop_map(Event::Parted),
         2 => (1..4_u32).prop_map(Event::Appointed),
         1 => (1..3_u64).prop_map(Event::Appends),
         1 => Just(Event::Flushes),
+        1 => offset().prop_map(Event::Deletes),
+        1 => Just(Event::Remembers),
         1 => Just(Event::Tick),
         1 => Just(Event::Linked),
     ]
@@ -327,12 +341,16 @@ impl Node {
 
     fn perform(&mut self, effects: Vec<Effect>, until: u64) {
         let mut written = None;
+        let mut restarts = true;
         let mut persisted = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Persist(durable) => persisted.push(durable),
                 Effect::Truncate { to } => written = Some(to),
-                Effect::Restart { at } => written = Some(at.offset),
+                Effect::Restart { at } => {
+                    restarts = self.room > 0;
+                    written = Some(at.offset);
+                }
                 Effect::Write { from } => written = Some(until.min(from.saturating_add(self.room))),
                 Effect::WriteEpochStart { .. } => {
                     written = Some(self.replica.log().end() + self.room.min(1));
@@ -347,18 +365,27 @@ impl Node {
                 Effect::Activated { .. } | Effect::Deposed { .. } | Effect::Finalise { .. } => {}
             }
         }
-        if let Some(end) = written {
-            self.step(Input::Written { end });
+        match written {
+            Some(_) if !restarts => self.not_restarted(),
+            Some(end) => self.step(Input::Written { end }),
+            None => {}
         }
         for durable in persisted {
             self.step(Input::Persisted(durable));
         }
     }
 
+    /// The disk has no room for another log: the old one is still there.
+    fn not_restarted(&mut self) {
+        let mut effects = Vec::new();
+        self.replica.step(0, Input::NotRestarted, &mut effects);
+        self.perform(effects, 0);
+    }
+
     fn happens(&mut self, event: Event) {
         match event {
             Event::Message(from, message) => self.receive(from, message),
-            Event::FromLeader(mut span, at, high_watermark, asks) => {
+            Event::FromLeader(mut span, at, (high_watermark, deleted), asks) => {
                 if let Some(prev) = at.and_then(|at| self.replica.log().position(at)) {
                     move_to(prev, &mut span);
                 }
@@ -366,6 +393,7 @@ impl Node {
                     epoch: self.told,
                     span,
                     high_watermark,
+                    deleted,
                     asks,
                 };
                 self.receive(self.leader, message);
@@ -374,15 +402,19 @@ impl Node {
                 if recent {
                     tip.epoch = self.told - 1;
                 }
+                let durable = Durable {
+                    deleted: high_watermark / 2,
+                    ..Durable::assigned(DirectoryId(from.into()), self.told)
+                };
                 let message = Message::Sealed {
                     epoch: self.told,
-                    durable: Durable::assigned(DirectoryId(from.into()), self.told),
+                    durable,
                     tip,
                     high_watermark,
                 };
                 self.receive(from, message);
             }
-            Event::Acked(from, verified, flushed) => {
+            Event::Acked(from, [verified, flushed, deleted]) => {
                 let ack = Ack {
                     epoch: self.told,
                     directory: DirectoryId(from.into()),
@@ -390,6 +422,7 @@ impl Node {
                     verified,
                     flushed,
                     high_watermark: 0,
+                    deleted,
                     answers: true,
                 };
                 self.receive(from, Message::Ack(ack));
@@ -423,6 +456,8 @@ impl Node {
                 }
             }
             Event::Flushes => self.flush(),
+            Event::Deletes(below) => self.step(Input::Delete { below }),
+            Event::Remembers => self.step(Input::Remember),
             Event::Tick => self.step(Input::Tick),
             Event::Linked => self.step(Input::Linked { peer: PEER }),
         }
@@ -497,6 +532,7 @@ fn append(epoch: u32, prev: Position, runs: Vec<Run>, high_watermark: u64) -> Me
             from_start: false,
         },
         high_watermark,
+        deleted: 0,
         asks: false,
     }
 }

@@ -45,6 +45,8 @@ fn nothing_is_lost_repeated_or_out_of_order() {
             SEEDS / 50,
         ),
         ("retentions", report.retentions, SEEDS),
+        ("deletions", report.deletions_acked, SEEDS),
+        ("deletions on replicas", report.deletions, SEEDS),
         ("lost packets", report.lost_packets, SEEDS / 50),
         ("repeated packets", report.repeated_packets, SEEDS / 50),
     ] {

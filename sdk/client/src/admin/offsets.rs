@@ -130,6 +130,7 @@ impl Listing {
         for (place, question) in self.questions.iter().enumerate() {
             if question.is_open() {
                 let led = LedPartition {
+                    near: None,
                     leaders: Arc::clone(&self.leaders),
                     partition: question.partition,
                 };

@@ -13,6 +13,7 @@ use super::claim::ClaimTarget;
 use super::committer::Committer;
 use super::intake::{FetchSettings, Intake};
 use super::membership::{MemberSettings, Membership};
+use super::source::{Nearness, ReadFrom};
 use super::{Consumer, OutOfRange};
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -41,6 +42,8 @@ pub struct ConsumerBuilder {
     commit: CommitMode,
     buffer_bytes: usize,
     out_of_range: OutOfRange,
+    read_from: ReadFrom,
+    rack: Option<String>,
     release_timeout: Duration,
 }
 
@@ -64,6 +67,8 @@ impl ConsumerBuilder {
             commit: CommitMode::Unsaid,
             buffer_bytes: DEFAULT_FETCH_BUFFER_BYTES,
             out_of_range: OutOfRange::Nearest,
+            read_from: ReadFrom::Leader,
+            rack: None,
             release_timeout: DEFAULT_RELEASE_TIMEOUT,
         }
     }
@@ -132,6 +137,18 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Which replica of a partition is read. By default the one that leads.
+    pub fn read_from(mut self, replica: ReadFrom) -> Self {
+        self.read_from = replica;
+        self
+    }
+
+    /// The rack that this client is in, as brokers name theirs: for [`ReadFrom::Closest`].
+    pub fn rack(mut self, rack: impl Into<String>) -> Self {
+        self.rack = Some(rack.into());
+        self
+    }
+
     /// How long a revoked partition waits for the application to come back from its records before
     /// it is given to its next owner all the same.
     pub fn release_timeout(mut self, timeout: Duration) -> Self {
@@ -149,9 +166,14 @@ impl ConsumerBuilder {
     pub async fn build(self) -> Result<Consumer> {
         self.validate()?;
         let streams = self.client.session().await?.hello.fetch_streams as usize;
+        let near = match self.read_from {
+            ReadFrom::Leader => None,
+            ReadFrom::Closest => Some(Nearness::find(&self.client, self.rack.as_deref()).await?),
+        };
         let settings = FetchSettings {
             buffer_bytes: self.buffer_bytes,
             out_of_range: self.out_of_range,
+            near,
             streams,
         };
         let intake = Intake::new(self.client.clone(), settings);
@@ -168,6 +190,9 @@ impl ConsumerBuilder {
         let fault = match (self.topics.is_empty(), self.assigned.is_empty()) {
             (true, true) => "a consumer needs topics or assigned partitions",
             (false, false) => "a consumer takes either topics or assigned partitions",
+            _ if self.rack.is_some() && self.read_from == ReadFrom::Leader => {
+                "a consumer's rack is for reading what is closest"
+            }
             _ if self.buffer_bytes == 0 => "a consumer's buffer_bytes is zero",
             _ if matches!(self.commit, CommitMode::Auto(interval) if interval.is_zero()) => {
                 "a consumer's auto_commit interval is zero"

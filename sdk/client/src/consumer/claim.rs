@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use millstream_protocol::api::group::{NamedPartition, OffsetCommit};
 use millstream_protocol::{Offset, PartitionIndex, TopicId};
 
+use tokio::time::Instant;
+
+use super::source::Nearness;
 use crate::brokers::BrokerId;
 use crate::leaders::{LedPartition, TopicLeaders};
 
@@ -22,7 +25,8 @@ pub(super) struct Claim {
     pub(super) topic: Arc<str>,
     pub(super) topic_id: TopicId,
     pub(super) partition: PartitionIndex,
-    pub(super) leaders: Arc<TopicLeaders>,
+    leaders: Arc<TopicLeaders>,
+    near: Option<Arc<Nearness>>,
     /// Behind the last record handed out.
     handed: AtomicU64,
     /// Behind the last record that the application has come back from, by asking for the next.
@@ -32,13 +36,19 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    pub(super) fn new(id: ClaimId, target: &ClaimTarget, leaders: Arc<TopicLeaders>) -> Arc<Self> {
+    pub(super) fn new(
+        id: ClaimId,
+        target: &ClaimTarget,
+        leaders: Arc<TopicLeaders>,
+        near: Option<Arc<Nearness>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             topic: Arc::clone(&target.topic),
             topic_id: target.topic_id,
             partition: target.partition,
             leaders,
+            near,
             handed: AtomicU64::new(target.start),
             returned: AtomicU64::new(target.start),
             committed: AtomicU64::new(target.start),
@@ -49,12 +59,31 @@ impl Claim {
         LedPartition {
             leaders: Arc::clone(&self.leaders),
             partition: self.partition,
+            near: self.near.clone(),
         }
     }
 
-    /// The broker that leads its partition, as far as is known.
-    pub(super) fn leader(&self) -> Option<BrokerId> {
-        self.leaders.belief(self.partition).leader
+    /// The broker to read its partition from, as far as is known.
+    pub(super) fn goal(&self) -> Option<BrokerId> {
+        self.led().goal()
+    }
+
+    /// Whether that does not lead it.
+    pub(super) fn is_off_leader(&self) -> bool {
+        self.goal() != self.leaders.belief(self.partition).leader
+    }
+
+    /// The replica that was read does not do.
+    pub(super) fn avoid_replica(&self) {
+        if let Some(near) = &self.near {
+            near.avoid(&self.topic, self.partition);
+        }
+    }
+
+    /// Until when the leader is read in place of a replica, if it is.
+    pub(super) fn avoided_until(&self) -> Option<Instant> {
+        let near = self.near.as_ref()?;
+        near.avoided_until(&self.topic, self.partition)
     }
 
     pub(super) fn handed(&self) -> Offset {

@@ -22,6 +22,7 @@ use crate::limits::{FRAME_OVERHEAD_BYTES, MIN_FETCH_FRAME_BYTES};
 use crate::route::{Opened, Route, is_unknown};
 use crate::stream::receive_with_payload;
 use millstream_transport::FrameReceiver;
+use tokio::time::Instant;
 
 /// Why a stream is not read any more.
 enum Stopped {
@@ -45,13 +46,19 @@ impl Fetch {
     pub(super) async fn run(self) {
         let mut backoff = Backoff::default();
         while let Some(wanted) = self.intake.plan(self.run) {
-            if !self.have_one_leader(&wanted).await {
+            if !self.have_one_goal(&wanted).await {
                 self.intake.part(self.run);
                 continue;
             }
+            let is_off_leader = wanted.iter().any(|it| it.claim.is_off_leader());
             let error = match self.read(&wanted, &mut backoff).await {
                 Stopped::Stale => return,
                 Stopped::Replan => continue,
+                Stopped::Failed(error) if is_off_leader => {
+                    tracing::debug!(%error, "a replica does not do; its leader is read");
+                    wanted.iter().for_each(|it| it.claim.avoid_replica());
+                    continue;
+                }
                 Stopped::Failed(error) => error,
             };
             let outcome = match error {
@@ -74,15 +81,15 @@ impl Fetch {
         }
     }
 
-    /// Finds out who leads what is wanted.
-    async fn have_one_leader(&self, wanted: &[Wanted]) -> bool {
+    /// Finds out where what is wanted is read.
+    async fn have_one_goal(&self, wanted: &[Wanted]) -> bool {
         let client = &self.intake.client;
         for Wanted { claim, .. } in wanted {
             client.find_leader(&claim.led()).await;
         }
-        let mut leaders = wanted.iter().map(|wanted| wanted.claim.leader());
-        let first = leaders.next();
-        leaders.all(|leader| Some(leader) == first)
+        let mut goals = wanted.iter().map(|wanted| wanted.claim.goal());
+        let first = goals.next();
+        goals.all(|goal| Some(goal) == first)
     }
 
     /// Reads one stream until it stops.
@@ -114,11 +121,16 @@ impl Fetch {
         backoff: &mut Backoff,
     ) -> Stopped {
         let mut next: Vec<Offset> = wanted.iter().map(|wanted| wanted.offset).collect();
+        let avoided = wanted
+            .iter()
+            .filter_map(|it| it.claim.avoided_until())
+            .min();
         loop {
             self.gate.below(|| self.intake.share_bytes()).await;
             let received = tokio::select! {
                 received = receive_with_payload::<Fetched>(receiver, MAX_FETCH_BYTES) => received,
                 () = route.outdated() => return Stopped::Replan,
+                () = passed(avoided) => return Stopped::Replan,
             };
             let frame = match received {
                 Ok(Some(frame)) => frame,
@@ -144,7 +156,10 @@ impl Fetch {
             partitions: wanted.iter().map(Wanted::to_fetch).collect(),
             max_bytes: max_bytes.clamp(MIN_FETCH_FRAME_BYTES, DEFAULT_FETCH_BYTES) as u32,
         };
-        let request = Request::OpenFetch(request);
+        let request = match wanted.iter().any(|it| it.claim.is_off_leader()) {
+            true => Request::OpenReplicaFetch(request),
+            false => Request::OpenFetch(request),
+        };
         let led: Vec<_> = wanted.iter().map(|wanted| wanted.claim.led()).collect();
         self.intake.client.open_toward(&led, request).await
     }
@@ -186,6 +201,14 @@ impl Fetch {
             },
         );
         Err(Stopped::Replan)
+    }
+}
+
+/// Waits for a time, if there is one.
+async fn passed(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

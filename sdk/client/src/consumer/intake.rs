@@ -22,14 +22,17 @@ use super::claim::{Claim, ClaimId, ClaimTarget};
 use super::fetch::Fetch;
 use super::gate::Gate;
 use super::lanes::{LaneId, LaneRun, Lanes};
+use super::source::Nearness;
 use crate::client::Client;
 use crate::error::{Error, Result};
 
 /// How a consumer fetches.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct FetchSettings {
     pub(super) buffer_bytes: usize,
     pub(super) out_of_range: OutOfRange,
+    /// If it need not be the leader that is read.
+    pub(super) near: Option<Arc<Nearness>>,
     /// Fetch streams of the connection before claims share them.
     pub(super) streams: usize,
 }
@@ -151,13 +154,13 @@ impl Intake {
     pub(super) fn new(client: Client, settings: FetchSettings) -> Arc<Self> {
         Arc::new(Self {
             client,
-            settings,
             runtime: Handle::current(),
             state: Mutex::default(),
             changes: AtomicU64::new(0),
             outstanding: AtomicU64::new(0),
             came_back: Notify::new(),
             share_bytes: AtomicUsize::new(settings.buffer_bytes),
+            settings,
         })
     }
 
@@ -174,7 +177,8 @@ impl Intake {
             let paused = before.is_some_and(|claimed| claimed.paused);
             state.claims_made += 1;
             let id = state.claims_made;
-            let claim = Claim::new(id, target, self.client.leaders(&target.topic));
+            let leaders = self.client.leaders(&target.topic);
+            let claim = Claim::new(id, target, leaders, self.settings.near.clone());
             let (lane, gate) = self.join(&mut state.lanes, &claim);
             let claimed = Claimed {
                 claim,
@@ -195,21 +199,21 @@ impl Intake {
 
     fn join(&self, lanes: &mut Lanes, claim: &Claim) -> (LaneId, Arc<Gate>) {
         let (streams, limit) = (self.client.fetch_streams(), self.settings.streams);
-        lanes.join(claim.id, claim.leader(), streams, limit)
+        lanes.join(claim.id, claim.goal(), streams, limit)
     }
 
-    /// Moves those claims of a lane that have another leader than its first to other lanes: a stream
-    /// is one to one leader.
+    /// Moves those claims of a lane that are read elsewhere than its first to other lanes: a stream is one to
+    /// one broker.
     pub(super) fn part(self: &Arc<Self>, run: LaneRun) {
         let mut state = self.state.lock();
         let state = &mut *state;
         let members = state.lanes.members(run).unwrap_or_default();
         let claims = members.iter().filter_map(|id| state.claims.get(id));
         let claims: Vec<Arc<Claim>> = claims.map(|it| Arc::clone(&it.claim)).collect();
-        let leader = claims.first().and_then(|claim| claim.leader());
-        state.lanes.set_leader(run, leader);
+        let leader = claims.first().and_then(|claim| claim.goal());
+        state.lanes.set_goal(run, leader);
         let mut restart = HashSet::new();
-        for claim in claims.iter().filter(|claim| claim.leader() != leader) {
+        for claim in claims.iter().filter(|claim| claim.goal() != leader) {
             if let Some(claimed) = state.claims.get_mut(&claim.id) {
                 state.lanes.leave(run.lane, claim.id);
                 let (lane, gate) = self.join(&mut state.lanes, claim);

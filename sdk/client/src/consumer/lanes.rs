@@ -2,7 +2,7 @@
 //!
 //! A claim gets a stream of its own while there are places; beyond that, claims share. A lane is a
 //! stream as it is planned: it outlives the stream itself, which is opened anew after a failure or
-//! when the claims of a shared lane change. The partitions of a lane have the same leader.
+//! when the claims of a shared lane change. The partitions of a lane are read from the same broker.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ pub(super) struct Lanes {
 
 #[derive(Debug)]
 struct Lane {
-    /// Who leads its members' partitions, as far as was known when that was looked at.
-    leader: Option<BrokerId>,
+    /// Where its members' partitions are read, as far as was known when that was looked at.
+    goal: Option<BrokerId>,
     members: Vec<ClaimId>,
     gate: Arc<Gate>,
     epoch: u64,
@@ -60,21 +60,21 @@ impl Drop for Lane {
 
 impl Lanes {
     /// Puts a claim into a lane: one of its own if there is a place, or else the emptiest of those with
-    /// the same leader.
+    /// the same goal.
     pub(super) fn join(
         &mut self,
         claim: ClaimId,
-        leader: Option<BrokerId>,
+        goal: Option<BrokerId>,
         streams: &FetchStreams,
         limit: usize,
     ) -> (LaneId, Arc<Gate>) {
         if let Some(place) = streams.try_claim(limit) {
-            return self.open(claim, leader, place);
+            return self.open(claim, goal, place);
         }
         let emptiest = self
             .lanes
             .iter_mut()
-            .filter(|(_, lane)| lane.leader == leader)
+            .filter(|(_, lane)| lane.goal == goal)
             .filter(|(_, lane)| lane.members.len() < MAX_PARTITIONS_PER_FETCH_STREAM)
             .min_by_key(|(_, lane)| lane.members.len());
         match emptiest {
@@ -82,21 +82,21 @@ impl Lanes {
                 lane.members.push(claim);
                 (id, Arc::clone(&lane.gate))
             }
-            None => self.open(claim, leader, streams.claim()),
+            None => self.open(claim, goal, streams.claim()),
         }
     }
 
     fn open(
         &mut self,
         claim: ClaimId,
-        leader: Option<BrokerId>,
+        goal: Option<BrokerId>,
         place: FetchPlace,
     ) -> (LaneId, Arc<Gate>) {
         let id = self.next_id;
         self.next_id += 1;
         let gate = Arc::new(Gate::default());
         let lane = Lane {
-            leader,
+            goal,
             members: vec![claim],
             gate: Arc::clone(&gate),
             epoch: 0,
@@ -143,10 +143,10 @@ impl Lanes {
         (lane.epoch == run.epoch).then_some(&lane.members)
     }
 
-    /// The members of a run's lane are to have this leader.
-    pub(super) fn set_leader(&mut self, run: LaneRun, leader: Option<BrokerId>) {
+    /// The members of a run's lane are to be read here.
+    pub(super) fn set_goal(&mut self, run: LaneRun, goal: Option<BrokerId>) {
         if let Some(lane) = self.lanes.get_mut(&run.lane) {
-            lane.leader = leader;
+            lane.goal = goal;
         }
     }
 

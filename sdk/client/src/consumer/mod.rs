@@ -15,6 +15,7 @@ mod intake;
 mod lanes;
 mod membership;
 mod record;
+mod source;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use builder::ConsumerBuilder;
 pub use record::{ConsumedBatch, ConsumedRecord};
+pub(crate) use source::Nearness;
+pub use source::ReadFrom;
 
 use crate::error::{Error, Result};
 use claim::Claim;

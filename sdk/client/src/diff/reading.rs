@@ -122,6 +122,7 @@ impl Reading {
             max_bytes: DEFAULT_FETCH_BYTES as u32,
         });
         let led = [LedPartition {
+            near: None,
             leaders: client.leaders(topic),
             partition,
         }];

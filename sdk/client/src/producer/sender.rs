@@ -187,6 +187,7 @@ impl PartitionSender {
     async fn open(&self) -> Result<Opened<ProduceOpened>> {
         let partition = self.queue.partition;
         let led = [LedPartition {
+            near: None,
             leaders: Arc::clone(&self.leaders),
             partition,
         }];

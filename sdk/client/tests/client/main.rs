@@ -15,4 +15,5 @@ mod group;
 mod leaders;
 mod produce;
 mod recovery;
+mod replicas;
 mod silence;

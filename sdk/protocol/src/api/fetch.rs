@@ -10,6 +10,11 @@
 //!
 //! The client's reading is the credit: the broker writes until QUIC's flow control stops it, and
 //! sends nothing while there is nothing. The client ends the stream by stopping or resetting it.
+//!
+//! A replica that does not lead is read by [`Request::OpenReplicaFetch`](super::Request::OpenReplicaFetch), which
+//! is not passed on. It shows what it knows to be committed, a little later than its leader. What it does not have
+//! it refuses with [`ErrorCode::NotReady`](crate::ErrorCode::NotReady), or ends the stream so: the leader may have it.
+//!
 //! The first batch may begin below the offset asked for: a batch is never cut, and the client
 //! skips what it did not ask for.
 

@@ -155,6 +155,9 @@ pub enum Request {
     RebalanceCluster(cluster::RebalanceCluster),
     /// Has a partition go on without what is lost.
     AcceptLoss(cluster::AcceptLoss),
+    /// Streaming: the same as [`Request::OpenFetch`], of replicas of the broker that is asked, whether it
+    /// leads or not.
+    OpenReplicaFetch(fetch::OpenFetch),
     /// Streaming, between brokers: what workers write.
     OpenOutputs(peer::OpenOutputs),
     /// Streaming, between brokers: a deployment's workers as a member of their group.

@@ -69,6 +69,11 @@ fn leader_of(context: &Context, partition: TopicPartition) -> Option<u32> {
     image.partition(partition).map(|it| it.leader)
 }
 
+/// Whether a request only reads records: if their leader cannot be reached, what is known here can be read.
+pub(super) fn is_read(request: &Request) -> bool {
+    matches!(request, Request::Fetch(_) | Request::OpenFetch(_))
+}
+
 /// The leader of all these partitions, if it is one.
 fn common_leader(context: &Context, partitions: &[FetchPartition]) -> Option<u32> {
     let mut leaders = partitions
@@ -80,31 +85,30 @@ fn common_leader(context: &Context, partitions: &[FetchPartition]) -> Option<u32
 
 /// Which of the partitions that a request names each broker leads, by their places in the request. Those
 /// that nobody is known to lead are this broker's to refuse.
-pub(super) fn by_leader(
+pub(super) fn by_leader<'a>(
     context: &Context,
-    topic: &str,
-    partitions: impl Iterator<Item = PartitionIndex>,
+    partitions: impl Iterator<Item = (&'a str, PartitionIndex)>,
 ) -> BTreeMap<u32, Vec<usize>> {
     let mut parts: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for (place, partition) in partitions.enumerate() {
+    for (place, (topic, partition)) in partitions.enumerate() {
         let leader = leader(context, topic, partition).unwrap_or(context.me());
         parts.entry(leader).or_default().push(place);
     }
     parts
 }
 
-/// Passes a request on, and everything that follows on its stream.
-pub(super) async fn forward(
-    context: &Context,
+/// The same of those that are to be fetched.
+pub(super) fn parts(context: &Context, asked: &[FetchPartition]) -> BTreeMap<u32, Vec<usize>> {
+    by_leader(context, asked.iter().map(|it| (&*it.topic, it.partition)))
+}
+
+/// Passes on everything that follows on a client's stream whose request was passed on, both ways.
+pub(super) async fn pass_on(
     session: &Session,
-    to: u32,
-    frame: RequestFrame,
-    payload: Bytes,
-    streams: (&mut FrameSender, &mut FrameReceiver),
+    is_member: bool,
+    (mut to_peer, mut from_peer): (FrameSender, FrameReceiver),
+    (sender, receiver): (&mut FrameSender, &mut FrameReceiver),
 ) -> Result<(), StreamEnd> {
-    let (sender, receiver) = streams;
-    let is_member = matches!(frame.request, Request::OpenGroup(_));
-    let (mut to_peer, mut from_peer) = context.cluster.open(to, frame, payload).await?;
     let passing = async {
         let (there, back) =
             tokio::join!(relay(receiver, &mut to_peer), relay(&mut from_peer, sender));

@@ -3,6 +3,7 @@
 mod cluster;
 pub(crate) mod fetch;
 mod forward;
+mod gather;
 pub(crate) mod group;
 pub(crate) mod hello;
 pub(crate) mod lifecycle;
@@ -27,7 +28,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::config::UPLOAD_LIMIT;
-use crate::context::Front;
+use crate::context::{Front, ReadFrom};
 use crate::errors;
 use crate::session::Session;
 use crate::workers::peers;
@@ -131,13 +132,29 @@ async fn answer(
         0 => None,
         _ => Some(context.uploads.acquire().await.map_err(errors::stopping)?),
     };
-    let payload = timeout(UPLOAD_LIMIT, receiver.receive_payload())
+    let mut payload = timeout(UPLOAD_LIMIT, receiver.receive_payload())
         .await
         .map_err(|_| errors::too_slow(payload_bytes))??;
+    let mut from = ReadFrom::Leader;
     if let Some(to) = forward::elsewhere(context, &request) {
-        let frame = RequestFrame { hops, request };
-        let streams = (sender, receiver);
-        return forward::forward(context, session, to, frame, payload.freeze(), streams).await;
+        let frame = RequestFrame {
+            hops,
+            request: request.clone(),
+        };
+        match context
+            .cluster
+            .open(to, frame, payload.split().freeze())
+            .await
+        {
+            Err(error) if error.code == ErrorCode::NotReady && forward::is_read(&request) => {
+                tracing::debug!(%error, "a reader gets what is known here");
+                from = ReadFrom::Anybody;
+            }
+            opened => {
+                let is_member = matches!(request, Request::OpenGroup(_));
+                return forward::pass_on(session, is_member, opened?, (sender, receiver)).await;
+            }
+        }
     }
     let reply = &mut Reply(sender);
     // For what is changed in a task of its own.
@@ -175,10 +192,21 @@ async fn answer(
         Request::InitProducer(request) => reply.with(produce::init(context, request).await).await,
         Request::OpenProduce(request) => produce::open(context, request, reply.0, receiver).await,
         Request::Fetch(request) => {
-            let (response, payload) = fetch::fetch(context, request).await?;
+            let (response, payload) = fetch::fetch(context, request, from).await?;
             reply.with_payload(response, payload).await
         }
-        Request::OpenFetch(request) => fetch::open(context, request, reply.0, receiver).await,
+        Request::OpenFetch(request)
+            if from == ReadFrom::Leader
+                && forward::parts(context, &request.partitions).len() > 1 =>
+        {
+            gather::open(context, hops, request, (reply.0, receiver)).await
+        }
+        Request::OpenFetch(request) => {
+            fetch::open(context, request, from, (reply.0, receiver)).await
+        }
+        Request::OpenReplicaFetch(request) => {
+            fetch::open(context, request, ReadFrom::Counting, (reply.0, receiver)).await
+        }
         Request::OpenGroup(request) => {
             group::open(context, session, request, reply.0, receiver).await
         }

@@ -6,8 +6,9 @@ use millstream_protocol::api::offsets::{
 use millstream_protocol::limits::MAX_ITEMS_PER_REQUEST;
 use millstream_protocol::{ErrorCode, WireError};
 
-use crate::context::Context;
+use crate::context::{Context, ReadFrom};
 use crate::handlers::{check_items, forward};
+use crate::partition::Standing;
 
 pub(crate) async fn list(
     context: &Context,
@@ -16,8 +17,9 @@ pub(crate) async fn list(
 ) -> Result<ListOffsetsResponse, WireError> {
     check_items("positions", request.positions.len(), MAX_ITEMS_PER_REQUEST)?;
     context.topic(&request.topic)?;
-    let asked = request.positions.iter().map(|(number, _)| *number);
-    let parts = forward::by_leader(context, &request.topic, asked);
+    let asked = request.positions.iter();
+    let asked = asked.map(|(number, _)| (&*request.topic, *number));
+    let parts = forward::by_leader(context, asked);
     let mut offsets = Vec::new();
     offsets.resize_with(request.positions.len(), || None);
     for (leader, places) in parts {
@@ -27,13 +29,17 @@ pub(crate) async fn list(
             positions: positions.collect(),
         };
         let listed = if leader == context.me() {
-            list_here(context, part).await
+            list_here(context, part, ReadFrom::Leader).await
         } else {
             // What one broker cannot say, the others still can.
             let count = part.positions.len();
-            let answer = context.cluster.ask(leader, hops, part).await;
-            let answer = answer.map(|answer: ListOffsetsResponse| answer.offsets);
-            answer.unwrap_or_else(|error| vec![Err(error); count])
+            let answer = context.cluster.ask(leader, hops, part.clone()).await;
+            match answer.map(|answer: ListOffsetsResponse| answer.offsets) {
+                Err(error) if error.code == ErrorCode::NotReady => {
+                    list_here(context, part, ReadFrom::Anybody).await
+                }
+                answer => answer.unwrap_or_else(|error| vec![Err(error); count]),
+            }
         };
         for (place, listed) in places.into_iter().zip(listed) {
             offsets[place] = Some(listed);
@@ -51,16 +57,21 @@ pub(crate) async fn list(
     })
 }
 
-/// Lists offsets of partitions that are led here.
+/// Lists offsets of partitions that are led here; or that would be if the cluster were there: then only what
+/// is so whatever else is committed.
 async fn list_here(
     context: &Context,
     request: ListOffsets,
+    from: ReadFrom,
 ) -> Vec<Result<ListedOffset, WireError>> {
     let mut offsets = Vec::with_capacity(request.positions.len());
     for (number, position) in request.positions {
         let listed = async {
-            let partition = context.partition(&request.topic, None, number)?;
-            let offset = partition.resolve(position).await?;
+            let partition = context.readable(&request.topic, None, number, from)?;
+            let offset = match partition.visible().standing {
+                Standing::Leading(_) | Standing::ReadOnly => partition.resolve(position).await?,
+                Standing::Following => partition.resolve_for_sure(position).await?,
+            };
             let visible = partition.visible();
             Ok(ListedOffset {
                 partition: number,

@@ -18,11 +18,13 @@ use millstream_replication::{
 };
 
 use super::ReplicaEvent;
+use super::deletions::Deletion;
 use super::state::State;
 use crate::config::{COMMIT_PATIENCE_MS, PRODUCERS_ASKED_EVERY_MS, WHOLE_LAG};
 use crate::errors;
 use crate::partition::{
-    AckSink, AppendResult, Appended, Closed, LogStatus, Partition, StagedBatch, Standing, Visible,
+    AckSink, AppendResult, Appended, Closed, LogStatus, Partition, ReplicaState, StagedBatch,
+    Standing, Visible,
 };
 use crate::writer::{Outside, Writer, WriterCommand};
 
@@ -78,6 +80,10 @@ pub(crate) struct Actor {
     tombstones_gone_until: Offset,
     staged: Vec<StagedBatch>,
     pending: VecDeque<Pending>,
+    /// Deletions that wait for other replicas.
+    pub(super) deletions: Vec<Deletion>,
+    /// The disk was too full to delete records; it is not tried again before that.
+    pub(super) forgets_at_ms: u64,
     /// The storage failed for good; every write is refused.
     failed: bool,
     /// The last write found the disk full.
@@ -108,7 +114,10 @@ impl Actor {
         Self {
             tombstones_gone_until: log.tombstones_gone_until(),
             durability: partition.config().durability,
-            readable_until: log.flushed_offset(),
+            readable_until: match replica.is_none() && is_alone {
+                true => log.flushed_offset(),
+                false => 0,
+            },
             log,
             partition,
             replica,
@@ -121,6 +130,8 @@ impl Actor {
             told: None,
             staged: Vec::new(),
             pending: VecDeque::new(),
+            deletions: Vec::new(),
+            forgets_at_ms: 0,
             failed: false,
             full: false,
         }
@@ -238,12 +249,7 @@ impl Actor {
             return Ok(());
         }
         let Some(epoch) = self.replica.as_ref().and_then(Replica::leading) else {
-            let refusal = match (self.log.damage(), &self.replica) {
-                (Some(damage), None) => {
-                    errors::from_append(&self.partition, &AppendError::Damaged(damage))
-                }
-                _ => errors::not_leading(&self.name()),
-            };
+            let refusal = self.leads_not();
             for StagedBatch { ack, .. } in staged {
                 self.refuse(ack, refusal.clone(), outside.elapsed_ms);
             }
@@ -297,8 +303,18 @@ impl Actor {
         fault.map_or(Ok(()), Err)
     }
 
+    /// Why nothing can be changed here.
+    pub(super) fn leads_not(&self) -> WireError {
+        match (self.log.damage(), &self.replica) {
+            (Some(damage), None) => {
+                errors::from_append(&self.partition, &AppendError::Damaged(damage))
+            }
+            _ => errors::not_leading(&self.name()),
+        }
+    }
+
     /// Whether what was appended has waited for other replicas for too long: nothing more is taken then.
-    fn is_starved(&self, outside: &Outside<'_>) -> bool {
+    pub(super) fn is_starved(&self, outside: &Outside<'_>) -> bool {
         self.starved_since.is_some()
             || self.pending.front().is_some_and(|oldest| {
                 oldest.visible_at > 0 && oldest.since_ms + COMMIT_PATIENCE_MS <= outside.elapsed_ms
@@ -308,6 +324,7 @@ impl Actor {
     /// Tells who has waited for too long that too few replicas answer. It may be committed yet: who sends it
     /// again is told so, once it is.
     fn give_up_waiting(&mut self, outside: &Outside<'_>) {
+        self.give_up_deletions(outside);
         let Some(replica) = &self.replica else { return };
         let is_behind = replica.high_watermark() < self.log.log_end_offset();
         if !is_behind {
@@ -410,6 +427,9 @@ impl Actor {
             ack.mark_failed();
             ack.send(result);
         }
+        for deletion in std::mem::take(&mut self.deletions) {
+            deletion.refuse(error.clone());
+        }
     }
 
     pub(super) fn name(&self) -> String {
@@ -419,9 +439,8 @@ impl Actor {
     /// The flush to start now, if one is waited for and none is under way.
     pub(crate) fn next_flush(&mut self) -> Option<FlushTicket> {
         let replica = self.replica.as_ref()?;
-        // A replica that is not trusted becomes so by what is on its disk.
         match self.durability {
-            Durability::Relaxed if replica.durable().trusted => None,
+            Durability::Relaxed if !replica.wants_flush() => None,
             Durability::Relaxed | Durability::Sync => self.background_flush(),
         }
     }
@@ -457,28 +476,6 @@ impl Actor {
     /// The last sequence of a worker's producer in the log.
     pub(crate) fn last_sequence(&self, producer_id: ProducerId) -> Option<u32> {
         self.log.last_worker_sequence(producer_id)
-    }
-
-    pub(crate) fn delete_records(
-        &mut self,
-        outside: &Outside<'_>,
-        before: Offset,
-    ) -> Result<Offset, WireError> {
-        let visible = self.partition.visible();
-        if before > visible.high_watermark {
-            return Err(errors::beyond_high_watermark(
-                &self.partition,
-                before,
-                visible.high_watermark,
-            ));
-        }
-        let start = self
-            .log
-            .delete_records(before)
-            .map_err(|error| errors::from_change(&self.partition, &error))?;
-        // It only tells the core where the log begins: nothing comes of it that could fail.
-        let _ = self.retained(outside);
-        Ok(start)
     }
 
     /// Records have outlived their retention. Replicas compare logs where batches begin.
@@ -537,8 +534,7 @@ impl Actor {
                 tracing::error!(%error, "cannot start a compaction");
             }
         }
-        self.publish(outside);
-        Ok(())
+        self.step(outside, Input::Remember, Vec::new())
     }
 
     /// A compaction has ended: its segments take the place of the old.
@@ -562,7 +558,8 @@ impl Actor {
         self.publish(outside);
     }
 
-    /// Flushes, tells what waits, and closes the log cleanly. No flush may be under way.
+    /// Flushes, tells what waits, notes what is committed, and closes the log cleanly. No flush may be
+    /// under way.
     pub(crate) fn close(mut self, outside: &Outside<'_>) -> Result<(), Fault> {
         if self.failed {
             return Ok(());
@@ -570,6 +567,7 @@ impl Actor {
         if let Some(ticket) = self.log.flush_ticket() {
             self.flushed(outside, ticket.run())?;
         }
+        self.step(outside, Input::Remember, Vec::new())?;
         let partition = self.name();
         self.log.close().map_err(|error| Fault::Storage {
             partition,
@@ -596,6 +594,13 @@ impl Actor {
             }
             None | Some(_) => Standing::Following,
         };
+        let hidden = replica.map_or(0, Replica::hidden);
+        let log_start_offset = self.log.log_start_offset().max(hidden);
+        let state = match replica.map(Replica::durable) {
+            Some(durable) if durable.trusted => ReplicaState::Trusted,
+            Some(_) => ReplicaState::Untrusted,
+            None => ReplicaState::Damaged,
+        };
         self.tell_leads(outside, standing);
         // It moves again.
         if self
@@ -605,7 +610,6 @@ impl Actor {
             self.starved_since = None;
             tracing::info!(partition = self.name(), "enough replicas answer again");
         }
-        let log_start_offset = self.log.log_start_offset();
         let shared = &self.partition.shared;
         *shared.status.lock() = LogStatus {
             log_end_offset: self.log.log_end_offset(),
@@ -621,6 +625,7 @@ impl Actor {
                 high_watermark,
                 log_start_offset,
                 standing,
+                replica: state,
                 is_alone: self.is_alone,
                 closed: visible.closed,
             };
@@ -637,6 +642,7 @@ impl Actor {
                 ack.send(result);
             }
         }
+        self.answer_deletions(log_start_offset);
     }
 
     /// Whether every follower answers, counts, and lacks little.

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use super::state::State;
 use crate::data_dir::DataDir;
 use crate::flusher::Flusher;
-use crate::partition::{Closed, LogStatus, Partition, Shared, Standing, Visible};
+use crate::partition::{Closed, LogStatus, Partition, ReplicaState, Shared, Standing, Visible};
 use crate::registry::Registry;
 use crate::storage::LogStore;
 use crate::writer::{Writer, WriterCommand};
@@ -64,6 +64,8 @@ pub(crate) struct Hosting {
     settings: HashMap<TopicId, TopicConfig>,
     /// Those that wait for another directory's number, which nobody has asked for yet.
     unasked: Vec<TopicPartition>,
+    /// An image was followed in which this start is registered.
+    is_registered: bool,
 }
 
 /// A replica of this broker, as the image has it.
@@ -155,12 +157,17 @@ impl Hosting {
             hosted: BTreeMap::new(),
             settings: HashMap::new(),
             unasked: Vec::new(),
+            is_registered: false,
         }
     }
 
     /// The replicas that wait for another directory's number since this was asked last; a bounded
     /// number of them.
     pub(crate) fn take_lost(&mut self) -> Vec<TopicPartition> {
+        // The cluster does not listen to a start that it does not know.
+        if !self.is_registered {
+            return Vec::new();
+        }
         let count = self.unasked.len().min(MAX_REPLICAS_AT_ONCE);
         self.unasked.drain(..count).collect()
     }
@@ -189,7 +196,11 @@ impl Hosting {
     /// The disk or the writer fails: the broker is to stop.
     pub(crate) async fn follow(&mut self, image: &Image) -> Result<(), HostingError> {
         if !self.is_registered(image) {
-            return Ok(());
+            return self.open_known(image).await;
+        }
+        if !self.is_registered {
+            self.is_registered = true;
+            self.remove_strangers(image);
         }
         let me = self.me();
         let gone: Vec<_> = self
@@ -237,6 +248,24 @@ impl Hosting {
             }
         }
         Ok(())
+    }
+
+    /// Opens what is here and in the image, which may be an old one: what is committed of it can be read.
+    /// It begins nothing and takes part in nothing before the cluster knows of this start.
+    async fn open_known(&mut self, image: &Image) -> Result<(), HostingError> {
+        let me = self.me();
+        let mut to_open = Vec::new();
+        for topic in image.topics() {
+            for (number, placed) in (0..).zip(&topic.partitions) {
+                let id = topic.at(number);
+                let assigned = assigned(topic, id, placed, me);
+                to_open.extend(assigned.filter(|it| {
+                    let found = self.found.get(&id);
+                    matches!(found, Some(State::Replica(durable)) if durable.directory == it.directory)
+                }));
+            }
+        }
+        self.open_all(to_open).await
     }
 
     /// Tells a replica what was decided, if that is news.
@@ -464,7 +493,23 @@ impl Hosting {
                 "the machine was started again without a clean stop: its relaxed log begins anew"
             );
         }
-        let is_sound = recovery.damage.is_empty() && (is_new || !recovery.created && !may_lack);
+        // A disk may lose what it has said to have, and a spoilt end looks like one that was never whole.
+        let known = match state {
+            Some(State::Replica(durable)) => durable.committed.max(durable.deleted),
+            Some(State::Lost(_)) | None => 0,
+        };
+        let end = log.log_end_offset();
+        if end < known && !recovery.created {
+            tracing::error!(
+                partition = name,
+                end,
+                known,
+                "its log ends before what it knows to be committed"
+            );
+        }
+        let is_whole = end >= known || is_alone;
+        let is_sound =
+            recovery.damage.is_empty() && (is_new || !recovery.created && !may_lack && is_whole);
         let durable = match state {
             Some(State::Replica(durable)) if is_sound => Some(durable),
             // With nobody else to have its records from, what is left of them is kept and read.
@@ -503,6 +548,7 @@ impl Hosting {
             high_watermark: 0,
             log_start_offset: log.log_start_offset(),
             standing: Standing::Following,
+            replica: ReplicaState::Untrusted,
             is_alone,
             closed: None,
         };
@@ -554,7 +600,7 @@ impl Hosting {
     }
 
     /// Deletes what replicas left behind that the image does not list: their removal was cut short.
-    pub(crate) fn remove_strangers(&self, image: &Image) {
+    fn remove_strangers(&self, image: &Image) {
         let Ok(entries) = std::fs::read_dir(self.data_dir.topics()) else {
             return;
         };

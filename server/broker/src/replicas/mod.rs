@@ -1,11 +1,13 @@
 //! The replicas that this broker keeps: the shell around each one's core, and which there are.
 //!
 //! - [`actor`]: a partition's log and replica on the writer's thread; `steps`: doing what the core says
+//! - [`deletions`]: deleting records by request
 //! - `entries`: a log's entries on their way to other replicas
 //! - [`state`]: what is on the disk about a replica besides its log
 //! - [`hosting`]: opening, beginning and removing replicas as the cluster's image has them
 
 pub(crate) mod actor;
+pub(crate) mod deletions;
 mod entries;
 pub(crate) mod hosting;
 pub(crate) mod state;

@@ -17,6 +17,15 @@ use crate::errors;
 use crate::flusher::FlushJob;
 use crate::writer::Outside;
 
+/// What an effect has done to the log.
+enum Done {
+    Nothing,
+    /// Its end is to be told.
+    Written,
+    /// There was no room to begin it anew.
+    NotRestarted,
+}
+
 /// Why a step could not be done.
 pub(super) enum Trouble {
     /// The broker must not survive it.
@@ -76,18 +85,28 @@ impl Actor {
         mut batches: Vec<ProducedBatch>,
     ) -> Result<(), Trouble> {
         loop {
-            let mut wrote = false;
+            let (mut wrote, mut restarts) = (false, true);
             let mut effects = std::mem::take(&mut self.effects);
             for effect in effects.drain(..) {
-                wrote |= self.effect(outside, effect, &mut batches)?;
+                match self.effect(outside, effect, &mut batches)? {
+                    Done::Nothing => {}
+                    Done::Written => wrote = true,
+                    Done::NotRestarted => {
+                        restarts = false;
+                        break;
+                    }
+                }
             }
             self.effects = effects;
             let (end, flushed) = (self.log.log_end_offset(), self.log.flushed_offset());
             let Some(replica) = &mut self.replica else {
                 return Ok(());
             };
-            if wrote {
-                let input = Input::Written { end };
+            if wrote || !restarts {
+                let input = match restarts {
+                    true => Input::Written { end },
+                    false => Input::NotRestarted,
+                };
                 replica.step(outside.elapsed_ms, input, &mut self.effects);
                 continue;
             }
@@ -96,19 +115,22 @@ impl Actor {
                 let input = Input::Flushed { offset: flushed };
                 replica.step(outside.elapsed_ms, input, &mut self.effects);
             }
+            let forgotten = self.forget(outside)?;
+            if let (Some(input), Some(replica)) = (forgotten, &mut self.replica) {
+                replica.step(outside.elapsed_ms, input, &mut self.effects);
+            }
             if self.effects.is_empty() {
                 return Ok(());
             }
         }
     }
 
-    /// Does one thing. `true` if it has written to the log.
     fn effect(
         &mut self,
         outside: &Outside<'_>,
         effect: Effect,
         batches: &mut Vec<ProducedBatch>,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<Done, Trouble> {
         let partition = self.id();
         match effect {
             Effect::Persist(durable) => {
@@ -117,16 +139,16 @@ impl Actor {
                 let _ = outside.flusher.send(FlushJob::Promise { partition, state });
             }
             Effect::Truncate { to } => self.cut(to)?,
-            Effect::Restart { at } => self.begin_at(at, outside.now_ms)?,
+            Effect::Restart { at } => return self.begin_at(at, outside.now_ms),
             Effect::Write { from } => {
                 let mut wanted = std::mem::take(batches);
                 wanted.retain(|batch| batch.header.base_offset >= from);
                 self.write_as_follower(wanted, outside.now_ms)?;
-                return Ok(true);
+                return Ok(Done::Written);
             }
             Effect::WriteEpochStart { epoch } => {
                 self.write_epoch_start(epoch, outside.now_ms)?;
-                return Ok(true);
+                return Ok(Done::Written);
             }
             Effect::Send { to, message } => self.send(outside, to, message),
             Effect::Activated { epoch } => {
@@ -146,7 +168,7 @@ impl Actor {
                 );
             }
         }
-        Ok(false)
+        Ok(Done::Nothing)
     }
 
     /// Cuts the log's end off. Readers that send it to others find that it is another one.
@@ -174,7 +196,7 @@ impl Actor {
     }
 
     /// Throws the log away, and begins one where the leader's begins.
-    fn begin_at(&mut self, at: Position, now_ms: TimestampMs) -> Result<(), Trouble> {
+    fn begin_at(&mut self, at: Position, now_ms: TimestampMs) -> Result<Done, Trouble> {
         let known = self.producers.take();
         let known = known.filter(|(known, _)| *known == at.offset);
         let Some((_, producers)) = known else {
@@ -182,13 +204,20 @@ impl Actor {
             return Err(Trouble::Damaged(reason));
         };
         self.partition.shared.rewritten();
-        tracing::info!(
-            partition = self.name(),
-            from = at.offset,
-            "its log begins anew where the leader's begins"
-        );
         match self.log.restart(at.offset, at.epoch, &producers, now_ms) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                tracing::info!(
+                    partition = self.name(),
+                    from = at.offset,
+                    "its log begins anew where the leader's begins"
+                );
+                Ok(Done::Written)
+            }
+            // It is tried again, with what the leader sends again.
+            Err(RestartError::Log(ChangeError::StorageFull)) => {
+                self.note_full(true);
+                Ok(Done::NotRestarted)
+            }
             Err(RestartError::Log(ChangeError::Poisoned(failure))) => {
                 Err(Trouble::Fault(self.fail(failure.to_string())))
             }

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
-use millstream::{Client, Identity};
+use millstream::{Client, ClientBuilder, Identity};
 use millstream_broker::cluster::ticket::Ticket;
 use millstream_broker::{Broker, BrokerConfig, StartError};
 use millstream_protocol::api::cluster::IssueTicket;
@@ -26,6 +26,11 @@ pub(crate) struct Node {
     pub(crate) broker: Option<Broker>,
     ticket: Option<Ticket>,
     folder: TempDir,
+}
+
+/// The rack of a broker: each has its own.
+pub(crate) fn rack(number: u32) -> String {
+    format!("rack-{number}")
 }
 
 /// The brokers of a cluster, and who has issued their certificates.
@@ -116,11 +121,15 @@ impl Cluster {
 
     /// A client of one of the brokers.
     pub(crate) async fn client(&self, index: usize) -> Client {
-        let builder = Client::builder()
+        self.client_builder(index).connect().await.unwrap()
+    }
+
+    /// The settings of one.
+    pub(crate) fn client_builder(&self, index: usize) -> ClientBuilder {
+        Client::builder()
             .address(self.nodes[index].address.to_string())
             .server_name("localhost")
-            .identity(self.identity(Role::Client, "tester"));
-        builder.connect().await.unwrap()
+            .identity(self.identity(Role::Client, "tester"))
     }
 
     /// The brokers that run.
@@ -137,7 +146,7 @@ impl Cluster {
         }
     }
 
-    fn identity(&self, role: Role, name: &str) -> Identity {
+    pub(crate) fn identity(&self, role: Role, name: &str) -> Identity {
         identity(&self.authority, role, name)
     }
 }
@@ -160,6 +169,7 @@ impl Node {
         let identity = identity(authority, Role::Broker, &name);
         let mut config = BrokerConfig::new(self.folder.path(), self.address, identity);
         config.ticket = self.ticket.clone();
+        config.rack = Some(rack(self.number));
         self.broker = Some(Broker::start(config).await?);
         Ok(())
     }

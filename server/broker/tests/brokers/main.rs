@@ -6,8 +6,11 @@
     reason = "what a test does not expect ends it"
 )]
 
+mod deletion;
+mod gather;
 mod harness;
 mod loss;
+mod replicas;
 
 use std::time::Instant;
 

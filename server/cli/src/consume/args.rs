@@ -1,11 +1,11 @@
 //! The command line of `millstream consume`, and what it comes to.
 
-use clap::Args;
-use millstream::PartitionIndex;
+use clap::{Args, ValueEnum};
+use millstream::{PartitionIndex, ReadFrom};
 
 use super::format::RecordFormat;
 use crate::output::OutputFormat;
-use crate::parse::PositionArg;
+use crate::parse::{PositionArg, parse_rack};
 
 #[derive(Args, Debug)]
 pub(crate) struct ConsumeArgs {
@@ -31,6 +31,15 @@ pub(crate) struct ConsumeArgs {
     #[arg(short, long, conflicts_with = "partitions")]
     pub(super) group: Option<String>,
 
+    /// Which replica of a partition is read: the one that leads it, or one in sync that is close, in the
+    /// rack given or else on the broker that this is connected to
+    #[arg(long, value_enum, default_value_t, value_name = "REPLICA")]
+    pub(super) read_from: Replica,
+
+    /// The rack that this runs in, as brokers name theirs
+    #[arg(long, value_name = "NAME", value_parser = parse_rack)]
+    pub(super) rack: Option<String>,
+
     /// Ends after this many records
     #[arg(short = 'n', long, value_name = "N")]
     pub(super) max: Option<u64>,
@@ -47,6 +56,23 @@ pub(crate) struct ConsumeArgs {
         value_name = "TEXT"
     )]
     pub(super) separator: String,
+}
+
+/// Which replica of a partition is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Replica {
+    #[default]
+    Leader,
+    Closest,
+}
+
+impl From<Replica> for ReadFrom {
+    fn from(replica: Replica) -> Self {
+        match replica {
+            Replica::Leader => Self::Leader,
+            Replica::Closest => Self::Closest,
+        }
+    }
 }
 
 impl ConsumeArgs {

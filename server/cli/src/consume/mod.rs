@@ -73,7 +73,11 @@ async fn open(
     start: Position,
 ) -> anyhow::Result<(Consumer, Option<Goal>)> {
     let admin = client.admin();
-    let builder = client.consumer();
+    let builder = client.consumer().read_from(args.read_from.into());
+    let builder = match &args.rack {
+        None => builder,
+        Some(rack) => builder.rack(rack),
+    };
     match &args.group {
         Some(group) => {
             let goal = if args.follow {

@@ -45,6 +45,7 @@ fn append(span: Span) -> Part {
         epoch: 4,
         span,
         high_watermark: 0,
+        deleted: 0,
         asks: false,
     })
 }

@@ -71,6 +71,7 @@ fn append(from: Offset, until: Offset) -> Outgoing {
             epoch: 4,
             span,
             high_watermark: 5,
+            deleted: 3,
             asks: true,
         },
         entries: Some(Arc::new(Gap { until: 0, step: 1 })),

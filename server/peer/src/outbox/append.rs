@@ -14,6 +14,7 @@ pub(super) struct Append {
     epoch: LeaderEpoch,
     span: Span,
     high_watermark: Offset,
+    deleted: Offset,
     asks: bool,
     entries: Option<Arc<dyn Entries>>,
 }
@@ -28,11 +29,13 @@ impl Append {
                 epoch,
                 span,
                 high_watermark,
+                deleted,
                 asks,
             } => Ok(Self {
                 epoch,
                 span,
                 high_watermark,
+                deleted,
                 asks,
                 entries,
             }),
@@ -45,6 +48,7 @@ impl Append {
             epoch: self.epoch,
             span: self.span,
             high_watermark: self.high_watermark,
+            deleted: self.deleted,
             asks: self.asks,
         };
         (message, self.entries)
@@ -69,6 +73,7 @@ impl Append {
             epoch: self.epoch,
             span: self.span,
             high_watermark: self.high_watermark.max(newer.high_watermark),
+            deleted: self.deleted.max(newer.deleted),
             asks,
             entries: newer.entries.or(self.entries),
         }

@@ -46,6 +46,7 @@ fn append(epoch: LeaderEpoch, span: Span, high_watermark: Offset) -> Message {
         epoch,
         span,
         high_watermark,
+        deleted: high_watermark / 2,
         asks: false,
     }
 }
@@ -56,11 +57,13 @@ fn asking(message: Message) -> Message {
             epoch,
             span,
             high_watermark,
+            deleted,
             ..
         } => Message::Append {
             epoch,
             span,
             high_watermark,
+            deleted,
             asks: true,
         },
         other => other,
@@ -75,6 +78,7 @@ fn ack(epoch: LeaderEpoch, flushed: Offset, answers: bool) -> Message {
         verified: flushed,
         flushed,
         high_watermark: 0,
+        deleted: 0,
         answers,
     })
 }
@@ -287,6 +291,7 @@ fn a_newer_acknowledgement_takes_the_place_of_an_older_one() {
         verified: 5,
         flushed: 5,
         high_watermark: 0,
+        deleted: 0,
         answers: false,
     });
     let all = [ack(3, 10, true), ack(4, 20, false), other_directory];

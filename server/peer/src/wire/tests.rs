@@ -52,6 +52,8 @@ fn every_message_has_its_bytes() {
         directory: DirectoryId(8),
         promised: 9,
         trusted: true,
+        deleted: 7,
+        committed: 6,
     };
     let ack = Ack {
         epoch: 4,
@@ -60,6 +62,7 @@ fn every_message_has_its_bytes() {
         verified: 300,
         flushed: 200,
         high_watermark: 100,
+        deleted: 90,
         answers: true,
     };
     let (epoch, directory) = (4, DirectoryId(8));
@@ -72,7 +75,7 @@ fn every_message_has_its_bytes() {
                 tip: at(3, 300),
                 high_watermark: 100,
             },
-            "010408090103ac0264",
+            "0104080901070603ac0264",
         ),
         (
             Message::Fetch {
@@ -103,11 +106,12 @@ fn every_message_has_its_bytes() {
                 epoch,
                 span: span(),
                 high_watermark: 100,
+                deleted: 90,
                 asks: true,
             },
-            "0504010a02020a03ac029003016401",
+            "0504010a02020a03ac02900301645a01",
         ),
-        (Message::Ack(ack), "06040800ac02c8016401"),
+        (Message::Ack(ack), "06040800ac02c801645a01"),
         (
             Message::Mismatch {
                 epoch,
@@ -182,12 +186,18 @@ fn spans() -> impl Strategy<Value = Span> {
 fn messages() -> impl Strategy<Value = Message> {
     let epoch = any::<u32>;
     let directory = || any::<u64>().prop_map(DirectoryId);
-    let durable =
-        (directory(), epoch(), any::<bool>()).prop_map(|(directory, promised, trusted)| Durable {
-            directory,
-            promised,
-            trusted,
-        });
+    let durable = (directory(), epoch(), any::<(bool, u64, u64)>()).prop_map(
+        |(directory, promised, rest)| {
+            let (trusted, deleted, committed) = rest;
+            Durable {
+                directory,
+                promised,
+                trusted,
+                deleted,
+                committed,
+            }
+        },
+    );
     prop_oneof![
         epoch().prop_map(|epoch| Message::Seal { epoch }),
         (epoch(), durable, positions(), any::<u64>()).prop_map(
@@ -212,20 +222,21 @@ fn messages() -> impl Strategy<Value = Message> {
             asked,
             floor,
         }),
-        (epoch(), spans(), any::<u64>(), any::<bool>()).prop_map(
-            |(epoch, span, high_watermark, asks)| Message::Append {
+        (epoch(), spans(), any::<(u64, u64)>(), any::<bool>()).prop_map(
+            |(epoch, span, (high_watermark, deleted), asks)| Message::Append {
                 epoch,
                 span,
                 high_watermark,
+                deleted,
                 asks,
             }
         ),
         (
             (epoch(), directory(), any::<bool>(), any::<bool>()),
-            any::<[u64; 3]>()
+            any::<[u64; 4]>()
         )
             .prop_map(|((epoch, directory, trusted, answers), offsets)| {
-                let [verified, flushed, high_watermark] = offsets;
+                let [verified, flushed, high_watermark, deleted] = offsets;
                 Message::Ack(Ack {
                     epoch,
                     directory,
@@ -233,6 +244,7 @@ fn messages() -> impl Strategy<Value = Message> {
                     verified,
                     flushed,
                     high_watermark,
+                    deleted,
                     answers,
                 })
             }),

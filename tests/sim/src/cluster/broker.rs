@@ -41,7 +41,7 @@ pub(crate) const PARTITION: TopicPartition = TopicPartition {
 };
 
 /// Nothing travels beside most messages.
-const NOTHING: Beside = Beside {
+pub(crate) const NOTHING: Beside = Beside {
     batches: Vec::new(),
     producers: None,
 };
@@ -91,6 +91,8 @@ pub(crate) struct Partition {
     flushing: Option<FlushTicket>,
     waiting: VecDeque<Waiting>,
     tick_at_ms: Option<u64>,
+    /// Up to where records are to be deleted, and whoever wants it waits.
+    deleting: Vec<Offset>,
     /// What the oracle was told.
     told: Offset,
 }
@@ -196,7 +198,7 @@ impl Broker {
             segment_bytes: SEGMENT_BYTES,
             retention_bytes: match self.retention {
                 Retention::Bytes(bytes) => Some(bytes),
-                Retention::None | Retention::Deletions => None,
+                Retention::None | Retention::Any | Retention::Requests => None,
             },
             checkpoint_bytes: CHECKPOINT_BYTES,
             tail_cache_bytes: 16 * 1024,
@@ -233,6 +235,10 @@ impl Broker {
         if recovery.created || !recovery.damage.is_empty() {
             return Err(Trouble::Damaged);
         }
+        if log.log_end_offset() < durable.deleted.max(durable.committed) {
+            let what = format!("{} lacks some of what it knows of: {durable:?}", self.id);
+            env.oracle.violated(what);
+        }
         let runs = log.epochs().map(|(epoch, start)| Run { epoch, start });
         let view = LogView::new(
             log.start_border(),
@@ -242,8 +248,10 @@ impl Broker {
         );
         let mut effects = std::mem::take(&mut self.effects);
         let replica = Replica::open(self.id, durable, view, &mut effects);
+        env.oracle.opened(self.id, replica.high_watermark());
         let partition = Partition {
-            told: replica.high_watermark(),
+            told: replica.log().start(),
+            deleting: Vec::new(),
             replica,
             log,
             flushing: None,

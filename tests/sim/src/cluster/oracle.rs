@@ -46,6 +46,10 @@ pub(crate) struct Oracle {
     acked: BTreeMap<Name, Offset>,
     /// Up to here a replica was allowed to let records go.
     retained: Offset,
+    /// Up to where records were said to be deleted, by the leader of which epoch.
+    deleted: Vec<(LeaderEpoch, Offset)>,
+    /// Up to where leaders have hidden them when they began.
+    hidden: BTreeMap<LeaderEpoch, Offset>,
     /// The highest start of a log that a consumer was told.
     told_start: Offset,
     pub(crate) violations: Vec<String>,
@@ -87,8 +91,32 @@ impl Oracle {
         }
     }
 
-    /// A replica leads.
-    pub(crate) fn activated(&mut self, broker: BrokerId, epoch: LeaderEpoch, log: &LogView) {
+    /// A replica goes on with what it knows to be committed.
+    pub(crate) fn opened(&mut self, broker: BrokerId, high_watermark: Offset) {
+        let known = self.committed.len() as Offset;
+        if high_watermark > known {
+            self.violated(format!(
+                "{broker} takes all below {high_watermark} for committed, and {known} is"
+            ));
+        }
+    }
+
+    /// A replica leads, and does not show what is hidden.
+    pub(crate) fn activated(
+        &mut self,
+        broker: BrokerId,
+        epoch: LeaderEpoch,
+        log: &LogView,
+        hidden: Offset,
+    ) {
+        let first = hidden.max(log.start());
+        self.hidden.insert(epoch, first);
+        let older = self.deleted.iter().filter(|(it, _)| *it < epoch);
+        if let Some((_, below)) = older.copied().find(|(_, below)| *below > first) {
+            self.violated(format!(
+                "back again: {broker} leads in epoch {epoch} from {first}, and all below {below} is deleted"
+            ));
+        }
         let leader = *self.leaders.entry(epoch).or_insert(broker);
         if leader != broker {
             self.violated(format!("{leader} and {broker} both lead in epoch {epoch}"));
@@ -115,6 +143,37 @@ impl Oracle {
             ));
         }
         self.retained = self.retained.max(start);
+    }
+
+    /// Somebody wants records to be deleted.
+    pub(crate) fn may_go(&mut self, below: Offset) {
+        self.retained = self.retained.max(below);
+    }
+
+    /// Whoever wanted records to be deleted was told that they are.
+    pub(crate) fn deleted(&mut self, broker: BrokerId, epoch: LeaderEpoch, below: Offset) {
+        self.deleted.push((epoch, below));
+        let mut newer = self.hidden.range(epoch + 1..);
+        if let Some((newer, first)) = newer.find(|(_, first)| **first < below) {
+            let what = format!(
+                "back again: {broker} of {epoch} has deleted all below {below}, and epoch {newer} begins from {first}"
+            );
+            self.violated(what);
+        }
+    }
+
+    /// A leader shows what is at an offset.
+    pub(crate) fn served(&mut self, broker: BrokerId, epoch: LeaderEpoch, offset: Offset) {
+        let mut known = self.deleted.iter().filter(|(it, _)| *it <= epoch);
+        if known.any(|(_, below)| offset < *below) {
+            self.violated(format!("back again: {broker} of {epoch} shows {offset}"));
+        }
+    }
+
+    /// Up to here no replica has anything in the end, and none has lost what is behind the second.
+    pub(crate) fn borders(&self) -> (Offset, Offset) {
+        let deleted = self.deleted.iter().map(|(_, below)| *below);
+        (deleted.max().unwrap_or(0), self.retained)
     }
 
     /// A consumer goes on where a log starts, because its position lies below.

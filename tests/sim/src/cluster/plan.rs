@@ -71,8 +71,10 @@ pub(crate) enum Retention {
     None,
     /// It keeps so many bytes, in whole segments.
     Bytes(u64),
-    /// Records are deleted, up to anywhere.
-    Deletions,
+    /// It lets go of any part of what it has, for itself.
+    Any,
+    /// Records are deleted by request, of all replicas.
+    Requests,
 }
 
 /// What a run is like.
@@ -161,7 +163,9 @@ impl Plan {
                     Retention::None,
                     Retention::Bytes(0),
                     Retention::Bytes(10_000),
-                    Retention::Deletions,
+                    Retention::Any,
+                    Retention::Requests,
+                    Retention::Requests,
                 ])
                 .unwrap_or(Retention::None),
             pace_us: dice.pick(&[4_000, 10_000, 25_000]).unwrap_or(10_000),

@@ -25,8 +25,16 @@ pub struct Report {
     pub restarts: u64,
     /// Of these: by replicas that had nothing.
     pub restarts_of_empty: u64,
+    /// Logs that could not be, because the disk was full.
+    pub restarts_put_off: u64,
     /// Logs whose start has moved up.
     pub retentions: u64,
+    /// Wishes to have records deleted.
+    pub deletions_asked: u64,
+    /// Wishes that were acknowledged, alone or together.
+    pub deletions_acked: u64,
+    /// Logs that have deleted records by request.
+    pub deletions: u64,
     /// Damages found.
     pub damages: u64,
     /// Processes that ended because their storage failed.
@@ -77,7 +85,11 @@ impl Report {
         self.truncations += other.truncations;
         self.restarts += other.restarts;
         self.restarts_of_empty += other.restarts_of_empty;
+        self.restarts_put_off += other.restarts_put_off;
         self.retentions += other.retentions;
+        self.deletions_asked += other.deletions_asked;
+        self.deletions_acked += other.deletions_acked;
+        self.deletions += other.deletions;
         self.damages += other.damages;
         self.stops += other.stops;
         self.crashes += other.crashes;
@@ -111,7 +123,11 @@ impl fmt::Display for Report {
             ("tails truncated", self.truncations),
             ("logs begun late", self.restarts),
             ("of which were empty", self.restarts_of_empty),
+            ("not for a full disk", self.restarts_put_off),
             ("starts moved up", self.retentions),
+            ("deletions asked for", self.deletions_asked),
+            ("deletions acknowledged", self.deletions_acked),
+            ("deletions on a replica", self.deletions),
             ("process crashes", self.crashes),
             ("power cuts", self.power_cuts),
             ("pauses", self.pauses),

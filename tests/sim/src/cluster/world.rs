@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use millstream_log::ReadError;
 use millstream_log::storage::SyncBehaviour;
-use millstream_replication::{BrokerId, Durability};
+use millstream_replication::{BrokerId, Durability, Input};
 
-use super::broker::{Broker, Clock, Trouble};
+use super::broker::{Broker, Clock, NOTHING, Trouble};
 use super::client::{Consumer, Kind, Producer};
 use super::dice::Dice;
 use super::env::Env;
@@ -30,6 +30,9 @@ const COMES_LATE_US: u64 = 2_500_000;
 
 /// How often a broker that says that it is alive also lets old records go.
 const RETAINS_PER_MILLE: u64 = 200;
+
+/// How often it notes what is committed.
+const REMEMBERS_PER_MILLE: u64 = 300;
 
 /// How long producers go on when all is well again.
 const GOES_ON_US: u64 = 1_500_000;
@@ -222,6 +225,9 @@ impl World {
                     boot,
                     |broker, env| {
                         broker.beat(env);
+                        if env.dice.happens(REMEMBERS_PER_MILLE) {
+                            broker.step(env, Input::Remember, &NOTHING)?;
+                        }
                         match env.dice.happens(RETAINS_PER_MILLE) {
                             true => broker.retain(env),
                             false => Ok(()),
@@ -802,6 +808,7 @@ impl World {
                         it.replica.log().tip() == leader.replica.log().tip()
                             && it.replica.high_watermark() == end
                             && it.log.flushed_offset() == end
+                            && it.log.log_start_offset() >= leader.replica.hidden()
                     })
             });
         done.then_some(end)
@@ -818,6 +825,12 @@ impl World {
                 continue;
             };
             let mut offset = log.log_start_offset();
+            let (deleted, retained) = oracle.borders();
+            if offset < deleted || offset > retained {
+                oracle.violated(format!(
+                    "{id} begins at {offset}: all below {deleted} is deleted, and below {retained} was to be at most"
+                ));
+            }
             while offset < end {
                 match log.reader().read(offset, end, COMPARED_BYTES) {
                     Ok(read) => {

@@ -220,6 +220,7 @@ impl fmt::Debug for Letter {
                 span,
                 high_watermark,
                 asks,
+                ..
             } => {
                 let asks = if *asks { ", asks" } else { "" };
                 write!(f, "append {epoch} {}", entries(span))?;

@@ -218,11 +218,16 @@ impl<'a> Shell<'a> {
         let (Some(epoch), end) = (core.leading(), core.high_watermark()) else {
             return Ok(());
         };
+        let is_news = end > self.state.ghost.committed.len() as Offset;
         let mut agrees = Ok(());
         self.state
             .ghost
             .update(|ghost| agrees = ghost.commit(&self.node, epoch, end));
         agrees?;
+        // What a leader takes over as committed was so under an older one, whose replicas were others.
+        if !is_news {
+            return Ok(());
+        }
         let told = self.node.told.as_ref();
         let set = told.map(|it| it.replicas.clone()).unwrap_or_default();
         let leader = (self.broker, &self.node);

@@ -10,14 +10,25 @@ use millstream_transport::{FrameReceiver, FrameSender};
 use super::serve::Here;
 use super::{Shared, State, error};
 
+/// Who may answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    Leader,
+    Replica,
+}
+
 pub(super) async fn serve(
     here: Here,
     mut sender: FrameSender,
     mut receiver: FrameReceiver,
     open: OpenFetch,
+    from: From,
 ) {
     let shared = &here.shared;
-    let opened = shared.change(|state| opened(state, here.number, &open));
+    let opened = shared.change(|state| match from {
+        From::Leader => opened(state, here.number, &open),
+        From::Replica => opened_here(state, here.number, &open),
+    });
     let leader = opened.as_ref().ok().map(|(leader, _)| *leader);
     let opened = opened.map(|(_, opened)| opened);
     if sender.send(&opened).await.is_err() {
@@ -30,7 +41,7 @@ pub(super) async fn serve(
     });
     let stopped = sender.stopped();
     tokio::select! {
-        () = push(&mut sender, shared, leader, &open) => {}
+        () = push(&mut sender, shared, (leader, from), &open) => {}
         _ = stopped => {}
         _ = receiver.receive::<()>(0) => {}
         () = shared.until(|state| state.down.contains(&leader).then_some(())) => {}
@@ -64,8 +75,31 @@ fn opened(state: &mut State, at: u32, open: &OpenFetch) -> Result<(u32, FetchOpe
     }
 }
 
+/// The same of a replica that need not lead.
+fn opened_here(
+    state: &mut State,
+    at: u32,
+    open: &OpenFetch,
+) -> Result<(u32, FetchOpened), WireError> {
+    if let Some(refused) = state.faults.refuse_fetch.pop_front() {
+        return Err(refused);
+    }
+    if !state.replicas.contains(&at) || state.untrusted.contains(&at) {
+        return Err(error(ErrorCode::NotLeader, "there is no replica here"));
+    }
+    let topics = open.partitions.iter();
+    let topics = topics.map(|wanted| Ok(state.topic(&wanted.topic)?.id));
+    let topic_ids = topics.collect::<Result<_, WireError>>()?;
+    Ok((at, FetchOpened { topic_ids }))
+}
+
 /// Pushes what there is and what comes, partitions in turn.
-async fn push(sender: &mut FrameSender, shared: &Shared, leader: u32, open: &OpenFetch) {
+async fn push(
+    sender: &mut FrameSender,
+    shared: &Shared,
+    (leader, of): (u32, From),
+    open: &OpenFetch,
+) {
     let mut next: Vec<Offset> = open
         .partitions
         .iter()
@@ -79,7 +113,7 @@ async fn push(sender: &mut FrameSender, shared: &Shared, leader: u32, open: &Ope
                 let mut found = turns.filter_map(|index| {
                     let read = read(
                         state,
-                        leader,
+                        (leader, of),
                         &open.partitions[index],
                         index,
                         next[index],
@@ -111,13 +145,13 @@ async fn push(sender: &mut FrameSender, shared: &Shared, leader: u32, open: &Ope
 
 fn read(
     state: &mut State,
-    leader: u32,
+    (leader, of): (u32, From),
     wanted: &FetchPartition,
     index: usize,
     from: Offset,
     max_bytes: usize,
 ) -> Result<Option<(Fetched, Bytes)>, WireError> {
-    let from_followers = state.faults.fetch_from_followers;
+    let from_followers = state.faults.fetch_from_followers || of == From::Replica;
     let partition = state.partition(&wanted.topic, wanted.partition)?;
     if partition.leader != leader && !from_followers {
         return Err(error(ErrorCode::NotLeader, "another broker leads now"));

@@ -59,6 +59,12 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     /// What clients are told of brokers.
     pub(crate) listed: Vec<BrokerAddress>,
+    /// The racks of brokers that have one.
+    pub(crate) racks: BTreeMap<u32, String>,
+    /// Brokers that have replicas of everything, and those of them whose replicas do not count. If there
+    /// are none, who leads has the only one.
+    pub(crate) replicas: Vec<u32>,
+    pub(crate) untrusted: Vec<u32>,
     /// Brokers that are as if they were not there.
     pub(crate) down: BTreeSet<u32>,
     /// Brokers that let no client in, though other brokers reach them.

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream::{ErrorCode, Position, WireError};
-use millstream_protocol::api::cluster::DescribeBrokersResponse;
+use millstream_protocol::api::cluster::{
+    BrokerState, ClusterBroker, ClusterDescription, DescribeBrokersResponse, Listed,
+    QuorumDescription,
+};
 use millstream_protocol::api::group::{
     FetchOffsetsResponse, GroupDescription, GroupState, ListGroupsResponse,
 };
@@ -71,7 +74,14 @@ async fn serve(here: Here, sender: FrameSender, mut receiver: FrameReceiver) {
     here.shared.change(|state| state.requests.push(arrival));
     match request {
         Request::OpenProduce(open) => produce::serve(here, sender, receiver, open).await,
-        Request::OpenFetch(open) => fetch::serve(here, sender, receiver, open).await,
+        Request::OpenFetch(open) => {
+            let from = fetch::From::Leader;
+            fetch::serve(here, sender, receiver, open, from).await
+        }
+        Request::OpenReplicaFetch(open) => {
+            let from = fetch::From::Replica;
+            fetch::serve(here, sender, receiver, open, from).await
+        }
         Request::OpenGroup(open) => group::serve(sender, receiver, here.shared, open).await,
         Request::OpenPluginLogs(open) => plugin_logs(sender, &here.shared, open).await,
         request => {
@@ -136,6 +146,10 @@ async fn unary(mut reply: Reply, shared: &Shared, at: u32, request: Request, pay
         return reply.send::<()>(Err(refused)).await;
     }
     match request {
+        Request::DescribeCluster(_) => {
+            let described = shared.change(|state| describe_cluster(state, at));
+            reply.send(Ok(described)).await;
+        }
         Request::DescribeBroker(_) => reply.send(Ok(describe_broker(at))).await,
         Request::DescribeTopics(request) => {
             reply
@@ -372,6 +386,44 @@ fn describe_broker(at: u32) -> BrokerDescription {
     }
 }
 
+fn describe_cluster(state: &State, told_by: u32) -> ClusterDescription {
+    fn nothing<T>() -> Listed<T> {
+        let (count, first) = (0, Vec::new());
+        Listed { count, first }
+    }
+    let brokers = state.listed.iter().map(|listed| ClusterBroker {
+        broker_id: listed.broker_id,
+        address: listed.address.clone(),
+        rack: state.racks.get(&listed.broker_id).cloned(),
+        directory_id: Default::default(),
+        incarnation: 1,
+        state: BrokerState::Live,
+        silent_ms: Some(0),
+        leads: 0,
+        active: None,
+        keeps: 0,
+        stuck: 0,
+        report: None,
+    });
+    ClusterDescription {
+        cluster_id: None,
+        feature_level: 1,
+        told_by,
+        controller: None,
+        quorum: QuorumDescription {
+            term: 1,
+            leader: None,
+            members: Vec::new(),
+            majority_silent_ms: None,
+        },
+        brokers: brokers.collect(),
+        partitions: 0,
+        offline: nothing(),
+        under_replicated: nothing(),
+        changing: nothing(),
+    }
+}
+
 fn describe_topics(
     state: &mut State,
     request: DescribeTopics,
@@ -388,7 +440,16 @@ fn describe_topics(
     let topics: Result<_, _> = names
         .iter()
         .take(2)
-        .map(|name| Ok(state.topic(name)?.describe(name)))
+        .map(|name| {
+            let mut described = state.topic(name)?.describe(name);
+            for partition in &mut described.partitions {
+                if !state.replicas.is_empty() {
+                    partition.replicas.clone_from(&state.replicas);
+                }
+                partition.untrusted.clone_from(&state.untrusted);
+            }
+            Ok(described)
+        })
         .collect();
     Ok(DescribeTopicsResponse {
         topics: topics?,

@@ -6,6 +6,7 @@ use millstream_protocol::Offset;
 use millstream_protocol::batch::BatchHeader;
 use millstream_replication::Input;
 
+use super::retention::shown_from;
 use super::{Broker, NOTHING, READ_BYTES, Trouble, Waiting, trouble_of};
 use crate::cluster::env::Env;
 use crate::cluster::packet::{Node, Packet, Refusal};
@@ -88,7 +89,7 @@ impl Broker {
         let Some(partition) = self.partition() else {
             return Ok(());
         };
-        let start = partition.log.log_start_offset();
+        let start = shown_from(partition);
         if offset < start {
             env.send(node, from, Packet::Begins { request, start });
             return Ok(());
@@ -96,6 +97,9 @@ impl Broker {
         let visible = partition.replica.high_watermark();
         if offset >= visible {
             return Ok(());
+        }
+        if let Some(epoch) = partition.replica.leading() {
+            env.oracle.served(self.id, epoch, offset);
         }
         let read = partition.log.reader().read(offset, visible, READ_BYTES);
         let read = read.map_err(|error| trouble_of(&error, env))?;

@@ -1,7 +1,7 @@
 //! Doing what the core says, and telling it what came of it.
 
 use bytes::BytesMut;
-use millstream_log::{AppendError, ProducedBatch, ProducersError, RestartError};
+use millstream_log::{AppendError, ChangeError, ProducedBatch, ProducersError, RestartError};
 use millstream_protocol::Offset;
 use millstream_protocol::batch::{BatchHeader, epoch_start};
 use millstream_replication::{BrokerId, Effect, Input, Message, Role, Run, Span};
@@ -11,6 +11,14 @@ use crate::cluster::env::Env;
 use crate::cluster::packet::{Beside, Node, Packet, Refusal};
 use crate::cluster::plan::{Fault, Whom};
 use crate::cluster::queue::Event;
+
+/// What an effect has done to the log.
+enum Done {
+    Nothing,
+    Changed,
+    /// There was no room to begin it anew.
+    NotRestarted,
+}
 
 impl Broker {
     /// Gives the core an input and does what it says.
@@ -39,12 +47,25 @@ impl Broker {
         loop {
             let mut effects = std::mem::take(&mut self.effects);
             let mut changed = false;
+            let mut restarts = true;
             for effect in effects.drain(..) {
                 let id = self.id;
                 env.trace(|| format!("{id}    {effect:?}"));
-                changed |= self.effect(env, effect, beside)?;
+                match self.effect(env, effect, beside)? {
+                    Done::Nothing => {}
+                    Done::Changed => changed = true,
+                    Done::NotRestarted => {
+                        restarts = false;
+                        break;
+                    }
+                }
             }
             self.effects = effects;
+            if !restarts {
+                env.report.restarts_put_off += 1;
+                self.input(env, Input::NotRestarted);
+                continue;
+            }
             let Some(end) = self.partition().map(|it| it.log.log_end_offset()) else {
                 return Ok(());
             };
@@ -64,15 +85,15 @@ impl Broker {
         }
     }
 
-    /// Does one thing. `true` if it has changed the log.
-    fn effect(&mut self, env: &mut Env, effect: Effect, beside: &Beside) -> Result<bool, Trouble> {
+    /// Does one thing.
+    fn effect(&mut self, env: &mut Env, effect: Effect, beside: &Beside) -> Result<Done, Trouble> {
         let now_ms = self.now_ms(env);
         let (broker, boot) = (self.id, self.boot);
         let Some(process) = &mut self.process else {
-            return Ok(false);
+            return Ok(Done::Nothing);
         };
         let Some(Partition { log, .. }) = &mut process.partition else {
-            return Ok(false);
+            return Ok(Done::Nothing);
         };
         match effect {
             Effect::Persist(durable) => {
@@ -108,7 +129,10 @@ impl Broker {
                     return Err(Trouble::Stop);
                 };
                 match log.restart(at.offset, at.epoch, producers, now_ms) {
-                    Ok(()) => return Ok(true),
+                    Ok(()) => return Ok(Done::Changed),
+                    Err(RestartError::Log(ChangeError::StorageFull)) => {
+                        return Ok(Done::NotRestarted);
+                    }
                     Err(RestartError::Log(_)) => return Err(Trouble::Stop),
                     Err(RestartError::Producers(error)) => env
                         .oracle
@@ -132,7 +156,7 @@ impl Broker {
                         .oracle
                         .violated(format!("{broker} cannot append: {error}")),
                 }
-                return Ok(true);
+                return Ok(Done::Changed);
             }
             Effect::WriteEpochStart { epoch } => {
                 let bytes = epoch_start(now_ms).map_err(|_| Trouble::Stop)?;
@@ -145,24 +169,25 @@ impl Broker {
                     Err(AppendError::Damaged(_)) => return Err(Trouble::Damaged),
                     Err(_) => return Err(Trouble::Stop),
                 }
-                return Ok(true);
+                return Ok(Done::Changed);
             }
             Effect::Send { to, message } => self.send(env, to, message)?,
             Effect::Activated { epoch } => {
                 env.report.activations += 1;
                 env.activated = Some(broker);
-                let log = process.partition.as_ref().map(|it| it.replica.log());
-                if let Some(log) = log {
-                    env.oracle.activated(broker, epoch, log);
+                if let Some(partition) = &process.partition {
+                    let replica = &partition.replica;
+                    env.oracle
+                        .activated(broker, epoch, replica.log(), replica.hidden());
                 }
                 self.beat(env);
             }
             Effect::Deposed { .. } => {
                 env.report.depositions += 1;
-                let waiting = process
-                    .partition
-                    .as_mut()
-                    .map(|it| std::mem::take(&mut it.waiting));
+                let waiting = process.partition.as_mut().map(|it| {
+                    it.deleting.clear();
+                    std::mem::take(&mut it.waiting)
+                });
                 for Waiting { to, request, .. } in waiting.into_iter().flatten() {
                     let result = Err(Refusal::NotLeader(None));
                     env.send(
@@ -181,7 +206,7 @@ impl Broker {
                     .violated(format!("{broker} refused {from}: {reason}"));
             }
         }
-        Ok(false)
+        Ok(Done::Nothing)
     }
 
     /// Sends a message, its span in as many pieces as it takes.
@@ -219,6 +244,7 @@ impl Broker {
                     Message::Append {
                         epoch,
                         high_watermark,
+                        deleted,
                         ..
                     },
                     Some(span),
@@ -226,6 +252,7 @@ impl Broker {
                     epoch: *epoch,
                     span,
                     high_watermark: *high_watermark,
+                    deleted: *deleted,
                     asks: false,
                 }),
                 _ => None,
@@ -240,6 +267,8 @@ impl Broker {
 
     /// After every step: what has become visible is told, and what is to be done later is set.
     pub(super) fn settle(&mut self, env: &mut Env) -> Result<(), Trouble> {
+        self.forget(env)?;
+        self.tell_deleted(env);
         let (broker, boot, node) = (self.id, self.boot, self.node());
         let clock = self.clock;
         let Some(partition) = self.process.as_mut().and_then(|it| it.partition.as_mut()) else {
