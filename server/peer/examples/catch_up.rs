@@ -136,6 +136,7 @@ async fn over_a_link(authority: &Authority, log: &Arc<Log>) -> f64 {
             from_start: true,
         },
         high_watermark: 0,
+        deleted: 0,
         asks: true,
     };
     let partition = TopicPartition {

@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use millstream_protocol::api::Request;
 use millstream_protocol::api::fetch::FetchPartition;
 use millstream_protocol::api::plugin::FailureAction;
-use millstream_protocol::api::{Request, RequestFrame};
 use millstream_protocol::{PartitionIndex, TopicPartition};
 use millstream_transport::{FrameReceiver, FrameSender, relay};
 

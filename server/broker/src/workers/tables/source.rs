@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::leaders::{Extent, Leaders, Piece};
-use crate::partition::{Closed, Partition, PartitionReader, Standing, Visible};
+use crate::partition::{Closed, Partition, PartitionReader, ReplicaState, Standing, Visible};
 use crate::workers::state::extent_of;
 
 /// How often a leader is asked how far its partition reaches.
@@ -137,6 +137,7 @@ impl Mirror {
                 high_watermark: 0,
                 log_start_offset: 0,
                 standing: Standing::Following,
+                replica: ReplicaState::Trusted,
                 is_alone: false,
                 closed: None,
             }),
