@@ -216,11 +216,7 @@ async fn any_broker_changes_a_deployment_and_tells_of_all_its_workers() {
         assert_eq!(secrets.len(), 1, "{secrets:?}");
         let group = admin.describe_group(NAME).await.unwrap();
         let lags = group.partitions.iter().map(|it| it.lag);
-        assert!(
-            lags.clone().all(|lag| lag == Some(0)),
-            "{:?}",
-            group.partitions
-        );
+        assert!(lags.clone().all(|lag| lag == 0), "{:?}", group.partitions);
         assert!(group.members.len() >= 2, "{:?}", group.members);
     }
 
@@ -258,7 +254,15 @@ async fn any_broker_changes_a_deployment_and_tells_of_all_its_workers() {
     })
     .await;
     let diff = admins[1].diff_plugin("drill.shadow", 10).await.unwrap();
-    assert!(diff.is_same(), "{diff:?}");
+    // The plugin says how many records its instance has seen, which is not of the records.
+    for output in &diff.outputs {
+        let missing = output.only_live + output.only_shadow;
+        assert_eq!(
+            (missing, output.equal + output.changed),
+            (0, 140),
+            "{output:?}"
+        );
+    }
     let promoted = admins[1].promote_plugin(NAME, "drill.shadow");
     promoted.await.unwrap();
     produce(&clients[0], 3, 5).await;
@@ -267,7 +271,7 @@ async fn any_broker_changes_a_deployment_and_tells_of_all_its_workers() {
     assert_eq!(outputs.len(), INPUT_PARTITIONS * 40);
 
     // Back to where they began, by any broker; what was handled is handled again.
-    let reset = admins[2].reset_group(NAME, INPUT, Position::Earliest);
+    let reset = admins[2].reset_group(NAME, INPUT, [], Position::Earliest);
     reset.await.unwrap();
     until("everything handled once more", async || {
         let outputs = admins[0].plugin_metrics(NAME).await.ok()?;

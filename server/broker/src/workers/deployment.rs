@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use millstream_metadata::names::journal_topic;
 use millstream_metadata::{Actor, Command, DeploymentId};
 use millstream_protocol::api::group::{
     AssignedPartition, CoordinatorMessage, NamedPartition, OffsetCommit,
@@ -131,7 +132,7 @@ impl Shared {
             topic_id,
             partition,
         } = input.id();
-        let name = journal::topic_name(self.deployment_id, topic_id);
+        let name = journal_topic(self.deployment_id, topic_id);
         let image = self.controller.image();
         let Some(input_topic) = image.topic_by_id(topic_id) else {
             return Err(errors::partition_gone(input.id()));

@@ -8,13 +8,12 @@ use millstream_protocol::api::topic::{Cleanup, Durability, TopicConfig};
 use millstream_protocol::batch::{BatchHeader, sequence_after};
 use millstream_protocol::limits::MAX_BATCH_BYTES;
 use millstream_protocol::{
-    ErrorCode, FIRST_WORKER_PRODUCER_ID, LeaderEpoch, Offset, TimestampMs, TopicId, TopicPartition,
+    ErrorCode, FIRST_WORKER_PRODUCER_ID, LeaderEpoch, Offset, TimestampMs, TopicPartition,
     WireError,
 };
 use millstream_state::{StandsFor, States, Store};
 use millstream_worker::{Commit, CommitBuilder, CommitError, Journal, Sending};
 use tokio::sync::mpsc::error::TryRecvError;
-use uuid::Uuid;
 
 use crate::controller::Controller;
 use crate::errors;
@@ -22,34 +21,6 @@ use crate::leaders::Leaders;
 use crate::partition::Partition;
 use crate::workers::outlets::{Lanes, Outcome, Target, outcome_of};
 use crate::workers::state::read_back;
-use millstream_metadata::DeploymentId;
-
-/// What the names of the topics begin with in which journals lie.
-const JOURNAL_TOPICS: &str = "__journal";
-
-/// The topic with a deployment's journals beside the partitions of an input topic. Of the input by
-/// its identity: one that is deleted and made again is another.
-pub(crate) fn topic_name(deployment_id: DeploymentId, input: TopicId) -> String {
-    format!("{JOURNAL_TOPICS}.{deployment_id}.{input}")
-}
-
-/// Whether a topic holds journals.
-pub(crate) fn is_topic(topic: &str) -> bool {
-    topic
-        .strip_prefix(JOURNAL_TOPICS)
-        .is_some_and(|rest| rest.starts_with('.'))
-}
-
-/// Whether a topic holds journals of this deployment.
-pub(crate) fn belongs_to(topic: &str, deployment_id: DeploymentId) -> bool {
-    topic.starts_with(&format!("{JOURNAL_TOPICS}.{deployment_id}."))
-}
-
-/// Of which input topic it holds journals.
-pub(crate) fn input_of(topic: &str) -> Option<TopicId> {
-    let (_, input) = topic.rsplit_once('.')?;
-    Uuid::try_parse(input).ok().map(TopicId)
-}
 
 /// The settings of a topic with journals.
 pub(crate) fn topic_config(durability: Durability) -> TopicConfig {

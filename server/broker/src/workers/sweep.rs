@@ -1,11 +1,11 @@
 //! What is left behind by deployments that are gone is deleted: when they go, and at the next start
 //! should the broker die before.
 
+use millstream_metadata::names::{is_journal, is_journal_of, journal_input};
 use millstream_metadata::{Actor, Command};
 use millstream_protocol::WireError;
 
 use super::Deployments;
-use crate::workers::journal;
 
 impl Deployments {
     /// Deletes everything that no deployment needs, if changes of deployments are made here.
@@ -31,9 +31,9 @@ impl Deployments {
         let image = self.controller.image();
         let of_nobody = image.topics().filter(|topic| {
             let mut deployments = image.deployments();
-            journal::is_topic(&topic.name)
-                && (!deployments.any(|it| journal::belongs_to(&topic.name, it.deployment_id))
-                    || journal::input_of(&topic.name)
+            is_journal(&topic.name)
+                && (!deployments.any(|it| is_journal_of(&topic.name, it.deployment_id))
+                    || journal_input(&topic.name)
                         .is_some_and(|input| image.topic_by_id(input).is_none()))
         });
         for topic in of_nobody {

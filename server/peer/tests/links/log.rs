@@ -111,6 +111,7 @@ pub(crate) fn append(from: Offset, until: Offset) -> Message {
             from_start: from == 0,
         },
         high_watermark: from,
+        deleted: 0,
         asks: false,
     }
 }
@@ -118,6 +119,7 @@ pub(crate) fn append(from: Offset, until: Offset) -> Message {
 pub(crate) fn ack(flushed: Offset) -> Message {
     Message::Ack(Ack {
         epoch: EPOCH,
+        deleted: 0,
         directory: DirectoryId(1),
         trusted: true,
         verified: flushed,
