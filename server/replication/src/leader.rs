@@ -217,8 +217,7 @@ impl Replica {
         follower.deleted = follower.deleted.max(ack.deleted);
         follower.trusted |= ack.trusted;
         let target = *follower.target.get_or_insert(needed);
-        let has_deleted = ack.deleted >= target.1 || planted!(TrustWithoutDeletions);
-        if !ack.trusted && ack.flushed >= target.0 && has_deleted {
+        if !ack.trusted && ack.flushed >= target.0 && ack.deleted >= target.1 {
             let message = Message::Trust {
                 epoch: ack.epoch,
                 directory: ack.directory,

@@ -25,8 +25,6 @@ pub enum Mistake {
     SealWithoutDeletions,
     /// A deletion is acknowledged once the leader has it.
     DeleteAlone,
-    /// A follower whose disk was emptied counts again without what was deleted.
-    TrustWithoutDeletions,
 }
 
 #[cfg(planted)]

@@ -597,6 +597,44 @@ fn nobody_leads_without_what_is_committed() {
     assert_eq!((node.asked, node.refusals), (Some((3, tip)), 1));
 }
 
+/// A deletion that was acknowledged is known to whoever counts.
+#[test]
+fn nobody_counts_again_without_what_was_deleted() {
+    let runs = vec![Run { epoch: 1, start: 0 }];
+    let mut node = Node::new(LogView::new(0, 5, 5, runs), true, u64::MAX);
+    node.become_role(Role::Leader, 0);
+    node.flush();
+    let end = node.replica.log().end();
+    node.happens(Event::Acked(PEER, [end, end, 0]));
+    assert_eq!(node.replica.high_watermark(), end);
+    node.step(Input::Delete { below: 4 });
+    assert_eq!(node.replica.deleted(), 0, "nobody else has done so");
+    node.happens(Event::Acked(PEER, [end, end, 4]));
+    assert_eq!(node.replica.deleted(), 4);
+    node.said();
+    let emptied = |deleted| {
+        Message::Ack(Ack {
+            epoch: EPOCH,
+            directory: DirectoryId(9),
+            trusted: false,
+            verified: end,
+            flushed: end,
+            high_watermark: end,
+            deleted,
+            answers: false,
+        })
+    };
+    let is_trusted = |node: &mut Node| {
+        let is_trust =
+            |(to, it): &(BrokerId, Message)| *to == 3 && matches!(it, Message::Trust { .. });
+        node.said().iter().any(is_trust)
+    };
+    node.receive(3, emptied(3));
+    assert!(!is_trusted(&mut node), "it has not deleted all");
+    node.receive(3, emptied(4));
+    assert!(is_trusted(&mut node));
+}
+
 const ROLES: [Role; 3] = [Role::Follower, Role::Sealing, Role::Leader];
 
 proptest! {

@@ -13,7 +13,7 @@ pub enum Mistake {
 }
 
 /// All of them, by what they do.
-pub const MISTAKES: [(&str, Mistake); 16] = {
+pub const MISTAKES: [(&str, Mistake); 15] = {
     use Mistake::{Log, Replication};
     use log::Mistake as L;
     use replication::Mistake as R;
@@ -43,10 +43,6 @@ pub const MISTAKES: [(&str, Mistake); 16] = {
             Replication(R::SealWithoutDeletions),
         ),
         ("delete on the leader alone", Replication(R::DeleteAlone)),
-        (
-            "trust without what is deleted",
-            Replication(R::TrustWithoutDeletions),
-        ),
         ("retry a failed sync", Log(L::RetryFailedSync)),
         ("no sync of the directory", Log(L::NoDirectorySync)),
         ("no producers on a follower", Log(L::ForgetProducers)),

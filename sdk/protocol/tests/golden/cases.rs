@@ -204,11 +204,7 @@ fn record_requests() -> Vec<Case> {
     };
     all.push(case(
         "request/open-fetch",
-        RequestFrame::from_client(Request::OpenFetch(open.clone())),
-    ));
-    all.push(case(
-        "request/open-replica-fetch",
-        RequestFrame::from_client(Request::OpenReplicaFetch(open)),
+        RequestFrame::from_client(Request::OpenFetch(open)),
     ));
     all
 }

@@ -7,10 +7,12 @@ use millstream_protocol::api::cluster::{
     QuorumMember, RebalanceCluster, Rebalancing, RemoveBroker, ReplicaDescription,
     ReplicaSelection, UnderReplicated, UndrainBroker,
 };
+use millstream_protocol::api::fetch::OpenFetch;
+use millstream_protocol::api::{Request, RequestFrame};
 use millstream_protocol::{TopicPartition, WireError};
 
 use crate::cases::{Case, case, request};
-use crate::samples::{cluster_id, text, topic_id};
+use crate::samples::{cluster_id, fetch_partition, text, topic_id};
 
 pub(crate) fn requests() -> Vec<Case> {
     let broker_id = 300;
@@ -34,6 +36,13 @@ pub(crate) fn requests() -> Vec<Case> {
                 broker_id,
                 dry_run: true,
             },
+        ),
+        case(
+            "request/open-replica-fetch",
+            RequestFrame::from_client(Request::OpenReplicaFetch(OpenFetch {
+                partitions: vec![fetch_partition()],
+                max_bytes: 1 << 20,
+            })),
         ),
     ]
 }
