@@ -246,7 +246,7 @@ async fn answer(
             let change = async move { cluster::issue_ticket(&shared, &by, request).await };
             reply.with(whole(change).await).await
         }
-        Request::DescribeBrokers(_) => reply.with(Ok(cluster::describe_brokers(context))).await,
+        Request::DescribeBrokers(_) => reply.with(cluster::describe_brokers(context)).await,
         Request::DescribeCluster(request) => {
             reply
                 .with(cluster::describe(context, hops, request).await)
