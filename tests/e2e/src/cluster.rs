@@ -247,6 +247,13 @@ impl Member {
         });
     }
 
+    /// Waits until it says this, after it was launched.
+    pub fn until_it_says(&self, words: &str) {
+        until_blocking(words, || {
+            self.log()[self.said..].contains(words).then_some(())
+        });
+    }
+
     /// Starts it.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the broker runs already");

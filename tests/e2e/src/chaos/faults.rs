@@ -292,6 +292,9 @@ impl Run {
             "a byte of partition {partition} of broker {victim} is spoilt: {spoilt}"
         ));
         self.revive(victim);
+        if spoilt {
+            self.cluster.member(victim).until_it_says("damaged");
+        }
         self.cluster.member(victim).until_ready();
         self.until_well().await;
         self.say(format_args!("all is well again"));

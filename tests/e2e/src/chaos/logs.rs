@@ -15,6 +15,9 @@ use crate::load::Number;
 const SEGMENT_HEADER_BYTES: usize = 88;
 const ENTRY_PREFIX_BYTES: usize = 12;
 
+/// So many entries from the end one is spoilt.
+const SPOILT_BEHIND: usize = 8;
+
 /// One partition's log: its batches, as they are, by their base offsets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Log(pub(super) BTreeMap<Offset, Bytes>);
@@ -25,30 +28,22 @@ impl Log {
         let mut log = Self::default();
         for segment in segments(data, topic_id, partition) {
             let bytes = Bytes::from(fs::read(&segment).expect("a segment"));
-            let mut at = SEGMENT_HEADER_BYTES;
-            while at + ENTRY_PREFIX_BYTES + BATCH_HEADER_BYTES <= bytes.len() {
-                let mut rest = bytes.slice(at + ENTRY_PREFIX_BYTES..);
-                // Room that was taken in advance is zeros.
-                if rest[..BATCH_HEADER_BYTES].iter().all(|byte| *byte == 0) {
-                    break;
-                }
-                let all = rest.clone();
-                let batch = RecordBatch::parse_next(&mut rest);
-                let batch = batch.unwrap_or_else(|error| {
-                    panic!("{} is not sound at {at}: {error}", segment.display())
-                });
-                let batch = batch.expect("a batch");
-                let batch_bytes = all.len() - rest.len();
-                let header = batch.header();
-                let before = self::end(&log);
+            let unsound = walk(&bytes, |_, batch| {
+                let header = RecordBatch::parse(batch.clone());
+                let base = header.expect("a sound batch").header().base_offset;
+                let before = end(&log);
                 assert!(
-                    header.base_offset >= before,
-                    "offsets are monotone in {}",
+                    base >= before,
+                    "offsets go back from {before} to {base} in {}",
                     segment.display()
                 );
-                log.0.insert(header.base_offset, all.slice(..batch_bytes));
-                at += ENTRY_PREFIX_BYTES + batch_bytes;
-            }
+                log.0.insert(base, batch);
+            });
+            assert!(
+                unsound.is_none(),
+                "{} is not sound at {unsound:?}",
+                segment.display()
+            );
         }
         log
     }
@@ -72,6 +67,27 @@ impl Log {
         });
         records.collect()
     }
+}
+
+/// Goes through a segment's entries: where each begins, and its batch. Gives where the first begins that is not
+/// sound, if one is not.
+fn walk(segment: &Bytes, mut see: impl FnMut(usize, Bytes)) -> Option<usize> {
+    let mut at = SEGMENT_HEADER_BYTES;
+    while at + ENTRY_PREFIX_BYTES + BATCH_HEADER_BYTES <= segment.len() {
+        let all = segment.slice(at + ENTRY_PREFIX_BYTES..);
+        // Room that was taken in advance is zeros.
+        if all[..BATCH_HEADER_BYTES].iter().all(|byte| *byte == 0) {
+            break;
+        }
+        let mut rest = all.clone();
+        let Ok(Some(_)) = RecordBatch::parse_next(&mut rest) else {
+            return Some(at);
+        };
+        let batch_bytes = all.len() - rest.len();
+        see(at, all.slice(..batch_bytes));
+        at += ENTRY_PREFIX_BYTES + batch_bytes;
+    }
+    None
 }
 
 /// Behind the last record.
@@ -99,20 +115,24 @@ fn segments(data: &Path, topic_id: &str, partition: PartitionIndex) -> Vec<PathB
     segments
 }
 
-/// Spoils a byte in the middle of a log, as a disk may. False if there is too little of it.
+/// Spoils a byte of a log, as a disk may: of an entry that was flushed, and is near enough to the end that the
+/// next start reads it. False if there is too little of it.
 pub(super) fn spoil(data: &Path, topic_id: &str, partition: PartitionIndex) -> bool {
-    let Some(segment) = segments(data, topic_id, partition).into_iter().next() else {
+    let Some(segment) = segments(data, topic_id, partition).pop() else {
         return false;
     };
-    let file = fs::File::options().read(true).write(true).open(&segment);
-    let file = file.expect("a segment");
-    let middle = file.metadata().expect("a length").len() / 2;
-    let mut byte = [0];
-    if middle < 10_000 || file.read_exact_at(&mut byte, middle).is_err() {
+    let mut entries = Vec::new();
+    let bytes = Bytes::from(fs::read(&segment).expect("a segment"));
+    // Its end may have been written when the broker was killed.
+    let _ = walk(&bytes, |at, _| entries.push(at));
+    if entries.len() < 2 * SPOILT_BEHIND {
         return false;
     }
-    let spoilt = [byte[0] ^ 0x40];
-    file.write_all_at(&spoilt, middle)
+    let at = entries[entries.len() - SPOILT_BEHIND] + ENTRY_PREFIX_BYTES + BATCH_HEADER_BYTES;
+    let file = fs::File::options().write(true).open(&segment);
+    let file = file.expect("a segment");
+    let spoilt = [bytes[at] ^ 0x40];
+    file.write_all_at(&spoilt, at as u64)
         .expect("a byte that can be written");
     file.sync_all().expect("a disk that works");
     true
