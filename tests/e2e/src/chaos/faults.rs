@@ -3,13 +3,15 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use millstream::Position;
+use millstream_protocol::TopicPartition;
 use rustix::process::Signal;
 use tokio::time::sleep_until;
 
 use super::ledger::Killed;
 use super::load::Load;
 use super::{BROKERS, PARTITIONS, Party, Plan, Run, TOPIC, Weather, logs};
-use crate::patience::within;
+use crate::patience::{until, within};
 
 /// How long a broker stands still, and how long ways are cut, milliseconds.
 const PAUSE_MS: std::ops::Range<u64> = 200..2_500;
@@ -17,6 +19,9 @@ const CUT_MS: std::ops::Range<u64> = 200..2_500;
 
 /// How long a killed broker stays away once others have taken over, milliseconds.
 const AWAY_MS: std::ops::Range<u64> = 0..500;
+
+/// A replica that lacks no more records than these has been copied: others are being written.
+const CAUGHT_UP: u64 = 500;
 
 /// How long a disk is full.
 const FULL_MS: u64 = 4_000;
@@ -277,6 +282,30 @@ impl Run {
         self.say(format_args!("it has room again, and all is well"));
     }
 
+    /// Waits until a broker has what is committed of a partition by now.
+    async fn has_caught_up(&self, broker: Party, partition: u32) {
+        let client = self.cluster.client(broker).await;
+        until("a copy", async || {
+            let admin = self.observer.admin();
+            let latest = admin
+                .offset(TOPIC, partition, Position::Latest)
+                .await
+                .ok()?;
+            let described = admin.describe_topic(TOPIC).await.ok()?;
+            let at = TopicPartition {
+                topic_id: described.topic_id,
+                partition,
+            };
+            let kept = client.admin().describe_replicas().await.ok()?;
+            let kept = kept.replicas.filter(|_| kept.broker_id as Party == broker);
+            let replica = kept?.into_iter().find(|it| it.partition == at)?;
+            // What is written meanwhile need not be there.
+            let has_caught_up = replica.log_end_offset + CAUGHT_UP >= latest.offset;
+            (replica.damage.is_none() && has_caught_up).then_some(())
+        })
+        .await;
+    }
+
     async fn spoil_log(&mut self) {
         self.is_disturbed = true;
         self.until_well().await;
@@ -296,6 +325,8 @@ impl Run {
             self.cluster.member(victim).until_it_says("damaged");
         }
         self.cluster.member(victim).until_ready();
+        // Until it has said that it is spoilt, all seems well.
+        self.has_caught_up(victim, partition).await;
         self.until_well().await;
         self.say(format_args!("all is well again"));
     }
