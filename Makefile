@@ -8,7 +8,7 @@ CARGO ?= cargo
 WASM_TARGET := wasm32-wasip2
 CLANG_PACKAGES := clang lld wasi-libc libclang-rt-dev-wasm32
 
-.PHONY: demo test build bench lint wasm-target clang clean
+.PHONY: demo test build bench chaos lint wasm-target clang clean
 
 demo: wasm-target
 	@echo "==> building millstream (release)"
@@ -33,6 +33,11 @@ build: wasm-target
 
 bench: build
 	@./target/release/millstream bench
+
+# A cluster to which everything happens that may, for some minutes: `make chaos SEED=7` for another order.
+SEED ?= 1
+chaos:
+	@$(CARGO) run --locked -p millstream-e2e --example chaos -- $(SEED)
 
 # The documentation of examples is asked for so that cargo unites the same features as for clippy, and
 # checks nothing twice.

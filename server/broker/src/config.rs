@@ -22,6 +22,11 @@ pub const MEMBERS_CHECK: Duration = Duration::from_millis(250);
 /// How long a beat waits for the answer of the steward before the next one goes out.
 pub const BEAT_LIMIT: Duration = Duration::from_millis(300);
 
+/// A broker that was not heard for so long by whoever looks after the cluster has its clients look for other
+/// brokers: what it leads may be led by others. Longer than it takes until somebody looks after the cluster
+/// again when who did is gone.
+pub const TOUCH_LIMIT: Duration = Duration::from_secs(3);
+
 /// A leader whose followers lack no more records than these, and answer, has them whole.
 pub const WHOLE_LAG: u64 = 10_000;
 

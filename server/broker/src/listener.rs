@@ -61,6 +61,8 @@ async fn connection(incoming: Incoming, front: Arc<Front>, mut phase: watch::Rec
     let mut streams = JoinSet::new();
     let hello_limit = tokio::time::sleep(HELLO_LIMIT);
     tokio::pin!(hello_limit);
+    let out_of_touch = out_of_touch(&front, &connection);
+    tokio::pin!(out_of_touch);
     loop {
         tokio::select! {
             stream = connection.accept_stream() => {
@@ -74,6 +76,11 @@ async fn connection(incoming: Incoming, front: Arc<Front>, mut phase: watch::Rec
                 connection.close(CloseCode::Done, "no version handshake came");
                 return;
             }
+            () = &mut out_of_touch => {
+                tracing::debug!(peer = session.peer(), "a client is sent to other brokers");
+                connection.close(CloseCode::Dropped, "this broker has lost touch with its cluster");
+                return;
+            }
             () = draining(&mut phase) => {
                 drain(&connection, streams).await;
                 break;
@@ -81,6 +88,18 @@ async fn connection(incoming: Incoming, front: Arc<Front>, mut phase: watch::Rec
         }
     }
     tracing::debug!(peer = session.peer(), "connection ended");
+}
+
+/// Waits until a client had better look for another broker, because this one has lost touch with its cluster. Once
+/// it has looked it may come back: there may be no better one.
+async fn out_of_touch(front: &Front, connection: &Connection) {
+    if connection.peer().role != Role::Client {
+        return std::future::pending().await;
+    }
+    let mut touch = front.cluster.touch().subscribe();
+    // The sender lives as long as the broker.
+    let _ = touch.wait_for(|in_touch| *in_touch).await;
+    let _ = touch.wait_for(|in_touch| !*in_touch).await;
 }
 
 /// Waits until the broker drains; a broker that is gone drains too.

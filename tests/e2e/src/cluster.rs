@@ -1,10 +1,12 @@
 //! A cluster: brokers as child processes, made as an operator makes them.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use millstream::{Client, Profile};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -30,32 +32,33 @@ pub struct Member {
     port: Port,
     /// Where its configuration and its data are.
     folder: PathBuf,
+    /// What its command line begins with.
+    within: Vec<OsString>,
+    /// The length of its log when it was started last.
+    said: usize,
 }
 
 impl Cluster {
     /// Makes a cluster, and starts its first broker.
     pub fn start() -> Self {
+        let mut cluster = Self::init(Port::reserve(), &[]);
+        cluster.members[0].start();
+        cluster
+    }
+
+    /// Makes a cluster, and does not start its first broker, which listens at this port.
+    pub fn init(port: Port, options: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("millstream-e2e-").tempdir();
         let mut cluster = Self {
             members: Vec::new(),
             folder: folder.expect("a folder"),
         };
-        let port = Port::reserve();
-        let listen = address(&port);
-        cluster
-            .run([
-                "cluster",
-                "init",
-                "--dir",
-                &cluster.dir(),
-                "--listen",
-                &listen,
-            ])
-            .success();
+        let (dir, listen) = (cluster.dir(), address(&port));
+        let init = ["cluster", "init", "--dir", &dir, "--listen", &listen];
+        cluster.run(init.iter().chain(options)).success();
         cluster
             .members
             .push(Member::new(port, cluster.folder_of(1)));
-        cluster.members[0].start();
         cluster
     }
 
@@ -71,7 +74,11 @@ impl Cluster {
 
     /// Makes a further broker, and does not start it. Returns its number, which is the next.
     pub fn invite(&mut self, options: &[&str]) -> usize {
-        let port = Port::reserve();
+        self.invite_at(Port::reserve(), options)
+    }
+
+    /// The same with a broker that listens at this port.
+    pub fn invite_at(&mut self, port: Port, options: &[&str]) -> usize {
         let (dir, listen) = (self.dir(), address(&port));
         let join = ["cluster", "join", "--dir", &dir, "--listen", &listen];
         let join = join
@@ -183,9 +190,15 @@ impl Cluster {
 
     /// A client of one of the brokers.
     pub async fn client(&self, number: usize) -> Client {
+        self.client_of(address(&self.members[number - 1].port))
+            .await
+    }
+
+    /// A client that is told of this address alone.
+    pub async fn client_of(&self, address: String) -> Client {
         let profile = Profile::load(&Path::new(&self.dir()).join("profile.toml"));
         let mut profile = profile.expect("a profile");
-        profile.addresses = vec![address(&self.members[number - 1].port)];
+        profile.addresses = vec![address];
         let builder = Client::builder().profile(&profile).expect("an identity");
         within("connecting", builder.connect())
             .await
@@ -203,13 +216,35 @@ impl Member {
             process: None,
             port,
             folder,
+            within: Vec::new(),
+            said: 0,
         }
+    }
+
+    /// Begins its command line with this from the next start on. What it begins with must become the broker.
+    pub fn starts_within(&mut self, words: Vec<OsString>) {
+        self.within = words;
+    }
+
+    /// The process that runs.
+    pub fn process_id(&mut self) -> u32 {
+        self.running().id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&mut self, signal: Signal) {
+        self.running().signal(signal);
     }
 
     /// Starts it, and waits until it is ready.
     pub fn start(&mut self) {
-        let said = self.log().len();
         self.launch();
+        self.until_ready();
+    }
+
+    /// Waits until it is ready, after it was launched.
+    pub fn until_ready(&mut self) {
+        let said = self.said;
         until_blocking("a broker that is ready", || {
             let log = self.log();
             assert!(self.is_running(), "it ended by itself:\n{log}");
@@ -217,11 +252,22 @@ impl Member {
         });
     }
 
+    /// Waits until it says this, after it was launched.
+    pub fn until_it_says(&self, words: &str) {
+        until_blocking(words, || {
+            self.log()[self.said..].contains(words).then_some(())
+        });
+    }
+
     /// Starts it.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the broker runs already");
-        let mut command = Command::new(millstream());
+        self.said = self.log().len();
+        let words = self.within.iter().map(OsString::as_os_str);
+        let mut words = words.chain([millstream().as_os_str()]);
+        let mut command = Command::new(words.next().expect("a program"));
         command
+            .args(words)
             .args(["server", "--config"])
             .arg(self.folder.join("millstream.toml"))
             .env_remove("MILLSTREAM_LOG")
@@ -249,7 +295,7 @@ impl Member {
 
     /// Asks it to stop, and waits until it has.
     pub fn stop(&mut self) {
-        self.running().signal(rustix::process::Signal::TERM);
+        self.signal(Signal::TERM);
         assert!(
             self.wait().success(),
             "it stops as it should:\n{}",

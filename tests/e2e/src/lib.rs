@@ -10,6 +10,7 @@
 //! - [`artifacts`]: the program and the plugins, built once
 //! - [`broker`]: a broker that can be killed and started again
 //! - [`cluster`]: several brokers of one cluster
+//! - [`chaos`]: a cluster to which everything happens that may
 //! - [`command`]: runs of the command line, and what came of them
 //! - [`deployment`]: deployments of the example plugins, and how far they are
 //! - [`process`]: a child process that does not outlive the test
@@ -41,6 +42,7 @@
 pub mod artifacts;
 pub mod broker;
 mod broker_log;
+pub mod chaos;
 pub mod cluster;
 pub mod command;
 pub mod deployment;

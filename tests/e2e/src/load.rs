@@ -25,11 +25,14 @@ pub struct Number {
 impl Number {
     /// Reads a record's number.
     pub fn of(record: &ConsumedRecord) -> Self {
-        let text = std::str::from_utf8(record.value.as_deref().unwrap_or_default());
-        let (producer, index) = text
-            .ok()
-            .and_then(|text| text.split_once('/'))
-            .expect("a number");
+        Self::of_value(record.value.as_deref().unwrap_or_default())
+    }
+
+    /// The same of its value. What a test has written behind the number and another `/` is left out.
+    pub fn of_value(value: &[u8]) -> Self {
+        let text = std::str::from_utf8(value).expect("a number");
+        let mut parts = text.split('/');
+        let (producer, index) = parts.next().zip(parts.next()).expect("a number");
         Self {
             producer: producer.parse().expect("a producer"),
             index: index.parse().expect("an index"),

@@ -1,6 +1,7 @@
 //! Asking another broker what clients ask: a request is passed on, or one is made for it.
 
 use bytes::Bytes;
+use millstream_metadata::Image;
 use millstream_protocol::api::{MAX_HOPS, RequestFrame, Unary};
 use millstream_protocol::{ErrorCode, WireError};
 use millstream_replication::BrokerId;
@@ -21,18 +22,46 @@ impl Cluster {
     ) -> Result<R::Response, WireError> {
         let request = request.into();
         let frame = RequestFrame { hops, request };
-        let (mut sender, mut receiver) = self.open(to, frame, Bytes::new()).await?;
         let asking = async {
-            // An answer may come before the end has gone out.
-            let _ = sender.finish().await;
-            receiver.receive::<Result<R::Response, WireError>>(0).await
+            let (mut sender, mut receiver) = self.open(to, frame, Bytes::new()).await?;
+            let answering = async {
+                // An answer may come before the end has gone out.
+                let _ = sender.finish().await;
+                receiver.receive::<Result<R::Response, WireError>>(0).await
+            };
+            let answer = timeout(ASK_LIMIT, answering).await;
+            let answer = answer.map_err(|_| unreachable(to, &"it does not answer"))?;
+            let answer = answer.map_err(|error| unreachable(to, &error))?;
+            answer
+                .ok_or_else(|| unreachable(to, &"it has not answered"))?
+                .body
         };
-        let answer = timeout(ASK_LIMIT, asking).await;
-        let answer = answer.map_err(|_| unreachable(to, &"it does not answer"))?;
-        let answer = answer.map_err(|error| unreachable(to, &error))?;
-        answer
-            .ok_or_else(|| unreachable(to, &"it has not answered"))?
-            .body
+        tokio::select! {
+            answer = asking => answer,
+            () = self.until_gone(to) => Err(unreachable(to, &"it is gone")),
+        }
+    }
+
+    /// Waits until a broker is not there any more, as far as is known. A connection finds out later.
+    pub(crate) async fn until_gone(&self, broker: BrokerId) {
+        self.until(|image| !image.is_live(broker)).await;
+    }
+
+    /// Waits until the image is such.
+    pub(crate) async fn until(&self, mut holds: impl FnMut(&Image) -> bool) {
+        if let Some((quorum, _)) = self.quorum.get() {
+            let mut images = quorum.watch();
+            while !holds(&images.borrow_and_update().image) {
+                if images.changed().await.is_err() {
+                    break;
+                }
+            }
+            if holds(&images.borrow().image) {
+                return;
+            }
+        }
+        // This broker starts or stops, and ends its streams itself.
+        std::future::pending().await
     }
 
     /// Opens a stream to another broker with a client's request, passed on once more.

@@ -16,14 +16,14 @@ use millstream_peer::{Links, PeerService};
 use millstream_protocol::TopicPartition;
 use millstream_replication::BrokerId;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::Cluster;
 use super::office::Office;
 use super::quorum::Quorum;
 use super::wire::ClusterRequest;
-use crate::config::BEAT_LIMIT;
+use crate::config::{BEAT_LIMIT, TOUCH_LIMIT};
 
 /// This broker's beats.
 pub(crate) struct Heart {
@@ -33,6 +33,7 @@ pub(crate) struct Heart {
     links: Option<Arc<Links>>,
     /// The broker is about to stop.
     leaving: Arc<AtomicBool>,
+    touch: watch::Sender<bool>,
     reporter: Mutex<Reporter>,
     news: Notify,
 }
@@ -50,6 +51,7 @@ impl Heart {
             office,
             links: cluster.links().cloned(),
             leaving: cluster.leaving(),
+            touch: cluster.touch().clone(),
             reporter: Mutex::new(Reporter::new()),
             news: Notify::new(),
         }
@@ -69,6 +71,7 @@ impl Heart {
     pub(crate) async fn beat(&self) -> StopReason {
         let mut beats = interval(Duration::from_millis(HEARTBEAT_MS));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
         loop {
             tokio::select! {
                 _ = beats.tick() => {}
@@ -76,8 +79,16 @@ impl Heart {
             }
             let beat = self.next();
             let Some(answer) = self.tell(beat).await else {
+                if heard.elapsed() >= TOUCH_LIMIT && self.touch.send_replace(false) {
+                    tracing::warn!(
+                        "nobody who looks after the cluster answers: clients are sent to others"
+                    );
+                }
                 continue;
             };
+            heard = Instant::now();
+            self.touch
+                .send_if_modified(|touch| !std::mem::replace(touch, true));
             match answer {
                 BeatAnswer::Heard { .. } => {
                     let mut reporter = self.reporter.lock();

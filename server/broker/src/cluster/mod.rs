@@ -33,6 +33,7 @@ use millstream_protocol::{ErrorCode, WireError};
 use millstream_replication::BrokerId;
 use millstream_transport::{Connector, FrameReceiver, FrameSender, Identity, TransportConfig};
 
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::background::Background;
@@ -57,6 +58,8 @@ pub(crate) struct Cluster {
     partitions: Arc<Registry>,
     /// This broker is about to stop.
     leaving: Arc<AtomicBool>,
+    /// Whoever looks after the cluster has heard this broker lately.
+    touch: watch::Sender<bool>,
     /// There once this broker's node of the metadata quorum has started.
     quorum: OnceLock<(Arc<Quorum>, Arc<Office>)>,
 }
@@ -105,6 +108,7 @@ impl Cluster {
             inbox,
             partitions,
             leaving: Arc::default(),
+            touch: watch::Sender::new(true),
             quorum: OnceLock::new(),
         }))
     }
@@ -123,6 +127,12 @@ impl Cluster {
     /// Whether this broker is about to stop.
     pub(crate) fn leaving(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.leaving)
+    }
+
+    /// Whether whoever looks after the cluster has heard this broker lately. If not, others may lead what it
+    /// leads, and it does not know.
+    pub(crate) fn touch(&self) -> &watch::Sender<bool> {
+        &self.touch
     }
 
     /// This broker's number.

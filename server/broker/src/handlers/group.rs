@@ -104,12 +104,10 @@ pub(crate) async fn open_hosted(
         topics: request.topics,
         start: request.start,
     };
-    let mut images = context.controller.quorum.watch();
-    let gone = images.wait_for(|applied| !applied.image.is_live(home));
     tokio::select! {
         ended = serve(context, session, applicant, sender, receiver) => ended,
         // Its connection finds out later.
-        _ = gone => Err(StreamEnd::Refused(membership_ended())),
+        () = context.cluster.until_gone(home) => Err(StreamEnd::Refused(membership_ended())),
     }
 }
 

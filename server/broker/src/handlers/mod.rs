@@ -151,8 +151,8 @@ async fn answer(
                 from = ReadFrom::Anybody;
             }
             opened => {
-                let is_member = matches!(request, Request::OpenGroup(_));
-                return forward::pass_on(session, is_member, opened?, (sender, receiver)).await;
+                let (asked, streams) = ((to, &request), (sender, receiver));
+                return forward::pass_on(context, session, asked, opened?, streams).await;
             }
         }
     }
@@ -284,7 +284,7 @@ async fn answer(
             let change = async move { cluster::issue_ticket(&shared, &by, request).await };
             reply.with(whole(change).await).await
         }
-        Request::DescribeBrokers(_) => reply.with(Ok(cluster::describe_brokers(context))).await,
+        Request::DescribeBrokers(_) => reply.with(cluster::describe_brokers(context)).await,
         Request::DescribeCluster(request) => {
             reply
                 .with(cluster::describe(context, hops, request).await)

@@ -159,7 +159,7 @@ async fn run(leaders: Arc<Leaders>, broker: u32, mut queue: mpsc::UnboundedRecei
     let (waiting, mut unacknowledged) = mpsc::unbounded_channel();
     let error = tokio::select! {
         error = pass(&leaders, broker, &mut queue, waiting, &mut unacknowledged) => error,
-        () = gone(&leaders, broker) => unreachable(broker, &"it is gone"),
+        () = leaders.cluster.until_gone(broker) => unreachable(broker, &"it is gone"),
     };
     queue.close();
     while let Ok(outcome) = unacknowledged.try_recv() {
@@ -169,14 +169,6 @@ async fn run(leaders: Arc<Leaders>, broker: u32, mut queue: mpsc::UnboundedRecei
     while let Some(unsent) = queue.recv().await {
         let _ = unsent.outcome.send(Err(error.clone()));
     }
-}
-
-/// Waits until a broker is not there any more. A connection finds out later.
-async fn gone(leaders: &Leaders, broker: u32) {
-    let mut images = leaders.controller.quorum.watch();
-    let gone = images.wait_for(|applied| !applied.image.is_live(broker));
-    // The quorum ends with this broker.
-    let _ = gone.await;
 }
 
 type Waiting = mpsc::UnboundedSender<mpsc::UnboundedSender<AppendResult>>;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_group::{Join, MemberHandle};
+use millstream_metadata::Image;
 use millstream_protocol::api::group::{
     CoordinatorMessage, MemberKind, MemberMessage, NamedPartition, OffsetCommit,
 };
@@ -107,16 +108,20 @@ impl GroupOffice {
             .await?;
         let (words, spoken) = mpsc::channel(MAX_QUEUED_MESSAGES);
         let (heard, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
-        let controller = Arc::clone(&self.controller);
+        let cluster = Arc::clone(&self.cluster);
         let speaking = tokio::spawn(async move {
             let stream = Stream {
                 coordinator,
                 heard,
                 commits: VecDeque::new(),
             };
+            let moved = |image: &Image| {
+                let leader = image.partition(GROUPS_PARTITION).map(|it| it.leader);
+                leader != Some(coordinator) || !image.is_live(coordinator)
+            };
             tokio::select! {
                 () = stream.run(opened, spoken) => {}
-                () = moved(&controller, coordinator) => {}
+                () = cluster.until(moved) => {}
             }
         });
         let seat = Seat(Way::There {
@@ -148,18 +153,6 @@ impl GroupOffice {
 
 fn to_wire(error: &impl millstream_group::error::Coded) -> WireError {
     error.to_wire()
-}
-
-/// Waits until the coordinator is not on that broker any more.
-async fn moved(controller: &Controller, coordinator: u32) {
-    let mut images = controller.quorum.watch();
-    let moved = images.wait_for(|applied| {
-        let image = &applied.image;
-        let leader = image.partition(GROUPS_PARTITION).map(|it| it.leader);
-        leader != Some(coordinator) || !image.is_live(coordinator)
-    });
-    // The quorum ends with this broker.
-    let _ = moved.await;
 }
 
 /// A seat in a group.

@@ -117,3 +117,26 @@ async fn the_storage_is_named_when_it_fails() {
     assert!(matches!(error, StartError::Storage(_)), "{error:?}");
     assert!(error.to_string().contains("/no/such"));
 }
+
+#[tokio::test]
+async fn a_node_whose_disk_went_back_is_brought_up_to_date_again() {
+    let mut cluster = Cluster::formed(&[1, 2, 3]).await;
+    cluster.propose(topic(1)).await.expect("a topic");
+    cluster.agree().await;
+    let leader = cluster.leader().await.status().node_id;
+    let follower = if leader == 1 { 2 } else { 1 };
+    let before = cluster.disks[&follower].kill();
+    for number in 2..20 {
+        cluster.propose(topic(number)).await.expect("a topic");
+    }
+    cluster.agree().await;
+
+    // Somebody has put back what was there earlier.
+    cluster.kill(follower, 1).await;
+    cluster.disks.insert(follower, before);
+    cluster.restart(follower).await;
+    cluster.propose(topic(20)).await.expect("a topic");
+    let image = cluster.agree().await;
+    assert_eq!(image.topics().count(), 20);
+    assert_eq!(cluster.nodes().len(), 3);
+}

@@ -29,16 +29,22 @@ use crate::context::Context;
 use crate::errors;
 use crate::session::Session;
 
-pub(crate) fn describe_brokers(context: &Context) -> DescribeBrokersResponse {
+pub(crate) fn describe_brokers(context: &Context) -> Result<DescribeBrokersResponse, WireError> {
+    if !*context.cluster.touch().borrow() {
+        return Err(WireError::new(
+            ErrorCode::NotReady,
+            "this broker has lost touch with its cluster: others may know more",
+        ));
+    }
     let image = context.controller.image();
     let brokers = image.brokers().map(|it| BrokerAddress {
         broker_id: it.broker_id,
         address: it.address.clone(),
         is_live: it.state.is_live(),
     });
-    DescribeBrokersResponse {
+    Ok(DescribeBrokersResponse {
         brokers: brokers.take(BROKERS_PER_LISTING).collect(),
-    }
+    })
 }
 
 pub(crate) async fn issue_ticket(
