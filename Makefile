@@ -8,12 +8,17 @@ CARGO ?= cargo
 WASM_TARGET := wasm32-wasip2
 CLANG_PACKAGES := clang lld wasi-libc libclang-rt-dev-wasm32
 
-.PHONY: demo test build bench chaos lint wasm-target clang clean
+.PHONY: demo demo-cluster test build bench chaos lint wasm-target clang clean
 
 demo: wasm-target
 	@echo "==> building millstream (release)"
 	@$(CARGO) build --release --locked -p millstream-cli
 	@./target/release/millstream demo
+
+demo-cluster:
+	@echo "==> building millstream (release)"
+	@$(CARGO) build --release --locked -p millstream-cli
+	@./target/release/millstream demo-cluster
 
 test: wasm-target clang
 	@echo "==> running every test"

@@ -79,6 +79,8 @@ enum Command {
     Server(ServerArgs),
     /// Shows a broker, a topic and a plugin at work on a week of earthquakes
     Demo(DemoArgs),
+    /// Shows three brokers on this machine, of which one is killed under load: nothing is lost
+    DemoCluster,
     /// Makes, shows, changes and deletes topics
     #[command(subcommand)]
     Topic(TopicCommand),
@@ -253,6 +255,7 @@ async fn run(
         Command::Dev(args) => dev::run(args, context, interrupts).await,
         Command::Server(args) => server::run(args, log, context, interrupts).await,
         Command::Demo(args) => demo::run(args, context, interrupts).await,
+        Command::DemoCluster => demo::cluster::run(context, interrupts).await,
         Command::Produce(args) => produce::run(args, context, interrupts).await,
         Command::Consume(args) => consume::run(args, context, interrupts).await,
         Command::Topic(command) => interrupts.unless(topic::run(command, context)).await,

@@ -13,6 +13,10 @@ use crate::output::Prose;
 /// The environment variable with a filter of one's own, as the crate tracing-subscriber reads it.
 pub(crate) const LOG_VARIABLE: &str = "MILLSTREAM_LOG";
 
+/// Says of a peer that is gone, ten times a second and as an error each time, what our own links say once;
+/// and what fails for good is told by who asked for it.
+const REPETITIVE: &str = "openraft=off";
+
 /// How much is said on standard error.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct LogArgs {
@@ -68,8 +72,10 @@ impl LogLevel {
     /// when all is wanted.
     fn filter(self) -> String {
         match self {
-            Self::Off | Self::Error | Self::Warn | Self::Trace => self.as_str().to_owned(),
-            Self::Info | Self::Debug => format!("warn,millstream={}", self.as_str()),
+            Self::Off | Self::Trace => self.as_str().to_owned(),
+            Self::Error | Self::Warn => format!("{},{REPETITIVE}", self.as_str()),
+            Self::Info => format!("warn,millstream=info,{REPETITIVE}"),
+            Self::Debug => "warn,millstream=debug".to_owned(),
         }
     }
 }

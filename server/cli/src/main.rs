@@ -8,10 +8,12 @@
 //! # Layout
 //!
 //! - `dev`, `server`: a broker in this process (`serving`)
-//! - `demo`: the main job, from real input to verified output, by processes of its own (`child`)
+//! - `demo`: the main job, from real input to verified output, by processes of its own (`child`); what a
+//!   cluster survives
 //! - `topic`, `group`, `plugin`, `broker`, `cluster`: administration
 //! - `produce`, `consume`: records in and out
 //! - `bench`: measurements
+//! - `local`: a cluster on this machine, for the demo and for measurements
 //! - `compiler`: what a broker starts this program as, once more, to compile a component
 //! - `connect`, `interrupt`, `logging`, `parse`: what they have in common, each on its own
 
@@ -29,6 +31,7 @@ mod dev;
 mod errors;
 mod group;
 mod interrupt;
+mod local;
 mod logging;
 mod output;
 mod parse;

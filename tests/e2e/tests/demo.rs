@@ -1,4 +1,5 @@
-//! `millstream demo`: the main job, shown and verified, and nothing left behind.
+//! `millstream demo` and `millstream demo-cluster`: the main job and what a cluster survives, shown and
+//! verified, and nothing left behind.
 
 use std::fs;
 use std::path::Path;
@@ -8,12 +9,12 @@ use millstream_e2e::artifacts::{millstream, plugins_target_dir, quake_alert, wor
 use millstream_e2e::command::run;
 use millstream_e2e::quakes::{ALERTS, EVENTS};
 
-/// The demo, with folders of its own in place of the user's.
-fn demo(folder: &Path) -> Command {
+/// A demo, with folders of its own in place of the user's.
+fn demo(folder: &Path, which: &str) -> Command {
     let mut command = Command::new(millstream());
     command
         .current_dir(workspace())
-        .arg("demo")
+        .arg(which)
         .env("CARGO_TARGET_DIR", plugins_target_dir())
         .env("TMPDIR", folder.join("tmp"))
         .env("XDG_CONFIG_HOME", folder.join("config"))
@@ -29,7 +30,7 @@ fn the_demo_succeeds_twice_in_a_row_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("tmp")).unwrap();
 
-    let shown = run(&mut demo(folder.path())).success();
+    let shown = run(&mut demo(folder.path(), "demo")).success();
     assert!(shown.stdout.contains("records in: 1,707"), "{shown:#?}");
     assert!(shown.stdout.contains("alerts out: 85"), "{shown:#?}");
     for step in [
@@ -43,7 +44,7 @@ fn the_demo_succeeds_twice_in_a_row_and_leaves_nothing() {
         assert!(shown.stderr.contains(step), "{step} is missing: {shown:#?}");
     }
 
-    let told = run(demo(folder.path()).args(["--output", "json"]))
+    let told = run(demo(folder.path(), "demo").args(["--output", "json"]))
         .success()
         .json();
     assert_eq!(
@@ -53,7 +54,11 @@ fn the_demo_succeeds_twice_in_a_row_and_leaves_nothing() {
     assert_eq!(told["lag"], 0);
     assert!(told["end_to_end_ms"].is_u64(), "{told}");
 
-    let left = |name: &str| fs::read_dir(folder.path().join(name)).map_or(0, Iterator::count);
+    nothing_is_left(folder.path());
+}
+
+fn nothing_is_left(folder: &Path) {
+    let left = |name: &str| fs::read_dir(folder.join(name)).map_or(0, Iterator::count);
     assert_eq!(left("tmp"), 0, "the demo's data was not removed");
     assert_eq!(
         left("config") + left("share"),
@@ -63,9 +68,36 @@ fn the_demo_succeeds_twice_in_a_row_and_leaves_nothing() {
 }
 
 #[test]
+fn the_cluster_of_the_demo_loses_a_leader_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("tmp")).unwrap();
+    let mut demo = demo(folder.path(), "demo-cluster");
+    let shown = run(demo.args(["--output", "json"])).success();
+    let told = shown.json();
+    assert_eq!((&told["lost"], &told["duplicated"]), (&0.into(), &0.into()));
+    assert!(told["records"].as_u64() >= Some(3_000), "{told}");
+    assert!(told["fail_over_ms"].as_u64() > Some(0), "{told}");
+    assert!(told["catch_up_ms"].as_u64() > Some(0), "{told}");
+    for step in ["1. making", "4. killed broker", "5. started", "7. stopped"] {
+        assert!(shown.stderr.contains(step), "{step} is missing: {shown:#?}");
+    }
+    // Before, during and after.
+    let stands: Vec<_> = shown
+        .stderr
+        .match_indices("$ millstream cluster status")
+        .collect();
+    assert_eq!(stands.len(), 3, "{shown:#?}");
+    assert_eq!(shown.stderr.matches("all is well").count(), 2, "{shown:#?}");
+    assert!(shown.stderr.contains("is gone for"), "{shown:#?}");
+    nothing_is_left(folder.path());
+}
+
+#[test]
 fn the_demo_says_what_it_needs() {
     let folder = tempfile::tempdir().unwrap();
-    let elsewhere = run(demo(folder.path()).arg("--workspace").arg(folder.path()));
+    let elsewhere = run(demo(folder.path(), "demo")
+        .arg("--workspace")
+        .arg(folder.path()));
     assert!(!elsewhere.status.success());
     assert!(elsewhere.stderr.contains("try: "), "{elsewhere:#?}");
 }

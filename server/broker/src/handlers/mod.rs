@@ -141,11 +141,7 @@ async fn answer(
             hops,
             request: request.clone(),
         };
-        match context
-            .cluster
-            .open(to, frame, payload.split().freeze())
-            .await
-        {
+        match forward::open(context, to, frame, payload.split().freeze()).await {
             Err(error) if error.code == ErrorCode::NotReady && forward::is_read(&request) => {
                 tracing::debug!(%error, "a reader gets what is known here");
                 from = ReadFrom::Anybody;

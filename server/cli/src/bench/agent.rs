@@ -1,6 +1,7 @@
 //! The run's hold on its client process.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,6 +22,8 @@ pub(super) const READY_LIMIT: Duration = Duration::from_secs(60);
 pub(super) struct Agent {
     process: Process,
     topics: u64,
+    /// How many replicas its topics have.
+    replicas: u8,
 }
 
 impl Agent {
@@ -42,9 +45,30 @@ impl Agent {
                 .flat_map(|quic| ["--quic", quic])
                 .map(OsString::from),
         );
-        let mut agent = Self {
+        Self::spawn(started, arguments, 1)
+    }
+
+    /// The same for the brokers of a profile, where topics are to have so many replicas.
+    pub(super) fn start_with(
+        started: &Started,
+        identities: &Identities,
+        profile: &Path,
+        replicas: u8,
+    ) -> anyhow::Result<Self> {
+        let arguments = vec![
+            "--identities".into(),
+            identities.folder().as_os_str().to_owned(),
+            "--profile".into(),
+            profile.as_os_str().to_owned(),
+        ];
+        Self::spawn(started, arguments, replicas)
+    }
+
+    fn spawn(started: &Started, arguments: Vec<OsString>, replicas: u8) -> anyhow::Result<Self> {
+        let agent = Self {
             process: started.spawn("client", arguments)?,
             topics: 0,
+            replicas,
         };
         agent
             .answer(READY_LIMIT)
@@ -90,6 +114,23 @@ impl Agent {
         }
     }
 
+    /// Has a task done that tells latencies, and does something else meanwhile.
+    pub(super) fn latency_while(
+        &mut self,
+        task: impl Into<Task>,
+        meanwhile: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<LatencyFigures> {
+        let task = task.into();
+        self.process.send(&serde_json::to_string(&task)?)?;
+        let done = meanwhile();
+        let answer = self.answer(TASK_LIMIT);
+        done?;
+        match answer.with_context(|| format!("cannot measure {task:?}"))? {
+            Outcome::Latency(figures) => Ok(figures),
+            other => unexpected(other),
+        }
+    }
+
     /// Has a task done that tells how many a second.
     pub(super) fn per_second(&mut self, task: impl Into<Task>) -> anyhow::Result<f64> {
         match self.perform(task.into())? {
@@ -120,6 +161,7 @@ impl Agent {
             topic: topic.clone(),
             partitions,
             durability,
+            replicas: self.replicas,
         })?;
         let outcome = work(self, &topic);
         let deleted = self.done(BrokerTask::DeleteTopic { topic });
@@ -135,7 +177,7 @@ impl Agent {
             .with_context(|| format!("cannot measure {task:?}"))
     }
 
-    fn answer(&mut self, limit: Duration) -> anyhow::Result<Outcome> {
+    fn answer(&self, limit: Duration) -> anyhow::Result<Outcome> {
         let line = self.process.receive(limit)?;
         let answer: Answer = serde_json::from_str(&line)
             .with_context(|| format!("the client process said {line:?}"))?;

@@ -15,10 +15,12 @@ pub(super) enum Bar {
     AtLeast(f64),
     /// The median is below this, in the row's unit.
     Below(f64),
+    /// The greatest of all is below this, in the row's unit.
+    AllBelow(f64),
 }
 
 /// Every bar, by the row's name.
-const BARS: [(&str, Bar); 25] = [
+const BARS: [(&str, Bar); 37] = [
     ("produce/relaxed/1KiB/1p", Bar::RatioAtLeast(0.5)),
     ("produce/sync/1KiB/1p", Bar::RatioAtLeast(0.7)),
     ("consume/1KiB/1p", Bar::RatioAtLeast(0.6)),
@@ -41,6 +43,18 @@ const BARS: [(&str, Bar); 25] = [
     ("beside-endless/worker/p99", Bar::RatioAtMost(1.5)),
     ("worker/memory/1000", Bar::Below(100.0)),
     ("worker/redeploy", Bar::Below(50.0)),
+    ("cluster/produce/relaxed", Bar::RatioAtLeast(0.25)),
+    ("cluster/produce/sync", Bar::RatioAtLeast(0.25)),
+    ("cluster/ack/relaxed/p50", Bar::RatioAtMost(2.5)),
+    ("cluster/ack/sync/p50", Bar::RatioAtMost(2.5)),
+    ("cluster/stalled/ack/p99", Bar::RatioAtMost(1.2)),
+    ("cluster/catch-up/relaxed", Bar::RatioAtLeast(0.5)),
+    ("cluster/catch-up/sync", Bar::RatioAtLeast(0.5)),
+    ("cluster/idle/cpu", Bar::Below(10.0)),
+    ("cluster/idle/memory", Bar::Below(250.0)),
+    ("cluster/elections/1000", Bar::AllBelow(3_000.0)),
+    ("cluster/fail-over", Bar::AllBelow(2_000.0)),
+    ("cluster/fail-over/with-metadata", Bar::AllBelow(3_000.0)),
     ("broker/memory/idle", Bar::Below(40.0)),
     ("broker/start/empty", Bar::Below(300.0)),
     ("broker/start/10GiB", Bar::Below(2_000.0)),
@@ -61,6 +75,7 @@ impl Bar {
             Self::RatioAtMost(bar) => row.ratio.is_some_and(|ratio| ratio <= bar),
             Self::AtLeast(bar) => row.median >= bar,
             Self::Below(bar) => row.median < bar,
+            Self::AllBelow(bar) => row.max < bar,
         }
     }
 }
@@ -72,6 +87,7 @@ impl fmt::Display for Bar {
             Self::RatioAtMost(bar) => write!(f, "ratio ≤ {bar}"),
             Self::AtLeast(bar) => write!(f, "≥ {}", figure(*bar)),
             Self::Below(bar) => write!(f, "< {}", figure(*bar)),
+            Self::AllBelow(bar) => write!(f, "all < {}", figure(*bar)),
         }
     }
 }
@@ -108,6 +124,7 @@ pub(super) fn check(rows: &[Row]) -> anyhow::Result<()> {
 fn describe(row: &Row, bar: Bar) -> String {
     let found = match (bar, row.ratio) {
         (Bar::AtLeast(_) | Bar::Below(_), _) => format!("{} {}", figure(row.median), row.unit),
+        (Bar::AllBelow(_), _) => format!("up to {} {}", figure(row.max), row.unit),
         (_, Some(ratio)) => format!("{ratio:.2}"),
         (_, None) => "no ratio".to_owned(),
     };
@@ -117,7 +134,7 @@ fn describe(row: &Row, bar: Bar) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::catalogue::{Extent, Unit, rows, worker_rows};
+    use crate::bench::catalogue::{Extent, Unit, cluster_rows, rows, worker_rows};
     use crate::bench::stats::Summary;
 
     fn row(name: &str, median: f64, ceiling: Option<f64>) -> Row {
@@ -134,6 +151,7 @@ mod tests {
         let names: Vec<_> = rows(Extent::Full, Some(10))
             .into_iter()
             .chain(worker_rows(Extent::Full))
+            .chain(cluster_rows())
             .map(|row| row.name)
             .collect();
         for (name, _) in BARS {
@@ -154,6 +172,13 @@ mod tests {
         );
         assert!(met(Bar::AtLeast(4.0), 4.0, None) && !met(Bar::AtLeast(4.0), 3.9, None));
         assert!(met(Bar::Below(2.0), 1.9, None) && !met(Bar::Below(2.0), 2.0, None));
+        let spread = Summary {
+            median: 1.0,
+            min: 0.5,
+            max: 2.5,
+        };
+        let spread = Row::new("row".to_owned(), Unit::Milliseconds, spread, None);
+        assert!(Bar::AllBelow(2.6).is_met(&spread) && !Bar::AllBelow(2.5).is_met(&spread));
         assert!(
             !met(Bar::RatioAtLeast(0.5), 50.0, None),
             "no ceiling is no pass"

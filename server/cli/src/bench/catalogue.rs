@@ -30,6 +30,9 @@ pub(super) enum Unit {
     /// Mebibytes.
     #[serde(rename = "MiB")]
     Mebibytes,
+    /// Hundredths of one processor's time.
+    #[serde(rename = "% of a core")]
+    PercentOfCore,
     /// Processor seconds for each GiB of record values.
     #[serde(rename = "s/GiB")]
     SecondsPerGibibyte,
@@ -44,6 +47,7 @@ impl fmt::Display for Unit {
             Self::Microseconds => "µs",
             Self::Milliseconds => "ms",
             Self::Mebibytes => "MiB",
+            Self::PercentOfCore => "% of a core",
             Self::SecondsPerGibibyte => "s/GiB",
         })
     }
@@ -117,6 +121,8 @@ pub(super) enum Subject {
     Broker,
     /// Plugins, and what they cost.
     Worker,
+    /// Three brokers that keep the same partitions, and what becomes of them when one fails.
+    Cluster,
 }
 
 /// How much of it is measured.
@@ -142,6 +148,12 @@ pub(super) const BESIDE_ENDLESS_WORKER: &str = "beside-endless/worker";
 pub(super) const WORKER_MEMORY: &str = "worker/memory/1000";
 pub(super) const WORKER_REDEPLOY: &str = "worker/redeploy";
 pub(super) const WORKER_RESTART: &str = "worker/restart/1GiB";
+pub(super) const STALLED_ACK: &str = "cluster/stalled/ack";
+pub(super) const CLUSTER_IDLE_CPU: &str = "cluster/idle/cpu";
+pub(super) const CLUSTER_IDLE_MEMORY: &str = "cluster/idle/memory";
+pub(super) const ELECTIONS: &str = "cluster/elections/1000";
+pub(super) const FAIL_OVER: &str = "cluster/fail-over";
+pub(super) const FAIL_OVER_WITH_METADATA: &str = "cluster/fail-over/with-metadata";
 pub(super) const IDLE_MEMORY: &str = "broker/memory/idle";
 pub(super) const START_EMPTY: &str = "broker/start/empty";
 
@@ -187,6 +199,18 @@ pub(super) fn ack_latency(of: Durability) -> String {
 
 pub(super) fn end_to_end_latency(of: Durability) -> String {
     format!("latency/end-to-end/{}", durability(of))
+}
+
+pub(super) fn replicated_produce(of: Durability) -> String {
+    format!("cluster/produce/{}", durability(of))
+}
+
+pub(super) fn replicated_ack(of: Durability) -> String {
+    format!("cluster/ack/{}", durability(of))
+}
+
+pub(super) fn catch_up(of: Durability) -> String {
+    format!("cluster/catch-up/{}", durability(of))
 }
 
 pub(super) fn produce_cpu(shape: Shape) -> String {
@@ -235,6 +259,27 @@ pub(super) fn worker_rows(extent: Extent) -> Vec<RowSpec> {
     if extent == Extent::Full {
         rows.add(WORKER_RESTART, Unit::Milliseconds);
     }
+    rows.0
+}
+
+/// Every row of three brokers, in the order of the table.
+pub(super) fn cluster_rows() -> Vec<RowSpec> {
+    let mut rows = Rows::default();
+    for of in DURABILITIES {
+        rows.add(replicated_produce(of), Unit::MegabytesPerSecond);
+    }
+    for of in DURABILITIES {
+        rows.latency(&replicated_ack(of));
+    }
+    rows.latency(STALLED_ACK);
+    for of in DURABILITIES {
+        rows.add(catch_up(of), Unit::MegabytesPerSecond);
+    }
+    rows.add(CLUSTER_IDLE_CPU, Unit::PercentOfCore);
+    rows.add(CLUSTER_IDLE_MEMORY, Unit::Mebibytes);
+    rows.add(ELECTIONS, Unit::Milliseconds);
+    rows.add(FAIL_OVER, Unit::Milliseconds);
+    rows.add(FAIL_OVER_WITH_METADATA, Unit::Milliseconds);
     rows.0
 }
 
@@ -394,6 +439,12 @@ mod tests {
     }
 
     #[test]
+    fn names_of_clusters_are_stable() {
+        let names: Vec<_> = cluster_rows().into_iter().map(|row| row.name).collect();
+        insta::assert_snapshot!(names.join("\n"));
+    }
+
+    #[test]
     fn no_name_is_twice_and_a_quick_run_has_no_name_of_its_own() {
         let full = names(Extent::Full, Some(10));
         let set: HashSet<_> = full.iter().collect();
@@ -425,7 +476,10 @@ mod tests {
 
     #[test]
     fn units_read_the_same_in_the_table_and_in_json() {
-        for row in rows(Extent::Full, Some(10)) {
+        for row in rows(Extent::Full, Some(10))
+            .into_iter()
+            .chain(cluster_rows())
+        {
             assert_eq!(
                 serde_json::to_value(row.unit).unwrap(),
                 row.unit.to_string()

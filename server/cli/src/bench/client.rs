@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use millstream::Client;
+use millstream::{Admin, Client, ErrorCode, Profile};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -14,7 +14,7 @@ use super::identities::{Identities, SERVER_NAME};
 use super::payload::Payload;
 use super::raw_quic::RawClient;
 use super::task::{Answer, BrokerTask, DiskTask, Outcome, QuicTask, Task};
-use super::workload::{consume, latency, native, produce, worker};
+use super::workload::{cluster, consume, latency, native, produce, worker};
 
 /// How the client process is started.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,8 +23,11 @@ pub(super) struct ClientArgs {
     #[arg(long)]
     pub(super) identities: PathBuf,
     /// The broker's address
+    #[arg(long, required_unless_present = "profile")]
+    pub(super) broker: Option<String>,
+    /// The profile of a cluster's operator, in place of it
     #[arg(long)]
-    pub(super) broker: String,
+    pub(super) profile: Option<PathBuf>,
     /// The raw QUIC server's address
     #[arg(long)]
     pub(super) quic: Option<String>,
@@ -79,6 +82,8 @@ pub(super) fn lines_of_stdin() -> anyhow::Result<mpsc::UnboundedReceiver<String>
 
 /// What tasks are done with: connections that are open, and bytes that are in memory.
 struct Hands {
+    /// Of a cluster's operator, if there is one.
+    profile: Option<Profile>,
     producing: Client,
     consuming: Client,
     quic: Option<RawClient>,
@@ -89,17 +94,16 @@ impl Hands {
     async fn connect(args: ClientArgs) -> anyhow::Result<Self> {
         let identities = Identities::at(&args.identities);
         let payload = Payload::new();
+        let profile = args.profile.as_deref().map(Profile::load).transpose()?;
         let connect = async |name: &str| {
-            let builder = Client::builder()
-                .address(&args.broker)
-                .server_name(SERVER_NAME);
-            anyhow::Ok(
-                builder
-                    .identity(identities.client()?)
-                    .client_name(name)
-                    .connect()
-                    .await?,
-            )
+            let builder = match &profile {
+                Some(profile) => Client::builder().profile(profile)?,
+                None => Client::builder()
+                    .addresses(&args.broker)
+                    .server_name(SERVER_NAME)
+                    .identity(identities.client()?),
+            };
+            anyhow::Ok(builder.client_name(name).connect().await?)
         };
         let quic = match &args.quic {
             Some(address) => Some(RawClient::connect(&identities, address, payload.clone()).await?),
@@ -108,9 +112,20 @@ impl Hands {
         Ok(Self {
             producing: connect("bench-producer").await?,
             consuming: connect("bench-consumer").await?,
+            profile,
             quic,
             payload,
         })
+    }
+
+    /// What only the broker at this address answers.
+    async fn admin_of(&self, address: &str) -> anyhow::Result<Admin> {
+        let mut profile = self
+            .profile
+            .clone()
+            .context("this client knows no cluster")?;
+        profile.addresses = vec![address.to_owned()];
+        Ok(Client::from_profile(&profile).await?.admin())
     }
 
     async fn perform(&self, task: Task) -> anyhow::Result<Outcome> {
@@ -141,18 +156,25 @@ impl Hands {
                 topic,
                 partitions,
                 durability,
+                replicas,
             } => {
                 producing
                     .admin()
                     .create_topic(topic)
                     .partitions(partitions)
+                    .replication_factor(replicas)
                     .durability(durability)
                     .await?;
                 Outcome::Done
             }
             BrokerTask::DeleteTopic { topic } => {
-                producing.admin().delete_topic(topic).await?;
-                Outcome::Done
+                match producing.admin().delete_topic(topic).await {
+                    // Whoever was asked first may have been killed before it could answer.
+                    Err(error) if error.code() != Some(ErrorCode::UnknownTopic) => {
+                        return Err(error.into());
+                    }
+                    _ => Outcome::Done,
+                }
             }
             BrokerTask::Produce {
                 topic,
@@ -202,6 +224,34 @@ impl Hands {
                 )
                 .await?,
             ),
+            BrokerTask::FailOver {
+                topic,
+                partition,
+                record_bytes,
+                process,
+            } => {
+                let target = cluster::Target {
+                    topic,
+                    partition,
+                    record_bytes,
+                };
+                Outcome::Seconds(cluster::fail_over(producing, payload, target, process).await?)
+            }
+            BrokerTask::Elect {
+                topic,
+                process,
+                brokers,
+            } => {
+                let mut admins = Vec::with_capacity(brokers.len());
+                for address in brokers {
+                    admins.push(self.admin_of(&address).await?);
+                }
+                Outcome::Seconds(cluster::elect(&admins, &topic, process).await?)
+            }
+            BrokerTask::CatchUp { broker, topic } => {
+                let admin = self.admin_of(&broker).await?;
+                Outcome::PerSecond(cluster::catch_up(&consuming.admin(), &admin, &topic).await?)
+            }
             BrokerTask::FillQuakes {
                 topic,
                 records,

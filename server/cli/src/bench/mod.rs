@@ -52,6 +52,22 @@
 //! | `worker/redeploy` | ms | until a deployment of a component that another one has is confirmed | |
 //! | `worker/restart/1GiB` | ms | from the start of a broker that was killed until its worker, which remembers so much, has handled one more record | |
 //!
+//! `bench cluster` has rows of three brokers that all keep three replicas, beside one broker with one
+//! replica, which is the ceiling unless another is named. All of them are processes on this machine: what
+//! three machines have for themselves, these share.
+//!
+//! | row | unit | what | ceiling |
+//! |---|---|---|---|
+//! | `cluster/produce/<d>` | MB/s | records of 1 KiB, one partition, until the last is acknowledged | the same with one replica |
+//! | `cluster/ack/<d>/<p>` | µs | a record of 1 KiB until its acknowledgement, 1,000 a second | the same with one replica |
+//! | `cluster/stalled/ack/<p>` | µs | the same, `sync`, while a follower stands still for ten seconds | the same without that |
+//! | `cluster/catch-up/<d>` | MB/s | bytes that a replica gets which begins empty, from the first that are seen on | `quic/up` |
+//! | `cluster/idle/cpu` | % of a core | with 1,000 partitions, of the broker that takes the most | |
+//! | `cluster/idle/memory` | MiB | resident memory of each broker with these, of the one that takes the most | |
+//! | `cluster/elections/1000` | ms | from the kill of a broker until the others lead all 1,000 | |
+//! | `cluster/fail-over` | ms | from the kill of a partition's leader until a record sent after it is acknowledged | |
+//! | `cluster/fail-over/with-metadata` | ms | the same where it leads the metadata quorum as well | |
+//!
 //! # Method
 //!
 //! The first repetition is discarded. Transfers are sized so that the ceiling itself lasts a second
@@ -126,6 +142,11 @@ pub(crate) struct Args {
 enum Role {
     /// Measures plugins at work: beside native code, their guarantees, their state, their latency
     Worker(RunArgs),
+    /// Measures a cluster of three brokers: beside one broker, when one stalls and when one is killed
+    Cluster(RunArgs),
+    /// A broker of a cluster
+    #[command(hide = true)]
+    Member(servers::MemberArgs),
     /// The broker
     #[command(hide = true)]
     Broker(servers::BrokerArgs),
@@ -145,10 +166,14 @@ enum Role {
 pub(crate) async fn run(args: Args, output: OutputFormat) -> anyhow::Result<()> {
     match args.role {
         Some(Role::Broker(args)) => servers::broker(args).await,
+        Some(Role::Member(args)) => servers::member(args).await,
         Some(Role::Quic(args)) => servers::quic(args).await,
         Some(Role::Client(args)) => client::run(args).await,
         Some(Role::Worker(run)) => {
             measure(Subject::Worker, run, Output::new(output, Prose::Shown)).await
+        }
+        Some(Role::Cluster(run)) => {
+            measure(Subject::Cluster, run, Output::new(output, Prose::Shown)).await
         }
         None => measure(Subject::Broker, args.run, Output::new(output, Prose::Shown)).await,
     }
@@ -170,7 +195,11 @@ async fn measure(subject: Subject, args: RunArgs, output: Output) -> anyhow::Res
     let components = interrupts
         .unless(components(subject, &plan, args.component))
         .await?;
-    let started = Started::default();
+    // Brokers that are killed are missed by the others, which is no news here.
+    let started = Started::nothing(match subject {
+        Subject::Broker | Subject::Worker => "warn",
+        Subject::Cluster => "error,openraft=off",
+    });
     let order = Order {
         settings,
         plan,
@@ -246,7 +275,7 @@ async fn components(
             None => component(PLUGIN).await?,
         },
         bench: match subject {
-            Subject::Broker => None,
+            Subject::Broker | Subject::Cluster => None,
             Subject::Worker => component(BENCH_PLUGIN).await?,
         },
     })

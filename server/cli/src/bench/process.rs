@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::logging::LOG_VARIABLE;
 
@@ -21,8 +22,12 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 const STOP_CHECK: Duration = Duration::from_millis(2);
 
 /// Everything that a run has started, so that all of it can be ended at once.
-#[derive(Clone, Default)]
-pub(super) struct Started(Arc<Mutex<Children>>);
+#[derive(Clone)]
+pub(super) struct Started {
+    children: Arc<Mutex<Children>>,
+    /// What a child says of what happens, if the environment does not say.
+    log: &'static str,
+}
 
 #[derive(Default)]
 struct Children {
@@ -31,9 +36,17 @@ struct Children {
 }
 
 impl Started {
+    /// Nothing yet. What happens is the run's to tell; a child tells what is as bad as this, or worse.
+    pub(super) fn nothing(log: &'static str) -> Self {
+        Self {
+            children: Arc::default(),
+            log,
+        }
+    }
+
     /// Ends every child at once and starts no more.
     pub(super) fn interrupt(&self) {
-        let mut children = lock(&self.0);
+        let mut children = lock(&self.children);
         children.interrupted = true;
         for child in children.running.drain(..) {
             // It may have ended by itself.
@@ -51,12 +64,11 @@ impl Started {
         let mut command = Command::new(program);
         command.args(["bench", role]).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        // What happens is the run's to tell; a child tells what fails.
         command.env(
             LOG_VARIABLE,
-            std::env::var_os(LOG_VARIABLE).unwrap_or_else(|| OsString::from("warn")),
+            std::env::var_os(LOG_VARIABLE).unwrap_or_else(|| OsString::from(self.log)),
         );
-        let mut children = lock(&self.0);
+        let mut children = lock(&self.children);
         if children.interrupted {
             bail!("interrupted");
         }
@@ -78,7 +90,7 @@ impl Started {
     }
 
     fn forget(&self, child: &Arc<Mutex<Child>>) {
-        lock(&self.0)
+        lock(&self.children)
             .running
             .retain(|other| !Arc::ptr_eq(other, child));
     }
@@ -115,6 +127,16 @@ impl Process {
     /// The process id.
     pub(super) fn id(&self) -> u32 {
         lock(&self.child).id()
+    }
+
+    /// Sends a signal.
+    pub(super) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let child = lock(&self.child);
+        // It was not waited for, so that its process id is still its own.
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.context("a process without a number")?;
+        kill_process(pid, signal)
+            .with_context(|| format!("cannot signal the {} process", self.role))
     }
 
     /// Sends a line.

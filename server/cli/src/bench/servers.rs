@@ -6,11 +6,12 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use millstream_broker::{Broker, BrokerConfig, CompileLimits};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::client::lines_of_stdin;
 use super::identities::Identities;
 use super::raw_quic;
-use crate::compiler;
+use crate::{compiler, server};
 
 /// How the broker's process is started.
 #[derive(Clone, Debug, clap::Args)]
@@ -21,6 +22,14 @@ pub(super) struct BrokerArgs {
     /// The broker's data directory
     #[arg(long)]
     data_dir: PathBuf,
+}
+
+/// How a cluster's broker's process is started.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct MemberArgs {
+    /// The broker's configuration file
+    #[arg(long)]
+    config: PathBuf,
 }
 
 /// How the raw QUIC server's process is started.
@@ -41,6 +50,16 @@ pub(super) async fn broker(args: BrokerArgs) -> anyhow::Result<()> {
         Identities::at(&args.identities).server()?,
     );
     config.compiler = compiler::this_program(CompileLimits::default())?;
+    serve(config, &mut input).await
+}
+
+/// Runs a broker of a cluster until standard input ends.
+pub(super) async fn member(args: MemberArgs) -> anyhow::Result<()> {
+    let mut input = lines_of_stdin()?;
+    serve(server::config(&args.config)?, &mut input).await
+}
+
+async fn serve(config: BrokerConfig, input: &mut UnboundedReceiver<String>) -> anyhow::Result<()> {
     let mut broker = Broker::start(config).await?;
     tell(broker.address())?;
     tokio::select! {

@@ -59,7 +59,14 @@ pub(super) struct Settings {
     pub(super) latency: Schedule,
     /// The earthquakes that a worker is given.
     pub(super) quakes: u64,
+    /// How long a follower stands still.
+    pub(super) stall: Duration,
+    /// How often a leader is killed.
+    pub(super) fail_overs: u32,
 }
+
+/// How long a latency run counts before a follower stands still, and after it does no more.
+pub(super) const STALL_MARGIN: Duration = Duration::from_millis(100);
 
 /// Records a second of a latency run.
 const LATENCY_RATE: u32 = 1_000;
@@ -85,6 +92,8 @@ impl Settings {
                 transfer: Duration::from_millis(600),
                 latency: latency(500, 3_000),
                 quakes: 3_000_000,
+                stall: Duration::from_secs(10),
+                fail_overs: 20,
             },
             Extent::Quick => Self {
                 subject,
@@ -94,6 +103,8 @@ impl Settings {
                 transfer: Duration::from_millis(150),
                 latency: latency(200, 1_000),
                 quakes: 1_500_000,
+                stall: Duration::from_secs(3),
+                fail_overs: 3,
             },
         };
         Self {
@@ -110,6 +121,16 @@ impl Settings {
         match self.subject {
             Subject::Broker => catalogue::rows(self.extent, self.start_gib),
             Subject::Worker => catalogue::worker_rows(self.extent),
+            Subject::Cluster => catalogue::cluster_rows(),
+        }
+    }
+
+    /// A latency run that lasts as long as a follower stands still, a little at both ends included.
+    pub(super) fn latency_of_stall(&self) -> Schedule {
+        let counted = self.stall + STALL_MARGIN * 2;
+        Schedule {
+            counted: (counted.as_secs_f64() * f64::from(LATENCY_RATE)) as u64,
+            ..self.latency
         }
     }
 

@@ -70,6 +70,7 @@ pub(super) enum BrokerTask {
         topic: String,
         partitions: u32,
         durability: Durability,
+        replicas: u8,
     },
     /// Delete a topic.
     DeleteTopic { topic: String },
@@ -107,6 +108,23 @@ pub(super) enum BrokerTask {
         schedule: Schedule,
         record_bytes: usize,
     },
+    /// Produce by a schedule to one partition, kill a process, and go on until a record is acknowledged
+    /// that was sent after that; the seconds from the kill to then.
+    FailOver {
+        topic: String,
+        partition: u32,
+        record_bytes: usize,
+        process: u32,
+    },
+    /// Kill a process; the seconds until these brokers lead all partitions of a topic.
+    Elect {
+        topic: String,
+        process: u32,
+        brokers: Vec<String>,
+    },
+    /// Wait until a broker's replica of a topic of one partition ends where others do; how many bytes a
+    /// second have come, from the first that were seen on.
+    CatchUp { broker: String, topic: String },
     /// Produce earthquakes; `batch_records`: about so many in a batch.
     FillQuakes {
         topic: String,
@@ -220,6 +238,7 @@ mod tests {
                 topic: "t".to_owned(),
                 partitions: 4,
                 durability: Durability::Relaxed,
+                replicas: 1,
             }
             .into(),
         ];

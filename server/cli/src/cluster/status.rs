@@ -6,11 +6,16 @@ use std::time::Duration;
 use millstream::cluster::{
     BrokerState, ClusterBroker, ClusterDescription, Listed, OfflineReason, QuorumMember,
 };
+use millstream_metadata::limits::SILENCE_LIMIT_MS;
 use serde::Serialize;
 
 use crate::output::{Facts, Table, View, bytes, count, counted, elapsed, plain};
 
 const UNKNOWN: &str = "unknown";
+
+/// A silence that is no chance any more, milliseconds: whoever is silent for so long would be taken for gone,
+/// if anything could be decided.
+const LONG_SILENCE_MS: u64 = 2 * SILENCE_LIMIT_MS;
 
 /// A cluster, as it stands.
 #[derive(Debug, Serialize)]
@@ -343,6 +348,14 @@ fn problems(cluster: &ClusterDescription) -> Vec<String> {
             cluster.told_by
         ));
     }
+    let is_long = |silent_ms: &u64| *silent_ms >= LONG_SILENCE_MS;
+    if let Some(silent_ms) = cluster.quorum.majority_silent_ms.filter(is_long) {
+        problems.push(format!(
+            "no majority of the metadata quorum has answered for {}: nothing can be decided, not even that a \
+             broker is gone",
+            elapsed(Duration::from_millis(silent_ms))
+        ));
+    }
     let (offline, lacking) = (cluster.offline.count, cluster.under_replicated.count);
     if offline > 0 {
         problems.push(format!(
@@ -365,6 +378,11 @@ fn problems(cluster: &ClusterDescription) -> Vec<String> {
                 format!(" for {}", elapsed(Duration::from_millis(ms)))
             });
             problems.push(format!("broker {broker_id} is gone{silent}"));
+        } else if let Some(silent_ms) = broker.silent_ms.filter(is_long) {
+            let silent = elapsed(Duration::from_millis(silent_ms));
+            problems.push(format!(
+                "nothing was heard of broker {broker_id} for {silent}"
+            ));
         }
         let stuck = u64::from(broker.stuck);
         if stuck > 0 {

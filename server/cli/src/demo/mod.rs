@@ -1,4 +1,5 @@
-//! `millstream demo`: the main job on real input, by real processes.
+//! `millstream demo`: the main job on real input, by real processes. `millstream demo-cluster`: what a
+//! cluster survives.
 //!
 //! It builds the workspace's example plugin, starts a broker of its own, deploys the plugin there,
 //! streams a week of earthquakes through it, and verifies what comes out against what it knows of
@@ -11,7 +12,9 @@
 //! - `quakes`: the input, and what must come of it
 //! - `pipeline`: from the first record to the last alert
 //! - `summary`: what is told at the end
+//! - `cluster`: three brokers, of which one is killed
 
+pub(crate) mod cluster;
 mod node;
 mod pipeline;
 mod quakes;

@@ -21,7 +21,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const START_CHECK: Duration = Duration::from_millis(10);
 
 /// How long the broker may take to end by itself.
-const STOP_PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Lines of the broker's log that are shown after a failure.
 const LOG_LINES_SHOWN: usize = 20;
@@ -109,7 +109,8 @@ impl Node {
     }
 }
 
-async fn until_ready(process: &mut Child, ready: &Path) -> anyhow::Result<()> {
+/// Waits until a broker has written its ready file.
+pub(super) async fn until_ready(process: &mut Child, ready: &Path) -> anyhow::Result<()> {
     let waiting = async {
         while !ready.exists() {
             if let Some(status) = process.ended().context("cannot wait for the broker")? {
@@ -129,7 +130,8 @@ async fn until_ready(process: &mut Child, ready: &Path) -> anyhow::Result<()> {
         })
 }
 
-fn show_log(log: &Path) {
+/// Shows the end of a broker's log.
+pub(super) fn show_log(log: &Path) {
     let Ok(text) = fs::read_to_string(log) else {
         return;
     };

@@ -11,18 +11,16 @@
 mod identity;
 mod profile;
 
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use anyhow::Context as _;
 use clap::Args;
 use millstream_broker::{BrokerConfig, CompileLimits};
 use millstream_transport::Profile;
 use serde::Serialize;
-use tokio::sync::oneshot;
 
 use crate::cli::Context;
 use crate::compiler;
@@ -78,7 +76,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let data_dir = data_dir(args.data_dir)?;
     if let Some(path) = &args.ready_file {
-        remove_stale(path)?;
+        serving::remove_stale(path)?;
     }
     make_private_dir(&data_dir)?;
     let identity = DevIdentity::prepare(&data_dir.join("identity"))?;
@@ -107,7 +105,7 @@ pub(crate) async fn run(
     };
     let placement = profile::place(&profile, Profile::default_path(), overwrite)?;
     if let Some(path) = &args.ready_file {
-        write_whole(path, &format!("{address}\n"))?;
+        serving::write_whole(path, &format!("{address}\n"))?;
     }
     tell(
         Ready {
@@ -119,13 +117,7 @@ pub(crate) async fn run(
         context,
     )?;
 
-    let enough = async move {
-        if args.until_stdin_closes {
-            stdin_closed().await;
-        } else {
-            std::future::pending().await
-        }
-    };
+    let enough = serving::stdin_closed(args.until_stdin_closes);
     serving::serve(broker, interrupts, enough, context.output).await
 }
 
@@ -213,37 +205,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// A file of an earlier run would say that this one is ready.
-fn remove_stale(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The file appears with all of its content or not at all.
-fn write_whole(path: &Path, content: &str) -> anyhow::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".draft");
-    let written = fs::write(&draft, content).and_then(|()| fs::rename(&draft, path));
-    written.with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Waits until whoever holds the other end of standard input has gone.
-async fn stdin_closed() {
-    let (tell, told) = oneshot::channel();
-    // A thread of its own: a runtime would wait for it at the end.
-    thread::spawn(move || {
-        // What cannot be read has ended, too.
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-        let _ = tell.send(());
-    });
-    // Sent, or dropped by a thread that failed: either way nobody holds on to this process.
-    let _ = told.await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,17 +236,5 @@ mod tests {
         check("0.0.0.0:1", "127.0.0.1:1");
         check("[::]:1", "[::1]:1");
         check("10.0.0.7:1", "10.0.0.7:1");
-    }
-
-    #[test]
-    fn a_ready_file_is_whole_and_of_this_run() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ready");
-        remove_stale(&path).unwrap();
-        write_whole(&path, "127.0.0.1:1\n").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "127.0.0.1:1\n");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        remove_stale(&path).unwrap();
-        assert!(!path.exists());
     }
 }

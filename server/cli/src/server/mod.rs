@@ -2,9 +2,10 @@
 
 mod config;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use millstream_broker::BrokerConfig;
 use serde::Serialize;
 
 use crate::cli::Context;
@@ -32,6 +33,14 @@ pub(crate) struct ServerArgs {
     /// Checks the configuration and the files that it names, and does not start
     #[arg(long)]
     check: bool,
+
+    /// Writes the address to this file once clients can connect
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+
+    /// Stops when standard input ends: the broker does not outlive the program that holds the pipe
+    #[arg(long)]
+    until_stdin_closes: bool,
 }
 
 /// Runs the broker until it is told to stop.
@@ -54,12 +63,24 @@ pub(crate) async fn run(
     if args.check {
         return context.output.print(&Checked { config: path });
     }
+    if let Some(path) = &args.ready_file {
+        serving::remove_stale(path)?;
+    }
     let broker = serving::start(config, interrupts).await?;
+    if let Some(path) = &args.ready_file {
+        serving::write_whole(path, &format!("{}\n", broker.address()))?;
+    }
     context.output.say(format_args!(
         "broker ready at {} (QUIC over UDP)",
         broker.address()
     ));
-    serving::serve(broker, interrupts, std::future::pending(), context.output).await
+    let enough = serving::stdin_closed(args.until_stdin_closes);
+    serving::serve(broker, interrupts, enough, context.output).await
+}
+
+/// What a broker is started with by a configuration file.
+pub(crate) fn config(path: &Path) -> anyhow::Result<BrokerConfig> {
+    ServerConfig::read(path)?.check()
 }
 
 /// A configuration without faults.

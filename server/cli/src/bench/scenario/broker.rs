@@ -97,6 +97,7 @@ fn fill(bench: &Bench, broker: &BrokerProcess, records: u64) -> anyhow::Result<(
         topic: topic.clone(),
         partitions: LOG_PARTITIONS,
         durability: Durability::Relaxed,
+        replicas: 1,
     })?;
     agent.seconds(BrokerTask::Produce {
         topic,

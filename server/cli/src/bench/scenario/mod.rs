@@ -3,6 +3,7 @@
 
 mod broker;
 mod ceilings;
+mod cluster;
 mod latency;
 mod throughput;
 mod worker;
@@ -25,6 +26,15 @@ pub(super) fn measure(bench: &mut Bench) -> Vec<anyhow::Error> {
         attempt(&worker::beside_endless);
         attempt(&worker::idle);
         attempt(&worker::restart);
+        return failures;
+    }
+    if subject == Subject::Cluster {
+        attempt(&cluster::load::throughput);
+        attempt(&cluster::load::acknowledgements);
+        attempt(&cluster::load::stalled);
+        attempt(&cluster::load::catch_up);
+        attempt(&cluster::failures::many_partitions);
+        attempt(&cluster::failures::fail_over);
         return failures;
     }
     attempt(&broker::facts);

@@ -227,6 +227,7 @@ pub(super) fn beside_endless(bench: &mut Bench) -> anyhow::Result<()> {
                 topic: topic.to_owned(),
                 partitions: 1,
                 durability: Relaxed,
+                replicas: 1,
             })?;
         }
         fill(&mut bench.agent, ENDLESS_INPUT, ENDLESS_RECORDS, None)?;
@@ -327,6 +328,7 @@ pub(super) fn idle(bench: &mut Bench) -> anyhow::Result<()> {
                 topic: topic.to_owned(),
                 partitions,
                 durability: Relaxed,
+                replicas: 1,
             })?;
         }
         agent.done(BrokerTask::Touch {
@@ -382,6 +384,7 @@ pub(super) fn restart(bench: &mut Bench) -> anyhow::Result<()> {
             topic: topic.to_owned(),
             partitions: 1,
             durability: Relaxed,
+            replicas: 1,
         })?;
     }
     let mut records = STATE_BYTES / REMEMBERED_BYTES;

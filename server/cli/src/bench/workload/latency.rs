@@ -15,7 +15,7 @@ use crate::bench::schedule::Schedule;
 use crate::bench::stats::{LatencyFigures, LatencyRecorder};
 
 /// Every record begins with its place in the schedule.
-const INDEX_BYTES: usize = 8;
+pub(super) const INDEX_BYTES: usize = 8;
 
 /// From the time that a record is due until its acknowledgement.
 pub(in crate::bench) async fn acknowledged(
@@ -110,7 +110,7 @@ impl Paced {
     }
 }
 
-fn index_of(value: &[u8]) -> Option<u64> {
+pub(super) fn index_of(value: &[u8]) -> Option<u64> {
     value
         .first_chunk::<INDEX_BYTES>()
         .map(|index| u64::from_be_bytes(*index))

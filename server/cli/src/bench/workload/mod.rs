@@ -1,5 +1,6 @@
 //! What the client process does with a broker: produce, consume, both, and have plugins work.
 
+pub(super) mod cluster;
 pub(super) mod consume;
 pub(super) mod latency;
 pub(super) mod native;

@@ -344,3 +344,28 @@ fn what_nobody_tells_is_unknown() {
          3  live   10.0.0.3:9092  -     unknown      2      6  unknown  unknown    unknown  learner  unknown
     ");
 }
+
+#[test]
+fn a_cluster_that_can_decide_nothing_is_not_well() {
+    let mut cluster = cluster();
+    cluster.quorum.majority_silent_ms = Some(9_000);
+    for broker in &mut cluster.brokers[1..] {
+        broker.silent_ms = Some(9_100);
+        broker.report = None;
+    }
+    insta::assert_snapshot!(ClusterView::of(&cluster).text(), @r"
+    no majority of the metadata quorum has answered for 9.0 s: nothing can be decided, not even that a broker is gone
+    nothing was heard of broker 2 for 9.1 s
+    nothing was heard of broker 3 for 9.1 s
+
+    cluster:         0189dcd0-11aa-7000-8000-000000000001
+    looked after by: broker 1
+    metadata:        led by broker 1 in term 4, voters 1,2, learners 3
+    partitions:      6, 0 offline, 0 under-replicated, 0 changing
+
+    BROKER  STATE  ADDRESS        RACK  SILENT  LEADS  KEEPS      LAG     LOGS  DISK FREE  QUORUM   SOFTWARE
+         1  live   10.0.0.1:9092  a      40 ms      2      6    1,200  3.0 MiB   40.0 GiB  voter    millstream/0.1.0
+         2  live   10.0.0.2:9092  -      9.1 s      2      6  unknown  unknown    unknown  voter    unknown
+         3  live   10.0.0.3:9092  -      9.1 s      2      6  unknown  unknown    unknown  learner  unknown
+    ");
+}
