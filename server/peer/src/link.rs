@@ -13,8 +13,10 @@ use millstream_transport::address::{Address, AddressError};
 use millstream_transport::{
     CloseCode, CloseReason, ConnectError, Connection, Connector, ReceiveError, SendError,
 };
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
 
 use crate::backoff::Backoff;
 use crate::inbox::Inbox;
@@ -42,6 +44,9 @@ pub(crate) struct Link {
     workers_calls: Semaphore,
     /// The peer has called while there was no connection to it.
     heard: Notify,
+    /// The start of the peer that has called last: the data directory's identity, and how often it was started
+    /// on it.
+    start: Mutex<Option<(Uuid, u64)>>,
 }
 
 /// Whether there is a connection.
@@ -105,14 +110,24 @@ impl Link {
             cluster_calls: Semaphore::new(CALLS_IN_FLIGHT),
             workers_calls: Semaphore::new(CALLS_IN_FLIGHT),
             heard: Notify::new(),
+            start: Mutex::default(),
         }
     }
 
-    /// The peer has called: whatever it was that kept it from being reached is over.
-    pub(crate) fn was_heard(&self) {
-        if !self.is_up() {
-            self.heard.notify_one();
+    /// The peer has called: whatever it was that kept it from being reached is over. If it has started again, a
+    /// connection to what it was before is of no use, and may take as long to notice as the peer was away.
+    pub(crate) fn was_heard(&self, peer: &Introduction) {
+        let start = (peer.directory_id, peer.incarnation);
+        let before = self.start.lock().replace(start);
+        let is_another = before.is_some_and(|before| before != start);
+        match &*self.state.borrow() {
+            LinkState::Up(connection) if is_another => {
+                connection.close(CloseCode::Done, "the peer has started again");
+            }
+            LinkState::Up(_) | LinkState::Ended => return,
+            LinkState::Down { .. } => {}
         }
+        self.heard.notify_one();
     }
 
     /// The calls of a service that may be made now.

@@ -182,10 +182,11 @@ impl Links {
             .unwrap_or_else(|_| Err(link.timed_out()))
     }
 
-    /// A peer has called: if there is no connection to it, one is tried at once.
-    pub fn heard(&self, peer: BrokerId) {
-        if let Some(kept) = self.peers.read().kept.get(&peer) {
-            kept.link.was_heard();
+    /// A peer has called: if there is no connection to it, or one to an earlier start of it, another is tried at
+    /// once.
+    pub fn heard(&self, peer: &Introduction) {
+        if let Some(kept) = self.peers.read().kept.get(&peer.broker_id) {
+            kept.link.was_heard(peer);
         }
     }
 

@@ -268,7 +268,7 @@ impl Cluster {
         let principal = &session.connection().peer();
         check_introduction(principal, introduction, self.introduction.cluster_id)?;
         if let Some(links) = &self.links {
-            links.heard(introduction.broker_id);
+            links.heard(introduction);
         }
         Ok(introduction.broker_id)
     }

@@ -70,8 +70,9 @@ struct FailOver {
     waits: Vec<(Measured, PartitionIndex)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    began: Instant,
     acked: Vec<Acked>,
     read: u64,
     fail_overs: Vec<FailOver>,
@@ -90,7 +91,14 @@ pub struct Ledger {
 impl Default for Ledger {
     fn default() -> Self {
         Self {
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner {
+                began: Instant::now(),
+                acked: Vec::new(),
+                read: 0,
+                fail_overs: Vec::new(),
+                times: BTreeMap::new(),
+                slowest: Vec::new(),
+            }),
             news: watch::Sender::new(()),
         }
     }
@@ -203,7 +211,14 @@ impl Inner {
             if it.waits.len() < before && it.is_alone {
                 let took = it.at.elapsed();
                 times.entry((it.killed, what)).or_default().push(took);
-                slowest.push((took, format!("{:?} {what:?} of {partition}", it.killed)));
+                let at = it.at.duration_since(self.began).as_secs_f64();
+                slowest.push((
+                    took,
+                    format!(
+                        "{:?} {what:?} of {partition}, killed at {at:.2} s",
+                        it.killed
+                    ),
+                ));
             }
             !it.waits.is_empty()
         });

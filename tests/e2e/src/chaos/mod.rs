@@ -304,10 +304,9 @@ impl Report {
         );
         assert!(happened.partitions >= plan.partitions, "too little was cut");
         assert!(happened.leaders_killed > 0, "no leader was killed");
-        assert!(
-            happened.metadata_leaders_killed > 0,
-            "no metadata leader was killed"
-        );
+        // Among a few kills there may be none.
+        let enough = happened.metadata_leaders_killed > 0 || plan.kills < 10;
+        assert!(enough, "no metadata leader was killed");
         assert!(self.took < plan.within, "it took {:?}", self.took);
     }
 
