@@ -17,7 +17,7 @@ use millstream_transport::{
     CloseCode, ConnectError, Connection, Connector, FrameReceiver, FrameSender, ReceiveError,
     SendError,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use crate::brokers::{BrokerId, Brokers, Target};
@@ -81,7 +81,7 @@ impl Session {
     /// Whether nothing has come from the broker for so long that it may be gone.
     pub(crate) fn is_silent(&self) -> bool {
         let datagrams = self.connection.datagrams_received();
-        self.hearing.silence(datagrams) >= SILENCE_LIMIT
+        self.hearing.silence(datagrams, Instant::now()) >= SILENCE_LIMIT
     }
 
     pub(crate) fn is_open(&self) -> bool {

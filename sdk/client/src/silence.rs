@@ -37,8 +37,7 @@ impl Hearing {
     }
 
     /// For how long nothing has come, at least, if so many datagrams have come by now.
-    pub(crate) fn silence(&self, datagrams: u64) -> Duration {
-        let now = Instant::now();
+    pub(crate) fn silence(&self, datagrams: u64, now: Instant) -> Duration {
         let mut heard = self.heard.lock();
         if heard.0 != datagrams {
             *heard = (datagrams, now);
@@ -151,13 +150,13 @@ mod tests {
     use super::*;
     use crate::limits::SILENCE_LIMIT;
 
-    #[tokio::test(start_paused = true)]
-    async fn silence_ends_with_the_next_datagram() {
+    #[test]
+    fn silence_ends_with_the_next_datagram() {
         let hearing = Hearing::new(1);
-        tokio::time::advance(SILENCE_LIMIT).await;
-        assert_eq!(hearing.silence(1), SILENCE_LIMIT);
-        assert_eq!(hearing.silence(2), Duration::ZERO);
-        tokio::time::advance(SILENCE_CHECK).await;
-        assert_eq!(hearing.silence(2), SILENCE_CHECK);
+        let begun = hearing.heard.lock().1;
+        assert_eq!(hearing.silence(1, begun + SILENCE_LIMIT), SILENCE_LIMIT);
+        assert_eq!(hearing.silence(2, begun + SILENCE_LIMIT), Duration::ZERO);
+        let later = begun + SILENCE_LIMIT + SILENCE_CHECK;
+        assert_eq!(hearing.silence(2, later), SILENCE_CHECK);
     }
 }
