@@ -78,7 +78,7 @@ fn the_cluster_of_the_demo_loses_a_leader_and_nothing_else() {
     assert!(told["records"].as_u64() >= Some(3_000), "{told}");
     assert!(told["fail_over_ms"].as_u64() > Some(0), "{told}");
     assert!(told["catch_up_ms"].as_u64() > Some(0), "{told}");
-    for step in ["1. making", "4. killed broker", "5. started", "7. stopped"] {
+    for step in ["1. making", "4. killed broker", "5. started", "7. ended"] {
         assert!(shown.stderr.contains(step), "{step} is missing: {shown:#?}");
     }
     // Before, during and after.

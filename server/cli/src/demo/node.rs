@@ -21,7 +21,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const START_CHECK: Duration = Duration::from_millis(10);
 
 /// How long the broker may take to end by itself.
-pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(15);
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Lines of the broker's log that are shown after a failure.
 const LOG_LINES_SHOWN: usize = 20;

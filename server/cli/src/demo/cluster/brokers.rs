@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 use crate::child::Child;
-use crate::demo::node::{STOP_PATIENCE, show_log, until_ready};
+use crate::demo::node::{show_log, until_ready};
 use crate::local::LocalCluster;
 use crate::output::say;
 
@@ -156,7 +156,7 @@ impl Brokers {
                 sleep(LOOK_EVERY).await;
             }
         };
-        let what = "the broker that came back does not have everything";
+        let what = "the cluster is not well";
         tokio::time::timeout(limit, waiting).await.context(what)?
     }
 
@@ -197,20 +197,6 @@ impl Brokers {
         let caught_up = tokio::time::timeout(limit, waiting).await.context(what);
         client.close();
         caught_up?
-    }
-
-    /// Asks all brokers to stop, and waits until they have.
-    pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
-        let stopping = self.running.iter_mut().flatten();
-        let stopped =
-            futures_util::future::join_all(stopping.map(|it| it.stop(STOP_PATIENCE))).await;
-        for status in stopped {
-            let status = status.context("cannot stop a broker")?;
-            if !status.success() {
-                bail!("a broker ended with {status}");
-            }
-        }
-        Ok(())
     }
 
     /// Shows the ends of their logs.
