@@ -329,6 +329,7 @@ fn plugin_requests() -> Vec<Case> {
     .chain(peer_requests())
     .chain(cluster_requests())
     .chain(cluster::requests())
+    .chain(worker_requests())
     .collect()
 }
 
@@ -367,6 +368,11 @@ fn peer_requests() -> Vec<Case> {
         request("request/call-peer", call(PeerService::Consensus)),
         request("request/call-peer-cluster", call(PeerService::Cluster)),
         request("request/call-peer-workers", call(PeerService::Workers)),
+    ]
+}
+
+fn worker_requests() -> Vec<Case> {
+    vec![
         case(
             "request/open-outputs",
             RequestFrame::from_client(Request::OpenOutputs(OpenOutputs {

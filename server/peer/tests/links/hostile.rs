@@ -42,12 +42,12 @@ async fn open(
 /// The bytes of an `Append`, field by field: what is in the place of each is the test's.
 fn append_body(prev: (u32, u64), runs: &[(u32, u64)], until: u64) -> impl Serialize + use<> {
     let append = 5u8;
-    let (high_watermark, from_start, asks) = (0u64, false, false);
+    let (high_watermark, deleted, from_start, asks) = (0u64, 0u64, false, false);
     (
         // One message.
         (1u8, partition(0)),
         (append, EPOCH, prev, runs.to_vec(), until, from_start),
-        (high_watermark, asks),
+        (high_watermark, deleted, asks),
     )
 }
 
