@@ -27,7 +27,7 @@ fn nothing_is_lost_repeated_or_out_of_order() {
         ("pauses", report.pauses, SEEDS / 2),
         ("partitions", report.partitions, SEEDS),
         ("replaced disks", report.wipes, SEEDS / 50),
-        ("damages", report.damages, SEEDS / 50),
+        ("damages", report.damages, SEEDS / 100),
         ("bad syncs", report.bad_syncs, SEEDS / 50),
         ("stops for a failed disk", report.stops, SEEDS / 50),
         ("full disks", report.full_disks, SEEDS / 50),

@@ -5,6 +5,7 @@
 //! process the sending port is: a broker's, or a client's.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -239,20 +240,22 @@ async fn serve(network: Arc<Network>, broker: Party, front: Arc<UdpSocket>, list
         let Ok((bytes, from)) = received else {
             continue;
         };
-        if !flows.contains_key(&from) {
-            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await;
-            let socket = Arc::new(socket.expect("a free port"));
-            socket.connect(listens).await.expect("an address");
-            let party = network.owner(from);
-            let to = Way {
-                network: Arc::clone(&network),
-                from: broker,
-                to: party,
-            };
-            back.spawn(pass_back(to, Arc::clone(&socket), Arc::clone(&front), from));
-            flows.insert(from, Flow { party, socket });
-        }
-        let flow = &flows[&from];
+        let flow = match flows.entry(from) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await;
+                let socket = Arc::new(socket.expect("a free port"));
+                socket.connect(listens).await.expect("an address");
+                let party = network.owner(from);
+                let to = Way {
+                    network: Arc::clone(&network),
+                    from: broker,
+                    to: party,
+                };
+                back.spawn(pass_back(to, Arc::clone(&socket), Arc::clone(&front), from));
+                new.insert(Flow { party, socket })
+            }
+        };
         let Fate::Arrives(at, again) = network.fate(flow.party, broker) else {
             continue;
         };
