@@ -61,8 +61,8 @@ impl Links {
         if let Some(home) = home.as_ref().filter(|home| !home.is_silent()) {
             return Ok(Arc::clone(home));
         }
-        let others = self.open().into_iter();
-        match others.filter(|it| !it.is_silent()).next().or(home) {
+        let mut others = self.open().into_iter();
+        match others.find(|it| !it.is_silent()).or(home) {
             Some(session) => {
                 self.home.start();
                 Ok(session)

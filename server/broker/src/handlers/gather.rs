@@ -29,6 +29,10 @@ struct Part {
     source: Source,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each leader of a request, and it lasts"
+)]
 enum Source {
     Here(Cursors),
     /// Another broker, and the stream to it.
