@@ -80,7 +80,7 @@ struct Inner {
     slowest: Vec<(Duration, String)>,
 }
 
-/// See the [module](self).
+/// What was acknowledged and read, shared by producers and consumers.
 #[derive(Debug)]
 pub struct Ledger {
     inner: Mutex<Inner>,
