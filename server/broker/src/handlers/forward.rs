@@ -1,7 +1,7 @@
 //! Passing a client's request on to the broker that can answer it: one address is enough for a client.
 //!
 //! What belongs to one partition goes to its leader, what belongs to groups to the leader of their
-//! log, and so do changes of deployments, which are groups' members, and of secrets. The stream is passed
+//! log, and so do changes of secrets; changes of deployments go to the leader of the components' log. The stream is passed
 //! on as it is, both ways, until it ends, or until the metadata says that the other broker is gone or answers
 //! for this no more: one that was killed does not say so itself.
 
@@ -18,7 +18,7 @@ use millstream_transport::{FrameReceiver, FrameSender, StreamCode, relay};
 use crate::context::Context;
 use crate::handlers::StreamEnd;
 use crate::handlers::group::Silence;
-use crate::internal::GROUPS_PARTITION;
+use crate::internal::{ARTEFACTS_PARTITION, GROUPS_PARTITION};
 use crate::session::Session;
 
 /// The broker that is to answer a request, if it is not this one.
@@ -39,15 +39,15 @@ fn elsewhere_in(image: &Image, me: u32, request: &Request) -> Option<u32> {
         | Request::FetchOffsets(_)
         | Request::ResetGroup(_)
         | Request::DeleteGroup(_)
-        | Request::DeployPlugin(_)
+        | Request::SetSecret(_)
+        | Request::RemoveSecret(_) => image.partition(GROUPS_PARTITION).map(|it| it.leader),
+        Request::DeployPlugin(_)
         | Request::RemoveDeployment(_)
         | Request::PauseDeployment(_)
         | Request::ResumeDeployment(_)
         | Request::RollBackDeployment(_)
         | Request::ReplayDeployment(_)
-        | Request::PromoteDeployment(_)
-        | Request::SetSecret(_)
-        | Request::RemoveSecret(_) => image.partition(GROUPS_PARTITION).map(|it| it.leader),
+        | Request::PromoteDeployment(_) => image.partition(ARTEFACTS_PARTITION).map(|it| it.leader),
         Request::RetryDeadLetters(it) => {
             dead_letters(image, &it.name).and_then(|topic| leader(image, topic, it.partition))
         }

@@ -206,8 +206,7 @@ impl Deployments {
 
     /// Refuses while a group is not at the barrier: what takes its deployment's place goes on from there.
     async fn check_group(&self, group: &str, barrier: &Barrier) -> Result<(), WireError> {
-        let name = group.to_owned();
-        let committed = self.groups.read(move |it| it.fetch_offsets(&name)).await?;
+        let committed = self.group.offsets(group.to_owned()).await?;
         for (at, offset) in barrier {
             let known = committed.offsets.iter().any(|it| {
                 it.topic == at.topic && it.partition == at.partition && it.offset == *offset

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use millstream_group::error::Coded;
 use millstream_metadata::{Actor, Command, Deployment, OnExisting};
 use millstream_protocol::api::group::{CommitOffsets, NamedPartition, OffsetCommit};
 use millstream_protocol::api::lifecycle::RevisionChange;
@@ -21,7 +20,6 @@ use super::Deployments;
 use super::change::{Revision, short};
 use super::deployment::Bounds;
 use super::steer::Steer;
-use crate::clock;
 use crate::controller::group_topic;
 use crate::errors;
 
@@ -301,11 +299,7 @@ impl Deployments {
     ) -> Result<(), WireError> {
         let group = group.to_owned();
         let request = CommitOffsets { group, offsets };
-        let committed = self
-            .groups
-            .call(move |coordinator| coordinator.commit_offsets(request, clock::now_ms()))
-            .await?;
-        committed.map_err(|error| error.to_wire())
+        self.group.commit_offsets(request).await
     }
 
     /// Deletes what a shadow that is gone has written, and its group. What remains is told.
@@ -313,11 +307,7 @@ impl Deployments {
         for name in spec.written_topics() {
             self.delete_topic(name).await;
         }
-        let group = spec.name.clone();
-        let deleted = self
-            .groups
-            .call(move |coordinator| coordinator.delete_group(&group))
-            .await;
+        let deleted = self.group.delete(spec.name.clone()).await;
         // A shadow that never worked has none.
         if let Err(error) = deleted {
             tracing::warn!(group = spec.name, %error, "a shadow's group remains");

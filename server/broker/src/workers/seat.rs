@@ -10,7 +10,8 @@ use bytes::Bytes;
 use millstream_group::{Join, MemberHandle};
 use millstream_metadata::Image;
 use millstream_protocol::api::group::{
-    CoordinatorMessage, MemberKind, MemberMessage, NamedPartition, OffsetCommit,
+    CommitOffsets, CoordinatorMessage, DeleteGroup, FetchOffsets, FetchOffsetsResponse, MemberKind,
+    MemberMessage, NamedPartition, OffsetCommit,
 };
 use millstream_protocol::api::offsets::Position;
 use millstream_protocol::api::peer::OpenHostedMember;
@@ -48,7 +49,7 @@ pub(crate) struct GroupOffice {
 
 impl GroupOffice {
     /// The broker with the coordinator.
-    pub(crate) fn coordinator(&self) -> u32 {
+    fn coordinator(&self) -> u32 {
         let image = self.controller.image();
         image
             .partition(GROUPS_PARTITION)
@@ -129,6 +130,40 @@ impl GroupOffice {
             stream: speaking.abort_handle(),
         });
         Ok((seat, messages))
+    }
+
+    /// Commits offsets of a group that has no members.
+    pub(crate) async fn commit_offsets(&self, request: CommitOffsets) -> Result<(), WireError> {
+        let coordinator = self.coordinator();
+        if coordinator != self.cluster.me() {
+            return self.cluster.ask(coordinator, 0, request).await;
+        }
+        let now_ms = clock::now_ms();
+        let committed = self
+            .groups
+            .call(move |it| it.commit_offsets(request, now_ms));
+        committed.await?.map_err(|error| to_wire(&error))
+    }
+
+    /// The offsets of a group.
+    pub(crate) async fn offsets(&self, group: String) -> Result<FetchOffsetsResponse, WireError> {
+        let coordinator = self.coordinator();
+        if coordinator != self.cluster.me() {
+            let request = FetchOffsets { group };
+            return self.cluster.ask(coordinator, 0, request).await;
+        }
+        self.groups.read(move |it| it.fetch_offsets(&group)).await
+    }
+
+    /// Forgets a group that has no members.
+    pub(crate) async fn delete(&self, group: String) -> Result<(), WireError> {
+        let coordinator = self.coordinator();
+        if coordinator != self.cluster.me() {
+            let request = DeleteGroup { group };
+            return self.cluster.ask(coordinator, 0, request).await;
+        }
+        let deleted = self.groups.call(move |it| it.delete_group(&group)).await?;
+        deleted.map_err(|error| to_wire(&error))
     }
 
     /// The offset that a group was reset to in a partition, where no worker has gone yet.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::Deployments;
 use super::follow::not_running;
 use super::peers::{SETTLE_LIMIT, WorkersRequest};
+use crate::internal::ARTEFACTS_PARTITION;
 use crate::workers::deployment::Bounds;
 
 /// How long workers stay as they are steered without a further word.
@@ -133,8 +134,8 @@ impl Deployments {
         Ok(())
     }
 
-    /// Whether changes of deployments are made here: with the groups' coordinator.
+    /// Whether changes of deployments are made here: with the components' log.
     pub(super) fn is_office(&self) -> bool {
-        self.group.coordinator() == self.broker_id
+        self.leaders.of(ARTEFACTS_PARTITION) == Some(self.broker_id)
     }
 }
