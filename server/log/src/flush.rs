@@ -338,6 +338,8 @@ impl Log {
         let work = std::mem::take(&mut self.unflushed);
         let checkpoint = work.checkpoint.then(|| {
             self.bytes_since_checkpoint = 0;
+            // Unless it closes the log, it says that the log is in use.
+            self.clean_stop = clean_stop;
             CheckpointWork {
                 checkpoint: Arc::clone(&self.checkpoint),
                 snapshot: snapshot::encode(

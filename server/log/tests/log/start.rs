@@ -240,6 +240,24 @@ fn a_snapshot_that_is_not_there_is_written_before_segments_go() {
 }
 
 #[test]
+fn a_log_whose_start_moved_since_it_was_opened_is_closed_cleanly_again() {
+    let storage = MemoryStorage::new();
+    leader(&storage).close().expect("a clean stop");
+    let snapshots = files(&storage, ".snapshot");
+    let (_, but_the_newest) = snapshots.split_last().expect("snapshots");
+    for name in but_the_newest {
+        storage.remove(&Path::new(DIR).join(name)).expect("a file");
+    }
+    let (mut log, recovery) = open(&storage, &small());
+    assert!(recovery.clean_stop);
+    // Writes a checkpoint, as it needs a snapshot.
+    assert_eq!(log.delete_records(18).expect("a deletion"), 18);
+    log.close().expect("a clean stop");
+    let (_, recovery) = open(&storage, &small());
+    assert!(recovery.clean_stop);
+}
+
+#[test]
 fn half_a_batch_says_nothing() {
     let storage = MemoryStorage::new();
     let mut log = leader(&storage);
