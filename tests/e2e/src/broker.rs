@@ -8,13 +8,13 @@ use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use millstream::{Client, ClientBuilder, Profile, TransportConfig};
+use millstream_port::Port;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::artifacts::millstream;
 use crate::broker_log::BrokerLog;
 use crate::patience::{until_blocking, within};
-use crate::port::Port;
 use crate::process::Process;
 
 /// A client that has not heard the broker for this long looks for it anew. The default is made for
@@ -82,7 +82,7 @@ impl Broker {
             .expect("a folder");
         let mut broker = Self {
             process: None,
-            port: Port::reserve(),
+            port: Port::reserve().expect("a free port"),
             wrapper: Vec::new(),
             options,
             environment,
@@ -225,7 +225,7 @@ impl Broker {
 
     /// Where it listens, `host:port`.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port.number())
+        self.port.address().to_string()
     }
 
     /// The folder of everything that the test makes; it goes with the broker.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use millstream::{Client, Profile};
+use millstream_port::Port;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -14,7 +15,6 @@ use crate::artifacts::millstream;
 use crate::broker_log::BrokerLog;
 use crate::command::{Finished, run};
 use crate::patience::{until_blocking, within};
-use crate::port::Port;
 use crate::process::Process;
 
 /// A cluster in a folder of its own. Dropping it kills its brokers and removes the folder.
@@ -41,7 +41,7 @@ pub struct Member {
 impl Cluster {
     /// Makes a cluster, and starts its first broker.
     pub fn start() -> Self {
-        let mut cluster = Self::init(Port::reserve(), &[]);
+        let mut cluster = Self::init(Port::reserve().expect("a free port"), &[]);
         cluster.members[0].start();
         cluster
     }
@@ -53,7 +53,7 @@ impl Cluster {
             members: Vec::new(),
             folder: folder.expect("a folder"),
         };
-        let (dir, listen) = (cluster.dir(), address(&port));
+        let (dir, listen) = (cluster.dir(), port.address().to_string());
         let init = ["cluster", "init", "--dir", &dir, "--listen", &listen];
         cluster.run(init.iter().chain(options)).success();
         cluster
@@ -74,12 +74,12 @@ impl Cluster {
 
     /// Makes a further broker, and does not start it. Returns its number, which is the next.
     pub fn invite(&mut self, options: &[&str]) -> usize {
-        self.invite_at(Port::reserve(), options)
+        self.invite_at(Port::reserve().expect("a free port"), options)
     }
 
     /// The same with a broker that listens at this port.
     pub fn invite_at(&mut self, port: Port, options: &[&str]) -> usize {
-        let (dir, listen) = (self.dir(), address(&port));
+        let (dir, listen) = (self.dir(), port.address().to_string());
         let join = ["cluster", "join", "--dir", &dir, "--listen", &listen];
         let join = join
             .iter()
@@ -99,12 +99,12 @@ impl Cluster {
 
     /// A further broker with the files in `folder`, which listens elsewhere than its configuration says so far.
     pub fn stranger(&self, folder: &Path) -> Member {
-        let port = Port::reserve();
+        let port = Port::reserve().expect("a free port");
         let config = folder.join("millstream.toml");
         let text = fs::read_to_string(&config).expect("a configuration");
         let lines = text.lines().map(|line| match line.split_once(" = ") {
             Some((name @ ("listen" | "advertise"), _)) => {
-                format!("{name} = {:?}\n", address(&port))
+                format!("{name} = {:?}\n", port.address().to_string())
             }
             _ => format!("{line}\n"),
         });
@@ -143,7 +143,7 @@ impl Cluster {
 
     /// Where a broker listens.
     pub fn address(&self, number: usize) -> String {
-        address(&self.members[number - 1].port)
+        self.members[number - 1].port.address().to_string()
     }
 
     /// Runs it to its end.
@@ -153,7 +153,7 @@ impl Cluster {
 
     /// How the cluster stands, as one of its brokers says.
     pub fn status(&self, from: usize) -> Value {
-        let address = address(&self.members[from - 1].port);
+        let address = self.address(from);
         let args = [
             "cluster",
             "status",
@@ -190,8 +190,7 @@ impl Cluster {
 
     /// A client of one of the brokers.
     pub async fn client(&self, number: usize) -> Client {
-        self.client_of(address(&self.members[number - 1].port))
-            .await
+        self.client_of(self.address(number)).await
     }
 
     /// A client that is told of this address alone.
@@ -204,10 +203,6 @@ impl Cluster {
             .await
             .expect("a broker that answers")
     }
-}
-
-fn address(port: &Port) -> String {
-    format!("127.0.0.1:{}", port.number())
 }
 
 impl Member {

@@ -50,7 +50,6 @@ pub mod history;
 pub mod http_server;
 pub mod load;
 pub mod patience;
-pub mod port;
 pub mod process;
 pub mod quakes;
 pub mod random;

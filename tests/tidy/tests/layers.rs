@@ -12,6 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("millstream-protocol", &[]),
     ("millstream-plugin", &["millstream-plugin-macros"]),
     ("millstream-plugin-macros", &[]),
+    ("millstream-port", &[]),
     // L1
     ("millstream-transport", &["millstream-protocol"]),
     ("millstream-log", &["millstream-protocol"]),
@@ -73,6 +74,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "millstream-broker",
             "millstream-metadata",
             "millstream-plugin",
+            "millstream-port",
             "millstream-protocol",
             "millstream-runtime",
             "millstream-transport",
@@ -82,7 +84,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("millstream-tidy", &[]),
     (
         "millstream-e2e",
-        &["millstream", "millstream-protocol", "millstream-transport"],
+        &[
+            "millstream",
+            "millstream-port",
+            "millstream-protocol",
+            "millstream-transport",
+        ],
     ),
     ("millstream-fuzz", &[]),
     (

@@ -1,19 +1,16 @@
 //! A cluster on this machine, made by the very commands that an operator uses: what the demo and the
 //! bench start their brokers with.
 
-mod port;
-
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use millstream_port::Port;
 use millstream_transport::Profile;
 use millstream_transport::profile::PROFILE_VARIABLE;
 use serde_json::Value;
-
-use port::Port;
 
 /// How long it may take until all is well with a cluster.
 const WELL_LIMIT: Duration = Duration::from_secs(60);

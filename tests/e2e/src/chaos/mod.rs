@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use millstream::cluster::{BrokerState, ClusterDescription};
 use millstream::{Client, PartitionIndex};
+use millstream_port::Port;
 
 pub use faults::Happened;
 pub use ledger::{Killed, Ledger, Measured, Times};
@@ -34,7 +35,6 @@ pub use oracle::Verdict;
 
 use crate::cluster::Cluster;
 use crate::patience::{until, within};
-use crate::port::Port;
 use crate::random::Random;
 use disk::SmallDisk;
 use load::{Load, Work};
@@ -177,10 +177,12 @@ impl Run {
     /// Starts three brokers, each behind a proxy that others are told of, and one on a small disk.
     async fn begin(plan: &Plan) -> Self {
         let network = Network::seeded(plan.seed);
-        let ports: Vec<Port> = (0..BROKERS).map(|_| Port::reserve()).collect();
+        let ports: Vec<Port> = (0..BROKERS)
+            .map(|_| Port::reserve().expect("a free port"))
+            .collect();
         let mut proxies = Vec::new();
         for (index, port) in ports.iter().enumerate() {
-            let listens = ([127, 0, 0, 1], port.number()).into();
+            let listens = port.address();
             proxies.push(Proxy::to(&network, index + 1, listens).await);
         }
         let mut cluster: Option<Cluster> = None;

@@ -1,10 +1,10 @@
-//! A UDP port that stays a broker's while the broker is down.
+//! UDP ports of brokers on this machine that are started again and again: the demo's, the bench's, the tests'.
 
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::ops::Range;
-
-use anyhow::Context;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Ports below are often taken by services.
 const FIRST_PORT: u16 = 10_000;
@@ -12,31 +12,39 @@ const FIRST_PORT: u16 = 10_000;
 /// Where Linux's own choice of ports begins, unless it says otherwise.
 const USUAL_EPHEMERAL_START: u16 = 32_768;
 
-/// Two processes that look at the same time begin at different places: so far apart.
+/// Processes that look at the same time begin at different places: so far apart.
 const STRIDE: u32 = 977;
 
-/// A UDP port on loopback, reserved until this is dropped.
+/// A UDP port on loopback that stays a broker's while the broker is down: reserved until this is dropped.
 ///
-/// A broker that comes back must get its port again, although everything else on the machine takes free
-/// ones meanwhile. It lies outside the range that the system picks from, and a TCP listener of the same
-/// number keeps others away from it that look for one like this.
+/// A broker that comes back must get its port again, although everything else on the machine takes free ones
+/// meanwhile. The port lies outside the range that the system picks from, and a TCP listener of the same number
+/// keeps others away from it that look for one like this.
 #[derive(Debug)]
-pub(super) struct Port {
+pub struct Port {
     number: u16,
     _claim: TcpListener,
 }
 
 impl Port {
     /// Reserves a port that nobody uses.
-    pub(super) fn reserve() -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// There is none ([`AddrInUse`](io::ErrorKind::AddrInUse)).
+    pub fn reserve() -> io::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         let ports = range();
         let count = u32::from(ports.end - ports.start);
         let first = std::process::id().wrapping_mul(STRIDE);
-        let claimed = (0..count).find_map(|step| {
-            let place = first.wrapping_add(step) % count;
+        let claimed = (0..count).find_map(|_| {
+            let place = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count;
             Self::claim(ports.start + u16::try_from(place).ok()?)
         });
-        claimed.context("no UDP port is free on this machine")
+        claimed.ok_or_else(|| {
+            let what = format!("no UDP port from {} to {} is free", ports.start, ports.end);
+            io::Error::new(io::ErrorKind::AddrInUse, what)
+        })
     }
 
     fn claim(number: u16) -> Option<Self> {
@@ -48,8 +56,13 @@ impl Port {
         })
     }
 
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
     /// Where a broker listens that has it.
-    pub(super) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.number).into()
     }
 }
@@ -71,6 +84,6 @@ mod tests {
     fn two_reservations_are_two_ports() {
         let (one, two) = (Port::reserve().unwrap(), Port::reserve().unwrap());
         assert_ne!(one.address(), two.address());
-        assert!(Port::claim(one.number).is_none());
+        assert!(Port::claim(one.number()).is_none());
     }
 }
