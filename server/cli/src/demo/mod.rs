@@ -15,6 +15,7 @@
 //! - `cluster`: three brokers, of which one is killed
 
 pub(crate) mod cluster;
+mod launch;
 mod node;
 mod pipeline;
 mod quakes;

@@ -1,9 +1,6 @@
 //! The demo's brokers: child processes in a temporary folder.
 
-use std::fs::{self, File};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -14,7 +11,7 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 use crate::child::Child;
-use crate::demo::node::{show_log, until_ready};
+use crate::demo::launch::{launch, show_log, this_program};
 use crate::local::LocalCluster;
 use crate::output::say;
 
@@ -67,33 +64,17 @@ impl Brokers {
     /// Starts a broker, and waits until clients can connect to it.
     pub(super) async fn start(&mut self, broker: u32) -> anyhow::Result<()> {
         let ready = self.cluster.folder(broker).join("ready");
-        let log = self.log(broker);
-        // One of its last start would say that it is ready.
-        let _ = fs::remove_file(&ready);
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
-        let mut command = Command::new(program);
+        let mut command = this_program()?;
         command
             .args(["server", "--config"])
-            .arg(self.cluster.config(broker))
-            .arg("--ready-file")
-            .arg(&ready);
-        // It ends with this process, however that ends; a Ctrl-C reaches this process alone.
-        command
-            .arg("--until-stdin-closes")
-            .stdin(Stdio::piped())
-            .process_group(0);
-        let log_file = File::options().create(true).append(true).open(&log);
-        command
-            .stdout(Stdio::null())
-            .stderr(log_file.context("cannot make a broker's log")?);
-        let mut process = Child::spawn(&mut command).context("cannot start a broker")?;
-        let ready = until_ready(&mut process, &ready).await;
+            .arg(self.cluster.config(broker));
+        let process = launch(command, &ready, &self.log(broker)).await?;
         let place = broker as usize - 1;
         if self.running.len() <= place {
             self.running.resize_with(place + 1, || None);
         }
         self.running[place] = Some(process);
-        ready
+        Ok(())
     }
 
     fn log(&self, broker: u32) -> PathBuf {
