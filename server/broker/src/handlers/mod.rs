@@ -6,6 +6,7 @@ mod forward;
 mod gather;
 pub(crate) mod group;
 pub(crate) mod hello;
+mod intake;
 pub(crate) mod lifecycle;
 pub(crate) mod offsets;
 mod outputs;

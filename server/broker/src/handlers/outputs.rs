@@ -10,12 +10,13 @@ use millstream_protocol::api::peer::{OpenOutputs, OutputBatch, OutputsOpened};
 use millstream_protocol::api::produce::ProduceAck;
 use millstream_protocol::limits::{MAX_BATCH_BYTES, PRODUCE_BYTES_IN_FLIGHT};
 use millstream_protocol::{ErrorCode, TopicPartition, WireError};
-use millstream_transport::{Frame, FrameReceiver, FrameSender, ReceiveError};
+use millstream_transport::{Frame, FrameReceiver, FrameSender};
 use tokio::sync::mpsc;
 
 use crate::context::Context;
 use crate::errors;
 use crate::handlers::StreamEnd;
+use crate::handlers::intake::{self, Event, Intake};
 use crate::partition::{AckSink, AppendResult, Line, Partition, StagedBatch};
 use crate::session::Session;
 
@@ -37,7 +38,7 @@ pub(crate) async fn open(
         in_flight: VecDeque::new(),
         bytes_in_flight: 0,
     };
-    stream.run(sender, receiver).await
+    intake::run(stream, sender, receiver).await
 }
 
 struct OutputStream<'a> {
@@ -54,36 +55,45 @@ struct Appending {
     outcome: mpsc::UnboundedReceiver<AppendResult>,
 }
 
-enum Event {
-    Frame(Result<Option<Frame<OutputBatch>>, ReceiveError>),
-    Outcome(AppendResult),
+impl OutputStream<'_> {
+    /// A partition that is led here, and none of the broker's own.
+    fn target(&mut self, id: TopicPartition) -> Result<&(Partition, Line), WireError> {
+        if !self.targets.contains_key(&id) {
+            let kept = self.context.partitions.get(id);
+            let partition = kept.filter(|it| it.leading().is_some()).ok_or_else(|| {
+                WireError::new(
+                    ErrorCode::NotLeader,
+                    format!("broker {} does not lead partition {id}", self.context.me()),
+                )
+            })?;
+            let topic = partition.topic();
+            if topic.starts_with("__") || self.targets.len() >= MAX_TARGETS {
+                return Err(WireError::new(
+                    ErrorCode::NotAuthorized,
+                    format!("topic {topic} takes no outputs of workers"),
+                ));
+            }
+            self.targets.insert(id, (partition, Line::default()));
+        }
+        self.targets
+            .get(&id)
+            .ok_or_else(|| errors::partition_gone(id))
+    }
 }
 
-impl OutputStream<'_> {
-    async fn run(
-        mut self,
-        sender: &mut FrameSender,
-        receiver: &mut FrameReceiver,
-    ) -> Result<(), StreamEnd> {
-        let mut open = true;
-        let mut end = Ok(());
-        while open || !self.in_flight.is_empty() {
-            match self.next(open, receiver).await {
-                Event::Outcome(outcome) => self.answer(outcome, sender).await?,
-                Event::Frame(Ok(None)) => open = false,
-                // What was taken before a fault is still answered, then the fault is told.
-                Event::Frame(Ok(Some(frame))) => {
-                    if let Err(error) = self.accept(frame).await {
-                        (open, end) = (false, Err(StreamEnd::Refused(error)));
-                    }
-                }
-                Event::Frame(Err(error)) => (open, end) = (false, Err(error.into())),
-            }
-        }
-        end
+impl Intake for OutputStream<'_> {
+    type Body = OutputBatch;
+    type Acks = AppendResult;
+
+    fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
     }
 
-    async fn next(&mut self, open: bool, receiver: &mut FrameReceiver) -> Event {
+    async fn next(
+        &mut self,
+        open: bool,
+        receiver: &mut FrameReceiver,
+    ) -> Event<OutputBatch, AppendResult> {
         let room = self.bytes_in_flight < PRODUCE_BYTES_IN_FLIGHT;
         let oldest = self.in_flight.front_mut();
         let waiting = oldest.is_some();
@@ -96,7 +106,7 @@ impl OutputStream<'_> {
         tokio::select! {
             biased;
             outcome = outcome, if waiting => {
-                Event::Outcome(outcome.unwrap_or_else(|| Err(errors::shutting_down())))
+                Event::Acks(outcome.unwrap_or_else(|| Err(errors::shutting_down())))
             }
             // Cancel-safe: a frame that has begun to arrive is kept by the receiver.
             frame = receiver.receive::<OutputBatch>(MAX_BATCH_BYTES), if open && room => {
@@ -126,30 +136,6 @@ impl OutputStream<'_> {
             outcome,
         });
         Ok(())
-    }
-
-    /// A partition that is led here, and none of the broker's own.
-    fn target(&mut self, id: TopicPartition) -> Result<&(Partition, Line), WireError> {
-        if !self.targets.contains_key(&id) {
-            let kept = self.context.partitions.get(id);
-            let partition = kept.filter(|it| it.leading().is_some()).ok_or_else(|| {
-                WireError::new(
-                    ErrorCode::NotLeader,
-                    format!("broker {} does not lead partition {id}", self.context.me()),
-                )
-            })?;
-            let topic = partition.topic();
-            if topic.starts_with("__") || self.targets.len() >= MAX_TARGETS {
-                return Err(WireError::new(
-                    ErrorCode::NotAuthorized,
-                    format!("topic {topic} takes no outputs of workers"),
-                ));
-            }
-            self.targets.insert(id, (partition, Line::default()));
-        }
-        self.targets
-            .get(&id)
-            .ok_or_else(|| errors::partition_gone(id))
     }
 
     async fn answer(

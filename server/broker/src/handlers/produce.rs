@@ -12,12 +12,13 @@ use millstream_protocol::api::produce::{
     InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened, ProducerIdentity,
 };
 use millstream_protocol::limits::PRODUCE_BYTES_IN_FLIGHT;
-use millstream_transport::{Frame, FrameReceiver, FrameSender, ReceiveError};
+use millstream_transport::{Frame, FrameReceiver, FrameSender};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::context::Context;
 use crate::errors;
 use crate::handlers::StreamEnd;
+use crate::handlers::intake::{self, Event, Intake};
 use crate::partition::{AckSink, AppendResult, Appended, Partition, StagedBatch};
 
 /// Acknowledgements taken from the writer in one go.
@@ -50,9 +51,8 @@ pub(crate) async fn open(
         }))
         .await?;
     let staged_bytes = Arc::clone(&context.staged_bytes);
-    ProduceStream::new(partition, staged_bytes)
-        .run(sender, receiver)
-        .await
+    let stream = ProduceStream::new(partition, staged_bytes);
+    intake::run(stream, sender, receiver).await
 }
 
 struct ProduceStream {
@@ -63,11 +63,6 @@ struct ProduceStream {
     /// Sizes of the batches that wait for their acknowledgement, oldest first.
     in_flight: VecDeque<usize>,
     bytes_in_flight: usize,
-}
-
-enum Event {
-    Frame(Result<Option<Frame<ProduceBatch>>, ReceiveError>),
-    Acks(Vec<AppendResult>),
 }
 
 impl ProduceStream {
@@ -83,37 +78,26 @@ impl ProduceStream {
         }
     }
 
-    async fn run(
-        mut self,
-        sender: &mut FrameSender,
-        receiver: &mut FrameReceiver,
-    ) -> Result<(), StreamEnd> {
-        let mut open = true;
-        let mut end = Ok(());
-        while open || !self.in_flight.is_empty() {
-            match self.next(open, receiver).await {
-                Event::Acks(acks) => self.answer(acks, sender).await?,
-                Event::Frame(Ok(None)) => open = false,
-                // What was taken before a fault is still answered, then the fault is told.
-                Event::Frame(Ok(Some(frame))) => {
-                    if let Err(error) = self.accept(frame).await {
-                        open = false;
-                        end = Err(StreamEnd::Refused(errors::for_partition(
-                            &self.partition,
-                            error,
-                        )));
-                    }
-                }
-                Event::Frame(Err(error)) => {
-                    open = false;
-                    end = Err(error.into());
-                }
-            }
-        }
-        end
+    async fn take(outcomes: &mut mpsc::UnboundedReceiver<AppendResult>) -> Vec<AppendResult> {
+        let mut acks = Vec::new();
+        outcomes.recv_many(&mut acks, ACKS_PER_TURN).await;
+        acks
+    }
+}
+
+impl Intake for ProduceStream {
+    type Body = ProduceBatch;
+    type Acks = Vec<AppendResult>;
+
+    fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
     }
 
-    async fn next(&mut self, open: bool, receiver: &mut FrameReceiver) -> Event {
+    async fn next(
+        &mut self,
+        open: bool,
+        receiver: &mut FrameReceiver,
+    ) -> Event<ProduceBatch, Vec<AppendResult>> {
         let config_limit = self.partition.config().max_batch_bytes as usize;
         let room = self.bytes_in_flight < PRODUCE_BYTES_IN_FLIGHT;
         let waiting = !self.in_flight.is_empty();
@@ -123,12 +107,6 @@ impl ProduceStream {
             // Cancel-safe: a frame that has begun to arrive is kept by the receiver.
             frame = receiver.receive::<ProduceBatch>(config_limit), if open && room => Event::Frame(frame),
         }
-    }
-
-    async fn take(outcomes: &mut mpsc::UnboundedReceiver<AppendResult>) -> Vec<AppendResult> {
-        let mut acks = Vec::new();
-        outcomes.recv_many(&mut acks, ACKS_PER_TURN).await;
-        acks
     }
 
     async fn accept(&mut self, frame: Frame<ProduceBatch>) -> Result<(), WireError> {
