@@ -74,6 +74,12 @@ pub const QUORUM_RETRY: Duration = Duration::from_millis(20);
 /// How long whoever makes a topic waits until its partitions are led.
 pub const ACTIVATION_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long whoever has made or changed a topic waits until other brokers lead what they are to lead of it.
+pub const LED_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often they are asked.
+pub const LED_CHECK: Duration = Duration::from_millis(20);
+
 /// Components that are received at the same time; a further deployment waits.
 pub const MAX_UPLOADS: usize = 4;
 

@@ -14,6 +14,7 @@ use crate::controller::Controller;
 use crate::data_dir::DataDir;
 use crate::errors;
 use crate::groups::Groups;
+use crate::groups::office::GroupOffice;
 use crate::leaders::Leaders;
 use crate::partition::{Partition, ReplicaState, Standing};
 use crate::registry::Registry;
@@ -73,6 +74,7 @@ pub(crate) struct Context {
     pub(crate) partitions: Arc<Registry>,
     pub(crate) controller: Arc<Controller>,
     pub(crate) groups: Arc<Groups>,
+    pub(crate) group_office: Arc<GroupOffice>,
     pub(crate) leaders: Arc<Leaders>,
     pub(crate) deployments: Arc<Deployments>,
     pub(crate) secrets: Arc<Secrets>,

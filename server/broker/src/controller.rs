@@ -18,7 +18,7 @@ use crate::StartError;
 use crate::background::Background;
 use crate::cluster::heart::Heart;
 use crate::cluster::office::Office;
-use crate::cluster::quorum::Quorum;
+use crate::cluster::quorum::{Quorum, is_worth_waiting};
 use crate::cluster::{Cluster, producers};
 use crate::config::ACTIVATION_PATIENCE;
 use crate::data_dir::{DataDir, Origin};
@@ -166,12 +166,6 @@ impl Controller {
             .ok_or_else(|| errors::unknown_topic(name))
     }
 
-    /// The topics as the group coordinator wants to know them.
-    pub(crate) fn group_topics(&self) -> Vec<millstream_group::Topic> {
-        let image = self.image();
-        image.topics().map(|it| group_topic(&image, it)).collect()
-    }
-
     /// A producer id that nobody has had.
     pub(crate) async fn next_producer_id(&self) -> Result<ProducerId, WireError> {
         let mut ids = self.producer_ids.lock().await;
@@ -282,7 +276,7 @@ impl Controller {
         let register = Command::RegisterBroker { registration };
         match self.quorum.propose(register).await {
             Ok(_) => Ok(true),
-            Err(error) if error.code == ErrorCode::NotReady => {
+            Err(error) if is_worth_waiting(&error) => {
                 tracing::warn!(%error, "waiting for the cluster");
                 Ok(false)
             }
@@ -347,8 +341,12 @@ fn not_let_in(error: WireError) -> StartError {
     }
 }
 
-/// A topic as the group coordinator wants to know it.
-pub(crate) fn group_topic(image: &Image, topic: &Topic) -> millstream_group::Topic {
+/// The topics as the group coordinator wants to know them.
+pub(crate) fn group_topics(image: &Image) -> Vec<millstream_group::Topic> {
+    image.topics().map(|it| group_topic(image, it)).collect()
+}
+
+fn group_topic(image: &Image, topic: &Topic) -> millstream_group::Topic {
     let leader = |placed: &Partition| image.has_leader(placed).then_some(placed.leader);
     millstream_group::Topic {
         name: topic.name.clone(),

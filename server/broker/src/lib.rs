@@ -70,6 +70,7 @@ use context::{Context, Front};
 use controller::{Controller, ControllerSetup};
 use data_dir::{DataDir, DataDirError};
 use groups::Groups;
+use groups::office::GroupOffice;
 use leaders::Leaders;
 use listener::Phase;
 pub use millstream_runtime::{CompileLimits, Compiler, CompilerProcess};
@@ -220,6 +221,10 @@ impl Broker {
             partitions: Arc::clone(&partitions),
         });
         let groups = Groups::new(Arc::clone(&leaders));
+        let group_office = Arc::new(GroupOffice {
+            groups: Arc::clone(&groups),
+            leaders: Arc::clone(&leaders),
+        });
         background.spawn(Arc::clone(&groups).run());
         if controller.is_alone() {
             groups.started().await;
@@ -234,7 +239,7 @@ impl Broker {
         let setup = DeploymentsSetup {
             cluster: Arc::clone(&cluster),
             controller: Arc::clone(&controller),
-            groups: Arc::clone(&groups),
+            group_office: Arc::clone(&group_office),
             leaders: Arc::clone(&leaders),
             partitions: Arc::clone(&partitions),
             secrets: Arc::clone(&secrets),
@@ -252,6 +257,7 @@ impl Broker {
             partitions,
             controller,
             groups,
+            group_office,
             leaders,
             deployments,
             secrets,

@@ -42,6 +42,17 @@ impl Cluster {
         }
     }
 
+    /// The other brokers that are there.
+    pub(crate) fn others(&self) -> Vec<BrokerId> {
+        let Some((quorum, _)) = self.quorum.get() else {
+            return Vec::new();
+        };
+        let image = quorum.applied().image;
+        let brokers = image.brokers().map(|it| it.broker_id);
+        let others = brokers.filter(|it| *it != self.me() && image.is_live(*it));
+        others.collect()
+    }
+
     /// Waits until a broker is not there any more, as far as is known. A connection finds out later.
     pub(crate) async fn until_gone(&self, broker: BrokerId) {
         self.until(|image| !image.is_live(broker)).await;

@@ -137,7 +137,7 @@ impl Quorum {
     ) -> Result<Option<Record>, WireError> {
         loop {
             match self.propose(command.clone()).await {
-                Err(error) if error.code == ErrorCode::NotReady => {
+                Err(error) if is_worth_waiting(&error) => {
                     tracing::warn!(%error, "waiting for the cluster");
                 }
                 decided => return decided,
@@ -187,7 +187,11 @@ impl Quorum {
                 Ok(record) => return Ok(record),
                 Err(NotPassedOn::Refused(error)) => return Err(error),
                 Err(NotPassedOn::Unknown(error)) => {
-                    return Err(not_ready(&format!("{error}: the change may be made yet")));
+                    // Whoever asks again is to expect that it was done the first time.
+                    return Err(WireError::new(
+                        ErrorCode::TimedOut,
+                        format!("the cluster's metadata: {error}: the change may be made yet"),
+                    ));
                 }
                 Err(NotPassedOn::NotDone) if Instant::now() < deadline => {
                     sleep(QUORUM_RETRY).await;
@@ -321,6 +325,11 @@ impl Quorum {
     pub(crate) async fn close(&self) {
         self.consensus.close().await;
     }
+}
+
+/// Whether a command may be carried out later that was not, or of which nobody knows.
+pub(crate) fn is_worth_waiting(error: &WireError) -> bool {
+    matches!(error.code, ErrorCode::NotReady | ErrorCode::TimedOut)
 }
 
 fn not_ready(reason: &str) -> WireError {

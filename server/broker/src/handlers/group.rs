@@ -12,7 +12,7 @@ use millstream_protocol::api::group::{
     FetchOffsetsResponse, GroupDescription, ListGroups, ListGroupsResponse, MemberKind,
     MemberMessage, OpenGroup, ResetGroup, ResetGroupResponse,
 };
-use millstream_protocol::api::offsets::Position;
+use millstream_protocol::api::offsets::{ListOffsets, Position};
 use millstream_protocol::api::peer::OpenHostedMember;
 use millstream_protocol::limits::MAX_ITEMS_PER_REQUEST;
 use millstream_protocol::{ErrorCode, TopicPartition, WireError};
@@ -23,8 +23,8 @@ use crate::config::{MEMBER_SILENCE_CHECK, MEMBER_SILENCE_LIMIT, REPORT_LIMIT};
 use crate::context::Context;
 use crate::errors;
 use crate::groups::MemberMessages;
-use crate::handlers::StreamEnd;
 use crate::handlers::cluster::of_partitions;
+use crate::handlers::{StreamEnd, offsets};
 use crate::session::Session;
 
 pub(crate) async fn open(
@@ -326,32 +326,21 @@ async fn ends_of(
     context: &Context,
     wanted: Vec<TopicPartition>,
 ) -> HashMap<TopicPartition, PartitionEnds> {
-    let mut ends = HashMap::new();
     let mut asked: HashMap<u32, Vec<TopicPartition>> = HashMap::new();
     for id in wanted {
-        match context.leaders.of(id) {
-            Some(leader) if leader != context.me() => asked.entry(leader).or_default().push(id),
-            _ => {
-                let here = context.partitions.get(id).map(|it| it.visible());
-                ends.extend(here.map(|visible| {
-                    let ends = PartitionEnds {
-                        log_start_offset: visible.log_start_offset,
-                        high_watermark: visible.high_watermark,
-                    };
-                    (id, ends)
-                }));
-            }
+        if let Some(leader) = context.leaders.of(id) {
+            asked.entry(leader).or_default().push(id);
         }
     }
     let told = of_partitions(context, 0, asked, REPORT_LIMIT).await;
-    ends.extend(told.into_iter().map(|((_, id), replica)| {
+    let ends = told.into_iter().map(|((_, id), replica)| {
         let ends = PartitionEnds {
             log_start_offset: replica.log_start_offset,
             high_watermark: replica.high_watermark,
         };
         (id, ends)
-    }));
-    ends
+    });
+    ends.collect()
 }
 
 pub(crate) async fn commit(context: &Context, request: CommitOffsets) -> Result<(), WireError> {
@@ -391,34 +380,15 @@ pub(crate) async fn reset(
     } else {
         request.partitions
     };
+    let positions = partitions.into_iter().map(|number| (number, request.to));
+    let wanted = ListOffsets {
+        topic: request.topic.clone(),
+        positions: positions.collect(),
+    };
     let mut offsets = BTreeMap::new();
-    for number in partitions {
-        if number as usize >= topic.partitions.len() {
-            let partitions = topic.partitions.len();
-            return Err(errors::unknown_partition(
-                &request.topic,
-                number,
-                partitions,
-            ));
-        }
-        let offset = match request.to {
-            // One that nothing can ever be read at is refused.
-            Position::Offset(offset) => {
-                let extent = context.leaders.extent(topic.at(number)).await?;
-                if !(extent.start..=extent.end).contains(&offset) {
-                    return Err(WireError::new(
-                        ErrorCode::OffsetOutOfRange,
-                        format!(
-                            "offset {offset} of {}-{number} is out of range: it holds {} to {}",
-                            request.topic, extent.start, extent.end
-                        ),
-                    ));
-                }
-                offset
-            }
-            position => context.leaders.resolve(topic.at(number), position).await?,
-        };
-        offsets.insert(number, offset);
+    for listed in offsets::list(context, 0, wanted).await?.offsets {
+        let listed = listed?;
+        offsets.insert(listed.partition, listed.offset);
     }
     let reset = Reset {
         group: request.group,

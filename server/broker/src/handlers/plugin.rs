@@ -130,9 +130,6 @@ impl Default for JoinedLines {
 
 /// Asks the other brokers for their lines. Who does not answer is left out.
 async fn others_logs(context: &Context, request: &OpenPluginLogs) -> OthersLogs {
-    let image = context.controller.image();
-    let brokers = image.brokers().map(|it| it.broker_id);
-    let others = brokers.filter(|it| *it != context.me() && image.is_live(*it));
     let (came, lines) = mpsc::channel(MAX_QUEUED_LINES);
     let mut all = OthersLogs::default();
     all.live.lines = lines;
@@ -140,7 +137,7 @@ async fn others_logs(context: &Context, request: &OpenPluginLogs) -> OthersLogs 
         follow: Follow::No,
         ..request.clone()
     };
-    for broker in others {
+    for broker in context.cluster.others() {
         let mut receiver = match open_logs(context, broker, &kept).await {
             Ok(receiver) => receiver,
             Err(error) => {

@@ -73,7 +73,7 @@ pub(crate) async fn open(
         }
     }
     let others = match hops {
-        0 => others(context),
+        0 => context.cluster.others(),
         _ => Vec::new(),
     };
     for broker in others {
@@ -88,14 +88,6 @@ pub(crate) async fn open(
         }
     }
     missing.map_or(Ok(()), |error| Err(error.into()))
-}
-
-fn others(context: &Context) -> Vec<u32> {
-    let image = context.controller.image();
-    let brokers = image.brokers().map(|it| it.broker_id);
-    brokers
-        .filter(|it| *it != context.me() && image.is_live(*it))
-        .collect()
 }
 
 /// What another broker had to tell.

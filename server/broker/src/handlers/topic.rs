@@ -10,11 +10,11 @@ use millstream_protocol::api::topic::{
 };
 use millstream_protocol::limits::{MAX_ITEMS_PER_REQUEST, PARTITIONS_PER_LISTING};
 use millstream_protocol::{TopicId, TopicPartition, WireError};
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::config::REPORT_LIMIT;
+use crate::config::{LED_CHECK, LED_PATIENCE, REPORT_LIMIT};
 use crate::context::Context;
-use crate::controller::group_topic;
 use crate::handlers::check_items;
 use crate::handlers::cluster::of_partitions;
 
@@ -104,7 +104,6 @@ pub(crate) async fn alter(
 }
 
 pub(crate) async fn delete(context: &Context, request: DeleteTopic) -> Result<(), WireError> {
-    let topic_id = context.topic(&request.name)?.topic_id;
     context
         .controller
         .execute(Command::DeleteTopic {
@@ -112,19 +111,28 @@ pub(crate) async fn delete(context: &Context, request: DeleteTopic) -> Result<()
             actor: Actor::User,
         })
         .await?;
-    context.groups.topic_gone(topic_id).await
+    context.group_office.followed().await;
+    Ok(())
 }
 
-/// Tells the groups of a topic that was made or has changed, so that whoever asked may use it at
-/// once.
+/// Describes a topic that was made or has changed, once whoever asked may use it: groups know of it, and
+/// its partitions are led, as far as their brokers are there.
 async fn updated(context: &Context, name: &str) -> Result<TopicDescription, WireError> {
-    let topic = context.topic(name)?;
-    context
-        .groups
-        .topic_made(group_topic(&context.controller.image(), &topic))
-        .await?;
-    let logs = logs(context, 0, &[&topic]).await;
-    Ok(description(&context.controller.image(), &topic, &logs))
+    context.group_office.followed().await;
+    let deadline = Instant::now() + LED_PATIENCE;
+    loop {
+        let topic = context.topic(name)?;
+        let image = context.controller.image();
+        let logs = logs(context, 0, &[&topic]).await;
+        let mut partitions = (0..).zip(&topic.partitions);
+        let all_led = partitions.all(|(number, placed)| {
+            !image.has_leader(placed) || logs.contains_key(&topic.at(number))
+        });
+        if all_led || Instant::now() >= deadline {
+            return Ok(description(&image, &topic, &logs));
+        }
+        sleep(LED_CHECK).await;
+    }
 }
 
 /// What the leaders of partitions say of their logs.

@@ -20,7 +20,6 @@ use uuid::Uuid;
 
 use super::Deployments;
 use crate::clock;
-use crate::controller::group_topic;
 use crate::errors;
 
 /// A revision that is to be put in place.
@@ -315,29 +314,25 @@ impl Deployments {
             Err(error) if error.code == ErrorCode::TopicExists => return Ok(()),
             created => created?,
         };
-        made.push(name.clone());
-        let topic = self.controller.topic(&name)?;
-        self.groups
-            .topic_made(group_topic(&self.controller.image(), &topic))
-            .await
+        made.push(name);
+        self.group.followed().await;
+        Ok(())
     }
 
     /// Deletes a topic of a deployment that is not there, or no more. If it remains, that is told.
     pub(super) async fn delete_topic(&self, name: &str) {
-        let image = self.controller.image();
-        let Some(topic) = image.topic(name) else {
+        if self.controller.image().topic(name).is_none() {
             return;
-        };
+        }
         let delete = Command::DeleteTopic {
             topic: name.to_owned(),
             actor: Actor::User,
         };
-        let deleted = match self.controller.execute(delete).await {
-            Ok(_) => self.groups.topic_gone(topic.topic_id).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = deleted {
-            tracing::warn!(topic = name, %error, "a topic remains that no deployment needs");
+        match self.controller.execute(delete).await {
+            Ok(_) => self.group.followed().await,
+            Err(error) => {
+                tracing::warn!(topic = name, %error, "a topic remains that no deployment needs");
+            }
         }
     }
 }

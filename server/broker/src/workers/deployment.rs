@@ -30,6 +30,7 @@ use uuid::Uuid;
 use crate::controller::Controller;
 use crate::errors;
 use crate::groups::MemberMessages;
+use crate::groups::office::GroupOffice;
 use crate::leaders::Leaders;
 use crate::partition::Partition;
 use crate::registry::Registry;
@@ -38,7 +39,7 @@ use crate::workers::journal;
 use crate::workers::latency::Latencies;
 use crate::workers::logs::{DeploymentLogs, WorkerLog};
 use crate::workers::outlets::Target;
-use crate::workers::seat::{Applicant, GroupOffice, Seat};
+use crate::workers::seat::{Applicant, Seat};
 use crate::workers::share::Share;
 use crate::workers::tables::DeploymentTables;
 use crate::workers::threads::GuestThreads;
@@ -438,7 +439,7 @@ impl Member {
             topics: spec.inputs.clone(),
             start: spec.start,
         };
-        let (seat, messages) = self.shared.group.join(applicant).await?;
+        let (seat, messages) = Seat::take(&self.shared.group, applicant).await?;
         let seat = Arc::new(seat);
         *self.shared.seat.lock() = Some(Arc::clone(&seat));
         let ended = self.follow(&seat, messages).await;

@@ -56,7 +56,7 @@ use crate::config::BrokerConfig;
 use crate::controller::Controller;
 use crate::data_dir::DataDir;
 use crate::errors;
-use crate::groups::Groups;
+use crate::groups::office::GroupOffice;
 use crate::leaders::Leaders;
 use crate::registry::Registry;
 use crate::secrets::Secrets;
@@ -65,7 +65,6 @@ use deployment::{Bounds, RunningDeployment, Shared, Surroundings};
 pub(crate) use logs::DeploymentLogs;
 use logs::WorkerLog;
 use outlets::Target;
-use seat::GroupOffice;
 use tables::Tables;
 use threads::GuestThreads;
 use turn::Output;
@@ -94,7 +93,6 @@ pub(crate) struct Deployments {
     loads: Arc<Semaphore>,
     controller: Arc<Controller>,
     cluster: Arc<Cluster>,
-    groups: Arc<Groups>,
     group: Arc<GroupOffice>,
     leaders: Arc<Leaders>,
     partitions: Arc<Registry>,
@@ -109,7 +107,7 @@ pub(crate) struct Deployments {
 pub(crate) struct DeploymentsSetup {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) controller: Arc<Controller>,
-    pub(crate) groups: Arc<Groups>,
+    pub(crate) group_office: Arc<GroupOffice>,
     pub(crate) leaders: Arc<Leaders>,
     pub(crate) partitions: Arc<Registry>,
     pub(crate) secrets: Arc<Secrets>,
@@ -127,7 +125,7 @@ impl Deployments {
         let DeploymentsSetup {
             cluster,
             controller,
-            groups,
+            group_office,
             leaders,
             partitions,
             secrets,
@@ -162,15 +160,10 @@ impl Deployments {
             states,
             tables,
             loads: Arc::new(Semaphore::new(config.worker_threads.max(1))),
-            group: Arc::new(GroupOffice {
-                groups: Arc::clone(&groups),
-                cluster: Arc::clone(&cluster),
-                controller: Arc::clone(&controller),
-            }),
+            group: group_office,
             leaders,
             controller,
             cluster,
-            groups,
             partitions,
             broker_id: data_dir.identity().broker_id,
             secrets,

@@ -9,13 +9,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use millstream_peer::PeerService;
+use millstream_peer::limits::MAX_CALL_BYTES;
 use millstream_protocol::api::metrics::DescribePluginMetrics;
 use millstream_protocol::api::offsets::Position;
+use millstream_protocol::limits::MAX_COMPONENT_BYTES;
 use millstream_protocol::{
     ErrorCode, Offset, PartitionIndex, ProducerId, TopicPartition, WireError,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::Deployments;
 use super::steer::Steer;
@@ -25,6 +28,7 @@ use crate::config::ASK_LIMIT;
 use crate::context::Context;
 use crate::errors;
 use crate::groups::resolve_within;
+use crate::internal::ARTEFACTS_PARTITION;
 use crate::leaders;
 use crate::secrets::Secret;
 use crate::workers::worker::Again;
@@ -33,8 +37,10 @@ use crate::workers::worker::Again;
 /// same, and is not waited for.
 pub(crate) const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 
-/// What one answer has of a component, bytes.
-const COMPONENT_PIECE_BYTES: usize = 2 << 20;
+/// What one answer has of a component, bytes: few pieces, because each has all of it read.
+const COMPONENT_PIECE_BYTES: usize = 8 << 20;
+
+const _: () = assert!(COMPONENT_PIECE_BYTES < MAX_CALL_BYTES);
 
 /// Deployments that one request asks about.
 const MAX_DEPLOYMENTS_ASKED: usize = 1_000;
@@ -56,6 +62,8 @@ pub(crate) enum WorkersRequest {
     Component { digest: String, have: u32 },
     /// Waits until the deployments are as the metadata has them at an index.
     Follow { index: u64 },
+    /// Waits until the groups' coordinator knows the topics as the metadata has them at an index.
+    GroupsFollow { index: u64 },
     /// What is known of the workers of these deployments.
     Describe { names: Vec<String> },
     /// What the workers of one have measured, some of them.
@@ -138,7 +146,14 @@ pub(crate) async fn answer(context: &Context, request: &[u8]) -> Result<Bytes, W
             let piece = component.get(from..until).unwrap_or_default();
             encode(&(component.len() as u64, piece))
         }
-        WorkersRequest::Follow { index } => encode(&deployments.followed(index).await),
+        WorkersRequest::Follow { index } => {
+            let followed = timeout(SETTLE_LIMIT, deployments.followed(index)).await;
+            encode(&followed.map_err(|_| errors::not_ready("the workers have not followed yet"))?)
+        }
+        WorkersRequest::GroupsFollow { index } => {
+            let followed = timeout(ASK_LIMIT, context.groups.followed(index)).await;
+            encode(&followed.map_err(|_| errors::not_ready("the groups have not followed yet"))?)
+        }
         WorkersRequest::Describe { names } => {
             if names.len() > MAX_DEPLOYMENTS_ASKED {
                 return Err(errors::invalid("too many deployments are asked about"));
@@ -196,21 +211,13 @@ fn internal(error: postcard::Error) -> WireError {
 }
 
 impl Deployments {
-    /// The other brokers that are there.
-    pub(super) fn others(&self) -> Vec<u32> {
-        let image = self.controller.image();
-        let brokers = image.brokers().map(|it| it.broker_id);
-        let others = brokers.filter(|it| *it != self.broker_id && image.is_live(*it));
-        others.collect()
-    }
-
     /// Asks all others, and gives what those have said that have answered, with who they are.
     pub(super) async fn ask_others<T: DeserializeOwned>(
         &self,
         request: &WorkersRequest,
         limit: Duration,
     ) -> Vec<(u32, Result<T, WireError>)> {
-        let asked = self.others().into_iter().map(|broker| async move {
+        let asked = self.cluster.others().into_iter().map(|broker| async move {
             let answer = self.cluster.ask_workers(broker, request, limit).await;
             if let Err(error) = &answer {
                 tracing::debug!(broker, %error, "a broker does not answer for its workers");
@@ -228,7 +235,7 @@ impl Deployments {
         };
         let request = WorkersRequest::Follow { index };
         let (here, others) = tokio::join!(
-            tokio::time::timeout(SETTLE_LIMIT, self.followed(index)),
+            timeout(SETTLE_LIMIT, self.followed(index)),
             self.ask_others::<()>(&request, SETTLE_LIMIT),
         );
         let late = others.iter().filter(|(_, answer)| answer.is_err());
@@ -243,9 +250,8 @@ impl Deployments {
 
     /// A component: from this broker's log, if it leads that, or from who does.
     pub(super) async fn component(&self, digest: &str) -> Result<Bytes, WireError> {
-        let image = self.controller.image();
-        let artefacts = image.partition(crate::internal::ARTEFACTS_PARTITION);
-        let leader = artefacts.map_or(self.broker_id, |it| it.leader);
+        let leader = self.leaders.of(ARTEFACTS_PARTITION);
+        let leader = leader.unwrap_or(self.broker_id);
         if leader == self.broker_id {
             return self.artefacts.load(digest).await;
         }
@@ -257,7 +263,7 @@ impl Deployments {
             };
             let asked = self.cluster.ask_workers(leader, &request, ASK_LIMIT);
             let (total, piece): (u64, Vec<u8>) = asked.await?;
-            let limit = millstream_protocol::limits::MAX_COMPONENT_BYTES as u64;
+            let limit = MAX_COMPONENT_BYTES as u64;
             let has = (component.len() + piece.len()) as u64;
             if total > limit || has > total || piece.is_empty() && has < total {
                 return Err(unreachable(leader, &"it answers with what is no component"));

@@ -20,7 +20,6 @@ use super::Deployments;
 use super::change::{Revision, short};
 use super::deployment::Bounds;
 use super::steer::Steer;
-use crate::controller::group_topic;
 use crate::errors;
 
 /// Where a live deployment stands between two turns: how far it is, and what it has written.
@@ -269,11 +268,8 @@ impl Deployments {
                 Err(error) if error.code == ErrorCode::TopicExists => continue,
                 created => created?,
             };
-            let made = self.controller.topic(&output.shadow)?;
-            self.groups
-                .topic_made(group_topic(&self.controller.image(), &made))
-                .await?;
         }
+        self.group.followed().await;
         Ok(())
     }
 

@@ -7,28 +7,25 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millstream_group::error::Coded;
 use millstream_group::{Join, MemberHandle};
 use millstream_metadata::Image;
 use millstream_protocol::api::group::{
-    CommitOffsets, CoordinatorMessage, DeleteGroup, FetchOffsets, FetchOffsetsResponse, MemberKind,
-    MemberMessage, NamedPartition, OffsetCommit,
+    CoordinatorMessage, MemberKind, MemberMessage, NamedPartition, OffsetCommit,
 };
 use millstream_protocol::api::offsets::Position;
 use millstream_protocol::api::peer::OpenHostedMember;
 use millstream_protocol::api::{Request, RequestFrame};
-use millstream_protocol::{ErrorCode, Offset, TopicPartition, WireError};
+use millstream_protocol::{ErrorCode, WireError};
 use millstream_transport::{FrameReceiver, FrameSender};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::clock;
-use crate::cluster::Cluster;
 use crate::cluster::ask::unreachable;
-use crate::config::ASK_LIMIT;
-use crate::controller::Controller;
+use crate::groups::office::GroupOffice;
 use crate::groups::{Groups, MemberMessages};
 use crate::internal::GROUPS_PARTITION;
-use crate::workers::peers::WorkersRequest;
 
 /// Messages of the coordinator that wait for the deployment's task, and the other way round.
 const MAX_QUEUED_MESSAGES: usize = 4_096;
@@ -40,154 +37,14 @@ pub(crate) struct Applicant {
     pub(crate) start: Position,
 }
 
-/// The way to the groups' coordinator, wherever it is.
-pub(crate) struct GroupOffice {
-    pub(crate) groups: Arc<Groups>,
-    pub(crate) cluster: Arc<Cluster>,
-    pub(crate) controller: Arc<Controller>,
-}
-
-impl GroupOffice {
-    /// The broker with the coordinator.
-    fn coordinator(&self) -> u32 {
-        let image = self.controller.image();
-        image
-            .partition(GROUPS_PARTITION)
-            .map_or(self.cluster.me(), |it| it.leader)
+impl Applicant {
+    fn member_name(&self) -> String {
+        format!("{}-worker", self.group)
     }
 
-    /// Takes a seat, and hears there what is to be done. The end of the messages is the end of it.
-    pub(crate) async fn join(
-        &self,
-        applicant: Applicant,
-    ) -> Result<(Seat, MemberMessages), WireError> {
-        let Applicant {
-            group,
-            topics,
-            start,
-        } = applicant;
-        let member_name = format!("{group}-worker");
-        let principal = format!("deployment/{group}");
-        let coordinator = self.coordinator();
-        if coordinator == self.cluster.me() {
-            let (member, messages) = self.groups.new_member();
-            let join = Join {
-                group,
-                member,
-                member_name,
-                principal,
-                kind: MemberKind::Worker,
-                home: Some(coordinator),
-                topics,
-                start,
-            };
-            let seat = Seat(Way::Here {
-                groups: Arc::clone(&self.groups),
-                member,
-            });
-            let joined = self.groups.call(move |it| it.join(join)).await;
-            return match joined.and_then(|joined| joined.map_err(|error| to_wire(&error))) {
-                Ok(()) => Ok((seat, messages)),
-                Err(error) => {
-                    seat.leave().await;
-                    Err(error)
-                }
-            };
-        }
-        let request = Request::OpenHostedMember(OpenHostedMember {
-            introduction: self.cluster.introduction(),
-            group,
-            member_name,
-            principal,
-            topics,
-            start,
-        });
-        let request = RequestFrame::from_client(request);
-        let opened = self
-            .cluster
-            .open(coordinator, request, Bytes::new())
-            .await?;
-        let (words, spoken) = mpsc::channel(MAX_QUEUED_MESSAGES);
-        let (heard, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
-        let cluster = Arc::clone(&self.cluster);
-        let speaking = tokio::spawn(async move {
-            let stream = Stream {
-                coordinator,
-                heard,
-                commits: VecDeque::new(),
-            };
-            let moved = |image: &Image| {
-                let leader = image.partition(GROUPS_PARTITION).map(|it| it.leader);
-                leader != Some(coordinator) || !image.is_live(coordinator)
-            };
-            tokio::select! {
-                () = stream.run(opened, spoken) => {}
-                () = cluster.until(moved) => {}
-            }
-        });
-        let seat = Seat(Way::There {
-            words,
-            stream: speaking.abort_handle(),
-        });
-        Ok((seat, messages))
+    fn principal(&self) -> String {
+        format!("deployment/{}", self.group)
     }
-
-    /// Commits offsets of a group that has no members.
-    pub(crate) async fn commit_offsets(&self, request: CommitOffsets) -> Result<(), WireError> {
-        let coordinator = self.coordinator();
-        if coordinator != self.cluster.me() {
-            return self.cluster.ask(coordinator, 0, request).await;
-        }
-        let now_ms = clock::now_ms();
-        let committed = self
-            .groups
-            .call(move |it| it.commit_offsets(request, now_ms));
-        committed.await?.map_err(|error| to_wire(&error))
-    }
-
-    /// The offsets of a group.
-    pub(crate) async fn offsets(&self, group: String) -> Result<FetchOffsetsResponse, WireError> {
-        let coordinator = self.coordinator();
-        if coordinator != self.cluster.me() {
-            let request = FetchOffsets { group };
-            return self.cluster.ask(coordinator, 0, request).await;
-        }
-        self.groups.read(move |it| it.fetch_offsets(&group)).await
-    }
-
-    /// Forgets a group that has no members.
-    pub(crate) async fn delete(&self, group: String) -> Result<(), WireError> {
-        let coordinator = self.coordinator();
-        if coordinator != self.cluster.me() {
-            let request = DeleteGroup { group };
-            return self.cluster.ask(coordinator, 0, request).await;
-        }
-        let deleted = self.groups.call(move |it| it.delete_group(&group)).await?;
-        deleted.map_err(|error| to_wire(&error))
-    }
-
-    /// The offset that a group was reset to in a partition, where no worker has gone yet.
-    pub(crate) async fn reset_to(
-        &self,
-        group: &str,
-        partition: TopicPartition,
-    ) -> Result<Option<Offset>, WireError> {
-        let coordinator = self.coordinator();
-        let group = group.to_owned();
-        if coordinator == self.cluster.me() {
-            return self
-                .groups
-                .read(move |it| it.reset_to(&group, partition))
-                .await;
-        }
-        let request = WorkersRequest::ResetTo { group, partition };
-        let asked = self.cluster.ask_workers(coordinator, &request, ASK_LIMIT);
-        asked.await
-    }
-}
-
-fn to_wire(error: &impl millstream_group::error::Coded) -> WireError {
-    error.to_wire()
 }
 
 /// A seat in a group.
@@ -212,6 +69,80 @@ struct Word {
 }
 
 impl Seat {
+    /// Takes a seat, and hears there what is to be done. The end of the messages is the end of it.
+    pub(crate) async fn take(
+        office: &GroupOffice,
+        applicant: Applicant,
+    ) -> Result<(Self, MemberMessages), WireError> {
+        match office.elsewhere() {
+            None => Self::take_here(office, applicant).await,
+            Some(coordinator) => Self::take_there(office, coordinator, applicant).await,
+        }
+    }
+
+    async fn take_here(
+        office: &GroupOffice,
+        applicant: Applicant,
+    ) -> Result<(Self, MemberMessages), WireError> {
+        let groups = Arc::clone(&office.groups);
+        let (member, messages) = groups.new_member();
+        let join = Join {
+            member,
+            member_name: applicant.member_name(),
+            principal: applicant.principal(),
+            kind: MemberKind::Worker,
+            home: Some(office.cluster().me()),
+            group: applicant.group,
+            topics: applicant.topics,
+            start: applicant.start,
+        };
+        let joined = groups.call(move |it| it.join(join)).await;
+        match joined.and_then(|joined| joined.map_err(|error| error.to_wire())) {
+            Ok(()) => Ok((Self(Way::Here { groups, member }), messages)),
+            Err(error) => {
+                groups.leave(member).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn take_there(
+        office: &GroupOffice,
+        coordinator: u32,
+        applicant: Applicant,
+    ) -> Result<(Self, MemberMessages), WireError> {
+        let cluster = Arc::clone(office.cluster());
+        let request = Request::OpenHostedMember(OpenHostedMember {
+            introduction: cluster.introduction(),
+            member_name: applicant.member_name(),
+            principal: applicant.principal(),
+            group: applicant.group,
+            topics: applicant.topics,
+            start: applicant.start,
+        });
+        let request = RequestFrame::from_client(request);
+        let opened = cluster.open(coordinator, request, Bytes::new()).await?;
+        let (words, spoken) = mpsc::channel(MAX_QUEUED_MESSAGES);
+        let (heard, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
+        let speaking = tokio::spawn(async move {
+            let stream = Stream {
+                coordinator,
+                heard,
+                commits: VecDeque::new(),
+            };
+            let moved = |image: &Image| {
+                let leader = image.partition(GROUPS_PARTITION).map(|it| it.leader);
+                leader != Some(coordinator) || !image.is_live(coordinator)
+            };
+            tokio::select! {
+                () = stream.run(opened, spoken) => {}
+                () = cluster.until(moved) => {}
+            }
+        });
+        let stream = speaking.abort_handle();
+        Ok((Self(Way::There { words, stream }), messages))
+    }
+
     /// Commits an offset.
     pub(crate) async fn commit(
         &self,
@@ -224,7 +155,7 @@ impl Seat {
                 let committed = groups
                     .call(move |it| it.commit(member, generation, commits, clock::now_ms()))
                     .await?;
-                committed.map_err(|error| to_wire(&error))
+                committed.map_err(|error| error.to_wire())
             }
             Way::There { words, .. } => {
                 let (committed, outcome) = oneshot::channel();
@@ -253,7 +184,7 @@ impl Seat {
                 let released = groups
                     .call(move |it| it.released(member, generation, &partitions))
                     .await?;
-                released.map_err(|error| to_wire(&error))
+                released.map_err(|error| error.to_wire())
             }
             Way::There { words, .. } => {
                 let message = MemberMessage::Released {

@@ -4,6 +4,8 @@
 //! Calls that come while an append is under way are handled together afterwards and share the next
 //! append: a group commit for group commits.
 
+pub(crate) mod office;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,11 +22,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::clock;
-use crate::controller::Controller;
+use crate::controller::group_topics;
 use crate::internal::{self, GROUPS_PARTITION, InternalRecord};
 use crate::leaders::Leaders;
 use crate::partition::{Partition, Visible};
-use crate::registry::Registry;
 
 /// Calls that wait for the coordinator; beyond it callers wait for room.
 const MAX_QUEUED_CALLS: usize = 4_096;
@@ -52,11 +53,11 @@ type Call = Box<dyn FnOnce(&mut Coordinator) -> Done + Send>;
 
 /// The way to the coordinator: on the broker that leads the groups' log, and on no other.
 pub(crate) struct Groups {
-    controller: Arc<Controller>,
     leaders: Arc<Leaders>,
-    partitions: Arc<Registry>,
     /// The coordinator, while this broker leads the groups' log.
     calls: watch::Sender<Option<mpsc::Sender<Call>>>,
+    /// Up to which entry of the metadata's log the coordinator knows the topics, while there is one.
+    followed: watch::Sender<Option<u64>>,
     members: Members,
     next_member: AtomicU64,
 }
@@ -71,7 +72,6 @@ struct Shell {
     /// The log is led here in this epoch; in a later one others may have written into it.
     epoch: LeaderEpoch,
     members: Members,
-    controller: Arc<Controller>,
     leaders: Arc<Leaders>,
     groups: std::sync::Weak<Groups>,
 }
@@ -80,10 +80,9 @@ impl Groups {
     /// The way to no coordinator yet: see [`run`](Self::run).
     pub(crate) fn new(leaders: Arc<Leaders>) -> Arc<Self> {
         Arc::new(Self {
-            controller: Arc::clone(&leaders.controller),
-            partitions: Arc::clone(&leaders.partitions),
             leaders,
             calls: watch::Sender::new(None),
+            followed: watch::Sender::new(None),
             members: Members::default(),
             // Seeded from the clock, so that member ids are not used again after a restart.
             next_member: AtomicU64::new(clock::now_ms().unsigned_abs() << 16),
@@ -93,7 +92,7 @@ impl Groups {
     /// Runs a coordinator whenever this broker leads the groups' log, for as long as it does.
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
-            let log = self.partitions.led(GROUPS_PARTITION).await;
+            let log = self.leaders.partitions.led(GROUPS_PARTITION).await;
             let Some(epoch) = log.leading() else { continue };
             match self.start(log.clone(), epoch).await {
                 Ok(coordinator) => {
@@ -103,6 +102,7 @@ impl Groups {
                     // Members join the next coordinator.
                     self.members.lock().clear();
                     drop(coordinator);
+                    self.followed.send_replace(None);
                 }
                 Err(error) => {
                     tracing::error!(%error, "the groups' offsets cannot be read back");
@@ -126,7 +126,7 @@ impl Groups {
         epoch: LeaderEpoch,
     ) -> Result<Running, WireError> {
         // Before the log is read: what is decided meanwhile is told afterwards.
-        let topics = self.controller.group_topics();
+        let topics = group_topics(&self.leaders.controller.image());
         let coordinator = load(&log, topics.clone())?;
         let (calls, queue) = mpsc::channel(MAX_QUEUED_CALLS);
         let shell = Shell {
@@ -134,7 +134,6 @@ impl Groups {
             log,
             epoch,
             members: Arc::clone(&self.members),
-            controller: Arc::clone(&self.controller),
             leaders: Arc::clone(&self.leaders),
             groups: Arc::downgrade(self),
         };
@@ -156,22 +155,17 @@ impl Groups {
 
     /// Has the coordinator know of the topics as they come, change and go.
     async fn follow(self: Arc<Self>, known: Vec<Topic>) {
-        let mut known: HashMap<TopicId, Topic> =
-            known.into_iter().map(|it| (it.topic_id, it)).collect();
-        let mut images = self.controller.quorum.watch();
+        let by_id = |topics: Vec<Topic>| -> HashMap<TopicId, Topic> {
+            topics.into_iter().map(|it| (it.topic_id, it)).collect()
+        };
+        let mut known = by_id(known);
+        let mut images = self.leaders.controller.quorum.watch();
         images.mark_changed();
         while images.changed().await.is_ok() {
-            images.mark_unchanged();
-            let now = self.controller.group_topics();
-            let now: HashMap<TopicId, Topic> =
-                now.into_iter().map(|it| (it.topic_id, it)).collect();
-            let gone: Vec<TopicId> = known
-                .keys()
-                .filter(|it| !now.contains_key(it))
-                .copied()
-                .collect();
-            for topic_id in gone {
-                self.tell(self.topic_deleted(topic_id)).await;
+            let applied = images.borrow_and_update().clone();
+            let now = by_id(group_topics(&applied.image));
+            for topic_id in known.keys().filter(|it| !now.contains_key(it)) {
+                self.tell(self.topic_deleted(*topic_id)).await;
             }
             for (topic_id, topic) in &now {
                 if known.get(topic_id) != Some(topic) {
@@ -179,7 +173,15 @@ impl Groups {
                 }
             }
             known = now;
+            self.followed.send_replace(applied.index);
         }
+    }
+
+    /// Waits until there is a coordinator here that knows the topics as the metadata has them at an index.
+    pub(crate) async fn followed(&self, index: u64) {
+        let mut followed = self.followed.subscribe();
+        // The sender is here.
+        let _ = followed.wait_for(|followed| *followed >= Some(index)).await;
     }
 
     async fn tell(&self, telling: impl Future<Output = Result<(), WireError>>) {
@@ -246,25 +248,6 @@ impl Groups {
         let _ = self
             .call(move |coordinator| coordinator.leave(member))
             .await;
-    }
-
-    /// A topic was made or has grown, as the metadata says: whoever asked for it may have a group use it at
-    /// once. A coordinator elsewhere hears of it by itself.
-    pub(crate) async fn topic_made(&self, topic: Topic) -> Result<(), WireError> {
-        let is_here = self.calls.borrow().is_some();
-        match is_here {
-            true => self.topic_updated(topic).await,
-            false => Ok(()),
-        }
-    }
-
-    /// A topic was deleted, as the metadata says.
-    pub(crate) async fn topic_gone(&self, topic_id: TopicId) -> Result<(), WireError> {
-        let is_here = self.calls.borrow().is_some();
-        match is_here {
-            true => self.topic_deleted(topic_id).await,
-            false => Ok(()),
-        }
     }
 
     /// A topic was made or has grown.
@@ -351,7 +334,7 @@ impl Shell {
     /// again and forget offsets, so without a log there is none.
     fn loaded(&mut self) -> Option<&mut Coordinator> {
         if self.coordinator.is_none() {
-            match load(&self.log, self.controller.group_topics()) {
+            match load(&self.log, group_topics(&self.leaders.controller.image())) {
                 Ok(coordinator) => self.coordinator = Some(coordinator),
                 Err(error) => tracing::error!(%error, "the groups' offsets cannot be read back"),
             }
