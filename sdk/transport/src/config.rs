@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use millstream_protocol::limits::MAX_STREAMS_PER_CONNECTION;
 
+use crate::network::Network;
+
 const MIB: u32 = 1024 * 1024;
 
 /// The datagram size that a connection starts with: what every path that carries QUIC carries
@@ -92,6 +94,8 @@ pub struct TransportConfig {
     pub retry_above_handshakes: usize,
     /// Connections that a listener holds open; beyond it newcomers are refused.
     pub max_connections: usize,
+    /// Where its UDP sockets come from: the system's network.
+    pub network: Network,
 }
 
 impl TransportConfig {
@@ -110,6 +114,7 @@ impl TransportConfig {
             max_incoming: DEFAULT_MAX_INCOMING,
             retry_above_handshakes: DEFAULT_RETRY_ABOVE_HANDSHAKES,
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            network: Network::default(),
         }
     }
 

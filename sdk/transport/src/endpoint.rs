@@ -52,12 +52,11 @@ pub(crate) fn open(
         .map_err(io::Error::other)?;
     let runtime = quinn::default_runtime()
         .ok_or_else(|| io::Error::other("there is no tokio runtime here"))?;
-    quinn::Endpoint::new(
-        endpoint,
-        server,
-        socket(address, config.socket_buffer_bytes)?,
-        runtime,
-    )
+    let socket = match config.network.open(address)? {
+        Some(socket) => socket,
+        None => runtime.wrap_udp_socket(socket(address, config.socket_buffer_bytes)?)?,
+    };
+    quinn::Endpoint::new_with_abstract_socket(endpoint, server, socket, runtime)
 }
 
 fn socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {

@@ -24,6 +24,7 @@
 //! - [`Connector`]: the client's side
 //! - [`Connection`]: streams and facts of one connection; [`close`]: why it ended
 //! - [`FrameSender`], [`FrameReceiver`]: one stream as frames
+//! - [`network`]: another network than the system's, for simulations
 //! - [`relay`]: passing a stream on to another connection
 //! - [`RawSender`], [`RawReceiver`]: one stream as bytes, to measure what QUIC itself can do
 //!
@@ -66,6 +67,7 @@ mod chunks;
 pub mod close;
 pub mod config;
 pub mod identity;
+pub mod network;
 pub mod principal;
 pub mod profile;
 
@@ -89,6 +91,7 @@ pub use connection::Connection;
 pub use connector::{ConnectError, Connector, ConnectorError};
 pub use identity::Identity;
 pub use listener::{AcceptError, BindError, Incoming, Listener};
+pub use network::Network;
 pub use principal::{Principal, Role};
 pub use profile::Profile;
 pub use raw::{RawReceiver, RawSender};
