@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_log::storage::{DiskStorage, Storage};
 use millstream_runtime::Compiler;
 use millstream_transport::{Identity, TransportConfig};
 
@@ -135,6 +137,10 @@ pub const HELLO_LIMIT: Duration = Duration::from_secs(5);
 pub struct BrokerConfig {
     /// Where topics, artefacts and metadata live. Made if it is not there.
     pub data_dir: PathBuf,
+    /// What holds the logs and the metadata in that directory: the system's files, unless a simulation has others.
+    pub storage: Arc<dyn Storage>,
+    /// What a sync of logs takes besides what `storage` takes for it, where that is in memory.
+    pub sync_delay: Option<Duration>,
     /// The UDP address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Where clients and other brokers reach it, `host:port`, if that is not where it listens.
@@ -170,6 +176,8 @@ impl BrokerConfig {
     pub fn new(data_dir: impl Into<PathBuf>, listen: SocketAddr, identity: Identity) -> Self {
         Self {
             data_dir: data_dir.into(),
+            storage: Arc::new(DiskStorage),
+            sync_delay: None,
             listen,
             advertise: None,
             rack: None,

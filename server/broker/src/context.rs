@@ -3,11 +3,11 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use millstream_metadata::topic::Topic;
 use millstream_protocol::{ErrorCode, PartitionIndex, TopicId, TopicPartition, WireError};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::controller::Controller;

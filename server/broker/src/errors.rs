@@ -1,6 +1,8 @@
 //! The one place where errors of the cores become errors on the wire. No match here has a
 //! wildcard: a new error must be given its code.
 
+use std::fmt::Display;
+
 use millstream_log::{AppendError, ReadError, RejectReason};
 use millstream_metadata::error::DeployError;
 use millstream_metadata::{CommandError, SpecError};
@@ -10,7 +12,6 @@ use millstream_protocol::{
 };
 use millstream_runtime::{CompileError, RefusedError, StartError};
 use millstream_state::StateError;
-use tokio::task::JoinError;
 
 use crate::config::UPLOAD_LIMIT;
 use crate::partition::{Closed, Partition};
@@ -268,7 +269,7 @@ pub(crate) fn too_slow(bytes: usize) -> WireError {
     )
 }
 
-/// A task of the broker's own was cut off or failed.
-pub(crate) fn from_join(error: JoinError) -> WireError {
+/// What the broker was to do was cut off, or has failed.
+pub(crate) fn unfinished(error: impl Display) -> WireError {
     WireError::new(ErrorCode::Internal, error.to_string())
 }

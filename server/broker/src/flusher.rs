@@ -1,12 +1,13 @@
 //! The thread that makes things durable, so that the writer never waits for a disk: batches of a
 //! partition's log, and what its replica promises.
 
-use std::sync::mpsc;
-use std::thread;
+use std::time::Duration;
 
 use millstream_log::{FlushTicket, StateFile, StorageFailure};
+use millstream_offload::Offload;
 use millstream_protocol::TopicPartition;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 
 use crate::replicas::state::State;
 use crate::writer::{Writer, WriterCommand};
@@ -33,7 +34,7 @@ pub(crate) enum FlushJob {
 /// The way to the flusher.
 #[derive(Clone)]
 pub(crate) struct Flusher {
-    jobs: mpsc::Sender<FlushJob>,
+    jobs: mpsc::UnboundedSender<FlushJob>,
 }
 
 /// The flusher has stopped.
@@ -41,11 +42,13 @@ pub(crate) struct FlusherStopped;
 
 impl Flusher {
     /// Starts the flusher. It ends with the writer, or when nobody has a way to it any more.
-    pub(crate) fn start(states: StateFile, writer: Writer) -> std::io::Result<Self> {
-        let (jobs, queue) = mpsc::channel::<FlushJob>();
-        thread::Builder::new()
-            .name("flusher".to_owned())
-            .spawn(move || run(states, &queue, &writer))?;
+    pub(crate) fn start(
+        states: StateFile,
+        sync_delay: Option<Duration>,
+        writer: Writer,
+    ) -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::unbounded_channel();
+        Offload::here().host("flusher", run(states, sync_delay, queue, writer))?;
         Ok(Self { jobs })
     }
 
@@ -53,14 +56,10 @@ impl Flusher {
         self.jobs.send(job).map_err(|_| FlusherStopped)
     }
 
-    /// Waits until all that it was sent before is durable. Never on a thread that must not wait.
-    pub(crate) fn finish(&self) {
-        let (done, finished) = oneshot::channel();
-        let states = Vec::new();
-        if self.send(FlushJob::States { states, done }).is_ok() {
-            // What has failed was told, or nobody waits for it.
-            let _ = finished.blocking_recv();
-        }
+    /// Waits until all that it was sent before is durable.
+    pub(crate) async fn finish(&self) {
+        // What has failed was told, or nobody waits for it.
+        let _ = self.store(Vec::new()).await;
     }
 
     /// Stores what is known of replicas, durably.
@@ -83,11 +82,20 @@ enum Waiting {
     Caller(oneshot::Sender<Result<(), StorageFailure>>),
 }
 
-fn run(mut states: StateFile, queue: &mpsc::Receiver<FlushJob>, writer: &Writer) {
+async fn run(
+    mut states: StateFile,
+    sync_delay: Option<Duration>,
+    mut queue: mpsc::UnboundedReceiver<FlushJob>,
+    writer: Writer,
+) {
     let mut waiting = Vec::new();
-    while let Ok(first) = queue.recv() {
+    while let Some(first) = queue.recv().await {
+        if let Some(delay) = sync_delay {
+            sleep(delay).await;
+        }
         // All states that wait share one sync: a thousand replicas promise at the same time.
-        for job in std::iter::once(first).chain(queue.try_iter()) {
+        let mut next = Some(first);
+        while let Some(job) = next {
             match job {
                 FlushJob::Log { partition, ticket } => {
                     let outcome = ticket.run();
@@ -108,6 +116,7 @@ fn run(mut states: StateFile, queue: &mpsc::Receiver<FlushJob>, writer: &Writer)
                     waiting.push(Waiting::Caller(done));
                 }
             }
+            next = queue.try_recv().ok();
         }
         if waiting.is_empty() {
             continue;

@@ -29,7 +29,7 @@
 //! the produce stream.
 
 mod background;
-mod clock;
+pub mod clock;
 pub mod cluster;
 pub mod config;
 mod context;
@@ -54,13 +54,13 @@ mod writer;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use millstream_log::{StateFile, States};
 use millstream_metadata::{FeatureRange, Join, Registration};
 use millstream_transport::{BindError, Listener};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use background::Background;
 use cluster::Cluster;
@@ -164,6 +164,7 @@ impl Broker {
         let (events, replica_events) = mpsc::unbounded_channel();
         let store = Arc::new(LogStore::new(
             Arc::clone(&data_dir),
+            Arc::clone(&config.storage),
             config.tail_cache_bytes,
         ));
         let (states, known) = open_states(&data_dir, &store)?;
@@ -172,6 +173,7 @@ impl Broker {
             states,
             faults: faults.clone(),
             events,
+            sync_delay: config.sync_delay,
         })?;
         let metadata = |reason: String| StartError::Load {
             what: "the metadata".to_owned(),
@@ -377,7 +379,10 @@ fn open_states(data_dir: &DataDir, store: &LogStore) -> Result<(StateFile, State
         what: format!("what replicas have promised, in {}", path.display()),
         reason,
     };
-    if data_dir.incarnation() > 1 && !path.exists() {
+    let was_made = store
+        .has_states()
+        .map_err(|error| failed(error.to_string()))?;
+    if data_dir.incarnation() > 1 && !was_made {
         let reason = "the file is gone: give the broker an empty data directory, and it gets its \
                       records from other brokers";
         return Err(failed(reason.to_owned()));

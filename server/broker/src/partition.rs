@@ -253,9 +253,9 @@ impl PartitionReader {
             return Ok(read);
         }
         let reader = self.clone();
-        tokio::task::spawn_blocking(move || reader.read_blocking(offset, max_bytes))
+        millstream_offload::run(move || reader.read_blocking(offset, max_bytes))
             .await
-            .map_err(errors::from_join)?
+            .map_err(errors::unfinished)?
     }
 }
 
@@ -336,9 +336,9 @@ impl Partition {
             Position::Time(timestamp_ms) => {
                 let reader = self.shared.reader.clone();
                 let look_up = move || reader.offset_for_time(timestamp_ms, high_watermark);
-                let found = tokio::task::spawn_blocking(look_up).await;
+                let found = millstream_offload::run(look_up).await;
                 let found = found
-                    .map_err(errors::from_join)?
+                    .map_err(errors::unfinished)?
                     .map_err(|error| errors::from_read(self, &error))?;
                 found.map_or(high_watermark, |(offset, _)| offset.max(log_start_offset))
             }

@@ -1,11 +1,10 @@
 //! Opening logs on the data directory's disk.
 
-use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use millstream_log::storage::{DiskStorage, Storage};
+use millstream_log::storage::Storage;
 use millstream_log::{
     Cleanup, Log, LogConfig, LogIdentity, LogSetup, OpenError, Recovery, StateFile, StorageFailure,
     TailBudget, delete_dir,
@@ -39,10 +38,14 @@ pub(crate) struct LogStore {
 }
 
 impl LogStore {
-    pub(crate) fn new(data_dir: Arc<DataDir>, tail_cache_bytes: usize) -> Self {
+    pub(crate) fn new(
+        data_dir: Arc<DataDir>,
+        storage: Arc<dyn Storage>,
+        tail_cache_bytes: usize,
+    ) -> Self {
         Self {
             data_dir,
-            storage: Arc::new(DiskStorage),
+            storage,
             tail_budget: TailBudget::new(tail_cache_bytes),
         }
     }
@@ -91,6 +94,32 @@ impl LogStore {
         StateFile::open(Arc::clone(&self.storage), self.data_dir.replicas())
     }
 
+    /// Whether what is known of replicas is there.
+    pub(crate) fn has_states(&self) -> io::Result<bool> {
+        match self.storage.open(&self.data_dir.replicas()) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The names of the topics' folders.
+    pub(crate) fn topic_folders(&self) -> io::Result<Vec<String>> {
+        self.storage.list(&self.data_dir.topics())
+    }
+
+    /// Removes a topic's folder with all that is in it, if there is one: nobody has its logs open. Blocks on the
+    /// disk.
+    pub(crate) fn remove_folder(&self, name: &str) -> Result<(), StorageFailure> {
+        let folder = self.data_dir.topics().join(name);
+        // What cannot be listed is told by who removes it.
+        let logs = self.storage.list(&folder).unwrap_or_default();
+        for log in logs {
+            delete_dir(&*self.storage, &folder.join(log))?;
+        }
+        delete_dir(&*self.storage, &folder)
+    }
+
     /// The storage that all of it is on.
     pub(crate) fn storage(&self) -> Arc<dyn Storage> {
         Arc::clone(&self.storage)
@@ -99,8 +128,8 @@ impl LogStore {
     /// Makes the topic's folder, durably: what is acknowledged in it must not vanish with it.
     fn ensure_topic_folder(&self, id: TopicPartition) -> Result<(), OpenLogError> {
         let folder = self.data_dir.topic(id.topic_id);
-        let made = match fs::create_dir(&folder) {
-            Ok(()) => File::open(self.data_dir.topics()).and_then(|topics| topics.sync_all()),
+        let made = match self.storage.create_dir(&folder) {
+            Ok(()) => self.storage.sync_dir(&self.data_dir.topics()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
         };

@@ -7,21 +7,21 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_log::{
     Compacted, CompactionError, FlushError, FlushTicket, Flushed, Log, ProducedBatch, StateFile,
     StorageFailure,
 };
+use millstream_offload::Offload;
 use millstream_peer::{Links, Room};
 use millstream_protocol::api::topic::TopicConfig;
 use millstream_protocol::{Offset, ProducerId, TimestampMs, TopicPartition};
 use millstream_replication::{Appointment, BrokerId, Durable, Input, Message};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
 use crate::config::MAX_WRITER_TURN_BYTES;
@@ -123,7 +123,7 @@ pub(crate) struct WriterStopped;
 /// The way to the writer.
 #[derive(Clone)]
 pub(crate) struct Writer {
-    commands: mpsc::Sender<WriterCommand>,
+    commands: UnboundedSender<WriterCommand>,
 }
 
 /// What the writer is started with.
@@ -136,15 +136,19 @@ pub(crate) struct WriterSetup {
     pub(crate) faults: UnboundedSender<Fault>,
     /// What replicas come to.
     pub(crate) events: UnboundedSender<ReplicaEvent>,
+    /// What the flusher waits before each of its turns.
+    pub(crate) sync_delay: Option<Duration>,
 }
 
 impl Writer {
     /// Starts the writer and its flusher.
     pub(crate) fn start(setup: WriterSetup) -> std::io::Result<(Self, Flusher)> {
-        let (commands, queue) = mpsc::channel();
+        let (commands, queue) = mpsc::unbounded_channel();
         let writer = Self { commands };
-        let flusher = Flusher::start(setup.states, writer.clone())?;
+        let flusher = Flusher::start(setup.states, setup.sync_delay, writer.clone())?;
+        let offload = Offload::here();
         let turn = Turn {
+            offload,
             me: setup.me,
             actors: HashMap::new(),
             dirty: Vec::new(),
@@ -158,9 +162,7 @@ impl Writer {
             started: Instant::now(),
         };
         let own = writer.clone();
-        thread::Builder::new()
-            .name("writer".to_owned())
-            .spawn(move || turn.run(&queue, &own))?;
+        offload.host("writer", turn.run(queue, own))?;
         Ok((writer, flusher))
     }
 
@@ -175,6 +177,8 @@ pub(crate) struct Outside<'a> {
     pub(crate) now_ms: TimestampMs,
     /// A clock that does not go back, milliseconds.
     pub(crate) elapsed_ms: u64,
+    /// Where what takes long is done.
+    pub(crate) offload: Offload,
     pub(crate) flusher: &'a Flusher,
     /// The way to other brokers, if there is one.
     pub(crate) links: Option<&'a Links>,
@@ -197,6 +201,7 @@ struct Seat {
 
 /// What the writer's thread holds.
 struct Turn {
+    offload: Offload,
     me: BrokerId,
     actors: HashMap<TopicPartition, Seat>,
     /// Partitions with staged batches, in the order of their first.
@@ -214,20 +219,20 @@ struct Turn {
 }
 
 impl Turn {
-    fn run(mut self, queue: &mpsc::Receiver<WriterCommand>, writer: &Writer) {
+    async fn run(mut self, mut queue: UnboundedReceiver<WriterCommand>, writer: Writer) {
         loop {
-            let mut next = match self.receive(queue) {
+            let mut next = match self.next(&mut queue).await {
                 Ok(first) => first,
                 Err(WriterStopped) => return,
             };
             while let Some(command) = next {
                 if let WriterCommand::Stop { done } = command {
-                    self.stop(queue);
+                    self.stop(&mut queue).await;
                     // Whoever asked may have given up waiting.
                     let _ = done.send(());
                     return;
                 }
-                self.take(command, writer);
+                self.take(command, &writer);
                 next = if self.staged_bytes < MAX_WRITER_TURN_BYTES {
                     queue.try_recv().ok()
                 } else {
@@ -240,18 +245,18 @@ impl Turn {
     }
 
     /// The next command. `None` if a replica's time has come before.
-    fn receive(
-        &self,
-        queue: &mpsc::Receiver<WriterCommand>,
+    async fn next(
+        &mut self,
+        queue: &mut UnboundedReceiver<WriterCommand>,
     ) -> Result<Option<WriterCommand>, WriterStopped> {
         let Some((deadline, _)) = self.deadlines.first() else {
-            return queue.recv().map(Some).map_err(|_| WriterStopped);
+            return queue.recv().await.map(Some).ok_or(WriterStopped);
         };
-        let wait = deadline.saturating_sub(self.elapsed_ms());
-        match queue.recv_timeout(Duration::from_millis(wait)) {
-            Ok(command) => Ok(Some(command)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(WriterStopped),
+        let deadline = self.started + Duration::from_millis(*deadline);
+        match timeout_at(deadline, queue.recv()).await {
+            Ok(Some(command)) => Ok(Some(command)),
+            Ok(None) => Err(WriterStopped),
+            Err(_) => Ok(None),
         }
     }
 
@@ -425,6 +430,7 @@ impl Turn {
             return;
         };
         let outside = Outside {
+            offload: self.offload,
             now_ms: clock::now_ms(),
             elapsed_ms,
             flusher: &self.flusher,
@@ -478,11 +484,11 @@ impl Turn {
     }
 
     /// Appends what is queued, waits for the flushes under way, and closes every log.
-    fn stop(&mut self, queue: &mpsc::Receiver<WriterCommand>) {
+    async fn stop(&mut self, queue: &mut UnboundedReceiver<WriterCommand>) {
         self.write_staged();
         loop {
             let next = if self.flushes_under_way > 0 {
-                queue.recv().ok()
+                queue.recv().await
             } else {
                 queue.try_recv().ok()
             };
@@ -503,6 +509,7 @@ impl Turn {
         let elapsed_ms = self.elapsed_ms();
         for (_, Seat { actor, .. }) in std::mem::take(&mut self.actors) {
             let outside = Outside {
+                offload: self.offload,
                 now_ms: clock::now_ms(),
                 elapsed_ms,
                 flusher: &self.flusher,
@@ -513,6 +520,6 @@ impl Turn {
                 self.fail(fault);
             }
         }
-        self.flusher.finish();
+        self.flusher.finish().await;
     }
 }

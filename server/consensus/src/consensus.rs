@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_metadata::limits::MAX_SNAPSHOT_BYTES;
 use millstream_metadata::{CodecError, Command, Image, Record};
+use millstream_offload as offload;
 use openraft::error::{
     CheckIsLeaderError, ForwardToLeader, InitializeError as RaftInitializeError, RaftError,
 };
 use openraft::storage::StorageHelper;
 use openraft::{EmptyNode, SnapshotPolicy};
 use tokio::sync::{Mutex, watch};
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::error::{InitializeError, ProposeError, ReadError, StartError, Stopped, StorageFailed};
@@ -63,7 +63,7 @@ impl Consensus {
     /// The directory is not this node's, is damaged or of a later release, or the storage failed.
     pub async fn start(config: Config, peers: Arc<dyn Peers>) -> Result<Self, StartError> {
         let for_opening = config.clone();
-        let opening = spawn_blocking(move || store::open(&for_opening));
+        let opening = offload::run(move || store::open(&for_opening));
         let opened = opening
             .await
             .map_err(|error| StorageFailed::new("open", &config.dir, error))??;
@@ -298,7 +298,7 @@ async fn check_image_bytes(
         return Ok(());
     }
     let (mut image, record) = (Image::clone(&seen.image), record.clone());
-    let encoded = spawn_blocking(move || {
+    let encoded = offload::run(move || {
         image.apply(&record);
         image.encode().map(|_| ())
     });

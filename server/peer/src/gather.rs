@@ -46,7 +46,7 @@ pub(crate) async fn read(outgoing: &Outgoing) -> Option<Piece> {
     let (entries, from, until) = wanted(outgoing)?;
     let entries = Arc::clone(entries);
     let reading = move || read_on(from, until, |from| entries.read(from, until, TURN_BYTES));
-    match tokio::task::spawn_blocking(reading).await {
+    match millstream_offload::run(reading).await {
         Ok(piece) => piece,
         Err(error) => {
             tracing::error!(%error, "reading entries for a peer failed");

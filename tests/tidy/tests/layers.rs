@@ -12,6 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("millstream-protocol", &[]),
     ("millstream-plugin", &["millstream-plugin-macros"]),
     ("millstream-plugin-macros", &[]),
+    ("millstream-offload", &[]),
     ("millstream-port", &[]),
     // L1
     ("millstream-transport", &["millstream-protocol"]),
@@ -36,12 +37,14 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "millstream-log",
             "millstream-metadata",
+            "millstream-offload",
             "millstream-protocol",
         ],
     ),
     (
         "millstream-peer",
         &[
+            "millstream-offload",
             "millstream-protocol",
             "millstream-replication",
             "millstream-transport",
@@ -57,6 +60,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "millstream-group",
             "millstream-log",
             "millstream-metadata",
+            "millstream-offload",
             "millstream-peer",
             "millstream-protocol",
             "millstream-replication",

@@ -312,6 +312,7 @@ fn peer_transport(server: &TransportConfig) -> TransportConfig {
         send_window_bytes: server.send_window_bytes,
         socket_buffer_bytes: server.socket_buffer_bytes,
         mtu_upper_bound: server.mtu_upper_bound,
+        network: server.network.clone(),
         ..millstream_peer::transport()
     }
 }

@@ -1,7 +1,7 @@
 //! The steward's office: on every broker, and filled on the one that leads the metadata quorum.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millstream_consensus::Role;
 use millstream_metadata::beat::{Beat, BeatAnswer, Session};
@@ -10,7 +10,7 @@ use millstream_metadata::plan::widen;
 use millstream_metadata::steward::{ClusterStatus, Patience, Steward};
 use millstream_metadata::{Command, Start};
 use parking_lot::Mutex;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use super::quorum::Quorum;

@@ -20,8 +20,8 @@ pub(super) async fn piece(
 ) -> Result<Bytes, WireError> {
     let name = partition.name();
     let reader = partition.shared.reader.clone();
-    let read = tokio::task::spawn_blocking(move || reader.producers_at(wanted.at)).await;
-    let known = read.map_err(errors::from_join)?.map_err(|error| {
+    let read = millstream_offload::run(move || reader.producers_at(wanted.at)).await;
+    let known = read.map_err(errors::unfinished)?.map_err(|error| {
         WireError::new(
             ErrorCode::NotReady,
             format!("what {name} knows of its producers cannot be told: {error}"),

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
 use millstream_group::error::Coded;
 use millstream_group::{Join, MemberHandle, PartitionEnds, Reset};
@@ -17,6 +16,7 @@ use millstream_protocol::api::peer::OpenHostedMember;
 use millstream_protocol::limits::MAX_ITEMS_PER_REQUEST;
 use millstream_protocol::{ErrorCode, TopicPartition, WireError};
 use millstream_transport::{FrameReceiver, FrameSender, Priority};
+use tokio::time::{Instant, Interval, interval};
 
 use crate::clock;
 use crate::config::{MEMBER_SILENCE_CHECK, MEMBER_SILENCE_LIMIT, REPORT_LIMIT};
@@ -151,7 +151,7 @@ impl MemberStream<'_> {
         receiver: &mut FrameReceiver,
     ) -> Result<(), StreamEnd> {
         let mut silence = Silence::new(self.session);
-        let mut checks = tokio::time::interval(MEMBER_SILENCE_CHECK);
+        let mut checks = interval(MEMBER_SILENCE_CHECK);
         loop {
             tokio::select! {
                 message = self.messages.recv() => {
@@ -176,7 +176,7 @@ impl MemberStream<'_> {
         message: CoordinatorMessage,
         sender: &mut FrameSender,
         silence: &mut Silence<'_>,
-        checks: &mut tokio::time::Interval,
+        checks: &mut Interval,
     ) -> Result<(), StreamEnd> {
         self.generation = self.generation.max(generation_of(&message));
         let frame = Ok::<_, WireError>(message);
@@ -260,7 +260,7 @@ impl<'a> Silence<'a> {
 
     /// Waits until the peer has been silent for too long.
     pub(super) async fn watch(mut self) -> StreamEnd {
-        let mut checks = tokio::time::interval(MEMBER_SILENCE_CHECK);
+        let mut checks = interval(MEMBER_SILENCE_CHECK);
         loop {
             checks.tick().await;
             if let Err(end) = self.check() {

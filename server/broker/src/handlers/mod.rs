@@ -326,7 +326,7 @@ async fn answer(
 async fn whole<T: Send + 'static>(
     change: impl Future<Output = Result<T, WireError>> + Send + 'static,
 ) -> Result<T, WireError> {
-    tokio::spawn(change).await.map_err(errors::from_join)?
+    tokio::spawn(change).await.map_err(errors::unfinished)?
 }
 
 /// The one answer of a unary request.

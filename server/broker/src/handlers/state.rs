@@ -136,8 +136,8 @@ async fn send_entry(
     key: &[u8],
 ) -> Result<(), StreamEnd> {
     let (snapshot, wanted) = (Arc::clone(snapshot), key.to_vec());
-    let found = tokio::task::spawn_blocking(move || snapshot.get(&wanted)).await;
-    let found = found.map_err(errors::from_join)?;
+    let found = millstream_offload::run(move || snapshot.get(&wanted)).await;
+    let found = found.map_err(errors::unfinished)?;
     match found.map_err(|error| errors::from_state(&error))? {
         Some(value) => {
             send_page(
@@ -163,14 +163,14 @@ async fn send_entries(
     let mut after: Option<Vec<u8>> = None;
     while left > 0 {
         let (snapshot, prefix, last) = (Arc::clone(snapshot), prefix.to_vec(), after.take());
-        let page = tokio::task::spawn_blocking(move || {
+        let page = millstream_offload::run(move || {
             snapshot.page(PageRequest {
                 prefix: &prefix,
                 after: last.as_deref(),
                 limit: usize::try_from(left).unwrap_or(usize::MAX),
             })
         });
-        let page = page.await.map_err(errors::from_join)?;
+        let page = page.await.map_err(errors::unfinished)?;
         let Page { entries, more } = page.map_err(|error| errors::from_state(&error))?;
         left = left.saturating_sub(entries.len() as u64);
         after = entries.last().map(|entry| entry.key.clone());

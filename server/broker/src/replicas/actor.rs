@@ -520,17 +520,14 @@ impl Actor {
             && let Some(task) = self.log.compaction_task(plan, now_ms)
         {
             let (writer, partition) = (writer.clone(), self.id());
-            let run = move || {
+            let run = async move {
                 // The writer that is gone needs no result: leftovers are cleaned at the next open.
                 let _ = writer.send(WriterCommand::Compacted {
                     partition,
                     outcome: task.run(),
                 });
             };
-            if let Err(error) = std::thread::Builder::new()
-                .name("compaction".to_owned())
-                .spawn(run)
-            {
+            if let Err(error) = outside.offload.host("compaction", run) {
                 tracing::error!(%error, "cannot start a compaction");
             }
         }

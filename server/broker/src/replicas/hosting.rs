@@ -367,13 +367,13 @@ impl Hosting {
         // A replica without a state is none, so that this comes before its files go.
         self.store_states(vec![(id, None)]).await?;
         let (store, topic_id) = (Arc::clone(&self.store), id.topic_id);
-        let removed = tokio::task::spawn_blocking(move || store.remove(id)).await;
+        let removed = millstream_offload::run(move || store.remove(id)).await;
         if let Ok(Err(error)) = removed {
             tracing::warn!(partition = %id, %error, "files of a removed replica remain");
         }
         if why == Closed::Deleted && !self.hosted.keys().any(|it| it.topic_id == topic_id) {
             self.settings.remove(&topic_id);
-            remove_folder(&self.data_dir.topic(topic_id));
+            self.remove_folder(&topic_id.to_string());
         }
         Ok(())
     }
@@ -387,23 +387,25 @@ impl Hosting {
                 && let Some(assigned) = waiting.next()
             {
                 let store = Arc::clone(&self.store);
-                running.spawn_blocking(move || {
+                running.spawn(millstream_offload::run(move || {
                     let opened = store.open(assigned.id, &assigned.config);
                     (assigned, opened.map_err(|error| error.to_string()))
-                });
+                }));
             }
-            match running.join_next().await {
-                None => return Ok(()),
-                Some(Ok((assigned, Ok((log, recovery))))) => {
+            let Some(joined) = running.join_next().await else {
+                return Ok(());
+            };
+            let opened = joined.map_err(|error| error.to_string());
+            match opened.and_then(|it| it.map_err(|error| error.to_string())) {
+                Ok((assigned, Ok((log, recovery)))) => {
                     let is_new = begun.contains(&assigned.id);
                     self.opened(assigned, (log, recovery), is_new).await?;
                 }
-                Some(Ok((assigned, Err(reason)))) => {
+                Ok((assigned, Err(reason))) => {
                     return Err(self.failed(&assigned.topic, assigned.id, reason));
                 }
-                Some(Err(error)) => {
+                Err(reason) => {
                     let what = "cannot open a log".to_owned();
-                    let reason = error.to_string();
                     return Err(HostingError { what, reason });
                 }
             }
@@ -425,7 +427,7 @@ impl Hosting {
             return Ok(BTreeSet::new());
         }
         let (store, making) = (Arc::clone(&self.store), new.clone());
-        let made = tokio::task::spawn_blocking(move || {
+        let made = millstream_offload::run(move || {
             making.iter().try_for_each(|it| {
                 let made = store.make(it.id, &it.config);
                 made.map_err(|error| (Arc::clone(&it.topic), it.id, error.to_string()))
@@ -601,18 +603,19 @@ impl Hosting {
 
     /// Deletes what replicas left behind that the image does not list: their removal was cut short.
     fn remove_strangers(&self, image: &Image) {
-        let Ok(entries) = std::fs::read_dir(self.data_dir.topics()) else {
+        let Ok(folders) = self.store.topic_folders() else {
             return;
         };
-        for entry in entries.flatten() {
-            let folder = entry.file_name();
-            let is_known = image
-                .topics()
-                .any(|topic| folder.to_str() == Some(&topic.topic_id.to_string()));
-            if !is_known {
-                tracing::info!(folder = %entry.path().display(), "removing what a deleted topic left behind");
-                remove_folder(&entry.path());
-            }
+        let known: BTreeSet<String> = image.topics().map(|it| it.topic_id.to_string()).collect();
+        for folder in folders.iter().filter(|it| !known.contains(*it)) {
+            tracing::info!(folder, "removing what a deleted topic left behind");
+            self.remove_folder(folder);
+        }
+    }
+
+    fn remove_folder(&self, folder: &str) {
+        if let Err(error) = self.store.remove_folder(folder) {
+            tracing::warn!(folder, %error, "files of a removed topic remain");
         }
     }
 }
@@ -621,13 +624,5 @@ fn stopped() -> HostingError {
     HostingError {
         what: "cannot go on".to_owned(),
         reason: "the writer has stopped".to_owned(),
-    }
-}
-
-fn remove_folder(folder: &std::path::Path) {
-    if let Err(error) = std::fs::remove_dir_all(folder)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(folder = %folder.display(), %error, "files of a removed topic remain");
     }
 }

@@ -198,12 +198,12 @@ impl Secrets {
         let mut secrets = self.secrets.read().clone();
         let changed = change(&mut secrets)?;
         let (path, shown) = (self.path.clone(), Arc::clone(&self.secrets));
-        let writing = tokio::task::spawn_blocking(move || {
+        let writing = millstream_offload::run(move || {
             // The client may be gone: it is written and shown all the same, before the next change.
             let _changing = changing;
             write(&path, &secrets).map(|()| *shown.write() = secrets)
         });
-        let written = writing.await.map_err(errors::from_join)?;
+        let written = writing.await.map_err(errors::unfinished)?;
         written.map_err(|error| {
             let code = match error.kind() {
                 io::ErrorKind::StorageFull => ErrorCode::StorageFull,

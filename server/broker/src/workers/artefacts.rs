@@ -142,7 +142,7 @@ impl Artefacts {
         };
         let (partition, wanted) = (led.partition.clone(), digest.to_owned());
         drop(led);
-        let reading = tokio::task::spawn_blocking(move || {
+        let reading = millstream_offload::run(move || {
             let component = read(&partition, &offsets)?;
             let whole = millstream_runtime::digest(&component) == wanted;
             whole.then(|| component.into()).ok_or_else(|| {
@@ -152,7 +152,7 @@ impl Artefacts {
                 )
             })
         });
-        reading.await.map_err(errors::from_join)?
+        reading.await.map_err(errors::unfinished)?
     }
 
     /// Forgets every component that is not needed, and what a broker that was killed while it stored
@@ -189,8 +189,8 @@ impl Artefacts {
         let mut index = self.index.lock().await;
         if index.as_ref().is_none_or(|(of, _)| *of != epoch) {
             let reading = partition.clone();
-            let read = tokio::task::spawn_blocking(move || read_index(&reading)).await;
-            *index = Some((epoch, read.map_err(errors::from_join)??));
+            let read = millstream_offload::run(move || read_index(&reading)).await;
+            *index = Some((epoch, read.map_err(errors::unfinished)??));
         }
         let index = MutexGuard::map(index, |it| &mut it.get_or_insert_default().1);
         Ok(Led {

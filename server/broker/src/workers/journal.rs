@@ -89,8 +89,8 @@ impl WorkerJournal {
         })?;
         let reading = partition.clone();
         let read = move || read_back(&states, &reading, limit_bytes, start);
-        let read = tokio::task::spawn_blocking(read).await;
-        let read = read.map_err(errors::from_join)??;
+        let read = millstream_offload::run(read).await;
+        let read = read.map_err(errors::unfinished)??;
         let (journal, sendings) = match read.journal {
             Some(recovered) => recovered,
             None => {

@@ -291,7 +291,7 @@ impl Deployments {
             }
         };
         let working = tokio::task::spawn_blocking(move || work(&runtime));
-        working.await.map_err(errors::from_join)
+        working.await.map_err(errors::unfinished)
     }
 
     /// Starts an instance once, so that a component whose `init` fails, or that needs what it is not
@@ -320,7 +320,7 @@ impl Deployments {
             let started = plugin.start(setup).map(drop);
             (plugin, started)
         });
-        let (plugin, started) = starting.await.map_err(errors::from_join)?;
+        let (plugin, started) = starting.await.map_err(errors::unfinished)?;
         started.map_err(|error| {
             let mut refused = errors::from_start(&error);
             // What the host itself has to say of it is nowhere else.

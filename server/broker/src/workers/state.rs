@@ -31,7 +31,7 @@ pub(crate) async fn close(store: &SharedStore) -> Result<(), WireError> {
         return Ok(());
     };
     let closed = tokio::task::spawn_blocking(move || drop(closing)).await;
-    closed.map_err(errors::from_join)
+    closed.map_err(errors::unfinished)
 }
 
 /// What is read back at the start of a worker.
@@ -172,7 +172,7 @@ impl GuestState {
             let (store, asked) = (Arc::clone(&self.store), changes.clone());
             let admission = tokio::task::spawn_blocking(move || store.admission(asked.iter()))
                 .await
-                .map_err(errors::from_join)?;
+                .map_err(errors::unfinished)?;
             match admission.map_err(|error| errors::from_state(&error))? {
                 Admission::Yes(growth) => return Ok(Ok(growth)),
                 Admission::No(full) => return Ok(Err(full)),
@@ -226,7 +226,7 @@ impl GuestState {
         if let Some(flush) = &mut self.flush {
             let flushed = flush.await;
             self.flush = None;
-            let flushed = flushed.map_err(errors::from_join)?;
+            let flushed = flushed.map_err(errors::unfinished)?;
             flushed.map_err(|error| errors::from_state(&error))?;
         }
         Ok(())

@@ -27,7 +27,6 @@ use millstream_protocol::{LeaderEpoch, Offset, TimestampMs};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, LogState, OptionalSend, RaftLogReader, StorageIOError};
 use parking_lot::Mutex;
-use tokio::task::spawn_blocking;
 
 use super::state_file::{Copies, Durable, Origin, StateFile};
 use crate::codec;
@@ -287,7 +286,7 @@ impl RaftLog {
         work: impl FnOnce(&mut State) -> Result<T, StorageFailed> + Send + 'static,
     ) -> Result<T, StorageFailed> {
         let state = Arc::clone(&self.state);
-        let done = spawn_blocking(move || {
+        let done = millstream_offload::run(move || {
             let mut state = state.lock();
             if let Some(failed) = &state.failed {
                 return Err(failed.clone());

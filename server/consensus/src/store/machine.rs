@@ -7,7 +7,6 @@ use millstream_metadata::{Image, Record};
 use openraft::storage::{RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 
 use super::FileError;
 use super::log::{reading, writing};
@@ -230,7 +229,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 async fn on_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StorageFailed> + Send + 'static,
 ) -> Result<T, StorageFailed> {
-    match spawn_blocking(work).await {
+    match millstream_offload::run(work).await {
         Ok(done) => done,
         Err(error) => Err(StorageFailed::new("use", "the image".as_ref(), error)),
     }

@@ -148,9 +148,9 @@ pub(crate) async fn remove_broker(
 /// Gives the commands of the next step of the plan.
 pub(crate) async fn rebalance_cluster(context: &Context) -> Result<Rebalancing, WireError> {
     let image = context.controller.image();
-    let planned = tokio::task::spawn_blocking(move || rebalance(&image)).await;
+    let planned = millstream_offload::run(move || rebalance(&image)).await;
     let (mut leaders, mut moves) = (0, 0);
-    for command in planned.map_err(errors::from_join)? {
+    for command in planned.map_err(errors::unfinished)? {
         match &command {
             Command::AppointLeaders { nominations } => leaders += nominations.len(),
             Command::ReassignPartitions { reassignments } => moves += reassignments.len(),
@@ -161,11 +161,11 @@ pub(crate) async fn rebalance_cluster(context: &Context) -> Result<Rebalancing, 
     let image = context.controller.image();
     let under_way = image.partitions().filter(|(_, it)| it.is_changing());
     let under_way = under_way.count();
-    let ahead = tokio::task::spawn_blocking(move || imbalance(&image, MAX_FORESEEN_MOVES)).await;
+    let ahead = millstream_offload::run(move || imbalance(&image, MAX_FORESEEN_MOVES)).await;
     Ok(Rebalancing {
         leaders: leaders as u32,
         moves: moves as u32,
         under_way: under_way as u32,
-        ahead: ahead.map_err(errors::from_join)? as u32,
+        ahead: ahead.map_err(errors::unfinished)? as u32,
     })
 }

@@ -106,7 +106,7 @@ impl Follower {
         // All of them end, also after an error: nobody else may have their files.
         let mut outcome = Ok(());
         while let Some(loaded) = loading.join_next().await {
-            match loaded.map_err(errors::from_join).map_err(Lost::from) {
+            match loaded.map_err(errors::unfinished).map_err(Lost::from) {
                 Ok(Ok(part)) => parts.push(part),
                 Ok(Err(lost)) | Err(lost) => outcome = Err(lost),
             }
@@ -157,7 +157,7 @@ impl Follower {
             tokio::select! {
                 Some(ended) = keepers.join_next() => break match ended {
                     Ok(lost) => lost,
-                    Err(error) => errors::from_join(error).into(),
+                    Err(error) => errors::unfinished(error).into(),
                 },
                 _ = self.stopped.wait_for(|stopped| *stopped) => break Lost::Stopped,
                 () = self.table.wake.notified() => {}
@@ -229,7 +229,7 @@ async fn load(
         .map_err(errors::stopping)?;
     let states = Arc::clone(&table.setting.states);
     let loaded = spawn_blocking(move || Part::load(&states, partition, &stopped)).await;
-    loaded.map_err(errors::from_join)?.map(Arc::new)
+    loaded.map_err(errors::unfinished)?.map(Arc::new)
 }
 
 /// Keeps one partition in step until it is told to stop, or cannot.
@@ -255,7 +255,7 @@ async fn keep(table: Arc<Table>, part: Arc<Part>, mut stopped: watch::Receiver<b
             match stepped {
                 Ok((came, Ok(()))) => keeper = came,
                 Ok((_, Err(lost))) => return lost,
-                Err(error) => return errors::from_join(error).into(),
+                Err(error) => return errors::unfinished(error).into(),
             }
             table.moved();
             if table.bytes() > table.setting.limit_bytes {
@@ -279,6 +279,6 @@ async fn keep(table: Arc<Table>, part: Arc<Part>, mut stopped: watch::Receiver<b
 async fn flush_all(parts: &[Arc<Part>]) -> Result<(), Lost> {
     let parts = parts.to_vec();
     let flushed = spawn_blocking(move || parts.iter().try_for_each(|part| part.flush()));
-    let flushed = flushed.await.map_err(errors::from_join)?;
+    let flushed = flushed.await.map_err(errors::unfinished)?;
     flushed.map_err(|error| Lost::Failed(errors::from_state(&error)))
 }
