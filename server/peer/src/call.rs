@@ -1,5 +1,7 @@
 //! Calls: one request and one answer, each a bounded number of bytes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use millstream_protocol::WireError;
 use millstream_protocol::api::RequestFrame;
@@ -12,12 +14,26 @@ use millstream_transport::{
 use crate::limits::MAX_CALL_BYTES;
 use crate::link::{Link, LinkState};
 
+/// Whether a call waits until not too many others are under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Waits,
+    /// It does not.
+    Ahead,
+}
+
 const ENDED: &str = "it is no peer any longer";
 
 /// Why a call was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// There is no connection, or it ended meanwhile: what was asked for may have been done.
+    /// There was no connection: nothing was asked.
+    #[error("there is no connection to the broker: {reason}")]
+    NotConnected {
+        /// Why not.
+        reason: String,
+    },
+    /// The connection ended meanwhile: what was asked for may have been done.
     #[error("the broker cannot be reached: {reason}")]
     Unreachable {
         /// Why not.
@@ -38,6 +54,12 @@ pub enum CallError {
 }
 
 impl CallError {
+    pub(crate) fn not_connected(reason: impl ToString) -> Self {
+        Self::NotConnected {
+            reason: reason.to_string(),
+        }
+    }
+
     fn unreachable(reason: impl ToString) -> Self {
         Self::Unreachable {
             reason: reason.to_string(),
@@ -71,16 +93,24 @@ pub(crate) fn check_length(request: &Bytes) -> Result<(), CallError> {
 }
 
 impl Link {
-    /// Calls the peer, as soon as there is a connection and not too many others call.
+    /// Calls the peer, as soon as there is a connection and, unless it goes `ahead`, not too many others call.
+    /// `begun` tells whether anything was asked.
     pub(crate) async fn call(
         &self,
         introduction: Introduction,
-        service: PeerService,
+        (service, turn): (PeerService, Turn),
         request: Bytes,
+        begun: &AtomicBool,
     ) -> Result<Bytes, CallError> {
-        let under_way = self.calls(service).acquire().await;
-        let _under_way = under_way.map_err(CallError::unreachable)?;
+        let _under_way = match turn {
+            Turn::Ahead => None,
+            Turn::Waits => {
+                let under_way = self.calls(service).acquire().await;
+                Some(under_way.map_err(CallError::not_connected)?)
+            }
+        };
         let (mut sender, mut receiver) = self.open_stream().await?;
+        begun.store(true, Ordering::Relaxed);
         sender.set_priority(Priority::Control);
         let call = CallPeer {
             introduction,
@@ -102,7 +132,7 @@ impl Link {
     pub(crate) async fn open_stream(&self) -> Result<(FrameSender, FrameReceiver), CallError> {
         let connection = self.connected().await?;
         let opened = connection.open_stream().await;
-        opened.map_err(CallError::unreachable)
+        opened.map_err(CallError::not_connected)
     }
 
     /// Whether there is a connection now.
@@ -110,12 +140,15 @@ impl Link {
         matches!(*self.state.borrow(), LinkState::Up(_))
     }
 
-    /// What a call came to that took too long.
-    pub(crate) fn timed_out(&self) -> CallError {
+    /// What a call came to that took too long, and of which something was asked or not.
+    pub(crate) fn timed_out(&self, begun: bool) -> CallError {
+        if begun {
+            return CallError::TimedOut;
+        }
         match &*self.state.borrow() {
-            LinkState::Down { reason } => CallError::unreachable(reason),
-            LinkState::Up(_) => CallError::TimedOut,
-            LinkState::Ended => CallError::unreachable(ENDED),
+            LinkState::Down { reason } => CallError::not_connected(reason),
+            LinkState::Up(_) => CallError::not_connected("too many others call it"),
+            LinkState::Ended => CallError::not_connected(ENDED),
         }
     }
 
@@ -124,10 +157,10 @@ impl Link {
         loop {
             match &*states.borrow_and_update() {
                 LinkState::Up(connection) => return Ok(connection.clone()),
-                LinkState::Ended => return Err(CallError::unreachable(ENDED)),
+                LinkState::Ended => return Err(CallError::not_connected(ENDED)),
                 LinkState::Down { .. } => {}
             }
-            states.changed().await.map_err(CallError::unreachable)?;
+            states.changed().await.map_err(CallError::not_connected)?;
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::call::{CallError, check_length};
+use crate::call::{CallError, Turn, check_length};
 use crate::entries::Entries;
 use crate::inbox::Inbox;
 use crate::limits::{CONNECT_TIMEOUT, Limits, MAX_IDLE_TIMEOUT};
@@ -174,12 +175,36 @@ impl Links {
         request: Bytes,
         timeout: Duration,
     ) -> Result<Bytes, CallError> {
+        self.call_in(to, (service, Turn::Waits), request, timeout)
+            .await
+    }
+
+    /// The same, for what must not wait for other calls. Whoever calls so has one of them under way at a time.
+    pub async fn call_ahead(
+        &self,
+        to: BrokerId,
+        service: PeerService,
+        request: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, CallError> {
+        self.call_in(to, (service, Turn::Ahead), request, timeout)
+            .await
+    }
+
+    async fn call_in(
+        &self,
+        to: BrokerId,
+        way: (PeerService, Turn),
+        request: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, CallError> {
         check_length(&request)?;
         let link = self.link_of(to)?;
-        let call = link.call(self.shared.introduction, service, request);
+        let begun = AtomicBool::new(false);
+        let call = link.call(self.shared.introduction, way, request, &begun);
         tokio::time::timeout(timeout, call)
             .await
-            .unwrap_or_else(|_| Err(link.timed_out()))
+            .unwrap_or_else(|_| Err(link.timed_out(begun.load(Ordering::Relaxed))))
     }
 
     /// A peer has called: if there is no connection to it, or one to an earlier start of it, another is tried at
@@ -207,15 +232,14 @@ impl Links {
         let opening = link.open_stream();
         tokio::time::timeout(timeout, opening)
             .await
-            .unwrap_or_else(|_| Err(link.timed_out()))
+            .unwrap_or_else(|_| Err(link.timed_out(false)))
     }
 
     fn link_of(&self, to: BrokerId) -> Result<Arc<Link>, CallError> {
         let peers = self.peers.read();
         let kept = peers.kept.get(&to).map(|kept| Arc::clone(&kept.link));
-        kept.ok_or_else(|| CallError::Unreachable {
-            reason: format!("broker {to} is not among the peers"),
-        })
+        let unknown = || CallError::not_connected(format!("broker {to} is not among the peers"));
+        kept.ok_or_else(unknown)
     }
 
     /// Ends all links, and waits until the peers were told. What has not arrived is lost.

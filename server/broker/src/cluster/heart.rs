@@ -136,7 +136,7 @@ impl Heart {
         let leader = BrokerId::try_from(leader).ok()?;
         let links = self.links.as_ref()?;
         let request = Bytes::from(ClusterRequest::Beat(beat).encode().ok()?);
-        let called = links.call(leader, PeerService::Cluster, request, BEAT_LIMIT);
+        let called = links.call_ahead(leader, PeerService::Cluster, request, BEAT_LIMIT);
         match called.await {
             Ok(answer) => BeatAnswer::decode(&answer).ok(),
             Err(error) => {

@@ -49,7 +49,9 @@ impl Peers for Linked {
             let to = BrokerId::try_from(to).map_err(|error| unreachable(error.to_string()))?;
             let called = links.call(to, PeerService::Consensus, request, timeout);
             called.await.map_err(|error| match error {
-                CallError::Unreachable { reason } => unreachable(reason),
+                CallError::NotConnected { reason } | CallError::Unreachable { reason } => {
+                    unreachable(reason)
+                }
                 error => PeerError::Lost {
                     reason: error.to_string(),
                 },
@@ -226,10 +228,7 @@ impl Quorum {
         let called = links.call(to, PeerService::Cluster, request.into(), QUORUM_CALL_LIMIT);
         let answer = match called.await {
             Ok(answer) => answer,
-            // It was not sent: there is no link.
-            Err(CallError::Unreachable { .. }) if !links.linked().contains(&to) => {
-                return Err(NotPassedOn::NotDone);
-            }
+            Err(CallError::NotConnected { .. }) => return Err(NotPassedOn::NotDone),
             Err(CallError::Refused(error)) if error.code == ErrorCode::NotReady => {
                 return Err(NotPassedOn::NotDone);
             }

@@ -99,7 +99,7 @@ async fn who_is_not_there_cannot_be_called() {
     let (one, two) = (Node::start(&authority, 1), Node::start(&authority, 2));
     assert_eq!(
         call(&one, 2, b"hello").await,
-        Err(CallError::Unreachable {
+        Err(CallError::NotConnected {
             reason: "broker 2 is not among the peers".to_owned()
         })
     );
@@ -112,7 +112,10 @@ async fn who_is_not_there_cannot_be_called() {
     let service = PeerService::Cluster;
     let called = one.links.call(2, service, request, SHORT * 4).await;
     assert!(
-        matches!(called, Err(CallError::Unreachable { .. })),
+        matches!(
+            called,
+            Err(CallError::Unreachable { .. } | CallError::NotConnected { .. })
+        ),
         "{called:?}"
     );
     // Who is a peer no longer is told to those who wait.
@@ -120,5 +123,5 @@ async fn who_is_not_there_cannot_be_called() {
     let forgets = async { one.links.set_peers(BTreeMap::new()) };
     let (called, ()) = tokio::join!(waiting, forgets);
     let reason = "it is no peer any longer".to_owned();
-    assert_eq!(called, Err(CallError::Unreachable { reason }));
+    assert_eq!(called, Err(CallError::NotConnected { reason }));
 }
