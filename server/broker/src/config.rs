@@ -57,6 +57,18 @@ pub const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 /// How often a replica whose log is to begin late asks what its leader's knows of its producers, milliseconds.
 pub const PRODUCERS_ASKED_EVERY_MS: u64 = 1_000;
 
+/// How often the quorum is asked again for what replicas want of it.
+pub const WISHES_REPEATED_EVERY: Duration = Duration::from_secs(1);
+
+/// Changes of replicas that a broker asks the quorum at once to make final.
+pub const MAX_FINALISED_AT_ONCE: usize = 64;
+
+/// Partitions for which it is asked at the same time what other replicas' logs know of their producers.
+pub const MAX_PRODUCERS_FETCHES: usize = 32;
+
+/// Replicas that are begun, opened or removed before it is looked what else the cluster has decided meanwhile.
+pub const REPLICAS_PER_TURN: usize = 64;
+
 /// How long appended records wait for other replicas before their producers are told that too few answer,
 /// milliseconds. It is looked at every [`MAINTENANCE_INTERVAL`].
 pub const COMMIT_PATIENCE_MS: u64 = 5_000;
@@ -90,6 +102,9 @@ pub const UPLOAD_LIMIT: Duration = Duration::from_secs(120);
 
 /// What one turn of the writer takes from its queue before it writes, bytes.
 pub const MAX_WRITER_TURN_BYTES: usize = 32 << 20;
+
+/// What one turn takes in all before it writes what is staged and tells replicas the time.
+pub const MAX_WRITER_TURN_COMMANDS: usize = 4_096;
 
 /// How long a group member's connection may be silent before its partitions go to others. The
 /// transport sends keep-alives several times in this time, so that only a dead peer or link is

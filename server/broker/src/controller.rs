@@ -5,34 +5,29 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use millstream_metadata::topic::Topic;
-use millstream_metadata::{
-    Actor, Command, DirectoryNumber, Image, Limits, Partition, Record, Registration,
-};
+use millstream_metadata::{Actor, Command, Image, Limits, Partition, Record, Registration};
 use millstream_protocol::api::topic::CreateTopic;
-use millstream_protocol::{ErrorCode, Offset, ProducerId, TopicPartition, WireError};
+use millstream_protocol::{ErrorCode, ProducerId, TopicPartition, WireError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
 use crate::StartError;
 use crate::background::Background;
+use crate::cluster::Cluster;
 use crate::cluster::heart::Heart;
 use crate::cluster::office::Office;
 use crate::cluster::quorum::{Quorum, is_worth_waiting};
-use crate::cluster::{Cluster, producers};
 use crate::config::ACTIVATION_PATIENCE;
 use crate::data_dir::{DataDir, Origin};
 use crate::errors;
+use crate::follower::{Ears, Follower};
 use crate::internal::{self, ARTEFACTS_PARTITION, ARTEFACTS_TOPIC, GROUPS_PARTITION, GROUPS_TOPIC};
 use crate::partition::Standing;
 use crate::registry::Registry;
 use crate::replicas::ReplicaEvent;
 use crate::replicas::actor::Fault;
-use crate::replicas::hosting::{Hosting, HostingError};
-use crate::writer::WriterCommand;
-
-/// What replicas have come to, heeded at once.
-const EVENTS_AT_ONCE: usize = 1_024;
+use crate::replicas::hosting::Hosting;
 
 /// Producer ids taken from the metadata at once.
 const PRODUCER_IDS_PER_BLOCK: u32 = 1_000;
@@ -119,17 +114,17 @@ impl Controller {
             data_dir: Arc::clone(data_dir),
             heart: Arc::clone(&heart),
         };
-        background.spawn(start.live(faults.clone()));
+        background.spawn("the heart", start.live(faults.clone()));
+        let (ears, news) = Ears::new(events, heart, cluster.links().cloned(), hosting.writer());
+        background.spawn("who hears the replicas", ears.run());
         let follower = Follower {
             cluster,
             quorum,
-            heart,
             hosting,
-            events,
+            news,
             following,
-            broker_id: controller.broker_id,
         };
-        background.spawn(follower.run(faults));
+        background.spawn("who follows the cluster", follower.run(faults));
         controller.followed_now().await.map_err(failed)?;
         if !is_registered {
             tracing::warn!(
@@ -390,138 +385,5 @@ impl Start {
         };
         // The broker may be stopping for an earlier fault already.
         let _ = faults.send(Fault::Superseded(reason));
-    }
-}
-
-/// Has the replicas here follow the image, and tells the quorum what they have come to.
-struct Follower {
-    cluster: Arc<Cluster>,
-    quorum: Arc<Quorum>,
-    heart: Arc<Heart>,
-    hosting: Hosting,
-    events: UnboundedReceiver<ReplicaEvent>,
-    following: watch::Sender<Option<u64>>,
-    broker_id: u32,
-}
-
-impl Follower {
-    async fn run(mut self, faults: UnboundedSender<Fault>) {
-        let quorum = Arc::clone(&self.quorum);
-        let fault = tokio::select! {
-            followed = self.follow() => match followed {
-                Ok(()) => None,
-                Err(error) => Some(Fault::Replicas(error.to_string())),
-            },
-            reason = quorum.stopped() => Some(Fault::Metadata(reason)),
-        };
-        if let Some(fault) = fault {
-            // The broker may be stopping for an earlier fault already.
-            let _ = faults.send(fault);
-        }
-    }
-
-    async fn follow(&mut self) -> Result<(), HostingError> {
-        let mut images = self.quorum.watch();
-        images.mark_changed();
-        let mut events = Vec::new();
-        loop {
-            tokio::select! {
-                changed = images.changed() => {
-                    if changed.is_err() {
-                        return Ok(());
-                    }
-                    let applied = images.borrow_and_update().clone();
-                    self.cluster.link_to(&applied.image);
-                    self.hosting.follow(&applied.image).await?;
-                    self.following.send_replace(applied.index);
-                }
-                received = self.events.recv_many(&mut events, EVENTS_AT_ONCE) => {
-                    if received == 0 {
-                        return Ok(());
-                    }
-                    for event in events.drain(..) {
-                        self.heed(event).await?;
-                    }
-                }
-            }
-            self.register_lost();
-        }
-    }
-
-    async fn heed(&mut self, event: ReplicaEvent) -> Result<(), HostingError> {
-        match event {
-            ReplicaEvent::Leads { partition, leads } => self.heart.leads(partition, leads),
-            ReplicaEvent::Damaged {
-                partition,
-                directory,
-            } => self.hosting.damaged(partition, directory).await?,
-            ReplicaEvent::Lacks {
-                partition,
-                leader,
-                at,
-            } => self.fetch_producers(leader, partition, at),
-            ReplicaEvent::Trusted {
-                partition,
-                directory,
-            } => self.ask(Command::TrustReplicas {
-                broker_id: self.broker_id,
-                replicas: vec![(partition, DirectoryNumber(directory.0))],
-            }),
-            ReplicaEvent::Complete {
-                partition,
-                epoch,
-                version,
-            } => self.ask(Command::FinaliseReassignment {
-                partition,
-                epoch,
-                version,
-            }),
-        }
-        Ok(())
-    }
-
-    /// Has a replica know what its leader's log knows of its producers.
-    fn fetch_producers(&self, leader: u32, partition: TopicPartition, at: Offset) {
-        let Some(links) = self.cluster.links().cloned() else {
-            return;
-        };
-        let writer = self.hosting.writer();
-        tokio::spawn(async move {
-            match producers::fetch(links, leader, partition, at).await {
-                Ok(producers) => {
-                    // A writer that has stopped has told its fault.
-                    let _ = writer.send(WriterCommand::Producers {
-                        partition,
-                        at,
-                        producers,
-                    });
-                }
-                Err(error) => tracing::warn!(%partition, at, %error, "its log cannot begin yet"),
-            }
-        });
-    }
-
-    /// Asks for other directories for the replicas that have lost something.
-    fn register_lost(&mut self) {
-        loop {
-            let partitions = self.hosting.take_lost();
-            if partitions.is_empty() {
-                return;
-            }
-            self.ask(Command::RegisterReplicas {
-                broker_id: self.broker_id,
-                partitions,
-            });
-        }
-    }
-
-    /// Asks the quorum for something that does not have to be waited for.
-    fn ask(&self, command: Command) {
-        let quorum = Arc::clone(&self.quorum);
-        tokio::spawn(async move {
-            if let Err(error) = quorum.propose(command.clone()).await {
-                tracing::warn!(%error, ?command, "the cluster has not agreed");
-            }
-        });
     }
 }

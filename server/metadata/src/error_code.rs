@@ -143,11 +143,9 @@ impl AppointError {
 impl RegisterReplicasError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::UnknownPartition(_) => ErrorCode::UnknownPartition,
-            Self::UnknownBroker(_)
-            | Self::NoReplica { .. }
-            | Self::Repeated { .. }
-            | Self::OverLimit(_) => ErrorCode::InvalidRequest,
+            Self::UnknownBroker(_) | Self::Repeated { .. } | Self::OverLimit(_) => {
+                ErrorCode::InvalidRequest
+            }
         }
     }
 }

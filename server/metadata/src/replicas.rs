@@ -29,6 +29,7 @@ impl Image {
         self.next_directory
     }
 
+    /// What the broker keeps no longer is passed over: others need their directories all the same.
     pub(crate) fn validate_register_replicas(
         &self,
         broker_id: BrokerId,
@@ -42,13 +43,10 @@ impl Image {
             if !seen.insert(partition) {
                 return Err(RegisterReplicasError::Repeated { partition });
             }
-            let now = self.known_partition(partition)?;
-            if now.member(broker_id).is_none() {
-                return Err(RegisterReplicasError::NoReplica {
-                    partition,
-                    broker_id,
-                });
-            }
+            let now = self.partition(partition);
+            let Some(now) = now.filter(|it| it.member(broker_id).is_some()) else {
+                continue;
+            };
             replicas.push(RegisteredReplica {
                 partition,
                 directory: directory.take(),

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use millstream_log::{Log, Recovery, States};
-use millstream_metadata::limits::MAX_REPLICAS_AT_ONCE;
 use millstream_metadata::{Image, Partition as Placed, Topic};
 use millstream_protocol::api::topic::{self, TopicConfig};
 use millstream_protocol::{TopicId, TopicPartition};
@@ -19,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::state::State;
+use crate::config::REPLICAS_PER_TURN;
 use crate::data_dir::DataDir;
 use crate::flusher::Flusher;
 use crate::partition::{Closed, LogStatus, Partition, ReplicaState, Shared, Standing, Visible};
@@ -50,6 +50,14 @@ enum Hosted {
     Lost { directory: DirectoryId },
 }
 
+impl Hosted {
+    fn directory(&self) -> DirectoryId {
+        match self {
+            Self::Open { directory, .. } | Self::Lost { directory } => *directory,
+        }
+    }
+}
+
 /// The replicas of this broker.
 pub(crate) struct Hosting {
     data_dir: Arc<DataDir>,
@@ -62,8 +70,6 @@ pub(crate) struct Hosting {
     hosted: BTreeMap<TopicPartition, Hosted>,
     /// The settings that each topic's partitions were given last.
     settings: HashMap<TopicId, TopicConfig>,
-    /// Those that wait for another directory's number, which nobody has asked for yet.
-    unasked: Vec<TopicPartition>,
     /// An image was followed in which this start is registered.
     is_registered: bool,
 }
@@ -156,20 +162,47 @@ impl Hosting {
             partitions,
             hosted: BTreeMap::new(),
             settings: HashMap::new(),
-            unasked: Vec::new(),
             is_registered: false,
         }
     }
 
-    /// The replicas that wait for another directory's number since this was asked last; a bounded
-    /// number of them.
-    pub(crate) fn take_lost(&mut self) -> Vec<TopicPartition> {
+    /// The replicas that wait for another directory's number, as the image has it.
+    pub(crate) fn lost<'a>(
+        &'a self,
+        image: &'a Image,
+    ) -> impl Iterator<Item = TopicPartition> + 'a {
         // The cluster does not listen to a start that it does not know.
-        if !self.is_registered {
-            return Vec::new();
-        }
-        let count = self.unasked.len().min(MAX_REPLICAS_AT_ONCE);
-        self.unasked.drain(..count).collect()
+        let hosted = self.hosted.iter().filter(|_| self.is_registered);
+        hosted.filter_map(|(id, hosted)| match hosted {
+            Hosted::Lost { directory } => self.has_directory(image, *id, *directory).then_some(*id),
+            Hosted::Open { .. } => None,
+        })
+    }
+
+    /// The replicas that count again, as their disks say, and as the image does not say yet.
+    pub(crate) fn trusted_again<'a>(
+        &'a self,
+        image: &'a Image,
+    ) -> impl Iterator<Item = (TopicPartition, DirectoryId)> + 'a {
+        let hosted = self.hosted.iter().filter(|_| self.is_registered);
+        hosted.filter_map(|(id, hosted)| match hosted {
+            Hosted::Open { directory, .. } => {
+                let member = image.partition(*id)?.member(self.me())?;
+                let is_news = !member.trusted && member.directory.0 == directory.0;
+                let counts = || {
+                    let partition = self.partitions.get(*id);
+                    partition.is_some_and(|it| it.visible().replica == ReplicaState::Trusted)
+                };
+                (is_news && counts()).then_some((*id, *directory))
+            }
+            Hosted::Lost { .. } => None,
+        })
+    }
+
+    fn has_directory(&self, image: &Image, id: TopicPartition, directory: DirectoryId) -> bool {
+        let placed = image.partition(id);
+        let member = placed.and_then(|it| it.member(self.me()));
+        member.is_some_and(|it| it.directory.0 == directory.0)
     }
 
     /// The way to the writer.
@@ -177,7 +210,8 @@ impl Hosting {
         self.writer.clone()
     }
 
-    fn me(&self) -> u32 {
+    /// This broker.
+    pub(crate) fn me(&self) -> u32 {
         self.data_dir.identity().broker_id
     }
 
@@ -189,58 +223,39 @@ impl Hosting {
         })
     }
 
-    /// Makes what is here agree with the image.
+    /// Makes what is here agree with the image, as far as that is done in one turn, and returns whether it does. What
+    /// was decided about replicas that are here comes first.
     ///
     /// # Errors
     ///
     /// The disk or the writer fails: the broker is to stop.
-    pub(crate) async fn follow(&mut self, image: &Image) -> Result<(), HostingError> {
+    pub(crate) async fn follow(&mut self, image: &Image) -> Result<bool, HostingError> {
         if !self.is_registered(image) {
-            return self.open_known(image).await;
+            self.open_known(image).await?;
+            return Ok(true);
         }
         if !self.is_registered {
             self.is_registered = true;
             self.remove_strangers(image);
         }
-        let me = self.me();
-        let gone: Vec<_> = self
-            .hosted
-            .keys()
-            .chain(self.found.keys())
-            .copied()
-            .filter(|id| {
-                image
-                    .partition(*id)
-                    .is_none_or(|it| it.member(me).is_none())
-            })
-            .collect();
-        for id in gone {
-            let why = match image.partition(id) {
-                None => Closed::Deleted,
-                Some(_) => Closed::Left,
-            };
-            self.forsake(id, why).await?;
+        self.appoint_all(image)?;
+        let mut gone = self.gone(image);
+        let is_whole = gone.len() <= REPLICAS_PER_TURN;
+        gone.truncate(REPLICAS_PER_TURN);
+        self.forsake(gone).await?;
+        if !is_whole {
+            return Ok(false);
         }
-        let mut to_open = Vec::new();
-        for topic in image.topics() {
-            for (number, placed) in (0..).zip(&topic.partitions) {
-                let id = topic.at(number);
-                let Some(member) = placed.member(me) else {
-                    continue;
-                };
-                match self.hosted.get(&id) {
-                    Some(Hosted::Open { directory, .. } | Hosted::Lost { directory })
-                        if directory.0 >= member.directory.0 =>
-                    {
-                        continue;
-                    }
-                    Some(_) => self.forsake(id, Closed::Left).await?,
-                    None => {}
-                }
-                to_open.extend(assigned(topic, id, placed, me));
-            }
-        }
+        let mut to_open = self.to_open(image);
+        let is_whole = to_open.len() <= REPLICAS_PER_TURN;
+        to_open.truncate(REPLICAS_PER_TURN);
         self.open_all(to_open).await?;
+        self.appoint_all(image)?;
+        Ok(is_whole)
+    }
+
+    /// Tells the replicas that are here what was decided about them.
+    fn appoint_all(&mut self, image: &Image) -> Result<(), HostingError> {
         for topic in image.topics() {
             self.configure(topic);
             for (number, placed) in (0..).zip(&topic.partitions) {
@@ -248,6 +263,40 @@ impl Hosting {
             }
         }
         Ok(())
+    }
+
+    /// What is here and is to go: replicas that are none of this broker's any more, and those that begin anew.
+    fn gone(&self, image: &Image) -> Vec<(TopicPartition, Closed)> {
+        let me = self.me();
+        let why = |id: TopicPartition| match image.partition(id) {
+            None => Some(Closed::Deleted),
+            Some(placed) => match (placed.member(me), self.hosted.get(&id)) {
+                (None, _) => Some(Closed::Left),
+                (Some(member), Some(here)) if here.directory().0 < member.directory.0 => {
+                    Some(Closed::Left)
+                }
+                (Some(_), _) => None,
+            },
+        };
+        let found = self
+            .found
+            .keys()
+            .filter(|id| !self.hosted.contains_key(*id));
+        let here = self.hosted.keys().chain(found);
+        here.filter_map(|id| Some((*id, why(*id)?))).collect()
+    }
+
+    /// What is to be here and is not.
+    fn to_open(&self, image: &Image) -> Vec<Assigned> {
+        let me = self.me();
+        let assigned = image.topics().flat_map(|topic| {
+            let partitions = (0..).zip(&topic.partitions);
+            let missing =
+                partitions.filter(|(number, _)| !self.hosted.contains_key(&topic.at(*number)));
+            missing
+                .filter_map(move |(number, placed)| assigned(topic, topic.at(number), placed, me))
+        });
+        assigned.collect()
     }
 
     /// Opens what is here and in the image, which may be an old one: what is committed of it can be read.
@@ -344,36 +393,52 @@ impl Hosting {
         self.store_states(vec![(id, Some(State::Lost(directory)))])
             .await?;
         self.hosted.insert(id, Hosted::Lost { directory });
-        self.unasked.push(id);
         Ok(())
     }
 
-    /// Keeps a replica no longer: its files go, and what is known of it.
-    async fn forsake(&mut self, id: TopicPartition, why: Closed) -> Result<(), HostingError> {
-        self.found.remove(&id);
-        self.unasked.retain(|it| *it != id);
-        let is_open = self.hosted.remove(&id).is_some();
-        self.partitions.remove(id);
-        if is_open {
-            let (done, removed) = oneshot::channel();
-            self.send(WriterCommand::Remove {
-                partition: id,
-                why,
-                done,
-            })?;
+    /// Keeps replicas no longer: their files go, and what is known of them.
+    async fn forsake(&mut self, gone: Vec<(TopicPartition, Closed)>) -> Result<(), HostingError> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let mut removals = Vec::new();
+        for &(id, why) in &gone {
+            self.found.remove(&id);
+            self.partitions.remove(id);
+            if self.hosted.remove(&id).is_some() {
+                let (done, removed) = oneshot::channel();
+                self.send(WriterCommand::Remove {
+                    partition: id,
+                    why,
+                    done,
+                })?;
+                removals.push(removed);
+            }
+        }
+        for removed in removals {
             // A writer that ends meanwhile has told its fault.
             let _ = removed.await;
         }
         // A replica without a state is none, so that this comes before its files go.
-        self.store_states(vec![(id, None)]).await?;
-        let (store, topic_id) = (Arc::clone(&self.store), id.topic_id);
-        let removed = millstream_offload::run(move || store.remove(id)).await;
-        if let Ok(Err(error)) = removed {
-            tracing::warn!(partition = %id, %error, "files of a removed replica remain");
+        let states = gone.iter().map(|(id, _)| (*id, None));
+        self.store_states(states.collect()).await?;
+        let (store, ids) = (Arc::clone(&self.store), gone.clone());
+        let removed = millstream_offload::run(move || {
+            for (id, _) in ids {
+                if let Err(error) = store.remove(id) {
+                    tracing::warn!(partition = %id, %error, "files of a removed replica remain");
+                }
+            }
+        });
+        if let Err(error) = removed.await {
+            tracing::warn!(%error, "files of removed replicas remain");
         }
-        if why == Closed::Deleted && !self.hosted.keys().any(|it| it.topic_id == topic_id) {
-            self.settings.remove(&topic_id);
-            self.remove_folder(&topic_id.to_string());
+        for (id, why) in gone {
+            let is_last = || !self.hosted.keys().any(|it| it.topic_id == id.topic_id);
+            if why == Closed::Deleted && is_last() {
+                self.settings.remove(&id.topic_id);
+                self.remove_folder(&id.topic_id.to_string());
+            }
         }
         Ok(())
     }
@@ -517,6 +582,11 @@ impl Hosting {
             // With nobody else to have its records from, what is left of them is kept and read.
             Some(State::Replica(durable)) if is_alone && recovery.created => Some(durable),
             Some(State::Replica(_)) if is_alone => None,
+            // An old image may not say that nobody else has it: what it says decides nothing here.
+            Some(State::Replica(durable)) if !self.is_registered => {
+                self.found.insert(id, State::Replica(durable));
+                return Ok(());
+            }
             Some(State::Replica(Durable { directory, .. }) | State::Lost(directory)) => {
                 drop(log);
                 return self.lose(id, directory).await;

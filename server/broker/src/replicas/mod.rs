@@ -4,6 +4,7 @@
 //! - [`deletions`]: deleting records by request
 //! - `entries`: a log's entries on their way to other replicas
 //! - [`state`]: what is on the disk about a replica besides its log
+//! - [`wishes`]: what they want of the metadata quorum
 //! - [`hosting`]: opening, beginning and removing replicas as the cluster's image has them
 
 pub(crate) mod actor;
@@ -12,6 +13,7 @@ mod entries;
 pub(crate) mod hosting;
 pub(crate) mod state;
 mod steps;
+pub(crate) mod wishes;
 
 use millstream_metadata::beat::Leads;
 use millstream_protocol::{LeaderEpoch, Offset, TopicPartition};
@@ -32,10 +34,7 @@ pub(crate) enum ReplicaEvent {
         version: u64,
     },
     /// It is trusted again, and its disk says so.
-    Trusted {
-        partition: TopicPartition,
-        directory: DirectoryId,
-    },
+    Trusted { partition: TopicPartition },
     /// Its log is to begin at an offset, and it does not know what its leader's knows of its producers
     /// there.
     Lacks {

@@ -59,20 +59,9 @@ pub enum AppointError {
 /// Why replicas do not begin anew. None of the command's does.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RegisterReplicasError {
-    /// There is no such partition.
-    #[error(transparent)]
-    UnknownPartition(#[from] UnknownPartition),
     /// There is no such broker.
     #[error(transparent)]
     UnknownBroker(#[from] UnknownBroker),
-    /// The broker does not keep the partition.
-    #[error("broker {broker_id} keeps no replica of {partition}")]
-    NoReplica {
-        /// The partition.
-        partition: TopicPartition,
-        /// The broker.
-        broker_id: BrokerId,
-    },
     /// The partition stands in the command twice.
     #[error("{partition} is named twice")]
     Repeated {

@@ -131,15 +131,22 @@ fn while_the_set_changes_both_sets_know_of_it() {
 }
 
 #[test]
+fn what_a_broker_keeps_no_longer_holds_nothing_else_up() {
+    let mut cluster = Cluster::with_brokers(3);
+    let topic_id = cluster.create_replicated("orders", 1, 2);
+    let partition = at(topic_id, 0);
+    cluster.nothing(anew(3, &[partition]));
+    let before = cluster.partition(partition).member(1).unwrap().directory;
+    cluster.run(anew(1, &[at(topic_id, 1), partition]));
+    let now = cluster.partition(partition).member(1).unwrap();
+    assert!(now.directory > before && !now.trusted);
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let mut cluster = Cluster::with_brokers(3);
     let topic_id = cluster.create_replicated("orders", 1, 2);
     let partition = at(topic_id, 0);
-    let says = format!("there is no partition {}", at(topic_id, 1));
-    let unknown = anew(1, &[partition, at(topic_id, 1)]);
-    cluster.refused(unknown, ErrorCode::UnknownPartition, &says);
-    let says = format!("broker 3 keeps no replica of {partition}");
-    cluster.refused(anew(3, &[partition]), ErrorCode::InvalidRequest, &says);
     let says = format!("{partition} is named twice");
     let twice = anew(1, &[partition, partition]);
     cluster.refused(twice, ErrorCode::InvalidRequest, &says);
