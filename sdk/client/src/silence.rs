@@ -99,45 +99,49 @@ impl Client {
     pub(crate) async fn ask_others(&self, session: &Session, topics: &[Arc<TopicLeaders>]) {
         let broker = session.broker();
         let witnesses = self.links().witnesses(broker).await;
-        let asking = witnesses.iter().map(|it| self.ask(it, broker, topics));
+        let asking = witnesses.iter().map(|it| async move {
+            let verdict = self.ask(it, broker).await;
+            (it, verdict)
+        });
         let mut answers: FuturesUnordered<_> = asking.collect();
-        while let Some(verdict) = answers.next().await {
+        while let Some((witness, verdict)) = answers.next().await {
             if verdict == Verdict::Gone {
                 tracing::info!(broker, "the broker is gone, as others say");
                 session.close();
                 // Whoever needs another one finds it under way.
                 self.links().home().start();
-                return;
+                return self.learn_leaders(witness, topics).await;
             }
+            // Others may lead all the same.
+            self.learn_leaders(witness, topics).await;
         }
     }
 
-    /// Asks one of them. What it says of leaders is taken first: who has lost the broker looks there.
-    async fn ask(
-        &self,
-        witness: &Session,
-        about: BrokerId,
-        topics: &[Arc<TopicLeaders>],
-    ) -> Verdict {
-        let asking = async {
-            let listed = witness.ask(DescribeBrokers {}, None).await?;
-            let is_gone = |it: &_| is_gone(it, about);
-            let verdict = match listed.brokers.iter().any(is_gone) {
-                true => Verdict::Gone,
-                false => Verdict::Unknown,
-            };
-            self.links().dialer.take_listing(witness, listed.brokers);
+    /// Asks one of them.
+    async fn ask(&self, witness: &Session, about: BrokerId) -> Verdict {
+        let asking = witness.ask(DescribeBrokers {}, None);
+        let Ok(Ok(listed)) = timeout(WITNESS_PATIENCE, asking).await else {
+            return Verdict::Unknown;
+        };
+        let is_gone = listed.brokers.iter().any(|it| is_gone(it, about));
+        self.links().dialer.take_listing(witness, listed.brokers);
+        match is_gone {
+            true => Verdict::Gone,
+            false => Verdict::Unknown,
+        }
+    }
+
+    /// Takes what one of them says of who leads, as far as it says so soon.
+    async fn learn_leaders(&self, witness: &Session, topics: &[Arc<TopicLeaders>]) {
+        let learning = async {
             for leaders in topics {
                 if let Ok(described) = witness.describe(&leaders.topic).await {
                     leaders.note(&described);
                 }
             }
-            Ok::<_, crate::Error>(verdict)
         };
-        match timeout(WITNESS_PATIENCE, asking).await {
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(_)) | Err(_) => Verdict::Unknown,
-        }
+        // What was not said is asked by who needs it.
+        let _ = timeout(WITNESS_PATIENCE, learning).await;
     }
 }
 
