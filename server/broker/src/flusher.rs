@@ -9,6 +9,7 @@ use millstream_protocol::TopicPartition;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
+use crate::background::Alarm;
 use crate::replicas::state::State;
 use crate::writer::{Writer, WriterCommand};
 
@@ -46,9 +47,13 @@ impl Flusher {
         states: StateFile,
         sync_delay: Option<Duration>,
         writer: Writer,
+        alarm: Alarm,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::unbounded_channel();
-        Offload::here().host("flusher", run(states, sync_delay, queue, writer))?;
+        Offload::here().host("flusher", async move {
+            let _alarm = alarm;
+            run(states, sync_delay, queue, writer).await;
+        })?;
         Ok(Self { jobs })
     }
 
@@ -56,7 +61,7 @@ impl Flusher {
         self.jobs.send(job).map_err(|_| FlusherStopped)
     }
 
-    /// Waits until all that it was sent before is durable.
+    /// Waits until all states that it was sent before are durable.
     pub(crate) async fn finish(&self) {
         // What has failed was told, or nobody waits for it.
         let _ = self.store(Vec::new()).await;
@@ -93,17 +98,13 @@ async fn run(
         if let Some(delay) = sync_delay {
             sleep(delay).await;
         }
-        // All states that wait share one sync: a thousand replicas promise at the same time.
+        // States first, all that wait with one sync: a thousand replicas promise at the same time, and none waits
+        // for the logs of others, which never leave off under load.
+        let mut tickets = Vec::new();
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
-                FlushJob::Log { partition, ticket } => {
-                    let outcome = ticket.run();
-                    let command = WriterCommand::Flushed { partition, outcome };
-                    if writer.send(command).is_err() {
-                        return;
-                    }
-                }
+                FlushJob::Log { partition, ticket } => tickets.push((partition, ticket)),
                 FlushJob::Promise { partition, state } => {
                     states.put(partition, Some(&state.to_bytes()));
                     waiting.push(Waiting::Replica(partition, state));
@@ -118,10 +119,10 @@ async fn run(
             }
             next = queue.try_recv().ok();
         }
-        if waiting.is_empty() {
-            continue;
-        }
-        let outcome = states.flush();
+        let outcome = match waiting.is_empty() {
+            true => Ok(()),
+            false => states.flush(),
+        };
         for waiting in waiting.drain(..) {
             match waiting {
                 Waiting::Replica(partition, state) => {
@@ -135,6 +136,13 @@ async fn run(
                     // A caller that is gone needs no answer.
                     let _ = done.send(outcome.clone());
                 }
+            }
+        }
+        for (partition, ticket) in tickets {
+            let outcome = ticket.run();
+            let command = WriterCommand::Flushed { partition, outcome };
+            if writer.send(command).is_err() {
+                return;
             }
         }
     }

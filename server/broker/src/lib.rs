@@ -38,6 +38,7 @@ pub mod data_dir;
 mod descriptors;
 mod errors;
 mod flusher;
+mod follower;
 mod groups;
 mod handlers;
 mod internal;
@@ -119,6 +120,10 @@ pub enum StopError {
     /// Another process is this broker, or the cluster knows it no more.
     #[error("{0}")]
     Superseded(String),
+    /// A part of it has panicked, for a mistake of ours. Nothing was acknowledged that is not so; a new start recovers
+    /// from the log.
+    #[error("{0}")]
+    Panicked(String),
 }
 
 /// A running broker. Dropping it stops nothing: call [`Broker::stop`].
@@ -189,7 +194,7 @@ impl Broker {
         );
         let cluster = cluster.map_err(metadata)?;
         let limits = descriptors::limits();
-        let background = Arc::new(Background::default());
+        let background = Arc::new(Background::new(faults.clone()));
         let quorum = Quorum::start(&data_dir, store.storage(), limits, &cluster).await;
         let quorum = quorum.map_err(metadata)?;
         let office = cluster.begin(Arc::clone(&quorum), config.ticket.as_ref(), &background);
@@ -227,7 +232,7 @@ impl Broker {
             groups: Arc::clone(&groups),
             leaders: Arc::clone(&leaders),
         });
-        background.spawn(Arc::clone(&groups).run());
+        background.spawn("the groups' clerk", Arc::clone(&groups).run());
         if controller.is_alone() {
             groups.started().await;
         }
@@ -237,7 +242,10 @@ impl Broker {
         })?;
         let secrets = Arc::new(secrets);
         let following = (Arc::clone(&cluster), Arc::clone(&controller));
-        background.spawn(Arc::clone(&secrets).follow(following.0, following.1));
+        background.spawn(
+            "who shares the secrets",
+            Arc::clone(&secrets).follow(following.0, following.1),
+        );
         let setup = DeploymentsSetup {
             cluster: Arc::clone(&cluster),
             controller: Arc::clone(&controller),
@@ -345,6 +353,7 @@ async fn run(
 fn stop_error(fault: &Fault) -> StopError {
     match fault {
         Fault::Superseded(reason) => StopError::Superseded(reason.clone()),
+        Fault::Panicked(_) => StopError::Panicked(fault.to_string()),
         Fault::Storage { .. } | Fault::Replicas(_) | Fault::Metadata(_) => {
             StopError::Storage(fault.to_string())
         }

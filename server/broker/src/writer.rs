@@ -23,8 +23,9 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use crate::background::Alarm;
 use crate::clock;
-use crate::config::MAX_WRITER_TURN_BYTES;
+use crate::config::{MAX_WRITER_TURN_BYTES, MAX_WRITER_TURN_COMMANDS};
 use crate::flusher::{FlushJob, Flusher};
 use crate::partition::{Closed, Partition, StagedBatch};
 use crate::replicas::ReplicaEvent;
@@ -105,6 +106,8 @@ pub(crate) enum WriterCommand {
         why: Closed,
         done: oneshot::Sender<()>,
     },
+    /// Somebody has found damage in the partition's log.
+    Examine { partition: TopicPartition },
     /// Looks after retention, compaction, checkpoints and the flushing of relaxed partitions.
     Maintain,
     /// A compaction has ended.
@@ -145,7 +148,8 @@ impl Writer {
     pub(crate) fn start(setup: WriterSetup) -> std::io::Result<(Self, Flusher)> {
         let (commands, queue) = mpsc::unbounded_channel();
         let writer = Self { commands };
-        let flusher = Flusher::start(setup.states, setup.sync_delay, writer.clone())?;
+        let alarm = Alarm::new("the flusher", setup.faults.clone());
+        let flusher = Flusher::start(setup.states, setup.sync_delay, writer.clone(), alarm)?;
         let offload = Offload::here();
         let turn = Turn {
             offload,
@@ -220,11 +224,13 @@ struct Turn {
 
 impl Turn {
     async fn run(mut self, mut queue: UnboundedReceiver<WriterCommand>, writer: Writer) {
+        let _alarm = Alarm::new("the writer", self.faults.clone());
         loop {
             let mut next = match self.next(&mut queue).await {
                 Ok(first) => first,
                 Err(WriterStopped) => return,
             };
+            let mut taken = 0;
             while let Some(command) = next {
                 if let WriterCommand::Stop { done } = command {
                     self.stop(&mut queue).await;
@@ -233,11 +239,10 @@ impl Turn {
                     return;
                 }
                 self.take(command, &writer);
-                next = if self.staged_bytes < MAX_WRITER_TURN_BYTES {
-                    queue.try_recv().ok()
-                } else {
-                    None
-                };
+                taken += 1;
+                let goes_on =
+                    taken < MAX_WRITER_TURN_COMMANDS && self.staged_bytes < MAX_WRITER_TURN_BYTES;
+                next = if goes_on { queue.try_recv().ok() } else { None };
             }
             self.write_staged();
             self.tick();
@@ -347,7 +352,7 @@ impl Turn {
                         actor.delete_records(outside, before, done)
                     });
                 } else {
-                    let _ = done.send(Err(crate::errors::partition_gone(partition)));
+                    let _ = done.send(Err(crate::errors::replica_gone(partition)));
                 }
             }
             WriterCommand::LastSequence {
@@ -372,6 +377,10 @@ impl Turn {
                 }
                 let _ = done.send(());
             }
+            WriterCommand::Examine { partition } => self.step(partition, |actor, outside| {
+                actor.publish(outside);
+                Ok(())
+            }),
             WriterCommand::Maintain => self.maintain(writer),
             WriterCommand::Compacted { partition, outcome } => {
                 self.step(partition, |actor, outside| {
@@ -389,9 +398,7 @@ impl Turn {
 
     fn stage(&mut self, partition: TopicPartition, batch: StagedBatch) {
         let Some(seat) = self.actors.get_mut(&partition) else {
-            batch
-                .ack
-                .send(Err(crate::errors::partition_gone(partition)));
+            batch.ack.send(Err(crate::errors::replica_gone(partition)));
             return;
         };
         self.staged_bytes += batch.bytes.len();

@@ -163,10 +163,13 @@ impl Cluster {
             }
             _ => self.link_to(&image),
         }
-        background.spawn(members::look_after(Arc::clone(&quorum)));
+        background.spawn(
+            "who looks after the quorum's members",
+            members::look_after(Arc::clone(&quorum)),
+        );
         let office = Arc::new(Office::new(Arc::clone(&quorum), self.this_start()));
         let held = Arc::clone(&office);
-        background.spawn(async move { held.run().await });
+        background.spawn("the steward's office", async move { held.run().await });
         // There is one for each start.
         let _ = self.quorum.set((quorum, Arc::clone(&office)));
         office
@@ -229,14 +232,14 @@ impl Cluster {
             PeerService::Cluster => match ClusterRequest::decode(&payload)? {
                 ClusterRequest::Propose { hops, command } => quorum.answer(hops, command).await,
                 ClusterRequest::Producers(wanted) => {
-                    let led = self.partitions.get(wanted.partition);
-                    let led = led.filter(|it| it.leading().is_some()).ok_or_else(|| {
+                    // Whoever sends what is to begin a log knows of its producers, whether it leads yet or not.
+                    let kept = self.partitions.get(wanted.partition).ok_or_else(|| {
                         WireError::new(
-                            ErrorCode::NotLeader,
-                            format!("broker {} does not lead {}", self.me(), wanted.partition),
+                            ErrorCode::NotReady,
+                            format!("broker {} has no {} now", self.me(), wanted.partition),
                         )
                     })?;
-                    producers::piece(led, wanted).await
+                    producers::piece(kept, wanted).await
                 }
                 ClusterRequest::Beat(beat) => {
                     let elsewhere = || {

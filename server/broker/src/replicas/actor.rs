@@ -43,6 +43,9 @@ pub(crate) enum Fault {
     /// Another process is this broker, or none is.
     #[error("{0}")]
     Superseded(String),
+    /// A part of the broker has ended by a panic: what it holds true does not hold.
+    #[error("{0} has panicked")]
+    Panicked(&'static str),
 }
 
 /// An outcome that waits for the high watermark.
@@ -223,13 +226,15 @@ impl Actor {
         if known.directory != durable.directory {
             return Ok(());
         }
-        if durable.trusted && !known.trusted {
+        let is_trusted_again = durable.trusted && !known.trusted;
+        self.step(outside, Input::Persisted(durable), Vec::new())?;
+        // Whoever hears it finds it so.
+        if is_trusted_again {
             outside.tell(ReplicaEvent::Trusted {
                 partition: self.id(),
-                directory: durable.directory,
             });
         }
-        self.step(outside, Input::Persisted(durable), Vec::new())
+        Ok(())
     }
 
     /// When [`Input::Tick`] is due.
@@ -573,7 +578,7 @@ impl Actor {
     }
 
     /// Makes visible what may be seen, and acknowledges what it covers.
-    pub(super) fn publish(&mut self, outside: &Outside<'_>) {
+    pub(crate) fn publish(&mut self, outside: &Outside<'_>) {
         let damage = self.log.damage();
         if let Some(damage) = &damage
             && !self.is_alone

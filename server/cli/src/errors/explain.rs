@@ -200,6 +200,12 @@ fn of_stop(error: &StopError) -> (Exit, Advice) {
                     .into(),
             ),
         ),
+        StopError::Panicked(_) => (
+            Exit::Failure,
+            Some(
+                "this is a mistake in Millstream: start the broker again, and report what its log says of it".into(),
+            ),
+        ),
         StopError::Superseded(_) => (
             Exit::Refused,
             Some(
