@@ -60,6 +60,15 @@ pub(crate) fn led_anew(partition: &str) -> WireError {
     )
 }
 
+/// A replica is not here any more, where nothing but the partition's identity is known: others may lead it, and
+/// whoever looks for them learns whether its topic was deleted.
+pub(crate) fn replica_gone(id: TopicPartition) -> WireError {
+    WireError::new(
+        ErrorCode::NotLeader,
+        format!("this broker keeps partition {id} no longer"),
+    )
+}
+
 /// A topic was deleted, where nothing but a partition's identity is known any more.
 pub(crate) fn partition_gone(id: TopicPartition) -> WireError {
     WireError::new(

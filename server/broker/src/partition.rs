@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::BytesMut;
-use millstream_log::LogReader;
 pub(crate) use millstream_log::ReadBatches;
+use millstream_log::{LogReader, ReadError};
 use millstream_protocol::api::offsets::Position;
 use millstream_protocol::api::topic::TopicConfig;
 use millstream_protocol::batch::{self, BatchHeader};
@@ -239,7 +239,7 @@ impl PartitionReader {
         let up_to = self.visible_from(offset)?;
         self.log
             .read(offset, up_to, max_bytes)
-            .map_err(|error| errors::from_read(&self.partition, &error))
+            .map_err(|error| self.partition.unreadable(&error))
     }
 
     /// The same. What is in memory comes at once; for the rest a thread waits that may.
@@ -319,6 +319,21 @@ impl Partition {
         }
     }
 
+    /// Why something cannot be read. Where others have what is damaged here, one of them leads before long: whoever
+    /// reads waits for it.
+    fn unreadable(&self, error: &ReadError) -> WireError {
+        if matches!(error, ReadError::Damaged(_)) && !self.visible().is_alone {
+            let partition = self.id();
+            // A writer that has stopped has told its fault.
+            let _ = self
+                .shared
+                .writer
+                .send(WriterCommand::Examine { partition });
+            return errors::not_ready(format!("{} is read from others: {error}", self.name()));
+        }
+        errors::from_read(self, error)
+    }
+
     /// The offset of a position, within what is there and visible.
     pub(crate) async fn resolve(&self, position: Position) -> Result<Offset, WireError> {
         let Visible {
@@ -339,7 +354,7 @@ impl Partition {
                 let found = millstream_offload::run(look_up).await;
                 let found = found
                     .map_err(errors::unfinished)?
-                    .map_err(|error| errors::from_read(self, &error))?;
+                    .map_err(|error| self.unreadable(&error))?;
                 found.map_or(high_watermark, |(offset, _)| offset.max(log_start_offset))
             }
         })

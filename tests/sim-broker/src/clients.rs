@@ -117,7 +117,9 @@ impl Work {
     async fn make_cluster(&self) -> Outcome<Client> {
         let client = self.client(0).await?;
         for place in self.places.iter().skip(1) {
-            let issued = client.admin().issue_ticket(IssueTicket { valid_ms: 60_000 });
+            let issued = client
+                .admin()
+                .issue_ticket(IssueTicket { valid_ms: 60_000 });
             place.ticket.send_replace(Some(Ticket::from(issued.await?)));
         }
         until_well(&client).await;
@@ -259,7 +261,8 @@ async fn read(work: Work, client: Client) {
             Ok(record) => {
                 let number = Number::of(record.value.as_deref().unwrap_or_default());
                 let place = (record.partition, record.offset);
-                work.trace.event(format_args!("{number} is read at {place:?}"));
+                work.trace
+                    .event(format_args!("{number} is read at {place:?}"));
                 let next = &mut next[record.partition as usize];
                 if record.offset < *next {
                     let what = format!("{place:?} is read behind {next}");

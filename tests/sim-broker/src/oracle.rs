@@ -42,7 +42,11 @@ pub(crate) fn judge(places: &[Arc<Place>], topic_id: &str, ledger: &Ledger) -> V
         let mut last: BTreeMap<(u32, u32), u64> = BTreeMap::new();
         for (place, number) in &kept {
             places.entry(*number).or_default().push(*place);
-            if told.sent.get(&number.producer).is_none_or(|sent| number.index >= *sent) {
+            if told
+                .sent
+                .get(&number.producer)
+                .is_none_or(|sent| number.index >= *sent)
+            {
                 wrong.push(format!("{number} at {place:?} is a phantom"));
             }
             let before = last.insert((place.0, number.producer), number.index);
@@ -70,7 +74,11 @@ pub(crate) fn judge(places: &[Arc<Place>], topic_id: &str, ledger: &Ledger) -> V
             }
         }
         if told.read.len() != kept.len() {
-            wrong.push(format!("{} of {} records were read", told.read.len(), kept.len()));
+            wrong.push(format!(
+                "{} of {} records were read",
+                told.read.len(),
+                kept.len()
+            ));
         }
     });
     wrong

@@ -59,11 +59,13 @@ pub struct Setup {
 
 /// Runs a seed, in a thread of its own.
 pub fn run(setup: Setup) -> Report {
-    let running = thread::Builder::new().stack_size(STACK_BYTES).spawn(move || {
-        entropy::seed(setup.seed);
-        clock::replace(now_ms);
-        Run::begin(setup).run()
-    });
+    let running = thread::Builder::new()
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            entropy::seed(setup.seed);
+            clock::replace(now_ms);
+            Run::begin(setup).run()
+        });
     let ended = running.expect("a thread").join();
     ended.unwrap_or_else(|panic| Report {
         seeds: 1,
@@ -224,7 +226,10 @@ impl Run {
         self.stop.send_replace(true);
         let limit = self.sim.elapsed() + END_LIMIT;
         let places = Arc::clone(&self.work.places);
-        while places.iter().any(|it| self.sim.is_host_running(it.name.as_str())) {
+        while places
+            .iter()
+            .any(|it| self.sim.is_host_running(it.name.as_str()))
+        {
             self.sim.step()?;
             if self.sim.elapsed() > limit {
                 return Err("a broker does not stop".into());

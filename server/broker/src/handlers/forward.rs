@@ -15,6 +15,7 @@ use millstream_protocol::api::{Request, RequestFrame};
 use millstream_protocol::{ErrorCode, PartitionIndex, WireError};
 use millstream_transport::{FrameReceiver, FrameSender, StreamCode, relay};
 
+use crate::cluster::Cluster;
 use crate::context::Context;
 use crate::handlers::StreamEnd;
 use crate::handlers::group::Silence;
@@ -116,10 +117,7 @@ pub(super) async fn open(
     let request = frame.request.clone();
     tokio::select! {
         opened = context.cluster.open(to, frame, payload) => opened,
-        () = moved(context, to, &request) => Err(WireError::new(
-            ErrorCode::NotLeader,
-            format!("broker {to} was to answer this, and is gone or does so no more"),
-        )),
+        () = moved(&context.cluster, to, &request) => Err(answers_no_more(to)),
     }
 }
 
@@ -146,7 +144,7 @@ pub(super) async fn pass_on(
     tokio::select! {
         () = passing => return Ok(()),
         end = silent => return Err(end),
-        () = moved(context, to, request) => {}
+        () = moved(&context.cluster, to, request) => {}
     }
     tracing::debug!(
         broker = to,
@@ -158,9 +156,17 @@ pub(super) async fn pass_on(
 }
 
 /// Waits until another broker than this is to answer a request, or this one is gone.
-async fn moved(context: &Context, from: u32, request: &Request) {
+pub(super) async fn moved(cluster: &Cluster, from: u32, request: &Request) {
     let moved = |image: &Image| {
-        !image.is_live(from) || elsewhere_in(image, context.me(), request) != Some(from)
+        !image.is_live(from) || elsewhere_in(image, cluster.me(), request) != Some(from)
     };
-    context.cluster.until(moved).await;
+    cluster.until(moved).await;
+}
+
+/// It has.
+pub(super) fn answers_no_more(broker: u32) -> WireError {
+    WireError::new(
+        ErrorCode::NotLeader,
+        format!("broker {broker} was to answer this, and is gone or does so no more"),
+    )
 }

@@ -2,6 +2,7 @@
 //! to each of these brokers, and the one to the client that their frames go into.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, select_all, try_join_all};
@@ -13,6 +14,7 @@ use millstream_transport::{FrameReceiver, FrameSender};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
+use crate::cluster::Cluster;
 use crate::context::{Context, ReadFrom};
 use crate::errors;
 use crate::handlers::fetch::Cursors;
@@ -35,8 +37,18 @@ struct Part {
 )]
 enum Source {
     Here(Cursors),
-    /// Another broker, and the stream to it.
-    There(u32, FrameSender, FrameReceiver),
+    There(There),
+}
+
+/// What another broker answers.
+struct There {
+    leader: u32,
+    /// What it was asked: it answers as long as it leads all of that.
+    request: Request,
+    cluster: Arc<Cluster>,
+    /// Held: its end would be the stream's.
+    _sender: FrameSender,
+    receiver: FrameReceiver,
 }
 
 pub(super) async fn open(
@@ -102,17 +114,25 @@ async fn part(
     let from = if leader == context.me() {
         ReadFrom::Leader
     } else {
+        let asked = Request::OpenFetch(request.clone());
         let frame = RequestFrame {
             hops,
-            request: Request::OpenFetch(request.clone()),
+            request: asked.clone(),
         };
-        match context.cluster.open(leader, frame, Bytes::new()).await {
-            Ok((sender, mut receiver)) => {
-                let (FetchOpened { topic_ids }, _) = receive(&mut receiver, leader).await?;
+        match forward::open(context, leader, frame, Bytes::new()).await {
+            Ok((sender, receiver)) => {
+                let mut there = There {
+                    leader,
+                    request: asked,
+                    cluster: Arc::clone(&context.cluster),
+                    _sender: sender,
+                    receiver,
+                };
+                let (FetchOpened { topic_ids }, _) = there.receive().await?;
                 return Ok(Part {
                     topic_ids,
                     places,
-                    source: Source::There(leader, sender, receiver),
+                    source: Source::There(there),
                 });
             }
             Err(error) if error.code == ErrorCode::NotReady => ReadFrom::Anybody,
@@ -135,9 +155,7 @@ impl Part {
     ) -> BoxFuture<'static, Result<Infallible, WireError>> {
         match self.source {
             Source::Here(cursors) => pump_here(cursors, self.places, frames).boxed(),
-            Source::There(leader, sender, receiver) => {
-                pump_there((leader, sender, receiver), self.places, frames).boxed()
-            }
+            Source::There(there) => pump_there(there, self.places, frames).boxed(),
         }
     }
 }
@@ -156,14 +174,13 @@ async fn pump_here(
     }
 }
 
-/// The sender is held: its end would be the stream's.
 async fn pump_there(
-    (leader, _sender, mut receiver): (u32, FrameSender, FrameReceiver),
+    mut there: There,
     places: Vec<usize>,
     frames: mpsc::Sender<Frame>,
 ) -> Result<Infallible, WireError> {
     loop {
-        let (mut fetched, payload): (Fetched, _) = receive(&mut receiver, leader).await?;
+        let (mut fetched, payload): (Fetched, _) = there.receive().await?;
         fetched.index = placed(&places, fetched.index)?;
         push(&frames, (fetched, vec![payload])).await?;
     }
@@ -183,6 +200,18 @@ fn placed(places: &[usize], index: u32) -> Result<u32, WireError> {
         WireError::new(ErrorCode::Internal, what)
     })?;
     Ok(*place as u32)
+}
+
+impl There {
+    /// The next frame.
+    async fn receive<T: DeserializeOwned>(&mut self) -> Result<(T, Bytes), WireError> {
+        tokio::select! {
+            received = receive(&mut self.receiver, self.leader) => received,
+            () = forward::moved(&self.cluster, self.leader, &self.request) => {
+                Err(forward::answers_no_more(self.leader))
+            }
+        }
+    }
 }
 
 /// A frame of another broker.

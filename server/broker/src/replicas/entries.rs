@@ -25,9 +25,12 @@ impl SharedEntries {
         }
     }
 
-    /// Records may have been deleted up to the middle of a batch: the whole batch is still there.
-    fn reachable(&self, from: Offset) -> Offset {
-        from.max(self.reader.log_start_offset())
+    /// Where reading from an offset begins. Records may have been deleted up to the middle of a batch: the whole
+    /// batch is still there. `None` if whole batches behind `from` are gone meanwhile: whoever gets the rest without
+    /// them would not know what they said of producers.
+    fn reachable(&self, from: Offset) -> Option<Offset> {
+        let start = self.reader.log_start_offset();
+        (from >= self.reader.start_border()).then(|| from.max(start))
     }
 
     /// What was read, unless the log may have been another one by then.
@@ -42,7 +45,7 @@ impl SharedEntries {
 
 impl Entries for SharedEntries {
     fn read(&self, from: Offset, until: Offset, max_bytes: usize) -> Option<Piece> {
-        match self.reader.read(self.reachable(from), until, max_bytes) {
+        match self.reader.read(self.reachable(from)?, until, max_bytes) {
             Ok(read) => self.checked(read),
             Err(error) => {
                 tracing::warn!(partition = self.partition.name(), %error, "entries cannot be sent");
@@ -52,7 +55,7 @@ impl Entries for SharedEntries {
     }
 
     fn read_cached(&self, from: Offset, until: Offset, max_bytes: usize) -> Option<Piece> {
-        let from = self.reachable(from);
+        let from = self.reachable(from)?;
         let read = self.reader.read_cached(from, until, max_bytes)?;
         self.checked(read)
     }
