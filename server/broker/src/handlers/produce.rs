@@ -83,6 +83,24 @@ impl ProduceStream {
         outcomes.recv_many(&mut acks, ACKS_PER_TURN).await;
         acks
     }
+
+    /// Checks a batch, and hands it to the writer.
+    async fn stage(&mut self, frame: Frame<ProduceBatch>) -> Result<(), WireError> {
+        let limit = self.partition.config().max_batch_bytes as usize;
+        let bytes = frame.payload.len();
+        let mut batch = StagedBatch::validate(frame.payload, limit, self.ack.clone())?;
+        errors::check_producer(&batch.header)?;
+        // The writer gives the shares back, so that they come free whatever other clients do.
+        let share = Arc::clone(&self.staged_bytes)
+            .acquire_many_owned(bytes as u32)
+            .await
+            .map_err(errors::stopping)?;
+        batch.ack.hold(share);
+        self.in_flight.push_back(bytes);
+        self.bytes_in_flight += bytes;
+        self.partition.append(batch);
+        Ok(())
+    }
 }
 
 impl Intake for ProduceStream {
@@ -110,20 +128,8 @@ impl Intake for ProduceStream {
     }
 
     async fn accept(&mut self, frame: Frame<ProduceBatch>) -> Result<(), WireError> {
-        let limit = self.partition.config().max_batch_bytes as usize;
-        let bytes = frame.payload.len();
-        let mut batch = StagedBatch::validate(frame.payload, limit, self.ack.clone())?;
-        errors::check_producer(&batch.header)?;
-        // The writer gives the shares back, so that they come free whatever other clients do.
-        let share = Arc::clone(&self.staged_bytes)
-            .acquire_many_owned(bytes as u32)
-            .await
-            .map_err(errors::stopping)?;
-        batch.ack.hold(share);
-        self.in_flight.push_back(bytes);
-        self.bytes_in_flight += bytes;
-        self.partition.append(batch);
-        Ok(())
+        let staged = self.stage(frame).await;
+        staged.map_err(|error| errors::for_partition(&self.partition, error))
     }
 
     async fn answer(
