@@ -110,11 +110,16 @@ impl Cluster {
 
     /// Waits until all of three brokers vote in the metadata quorum.
     pub(crate) async fn all_vote(&self) {
+        self.all_vote_of(3).await;
+    }
+
+    /// The same of so many.
+    pub(crate) async fn all_vote_of(&self, brokers: usize) {
         let client = self.client(0).await;
-        until("three voters", async || {
+        until("all vote", async || {
             let described = client.admin().describe_cluster().await.ok()?;
             let members = described.quorum.members;
-            (members.iter().filter(|it| it.votes).count() == 3).then_some(())
+            (members.iter().filter(|it| it.votes).count() == brokers).then_some(())
         })
         .await;
     }

@@ -10,6 +10,7 @@ mod deletion;
 mod gather;
 mod harness;
 mod loss;
+mod online;
 mod replicas;
 
 use std::time::Instant;
