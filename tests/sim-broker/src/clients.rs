@@ -1,13 +1,15 @@
 //! Clients at work: whoever makes the cluster, producers of numbered records, a reader of everything, a group.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream::{Client, Delivery, Identity, Position, ProduceRecord, Producer, TransportConfig};
+use millstream::{Client, Delivery, Position, ProduceRecord, Producer, TransportConfig};
 use millstream_broker::cluster::ticket::Ticket;
+use millstream_protocol::TopicId;
 use millstream_protocol::api::cluster::{BrokerState, IssueTicket};
+use millstream_transport::identity::IssuedIdentity;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -22,7 +24,7 @@ pub(crate) const TOPIC: &str = "readings";
 /// Its partitions.
 pub(crate) const PARTITIONS: u32 = 3;
 
-const REPLICAS: u32 = 3;
+const REPLICAS: u8 = 3;
 
 /// Producers.
 const PRODUCERS: u32 = 2;
@@ -52,13 +54,14 @@ pub(crate) enum Phase {
 #[derive(Clone)]
 pub(crate) struct Work {
     pub(crate) places: Arc<Vec<Arc<Place>>>,
-    pub(crate) identity: Identity,
+    pub(crate) identity: Arc<IssuedIdentity>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) trace: Arc<Trace>,
     pub(crate) phase: watch::Sender<Phase>,
     /// The brokers that lead the partitions, as somebody was told lately.
     pub(crate) leaders: watch::Sender<Vec<u32>>,
-    pub(crate) topic_id: watch::Sender<String>,
+    /// Once there is a topic.
+    pub(crate) topic_id: watch::Sender<Option<TopicId>>,
 }
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -70,7 +73,7 @@ impl Work {
         let places = (0..count).map(|index| &self.places[(first + index) % count]);
         let client = Client::builder()
             .addresses(places.map(|place| place.address.to_string()))
-            .identity(self.identity.clone())
+            .identity(self.identity.identity()?)
             .transport(transport(TransportConfig::client()));
         Ok(client.connect().await?)
     }
@@ -111,22 +114,45 @@ impl Work {
         self.trace.event(format_args!("everything is read"));
         watching.abort();
         until_well(&observer).await;
+        while !self.is_everywhere().await? {
+            sleep(LOOK_EVERY).await;
+        }
+        self.trace.event(format_args!("everything is everywhere"));
         Ok(())
+    }
+
+    /// Whether all brokers' replicas of the topic end where the others' do.
+    async fn is_everywhere(&self) -> Outcome<bool> {
+        let topic_id = *self.topic_id.borrow();
+        let mut ends = BTreeSet::new();
+        for index in 0..self.places.len() {
+            let client = self.client(index).await?;
+            let told = client.admin().describe_replicas().await?;
+            client.close();
+            if told.broker_id as usize != index + 1 {
+                return Ok(false);
+            }
+            let replicas = told.replicas.into_iter().flatten();
+            let ours = replicas.filter(|it| Some(it.partition.topic_id) == topic_id);
+            let ours = ours.map(|it| (it.partition.partition, it.log_end_offset));
+            ends.insert(ours.collect::<BTreeMap<_, _>>());
+        }
+        let is_same = ends.len() == 1;
+        Ok(is_same && ends.iter().all(|it| it.len() == PARTITIONS as usize))
     }
 
     async fn make_cluster(&self) -> Outcome<Client> {
         let client = self.client(0).await?;
         for place in self.places.iter().skip(1) {
-            let issued = client
-                .admin()
-                .issue_ticket(IssueTicket { valid_ms: 60_000 });
+            let admin = client.admin();
+            let issued = admin.issue_ticket(IssueTicket { valid_ms: 60_000 });
             place.ticket.send_replace(Some(Ticket::from(issued.await?)));
         }
         until_well(&client).await;
         let create = client.admin().create_topic(TOPIC);
         let create = create.partitions(PARTITIONS).replication_factor(REPLICAS);
         let topic = create.await?;
-        self.topic_id.send_replace(topic.topic_id.to_string());
+        self.topic_id.send_replace(Some(topic.topic_id));
         until_well(&client).await;
         self.trace.event(format_args!("the cluster is made"));
         Ok(client)
@@ -146,8 +172,8 @@ async fn until_well(client: &Client) {
         let status = client.admin().describe_cluster().await.ok()?;
         let mut brokers = status.brokers.iter();
         let votes = status.quorum.members.iter().filter(|it| it.votes).count();
-        (status.brokers.len() == REPLICAS as usize
-            && votes == REPLICAS as usize
+        (status.brokers.len() == usize::from(REPLICAS)
+            && votes == usize::from(REPLICAS)
             && brokers.all(|it| it.state == BrokerState::Live)
             && status.controller.is_some()
             && status.offline.count == 0

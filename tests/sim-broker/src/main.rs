@@ -28,7 +28,8 @@ struct Arguments {
 
 fn main() -> ExitCode {
     // What brokers log, if a filter is given: `MILLSTREAM_LOG=millstream=debug`.
-    let filter = tracing_subscriber::EnvFilter::from_env("MILLSTREAM_LOG");
+    let wanted = std::env::var("MILLSTREAM_LOG").unwrap_or_else(|_| "off".to_owned());
+    let filter = tracing_subscriber::EnvFilter::new(wanted);
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     log.with_ansi(false).without_time().init();
     let arguments = Arguments::parse();

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use millstream::Offset;
 use millstream_log::{Log, LogConfig, LogIdentity, LogSetup, TailBudget};
 use millstream_protocol::batch::RecordBatch;
+use millstream_protocol::{TopicId, TopicPartition};
 
 use crate::clients::PARTITIONS;
 use crate::ledger::{Ledger, Location, Number};
@@ -16,13 +17,17 @@ use crate::place::Place;
 const PIECE_BYTES: usize = 1 << 20;
 
 /// What is wrong, if anything is: a line each.
-pub(crate) fn judge(places: &[Arc<Place>], topic_id: &str, ledger: &Ledger) -> Vec<String> {
+pub(crate) fn judge(places: &[Arc<Place>], topic_id: TopicId, ledger: &Ledger) -> Vec<String> {
     let mut wrong = ledger.with(|told| std::mem::take(&mut told.wrong));
     let mut kept: BTreeMap<Location, Number> = BTreeMap::new();
     for partition in 0..PARTITIONS {
         let mut first: Option<BTreeMap<Offset, Bytes>> = None;
         for place in places {
-            match batches(place, topic_id, partition) {
+            let id = TopicPartition {
+                topic_id,
+                partition,
+            };
+            match batches(place, id) {
                 Ok(batches) => match &first {
                     None => first = Some(batches),
                     Some(first) if *first == batches => {}
@@ -85,17 +90,13 @@ pub(crate) fn judge(places: &[Arc<Place>], topic_id: &str, ledger: &Ledger) -> V
 }
 
 /// A partition's batches on a disk, by their base offsets.
-fn batches(
-    place: &Place,
-    topic_id: &str,
-    partition: u32,
-) -> Result<BTreeMap<Offset, Bytes>, String> {
+fn batches(place: &Place, id: TopicPartition) -> Result<BTreeMap<Offset, Bytes>, String> {
     let setup = LogSetup {
         storage: Arc::new(place.disk().kill()),
-        dir: place.log_dir(topic_id, partition),
+        dir: place.log_dir(id),
         identity: LogIdentity {
-            topic_id: topic_id.parse().expect("a topic's identity"),
-            partition,
+            topic_id: id.topic_id,
+            partition: id.partition,
         },
         config: LogConfig::default(),
         tail_budget: TailBudget::new(0),

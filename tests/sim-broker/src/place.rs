@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use millstream::Identity;
 use millstream_broker::cluster::ticket::Ticket;
 use millstream_broker::{Broker, BrokerConfig};
 use millstream_log::storage::{MemoryStorage, Storage};
+use millstream_protocol::TopicPartition;
+use millstream_transport::identity::IssuedIdentity;
 use millstream_transport::{Network, TransportConfig};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -29,7 +30,7 @@ const SHARED_MEMORY: &str = "/dev/shm";
 pub(crate) struct Place {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
-    identity: Identity,
+    identity: IssuedIdentity,
     folder: TempDir,
     disk: Mutex<MemoryStorage>,
     /// What lets it in, once it is there; the first broker needs none.
@@ -44,7 +45,7 @@ impl Place {
     pub(crate) fn new(
         number: u32,
         ip: IpAddr,
-        identity: Identity,
+        identity: IssuedIdentity,
         stop: watch::Receiver<bool>,
         trace: Arc<Trace>,
     ) -> Self {
@@ -85,9 +86,10 @@ impl Place {
     }
 
     /// Where a partition's log is.
-    pub(crate) fn log_dir(&self, topic_id: &str, partition: u32) -> PathBuf {
+    pub(crate) fn log_dir(&self, id: TopicPartition) -> PathBuf {
         let topics = self.folder.path().join("topics");
-        topics.join(topic_id).join(partition.to_string())
+        let topic = topics.join(id.topic_id.to_string());
+        topic.join(id.partition.to_string())
     }
 
     /// Runs a broker until it is told to stop, or stops by itself.
@@ -98,7 +100,7 @@ impl Place {
             false => tickets.wait_for(Option::is_some).await?.clone(),
         };
         let listen = (Ipv4Addr::UNSPECIFIED, PORT).into();
-        let mut config = BrokerConfig::new(self.folder.path(), listen, self.identity.clone());
+        let mut config = BrokerConfig::new(self.folder.path(), listen, self.identity.identity()?);
         config.advertise = Some(self.address.to_string());
         config.rack = Some(format!("rack-of-{}", self.name));
         config.ticket = ticket;
@@ -108,8 +110,10 @@ impl Place {
         let mut broker = match Broker::start(config).await {
             Ok(broker) => broker,
             Err(error) => {
+                // What it says names a temporary folder: that is not the same each time.
                 self.trace
-                    .event(format_args!("{} does not start: {error}", self.name));
+                    .event(format_args!("{} does not start", self.name));
+                tracing::warn!("{} does not start: {error}", self.name);
                 return Ok(());
             }
         };
@@ -121,8 +125,8 @@ impl Place {
         };
         match failed {
             Some(error) => {
-                self.trace
-                    .event(format_args!("{} has stopped: {error}", self.name));
+                self.trace.event(format_args!("{} has stopped", self.name));
+                tracing::warn!("{} has stopped: {error}", self.name);
             }
             None => broker.stop().await?,
         }

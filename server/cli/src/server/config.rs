@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use millstream_broker::cluster::ticket::Ticket;
 use millstream_broker::{BrokerConfig, CompileLimits};
-use millstream_transport::{Identity, TransportConfig};
+use millstream_transport::{Identity, Network, TransportConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::compiler;
@@ -207,6 +207,7 @@ impl TransportSection {
             max_incoming: self.max_incoming,
             retry_above_handshakes: self.retry_above_handshakes,
             max_connections: self.max_connections,
+            network: Network::default(),
         };
         config
             .validate()
