@@ -27,9 +27,9 @@ const ENDED: &str = "it is no peer any longer";
 /// Why a call was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// There was no connection: nothing was asked.
-    #[error("there is no connection to the broker: {reason}")]
-    NotConnected {
+    /// Nothing was asked: there was no connection, or too many others were asking.
+    #[error("the broker was not asked: {reason}")]
+    NotAsked {
         /// Why not.
         reason: String,
     },
@@ -54,8 +54,8 @@ pub enum CallError {
 }
 
 impl CallError {
-    pub(crate) fn not_connected(reason: impl ToString) -> Self {
-        Self::NotConnected {
+    pub(crate) fn not_asked(reason: impl ToString) -> Self {
+        Self::NotAsked {
             reason: reason.to_string(),
         }
     }
@@ -106,7 +106,7 @@ impl Link {
             Turn::Ahead => None,
             Turn::Waits => {
                 let under_way = self.calls(service).acquire().await;
-                Some(under_way.map_err(CallError::not_connected)?)
+                Some(under_way.map_err(CallError::not_asked)?)
             }
         };
         let (mut sender, mut receiver) = self.open_stream().await?;
@@ -132,7 +132,7 @@ impl Link {
     pub(crate) async fn open_stream(&self) -> Result<(FrameSender, FrameReceiver), CallError> {
         let connection = self.connected().await?;
         let opened = connection.open_stream().await;
-        opened.map_err(CallError::not_connected)
+        opened.map_err(CallError::not_asked)
     }
 
     /// Whether there is a connection now.
@@ -146,9 +146,9 @@ impl Link {
             return CallError::TimedOut;
         }
         match &*self.state.borrow() {
-            LinkState::Down { reason } => CallError::not_connected(reason),
-            LinkState::Up(_) => CallError::not_connected("too many others call it"),
-            LinkState::Ended => CallError::not_connected(ENDED),
+            LinkState::Down { reason } => CallError::not_asked(reason),
+            LinkState::Up(_) => CallError::not_asked("too many others call it"),
+            LinkState::Ended => CallError::not_asked(ENDED),
         }
     }
 
@@ -157,10 +157,10 @@ impl Link {
         loop {
             match &*states.borrow_and_update() {
                 LinkState::Up(connection) => return Ok(connection.clone()),
-                LinkState::Ended => return Err(CallError::not_connected(ENDED)),
+                LinkState::Ended => return Err(CallError::not_asked(ENDED)),
                 LinkState::Down { .. } => {}
             }
-            states.changed().await.map_err(CallError::not_connected)?;
+            states.changed().await.map_err(CallError::not_asked)?;
         }
     }
 }

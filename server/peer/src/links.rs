@@ -238,7 +238,7 @@ impl Links {
     fn link_of(&self, to: BrokerId) -> Result<Arc<Link>, CallError> {
         let peers = self.peers.read();
         let kept = peers.kept.get(&to).map(|kept| Arc::clone(&kept.link));
-        let unknown = || CallError::not_connected(format!("broker {to} is not among the peers"));
+        let unknown = || CallError::not_asked(format!("broker {to} is not among the peers"));
         kept.ok_or_else(unknown)
     }
 

@@ -49,7 +49,7 @@ impl Peers for Linked {
             let to = BrokerId::try_from(to).map_err(|error| unreachable(error.to_string()))?;
             let called = links.call(to, PeerService::Consensus, request, timeout);
             called.await.map_err(|error| match error {
-                CallError::NotConnected { reason } | CallError::Unreachable { reason } => {
+                CallError::NotAsked { reason } | CallError::Unreachable { reason } => {
                     unreachable(reason)
                 }
                 error => PeerError::Lost {
@@ -228,7 +228,7 @@ impl Quorum {
         let called = links.call(to, PeerService::Cluster, request.into(), QUORUM_CALL_LIMIT);
         let answer = match called.await {
             Ok(answer) => answer,
-            Err(CallError::NotConnected { .. }) => return Err(NotPassedOn::NotDone),
+            Err(CallError::NotAsked { .. }) => return Err(NotPassedOn::NotDone),
             Err(CallError::Refused(error)) if error.code == ErrorCode::NotReady => {
                 return Err(NotPassedOn::NotDone);
             }

@@ -72,11 +72,16 @@ async fn a_call_takes_no_longer_than_it_may() {
         std::task::Poll::<()>::Pending
     });
     let others = async {
-        assert_eq!(silence().await, Err(CallError::TimedOut));
+        let reason = "too many others call it".to_owned();
+        let full = Err(CallError::NotAsked { reason });
+        assert_eq!(silence().await, full);
         let request = Bytes::from_static(b"hello");
         let (service, limit) = (PeerService::Cluster, SHORT * 4);
         let waits = one.links.call(2, service, request.clone(), limit).await;
-        assert_eq!(waits, Err(CallError::TimedOut));
+        assert_eq!(waits, full);
+        // What must not wait does not.
+        let ahead = one.links.call_ahead(2, service, request.clone(), LONG);
+        assert_eq!(ahead.await.unwrap(), "Cluster hello");
         // Those to another service do not wait for them.
         let called = one
             .links
@@ -99,7 +104,7 @@ async fn who_is_not_there_cannot_be_called() {
     let (one, two) = (Node::start(&authority, 1), Node::start(&authority, 2));
     assert_eq!(
         call(&one, 2, b"hello").await,
-        Err(CallError::NotConnected {
+        Err(CallError::NotAsked {
             reason: "broker 2 is not among the peers".to_owned()
         })
     );
@@ -114,7 +119,7 @@ async fn who_is_not_there_cannot_be_called() {
     assert!(
         matches!(
             called,
-            Err(CallError::Unreachable { .. } | CallError::NotConnected { .. })
+            Err(CallError::Unreachable { .. } | CallError::NotAsked { .. })
         ),
         "{called:?}"
     );
@@ -123,5 +128,5 @@ async fn who_is_not_there_cannot_be_called() {
     let forgets = async { one.links.set_peers(BTreeMap::new()) };
     let (called, ()) = tokio::join!(waiting, forgets);
     let reason = "it is no peer any longer".to_owned();
-    assert_eq!(called, Err(CallError::NotConnected { reason }));
+    assert_eq!(called, Err(CallError::NotAsked { reason }));
 }

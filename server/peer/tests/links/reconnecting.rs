@@ -117,8 +117,8 @@ async fn who_is_another_one_is_not_linked() {
         // At first it is being connected to.
         let reason = loop {
             match call().await {
-                Err(CallError::NotConnected { reason }) if reason.contains("connected to") => {}
-                Err(CallError::NotConnected { reason }) => break reason,
+                Err(CallError::NotAsked { reason }) if reason.contains("connected to") => {}
+                Err(CallError::NotAsked { reason }) => break reason,
                 other => panic!("{other:?}"),
             }
         };
@@ -194,7 +194,7 @@ async fn what_is_closed_stays_so() {
     let (service, request) = (PeerService::Cluster, Bytes::from_static(b"hello"));
     let called = one.links.call(2, service, request, LONG).await;
     assert!(
-        matches!(called, Err(CallError::NotConnected { .. })),
+        matches!(called, Err(CallError::NotAsked { .. })),
         "{called:?}"
     );
     // The other one's link to it is its own.
