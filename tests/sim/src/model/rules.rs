@@ -117,15 +117,16 @@ fn witnesses(model: &Partition) -> Vec<Property<Partition>> {
     }
     // Where epochs begin with nothing, it takes two records or a third epoch for two logs to differ.
     if several && later && (bounds.warm || bounds.epochs > 2 || bounds.records > 1) {
-        all.push(Property::sometimes("a log is cut", |_, it: &State| {
-            it.did.truncate
-        }));
+        all.push(Property::sometimes(
+            "a log is cut",
+            |model: &Partition, _| model.seen.all().truncate,
+        ));
     }
     // Of two replicas each one may begin with what it has, if it is trusted.
     if later && (bounds.replicas > 2 || (several && bounds.wipes > 0)) {
         all.push(Property::sometimes(
             "a leader-to-be fetches entries",
-            |_, it: &State| it.did.adopt,
+            |model: &Partition, _| model.seen.all().adopt,
         ));
     }
     if fails {
@@ -160,9 +161,10 @@ fn witnesses(model: &Partition) -> Vec<Property<Partition>> {
         ));
     }
     if bounds.retentions > 0 && several {
-        all.push(Property::sometimes("a log begins anew", |_, it: &State| {
-            it.did.restart
-        }));
+        all.push(Property::sometimes(
+            "a log begins anew",
+            |model: &Partition, _| model.seen.all().restart,
+        ));
     }
     all
 }

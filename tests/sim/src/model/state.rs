@@ -4,6 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use millstream_protocol::{LeaderEpoch, Offset};
 use millstream_replication::{
@@ -241,12 +242,43 @@ pub(crate) struct Spent {
     pub(crate) retentions: u8,
 }
 
-/// What the last step has done. No part of what a state is: it is there to be seen once.
+/// What the last step has done. No part of what a state is: which of the steps that lead to a state comes first is
+/// chance.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Did {
     pub(crate) truncate: bool,
     pub(crate) adopt: bool,
     pub(crate) restart: bool,
+}
+
+/// What any step has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    truncate: AtomicBool,
+    adopt: AtomicBool,
+    restart: AtomicBool,
+}
+
+impl Seen {
+    pub(crate) fn note(&self, did: Did) {
+        for (seen, did) in [
+            (&self.truncate, did.truncate),
+            (&self.adopt, did.adopt),
+            (&self.restart, did.restart),
+        ] {
+            if did {
+                seen.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    pub(crate) fn all(&self) -> Did {
+        Did {
+            truncate: self.truncate.load(Ordering::Relaxed),
+            adopt: self.adopt.load(Ordering::Relaxed),
+            restart: self.restart.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// A state of the partition.

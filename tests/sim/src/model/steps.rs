@@ -1,6 +1,7 @@
 //! Which steps there are in a state, and what comes of one.
 
 use std::fmt;
+use std::sync::Arc;
 
 use millstream_protocol::Offset;
 use millstream_replication::{
@@ -15,13 +16,15 @@ use super::ghost::Ghost;
 use super::relevance::{arrival, is_news, is_of, is_unknown};
 use super::rules::{Violation, properties};
 use super::shell::{Arrived, Shell};
-use super::state::{Did, Entry, Letter, Log, Metadata, Node, Shared, Spent, State};
+use super::state::{Did, Entry, Letter, Log, Metadata, Node, Seen, Shared, Spent, State};
 
 /// The model: one partition, within bounds.
 #[derive(Clone, Debug)]
 pub struct Partition {
     /// How much of everything.
     pub bounds: Bounds,
+    /// What was done within them so far, by whichever thread.
+    pub(crate) seen: Arc<Seen>,
 }
 
 /// A step.
@@ -144,7 +147,10 @@ impl Partition {
     /// A model within these bounds.
     pub fn new(bounds: Bounds) -> Self {
         silence_asserts();
-        Self { bounds }
+        Self {
+            bounds,
+            seen: Arc::default(),
+        }
     }
 
     /// Plants the mistake of the bounds in what this thread does.
@@ -507,6 +513,7 @@ impl Model for Partition {
             Ok(Some(())) => self.forget(&mut state),
             Err(violation) => state.violation = Some(violation),
         }
+        self.seen.note(state.did);
         (state != *last).then_some(state)
     }
 
