@@ -21,7 +21,7 @@ use crate::private_file;
 use crate::tls;
 
 pub use authority::{AUTHORITY_VALIDITY, CERTIFICATE_VALIDITY};
-pub use authority::{Authority, IssueError, IssuedIdentity};
+pub use authority::{Authority, IssueError, IssuedIdentity, Signatures};
 
 /// The largest certificate or key file that is read, bytes.
 pub const MAX_IDENTITY_FILE_BYTES: u64 = 1024 * 1024;

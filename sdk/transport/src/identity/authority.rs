@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType,
+    Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 
 use super::{Fault, Identity, IdentityError, Part, read};
@@ -21,8 +21,21 @@ pub const AUTHORITY_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 60 
 /// How long an issued certificate is valid: two years.
 pub const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(2 * 365 * 24 * 60 * 60);
 
+/// A certificate's serial number, bytes: no two of an authority's are the same.
+const SERIAL_NUMBER_BYTES: usize = 16;
+
 /// Certificates are valid from a day before they are made, for machines whose clocks are behind.
 const CLOCK_SKEW: Duration = DAY;
+
+/// How the keys of a cluster sign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signatures {
+    /// ECDSA on P-256, which everything knows.
+    #[default]
+    Ecdsa,
+    /// Ed25519, whose signatures are of one length: in a simulation every handshake has the same.
+    Ed25519,
+}
 
 /// A certificate authority: it issues the identities of one cluster's brokers and clients, and
 /// whoever holds its key can issue more. A broker needs its certificate only.
@@ -70,8 +83,18 @@ pub struct IssuedIdentity {
 impl Authority {
     /// Makes the authority of a new cluster. Two authorities of the same name are not the same.
     pub fn create(cluster: &str) -> Result<Self, IssueError> {
-        let key = KeyPair::generate().map_err(crypto)?;
+        Self::create_with(cluster, Signatures::default())
+    }
+
+    /// The same, with keys that sign so: its own, and those that it issues.
+    pub fn create_with(cluster: &str, signatures: Signatures) -> Result<Self, IssueError> {
+        let algorithm = match signatures {
+            Signatures::Ecdsa => &rcgen::PKCS_ECDSA_P256_SHA256,
+            Signatures::Ed25519 => &rcgen::PKCS_ED25519,
+        };
+        let key = KeyPair::generate_for(algorithm).map_err(crypto)?;
         let mut params = CertificateParams::default();
+        params.serial_number = Some(serial_number()?);
         params.distinguished_name = authority_name(cluster, &key);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -143,7 +166,7 @@ impl Authority {
     }
 
     fn sign(&self, params: &CertificateParams) -> Result<IssuedIdentity, IssueError> {
-        let key = KeyPair::generate().map_err(crypto)?;
+        let key = KeyPair::generate_for(self.issuer.key().algorithm()).map_err(crypto)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(crypto)?;
         Ok(IssuedIdentity {
             certificate_pem: certificate.pem(),
@@ -198,6 +221,7 @@ fn certificate_params(
 ) -> Result<CertificateParams, IssueError> {
     let role = principal.role;
     let mut params = CertificateParams::default();
+    params.serial_number = Some(serial_number()?);
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, principal.name.as_str());
     params.distinguished_name = name;
@@ -253,6 +277,16 @@ fn authority_name(cluster: &str, key: &KeyPair) -> DistinguishedName {
     );
     name.push(DnType::CommonName, format!("authority {fingerprint}"));
     name
+}
+
+/// Random, and always as long (RFC 5280, section 4.1.2.2).
+fn serial_number() -> Result<SerialNumber, IssueError> {
+    let mut number = [0; SERIAL_NUMBER_BYTES];
+    aws_lc_rs::rand::fill(&mut number).map_err(|error| IssueError::Crypto {
+        reason: error.to_string(),
+    })?;
+    number[0] = number[0] & 0x3f | 0x40;
+    Ok(SerialNumber::from_slice(&number))
 }
 
 fn set_validity(params: &mut CertificateParams, validity: Duration) {
