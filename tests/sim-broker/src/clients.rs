@@ -151,6 +151,8 @@ impl Work {
         until_well(&client).await;
         let create = client.admin().create_topic(TOPIC);
         let create = create.partitions(PARTITIONS).replication_factor(REPLICAS);
+        // The simulation's time is not that of the records, which clients date.
+        let create = create.retention(None);
         let topic = create.await?;
         self.topic_id.send_replace(Some(topic.topic_id));
         until_well(&client).await;

@@ -5,11 +5,15 @@
 
 use std::cell::Cell;
 use std::slice;
+use std::thread::LocalKey;
 
 use rustix::rand::GetRandomFlags;
 
 thread_local! {
-    static STATE: Cell<Option<u64>> = const { Cell::new(None) };
+    /// The run's own dice.
+    static DICE: Cell<Option<u64>> = const { Cell::new(None) };
+    /// What the system is asked for. Whoever asks once more or less changes nothing for the dice.
+    static SYSTEM: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 /// What a program gets from the C library when it asks the system for randomness fails so.
@@ -17,12 +21,13 @@ const FAILED: isize = -1;
 
 /// From now on, all randomness of this thread comes of `seed`.
 pub fn seed(seed: u64) {
-    STATE.set(Some(seed));
+    DICE.set(Some(seed));
+    SYSTEM.set(Some(!seed));
 }
 
 /// The next number of this thread, whose seed is set (SplitMix64, Steele et al. 2014).
 pub fn number() -> u64 {
-    next().expect("a seed")
+    next(&DICE).expect("a seed")
 }
 
 /// A number below `bound`, which is not zero.
@@ -35,11 +40,11 @@ pub fn once_in(times: u64) -> bool {
     below(times) == 0
 }
 
-fn next() -> Option<u64> {
+fn next(stream: &'static LocalKey<Cell<Option<u64>>>) -> Option<u64> {
     // A thread that ends may ask after its state is gone.
-    let state = STATE.try_with(Cell::get).ok()??;
+    let state = stream.try_with(Cell::get).ok()??;
     let state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    STATE.set(Some(state));
+    stream.set(Some(state));
     let mut mixed = state;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -60,7 +65,7 @@ unsafe extern "C" fn getrandom(buffer: *mut u8, bytes: usize, flags: u32) -> isi
         slice::from_raw_parts_mut(buffer, bytes)
     };
     for chunk in buffer.chunks_mut(size_of::<u64>()) {
-        match next() {
+        match next(&SYSTEM) {
             Some(number) => {
                 let bytes = number.to_le_bytes();
                 chunk.copy_from_slice(&bytes[..chunk.len()]);

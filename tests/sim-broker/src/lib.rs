@@ -8,6 +8,7 @@
 //! What is not simulated: TLS makes its keys itself, which changes bytes and nothing else; a few small files of the
 //! data directory (identity, incarnation, lock) are real; workers do not run here, as a guest has threads of its own.
 //!
+//! - [`many`]: many runs, each in a process of its own
 //! - [`run`]: a run, from the first broker's start to the verdict
 //! - [`place`]: a broker's place: its disk, and the software that runs there
 //! - [`clients`]: producers, a reader and a group
@@ -22,6 +23,7 @@ mod clients;
 pub mod entropy;
 mod faults;
 mod ledger;
+pub mod many;
 mod network;
 mod oracle;
 mod place;

@@ -31,7 +31,16 @@ pub(crate) fn judge(places: &[Arc<Place>], topic_id: TopicId, ledger: &Ledger) -
                 Ok(batches) => match &first {
                     None => first = Some(batches),
                     Some(first) if *first == batches => {}
-                    Some(_) => wrong.push(format!("{partition} diverges on {}", place.name)),
+                    Some(first) => {
+                        let differs = first.iter().zip(&batches).find(|(one, other)| one != other);
+                        let differs = differs.map(|((one, _), (other, _))| (one, other));
+                        wrong.push(format!(
+                            "{partition} diverges on {}: {} to {} batches, from {differs:?} on",
+                            place.name,
+                            batches.len(),
+                            first.len(),
+                        ));
+                    }
                 },
                 Err(error) => wrong.push(format!("{partition} on {}: {error}", place.name)),
             }

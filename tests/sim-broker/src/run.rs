@@ -2,13 +2,12 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use millstream_broker::clock;
 use millstream_transport::Role;
-use millstream_transport::identity::{Authority, IssuedIdentity};
+use millstream_transport::identity::{Authority, IssuedIdentity, Signatures};
 use tokio::sync::watch;
 use turmoil::{Builder, Sim};
 
@@ -56,7 +55,8 @@ pub struct Setup {
     pub is_shown: bool,
 }
 
-/// Runs a seed, in a thread of its own.
+/// Runs a seed, in a thread of its own. Two runs of a seed are the same in two processes that do nothing else before:
+/// tokio counts its executors, and takes that for a part of their seeds.
 pub fn run(setup: Setup) -> Report {
     let running = thread::Builder::new()
         .stack_size(STACK_BYTES)
@@ -71,29 +71,6 @@ pub fn run(setup: Setup) -> Report {
         wrong: vec![format!("seed {}: {}", setup.seed, text(&*panic))],
         ..Report::default()
     })
-}
-
-/// Runs so many seeds, from the one of `first` on, some at the same time.
-pub fn run_many(first: Setup, seeds: u64, threads: usize) -> Report {
-    let next = AtomicU64::new(first.seed);
-    let work = || {
-        let mut all = Report::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first.seed + seeds {
-                return all;
-            }
-            all.add(run(Setup { seed, ..first }));
-        }
-    };
-    let mut all = Report::default();
-    thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        for thread in running {
-            all.add(thread.join().expect("a thread that goes through seeds"));
-        }
-    });
-    all
 }
 
 /// The time of day in the simulation.
@@ -132,7 +109,8 @@ impl Run {
             .build();
         let trace = Arc::new(Trace::new(setup.is_shown));
         let (stop, stopped) = watch::channel(false);
-        let authority = Authority::create("simulation").expect("an authority");
+        let authority =
+            Authority::create_with("simulation", Signatures::Ed25519).expect("an authority");
         let issue = |role, name: &str, hosts: &[&str]| -> IssuedIdentity {
             authority.issue(role, name, hosts).expect("a certificate")
         };

@@ -5,6 +5,8 @@ use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A run's events.
 #[derive(Debug, Default)]
 pub struct Trace {
@@ -20,7 +22,7 @@ struct Inner {
 }
 
 /// Two runs with the same are the same, as far as can be seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// How many events there were.
     pub events: u64,
