@@ -5,8 +5,9 @@ mod retention;
 mod serving;
 mod shell;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use millstream_log::storage::{MemoryStorage, Storage, SyncBehaviour};
@@ -14,14 +15,14 @@ use millstream_log::{
     FlushTicket, Log, LogConfig, LogIdentity, LogSetup, OpenError, ReadError, StateFile, TailBudget,
 };
 use millstream_protocol::batch::verify_crc;
-use millstream_protocol::{Offset, TopicId, TopicPartition};
+use millstream_protocol::{Offset, TopicPartition};
 use millstream_replication::{
     BrokerId, DirectoryId, Durability, Durable, Effect, Input, LogView, Replica, Role, Run,
 };
-use uuid::Uuid;
 
 use super::env::Env;
-use super::packet::{Assigned, Beat, Beside, Decision, Node, Packet};
+use super::layout::{EVENTS, log_dir};
+use super::packet::{Assigned, Beat, Beside, Decision, Node, Packet, Standing};
 use super::plan::Retention;
 use super::queue::Event;
 
@@ -34,11 +35,6 @@ const READ_BYTES: usize = 32_000;
 /// A log that is small for a test rolls and writes checkpoints often.
 const SEGMENT_BYTES: u64 = 4 * 1024;
 const CHECKPOINT_BYTES: u64 = 10 * 1024;
-
-pub(crate) const PARTITION: TopicPartition = TopicPartition {
-    topic_id: TopicId(Uuid::from_u128(0x5eed)),
-    partition: 0,
-};
 
 /// Nothing travels beside most messages.
 pub(crate) const NOTHING: Beside = Beside {
@@ -54,8 +50,8 @@ const VOID: u8 = 0xff;
 pub(crate) enum Trouble {
     /// The storage has failed: the process ends.
     Stop,
-    /// The log is damaged: the replica begins anew.
-    Damaged,
+    /// A log is damaged: its replica begins anew.
+    Damaged(TopicPartition),
 }
 
 /// The clock of one machine: it begins anywhere and goes a little too fast or too slow.
@@ -101,8 +97,24 @@ pub(crate) struct Partition {
 #[derive(Debug)]
 pub(crate) struct Process {
     states: StateFile,
+    places: BTreeMap<TopicPartition, Place>,
+}
+
+impl Process {
+    fn partition(&self, at: TopicPartition) -> Option<&Partition> {
+        self.places.get(&at)?.partition.as_ref()
+    }
+
+    fn partition_mut(&mut self, at: TopicPartition) -> Option<&mut Partition> {
+        self.places.get_mut(&at)?.partition.as_mut()
+    }
+}
+
+/// Where a partition's replica is, or may come to be.
+#[derive(Debug, Default)]
+struct Place {
     persisting: VecDeque<Durable>,
-    pub(crate) partition: Option<Partition>,
+    partition: Option<Partition>,
     version: u64,
     /// The directory that was lost, while another one is registered.
     lost: Option<Option<DirectoryId>>,
@@ -122,8 +134,10 @@ pub(crate) struct Broker {
     /// Its power was cut since the last start.
     pub(crate) lost_power: bool,
     pub(crate) paused_until_us: u64,
-    /// A bit was flipped in the log of this directory.
-    pub(crate) flipped_in: Option<DirectoryId>,
+    /// Partitions in whose logs a bit was flipped.
+    pub(crate) flipped: BTreeSet<TopicPartition>,
+    /// The partitions of the run.
+    partitions: Rc<[TopicPartition]>,
     durability: Durability,
     retention: Retention,
     effects: Vec<Effect>,
@@ -133,6 +147,7 @@ impl Broker {
     pub(crate) fn new(
         id: BrokerId,
         clock: Clock,
+        partitions: Rc<[TopicPartition]>,
         durability: Durability,
         retention: Retention,
     ) -> Self {
@@ -145,7 +160,8 @@ impl Broker {
             process: None,
             lost_power: false,
             paused_until_us: 0,
-            flipped_in: None,
+            flipped: BTreeSet::new(),
+            partitions,
             durability,
             retention,
             effects: Vec::new(),
@@ -156,9 +172,13 @@ impl Broker {
         Node::Broker(self.id)
     }
 
-    /// The replica, if there is one.
-    pub(crate) fn partition(&self) -> Option<&Partition> {
-        self.process.as_ref()?.partition.as_ref()
+    /// The replica of a partition, if there is one.
+    pub(crate) fn partition(&self, at: TopicPartition) -> Option<&Partition> {
+        self.process.as_ref()?.partition(at)
+    }
+
+    fn place(&mut self, at: TopicPartition) -> Option<&mut Place> {
+        self.process.as_mut()?.places.get_mut(&at)
     }
 
     /// Starts the process.
@@ -166,39 +186,63 @@ impl Broker {
         let storage = Arc::new(self.storage.clone());
         let opened = StateFile::open(storage, PathBuf::from("/replicas"));
         let (states, damaged) = opened.map_err(|_| Trouble::Stop)?;
-        let state = states.states().get(&PARTITION).cloned();
+        let found = self.partitions.iter();
+        let found = found.map(|at| (*at, states.states().get(at).cloned()));
+        let found: Vec<_> = found.collect();
+        let places = self.partitions.iter().map(|at| (*at, Place::default()));
         self.process = Some(Process {
             states,
-            persisting: VecDeque::new(),
-            partition: None,
-            version: 0,
-            lost: None,
-            keeps_log: false,
+            places: places.collect(),
         });
         let lost_power = std::mem::take(&mut self.lost_power);
-        let void = state.as_deref().and_then(directory_of_void);
-        let durable = state.as_deref().and_then(Durable::from_bytes);
-        if let Some(void) = void {
-            self.lose(Some(void), false)?;
-        } else if damaged {
-            self.lose(durable.map(|it| it.directory), false)?;
-        } else if let Some(durable) = durable {
-            if lost_power && self.durability == Durability::Relaxed {
-                self.lose(Some(durable.directory), true)?;
-            } else {
-                self.open(env, durable)?;
+        let mut is_whole = true;
+        for (at, state) in found {
+            match self.restart(env, at, state.as_deref(), (damaged, lost_power)) {
+                Ok(()) => {}
+                Err(trouble @ Trouble::Stop) => return Err(trouble),
+                Err(trouble @ Trouble::Damaged(_)) => {
+                    self.trouble(env, trouble);
+                    is_whole = false;
+                }
             }
         }
-        self.beat(env);
+        // Who has found damage has said so.
+        if is_whole {
+            self.beat(env);
+        }
         Ok(())
     }
 
-    fn config(&self) -> LogConfig {
+    /// Opens a replica again, as its state has it.
+    fn restart(
+        &mut self,
+        env: &mut Env,
+        at: TopicPartition,
+        state: Option<&[u8]>,
+        (damaged, lost_power): (bool, bool),
+    ) -> Result<(), Trouble> {
+        let void = state.and_then(directory_of_void);
+        let durable = state.and_then(Durable::from_bytes);
+        if let Some(void) = void {
+            self.lose(at, Some(void), false)
+        } else if damaged {
+            self.lose(at, durable.map(|it| it.directory), false)
+        } else if let Some(durable) = durable {
+            match lost_power && self.durability == Durability::Relaxed {
+                true => self.lose(at, Some(durable.directory), true),
+                false => self.open(env, at, durable),
+            }
+        } else {
+            Ok(())
+        }
+    }
+
+    fn config(&self, at: TopicPartition) -> LogConfig {
         LogConfig {
             segment_bytes: SEGMENT_BYTES,
             retention_bytes: match self.retention {
-                Retention::Bytes(bytes) => Some(bytes),
-                Retention::None | Retention::Any | Retention::Requests => None,
+                Retention::Bytes(bytes) if at.topic_id == EVENTS => Some(bytes),
+                _ => None,
             },
             checkpoint_bytes: CHECKPOINT_BYTES,
             tail_cache_bytes: 16 * 1024,
@@ -206,38 +250,38 @@ impl Broker {
         }
     }
 
-    fn log_setup(&self) -> LogSetup {
+    fn log_setup(&self, at: TopicPartition) -> LogSetup {
         LogSetup {
             storage: Arc::new(self.storage.clone()),
-            dir: PathBuf::from("/log"),
+            dir: log_dir(at),
             identity: LogIdentity {
-                topic_id: PARTITION.topic_id,
-                partition: PARTITION.partition,
+                topic_id: at.topic_id,
+                partition: at.partition,
             },
-            config: self.config(),
+            config: self.config(at),
             tail_budget: TailBudget::new(1 << 20),
             salt: 0x5a17,
         }
     }
 
     /// Opens the log and the replica with what is on the disk.
-    fn open(&mut self, env: &mut Env, durable: Durable) -> Result<(), Trouble> {
-        let opened = Log::create_or_open(self.log_setup(), self.now_ms(env));
+    fn open(&mut self, env: &mut Env, at: TopicPartition, durable: Durable) -> Result<(), Trouble> {
+        let opened = Log::create_or_open(self.log_setup(at), self.now_ms(env));
         let (log, recovery) = match opened {
             Ok(opened) => opened,
             Err(OpenError::Storage(_)) => return Err(Trouble::Stop),
             Err(OpenError::OtherPartition { .. } | OpenError::Version { .. }) => {
-                return Err(Trouble::Damaged);
+                return Err(Trouble::Damaged(at));
             }
         };
         env.trace(|| format!("{} opens {recovery:?}", self.id));
         // A replica's log is made before its state is stored: where it is not there, it is gone.
         if recovery.created || !recovery.damage.is_empty() {
-            return Err(Trouble::Damaged);
+            return Err(Trouble::Damaged(at));
         }
         if log.log_end_offset() < durable.deleted.max(durable.committed) {
             let what = format!("{} lacks some of what it knows of: {durable:?}", self.id);
-            env.oracle.violated(what);
+            env.oracles.violated(what);
         }
         let runs = log.epochs().map(|(epoch, start)| Run { epoch, start });
         let view = LogView::new(
@@ -248,7 +292,7 @@ impl Broker {
         );
         let mut effects = std::mem::take(&mut self.effects);
         let replica = Replica::open(self.id, durable, view, &mut effects);
-        env.oracle.opened(self.id, replica.high_watermark());
+        env.oracles.of(at).opened(self.id, replica.high_watermark());
         let partition = Partition {
             told: replica.log().start(),
             deleting: Vec::new(),
@@ -259,49 +303,63 @@ impl Broker {
             tick_at_ms: None,
         };
         self.effects = effects;
-        if let Some(process) = &mut self.process {
-            process.partition = Some(partition);
+        if let Some(place) = self.place(at) {
+            place.partition = Some(partition);
         }
-        self.perform(env, &NOTHING)?;
-        self.settle(env)
+        self.perform(env, at, &NOTHING)?;
+        self.settle(env, at)
     }
 
     /// The replica begins anew under another directory's identity.
-    fn damaged(&mut self, env: &mut Env) -> Result<(), Trouble> {
-        env.trace(|| format!("{} is damaged", self.id));
+    fn damaged(&mut self, env: &mut Env, at: TopicPartition) -> Result<(), Trouble> {
+        env.trace(|| format!("{} is damaged: {at}", self.id));
         let Some(process) = &mut self.process else {
             return Ok(());
         };
-        process.partition = None;
-        let state = process.states.states().get(&PARTITION);
+        let state = process.states.states().get(&at);
         let directory = state
             .and_then(|it| Durable::from_bytes(it))
             .map(|it| it.directory);
-        self.lose(directory, false)?;
+        if let Some(place) = self.place(at) {
+            place.partition = None;
+        }
+        self.lose(at, directory, false)?;
         self.beat(env);
         Ok(())
     }
 
     /// Notes on the disk that this directory does not count any more, before anything else.
-    fn lose(&mut self, directory: Option<DirectoryId>, keeps_log: bool) -> Result<(), Trouble> {
+    fn lose(
+        &mut self,
+        at: TopicPartition,
+        directory: Option<DirectoryId>,
+        keeps_log: bool,
+    ) -> Result<(), Trouble> {
+        let mut void = vec![VOID];
+        void.extend(directory.unwrap_or_default().0.to_be_bytes());
+        self.store(at, Some(&void))?;
+        if let Some(place) = self.place(at) {
+            place.lost = Some(directory);
+            place.keeps_log = keeps_log;
+        }
+        Ok(())
+    }
+
+    /// Stores what a replica is to remember, or that there is none.
+    fn store(&mut self, at: TopicPartition, state: Option<&[u8]>) -> Result<(), Trouble> {
         let Some(process) = &mut self.process else {
             return Ok(());
         };
-        let mut void = vec![VOID];
-        void.extend(directory.unwrap_or_default().0.to_be_bytes());
-        process.states.put(PARTITION, Some(&void));
-        process.states.flush().map_err(|_| Trouble::Stop)?;
-        process.lost = Some(directory);
-        process.keeps_log = keeps_log;
-        Ok(())
+        process.states.put(at, state);
+        process.states.flush().map_err(|_| Trouble::Stop)
     }
 
     fn now_ms(&self, env: &Env) -> i64 {
         self.clock.ms(env.queue.now_us) as i64
     }
 
-    fn delete_log(&self) -> Result<(), Trouble> {
-        millstream_log::delete_dir(&self.storage, "/log".as_ref()).map_err(|_| Trouble::Stop)
+    fn delete_log(&self, at: TopicPartition) -> Result<(), Trouble> {
+        millstream_log::delete_dir(&self.storage, &log_dir(at)).map_err(|_| Trouble::Stop)
     }
 
     /// Says that it is alive, and asks again for what it waits for.
@@ -309,22 +367,31 @@ impl Broker {
         let Some(process) = &self.process else {
             return;
         };
-        let trusted = process.partition.as_ref().map(|it| it.replica.durable());
+        let standings = process.places.iter().map(|(at, place)| {
+            let replica = place.partition.as_ref().map(|it| &it.replica);
+            let trusted = replica.map(Replica::durable).filter(|it| it.trusted);
+            Standing {
+                at: *at,
+                leads: replica.and_then(Replica::leading),
+                version: place.version,
+                trusted: trusted.map(|it| it.directory),
+            }
+        });
         let beat = Beat {
             boot: self.boot,
             number: env.queue.now_us + 1,
-            leads: process
-                .partition
-                .as_ref()
-                .and_then(|it| it.replica.leading()),
-            version: process.version,
             disk: self.disk,
-            trusted: trusted.filter(|it| it.trusted).map(|it| it.directory),
+            standings: standings.collect(),
         };
         env.send(self.node(), Node::Metadata, Packet::Beat(beat));
-        if let Some(instead_of) = process.lost {
-            let packet = Packet::Register { instead_of };
-            env.send(self.node(), Node::Metadata, packet);
+        for (at, place) in &process.places {
+            if let Some(instead_of) = place.lost {
+                let packet = Packet::Register {
+                    at: *at,
+                    instead_of,
+                };
+                env.send(self.node(), Node::Metadata, packet);
+            }
         }
         let (broker, boot) = (self.id, self.boot);
         env.queue.push(BEAT_US, Event::Beats { broker, boot });
@@ -338,23 +405,39 @@ impl Broker {
         packet: Packet,
     ) -> Result<(), Trouble> {
         match (from, packet) {
-            (Node::Broker(from), Packet::Replica { message, beside }) => {
+            (
+                Node::Broker(from),
+                Packet::Replica {
+                    at,
+                    message,
+                    beside,
+                },
+            ) => {
                 let sound = beside.batches.iter().all(|batch| verify_crc(batch).is_ok());
-                let is_here = self.partition().is_some();
+                let is_here = self.partition(at).is_some();
                 if is_here && sound {
-                    return self.step(env, Input::Received { from, message }, &beside);
+                    return self.step(env, at, Input::Received { from, message }, &beside);
                 }
                 Ok(())
             }
             (Node::Metadata, Packet::Decided(decision)) => self.decided(env, decision),
-            (Node::Metadata, Packet::Registered(registered, assigned)) => {
+            (Node::Metadata, Packet::Registered(registered, at, assigned)) => {
                 match registered == (self.boot, self.disk) {
-                    true => self.registered(env, assigned),
+                    true => self.registered(env, at, assigned),
                     false => Ok(()),
                 }
             }
-            (_, Packet::Produce { request, batch }) => self.produce(env, from, request, batch),
-            (_, Packet::Read { request, offset }) => self.read(env, from, request, offset),
+            (_, Packet::Produce { at, request, batch }) => {
+                self.produce(env, at, (from, request), &batch)
+            }
+            (
+                _,
+                Packet::Read {
+                    at,
+                    request,
+                    offset,
+                },
+            ) => self.read(env, at, (from, request), offset),
             _ => Ok(()),
         }
     }
@@ -363,61 +446,70 @@ impl Broker {
         if decision.registered != (self.boot, self.disk) {
             return Ok(());
         }
-        let Some(process) = &mut self.process else {
+        let at = decision.at;
+        let Some(place) = self.place(at) else {
             return Ok(());
         };
-        if process.version >= decision.appointment.version || process.lost.is_some() {
+        if place.version >= decision.appointment.version || place.lost.is_some() {
             return Ok(());
         }
-        let directory = process
-            .partition
-            .as_ref()
-            .map(|it| it.replica.durable().directory);
+        let known = place.partition.as_ref();
+        let directory = known.map(|it| it.replica.durable().directory);
         match (directory, decision.assigned) {
             (None, None) => {}
             (Some(_), None) => {
-                process.partition = None;
-                process.states.put(PARTITION, None);
-                process.states.flush().map_err(|_| Trouble::Stop)?;
-                self.delete_log()?;
+                place.partition = None;
+                self.store(at, None)?;
+                self.delete_log(at)?;
             }
             (Some(directory), Some(assigned)) if directory >= assigned.directory => {}
             (known, Some(assigned)) => {
                 // A new replica, or one that was away while it was none.
-                process.partition = None;
+                place.partition = None;
                 if known.is_some() {
-                    process.states.put(PARTITION, None);
-                    process.states.flush().map_err(|_| Trouble::Stop)?;
+                    self.store(at, None)?;
                 }
-                self.begin(env, assigned, false)?;
+                self.begin(env, at, assigned, false)?;
             }
         }
-        if let Some(process) = &mut self.process {
-            process.version = decision.appointment.version;
+        if let Some(place) = self.place(at) {
+            place.version = decision.appointment.version;
         }
-        if self.partition().is_some() {
-            self.step(env, Input::Appointed(decision.appointment), &NOTHING)?;
+        if self.partition(at).is_some() {
+            let appointed = Input::Appointed(decision.appointment);
+            self.step(env, at, appointed, &NOTHING)?;
         }
         Ok(())
     }
 
-    fn registered(&mut self, env: &mut Env, assigned: Assigned) -> Result<(), Trouble> {
-        let Some(process) = &mut self.process else {
+    fn registered(
+        &mut self,
+        env: &mut Env,
+        at: TopicPartition,
+        assigned: Assigned,
+    ) -> Result<(), Trouble> {
+        let Some(place) = self.place(at) else {
             return Ok(());
         };
-        let is_meant = process
+        let is_meant = place
             .lost
             .is_some_and(|lost| lost.is_none_or(|lost| lost < assigned.directory));
         if !is_meant {
             return Ok(());
         }
-        process.lost = None;
-        let keeps_log = process.keeps_log;
-        self.begin(env, assigned, keeps_log)
+        place.lost = None;
+        let keeps_log = place.keeps_log;
+        self.begin(env, at, assigned, keeps_log)
     }
 
     /// Begins a replica, with an empty log or what is there.
-    fn begin(&mut self, env: &mut Env, assigned: Assigned, keeps_log: bool) -> Result<(), Trouble> {
+    fn begin(
+        &mut self,
+        env: &mut Env,
+        at: TopicPartition,
+        assigned: Assigned,
+        keeps_log: bool,
+    ) -> Result<(), Trouble> {
         let Assigned {
             directory, epoch, ..
         } = assigned;
@@ -426,20 +518,16 @@ impl Broker {
             false => Durable::assigned(directory, epoch),
         };
         if !keeps_log {
-            self.delete_log()?;
-            let made = Log::create_or_open(self.log_setup(), self.now_ms(env));
+            self.delete_log(at)?;
+            let made = Log::create_or_open(self.log_setup(at), self.now_ms(env));
             let (log, _) = made.map_err(|_| Trouble::Stop)?;
             log.close().map_err(|_| Trouble::Stop)?;
         }
-        let Some(process) = &mut self.process else {
-            return Ok(());
-        };
-        process.states.put(PARTITION, Some(&durable.to_bytes()));
-        process.states.flush().map_err(|_| Trouble::Stop)?;
+        self.store(at, Some(&durable.to_bytes()))?;
         if !keeps_log {
-            self.flipped_in = None;
+            self.flipped.remove(&at);
         }
-        self.open(env, durable)
+        self.open(env, at, durable)
     }
 
     /// The process ends, and what follows from a [`Trouble`].
@@ -453,9 +541,9 @@ impl Broker {
                 let (broker, boot) = (self.id, self.boot);
                 env.queue.push(delay_us, Event::Starts { broker, boot });
             }
-            Trouble::Damaged => {
+            Trouble::Damaged(at) => {
                 env.report.damages += 1;
-                if let Err(trouble) = self.damaged(env) {
+                if let Err(trouble) = self.damaged(env, at) {
                     self.trouble(env, trouble);
                 }
             }
@@ -484,17 +572,16 @@ impl Broker {
     pub(crate) fn replace_disk(&mut self, disk: u64) {
         self.stop(MemoryStorage::new());
         self.disk = disk;
-        self.flipped_in = None;
+        self.flipped.clear();
     }
 
     /// Flips a bit of one of the log's sealed segments, or of a snapshot of producers. `false` if there
     /// is none.
-    pub(crate) fn flip(&mut self, chance: u64) -> bool {
-        let Some(partition) = self.partition() else {
+    pub(crate) fn flip(&mut self, at: TopicPartition, chance: u64) -> bool {
+        if self.partition(at).is_none() {
             return false;
-        };
-        let directory = partition.replica.durable().directory;
-        let names = self.storage.list("/log".as_ref()).unwrap_or_default();
+        }
+        let names = self.storage.list(&log_dir(at)).unwrap_or_default();
         let ending = [".log", ".log", ".log", ".snapshot"][chance as usize % 4];
         let mut files: Vec<_> = names.iter().filter(|it| it.ends_with(ending)).collect();
         files.sort();
@@ -505,11 +592,11 @@ impl Broker {
         let Some(name) = files.get((chance >> 2) as usize % files.len().max(1)) else {
             return false;
         };
-        let path = PathBuf::from("/log").join(name);
+        let path = log_dir(at).join(name);
         let length = self.storage.content(&path).map_or(0, |it| it.len() as u64);
         let flipped = length > 0 && self.storage.flip_bit(&path, (chance >> 8) % length, 3);
         if flipped {
-            self.flipped_in = Some(directory);
+            self.flipped.insert(at);
         }
         flipped
     }
@@ -519,24 +606,29 @@ impl Broker {
     }
 
     /// Whether its replica is one on which others may rely: there, trusted, in sync with its disk.
-    pub(crate) fn is_trusted(&self) -> bool {
-        self.partition()
+    pub(crate) fn is_trusted(&self, at: TopicPartition) -> bool {
+        self.partition(at)
             .is_some_and(|it| it.replica.durable().trusted)
     }
 
-    pub(crate) fn is_leading(&self) -> bool {
-        self.partition()
+    pub(crate) fn leads(&self, at: TopicPartition) -> bool {
+        self.partition(at)
             .is_some_and(|it| it.replica.role() == Role::Leader)
+    }
+
+    /// Whether it leads anything.
+    pub(crate) fn is_leading(&self) -> bool {
+        self.partitions.iter().any(|at| self.leads(*at))
     }
 }
 
-fn trouble_of(error: &ReadError, env: &mut Env) -> Trouble {
+fn trouble_of(error: &ReadError, at: TopicPartition, env: &mut Env) -> Trouble {
     env.trace(|| format!("   cannot read: {error}"));
     match error {
-        ReadError::Damaged(_) => Trouble::Damaged,
+        ReadError::Damaged(_) => Trouble::Damaged(at),
         ReadError::Storage(_) => Trouble::Stop,
         ReadError::OutOfRange { .. } => {
-            env.oracle
+            env.oracles
                 .violated(format!("a read of what is there: {error}"));
             Trouble::Stop
         }

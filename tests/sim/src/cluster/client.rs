@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use millstream_protocol::batch::{BatchBuilder, Compression, ProducerStamp, RecordBatch};
-use millstream_protocol::{FIRST_WORKER_PRODUCER_ID, Offset};
+use millstream_protocol::{FIRST_WORKER_PRODUCER_ID, Offset, TopicPartition};
 use millstream_replication::BrokerId;
 
 use super::env::Env;
@@ -48,6 +48,7 @@ struct Sent {
 #[derive(Debug)]
 pub(crate) struct Producer {
     number: u32,
+    at: TopicPartition,
     kind: Kind,
     next_sequence: u32,
     next_request: u64,
@@ -63,13 +64,14 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    pub(crate) fn new(number: u32, kind: Kind, pace_us: u64) -> Self {
+    pub(crate) fn new(number: u32, at: TopicPartition, kind: Kind, pace_us: u64) -> Self {
         let pace_us = match kind {
             Kind::Client => pace_us,
             Kind::Worker => pace_us * WORKER_PACE,
         };
         Self {
             number,
+            at,
             kind,
             last: None,
             next_sequence: 0,
@@ -101,6 +103,7 @@ impl Producer {
             self.resend_at_us = Some(now_us + TIMEOUT_US);
             for sent in &self.in_flight {
                 let packet = Packet::Produce {
+                    at: self.at,
                     request: sent.request,
                     batch: sent.batch.clone(),
                 };
@@ -140,11 +143,14 @@ impl Producer {
         let records = env.dice.within(1, 3) as u32;
         let Some(batch) = build(self.kind, self.number, first, records) else {
             return env
-                .oracle
+                .oracles
                 .violated("a small batch cannot be built".to_owned());
         };
         self.next_sequence += records;
-        env.oracle.sent.insert(self.number, self.next_sequence);
+        env.oracles
+            .of(self.at)
+            .sent
+            .insert(self.number, self.next_sequence);
         let sent = Sent {
             request: 0,
             first,
@@ -162,7 +168,8 @@ impl Producer {
         self.in_flight.push_back(Sent { request, ..sent });
         self.resend_at_us
             .get_or_insert(env.queue.now_us + TIMEOUT_US);
-        let packet = Packet::Produce { request, batch };
+        let at = self.at;
+        let packet = Packet::Produce { at, request, batch };
         env.send(self.node(), Node::Broker(self.target), packet);
     }
 
@@ -188,7 +195,7 @@ impl Producer {
                         sequence: sent.first + record,
                     };
                     let offset = base_offset + u64::from(record);
-                    env.oracle.acknowledged(name, offset);
+                    env.oracles.of(self.at).acknowledged(name, offset);
                 }
                 if !sent.again {
                     env.report.acked += u64::from(sent.records);
@@ -234,6 +241,7 @@ fn build(kind: Kind, producer: u32, first: u32, records: u32) -> Option<Bytes> {
 #[derive(Debug)]
 pub(crate) struct Consumer {
     number: u32,
+    pub(crate) at: TopicPartition,
     pub(crate) position: Offset,
     request: u64,
     target: BrokerId,
@@ -245,9 +253,10 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    pub(crate) fn new(number: u32, pace_us: u64) -> Self {
+    pub(crate) fn new(number: u32, at: TopicPartition, pace_us: u64) -> Self {
         Self {
             number,
+            at,
             position: 0,
             request: 0,
             target: 1,
@@ -278,6 +287,7 @@ impl Consumer {
         self.request += 1;
         self.answered = false;
         let packet = Packet::Read {
+            at: self.at,
             request: self.request,
             offset: self.position,
         };
@@ -289,7 +299,7 @@ impl Consumer {
     /// What lies at its position is gone: it goes on where the log starts.
     pub(crate) fn begins(&mut self, env: &mut Env, request: u64, start: Offset) {
         if request == self.request {
-            env.oracle.begins(self.position, start);
+            env.oracles.of(self.at).begins(self.position, start);
             self.answered = true;
             self.position = start;
             self.request += 1;
@@ -311,21 +321,21 @@ impl Consumer {
         for bytes in batches {
             let Ok(batch) = RecordBatch::parse(bytes) else {
                 return env
-                    .oracle
+                    .oracles
                     .violated(format!("the batch at {expected} is none"));
             };
             let header = batch.header();
             if header.base_offset > expected {
                 let base_offset = header.base_offset;
-                env.oracle
+                env.oracles
                     .violated(format!("skipped: {expected} to {base_offset}"));
             }
             expected = header.next_offset();
-            env.oracle.read(&batch);
+            env.oracles.of(self.at).read(&batch);
         }
         if next_offset < self.position || expected != next_offset {
             let position = self.position;
-            env.oracle
+            env.oracles
                 .violated(format!("non-monotonic: from {position} to {next_offset}"));
         }
         env.report.read += next_offset.saturating_sub(self.position);

@@ -1,10 +1,11 @@
 //! What the parts of a run share: time, the network, chance, and who watches.
 
+use millstream_protocol::TopicPartition;
 use millstream_replication::BrokerId;
 
 use super::dice::Dice;
 use super::network::Network;
-use super::oracle::Oracle;
+use super::oracle::Oracles;
 use super::packet::{Node, Packet};
 use super::queue::Queue;
 use super::report::Report;
@@ -14,7 +15,7 @@ pub(crate) struct Env {
     pub(crate) queue: Queue,
     pub(crate) network: Network,
     pub(crate) dice: Dice,
-    pub(crate) oracle: Oracle,
+    pub(crate) oracles: Oracles,
     pub(crate) report: Report,
     /// What a sync takes, microseconds.
     pub(crate) sync_us: (u64, u64),
@@ -54,6 +55,11 @@ impl Env {
         }
     }
 
+    /// Which of the run's partitions this is.
+    pub(crate) fn ordinal(&self, at: TopicPartition) -> u64 {
+        self.oracles.ordinal(at)
+    }
+
     #[expect(clippy::print_stdout, reason = "a trace was asked for")]
     pub(crate) fn trace(&self, what: impl FnOnce() -> String) {
         if self.tracing {
@@ -64,7 +70,9 @@ impl Env {
 
 fn shown(packet: &Packet) -> String {
     match packet {
-        Packet::Replica { message, beside } => {
+        Packet::Replica {
+            message, beside, ..
+        } => {
             let (batches, producers) = (beside.batches.len(), beside.producers.is_some());
             format!("{message:?} ({batches} batches, producers: {producers})")
         }

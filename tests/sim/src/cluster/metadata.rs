@@ -9,14 +9,14 @@ use millstream_metadata::{
     Actor, BeatAnswer, Command, FeatureRange, Image, Join, JoinToken, Limits, Partition, Record,
     Registration, Session, Start, Steward, TokenHash,
 };
-use millstream_protocol::LeaderEpoch;
 use millstream_protocol::api::topic::{self, CreateTopic, TopicConfig};
+use millstream_protocol::{LeaderEpoch, TopicPartition};
 use millstream_replication::{Appointment, BrokerId, DirectoryId, Durability, ReplicaSet};
 use uuid::Uuid;
 
-use super::broker::PARTITION;
 use super::dice::Dice;
-use super::packet::{Assigned, Beat, Decision};
+use super::layout::Layout;
+use super::packet::{Assigned, Beat, Decision, Standing};
 
 #[derive(Debug)]
 pub(crate) struct Metadata {
@@ -30,9 +30,10 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
-    /// Brokers register with their disks, and the partition is made.
+    /// Brokers register with their disks, and the partitions are made.
     pub(crate) fn new(
         dice: Dice,
+        layout: Layout,
         disks: &BTreeMap<BrokerId, u64>,
         replication_factor: u8,
         durability: Durability,
@@ -69,19 +70,21 @@ impl Metadata {
             Durability::Sync => topic::Durability::Sync,
             Durability::Relaxed => topic::Durability::Relaxed,
         };
-        metadata.execute(Command::CreateTopic {
-            topic_id: PARTITION.topic_id,
-            topic: CreateTopic {
-                name: "events".to_owned(),
-                partitions: 1,
-                config: TopicConfig {
-                    durability,
-                    replication_factor,
-                    ..TopicConfig::default()
+        for (topic_id, name, partitions) in layout.topics() {
+            metadata.execute(Command::CreateTopic {
+                topic_id,
+                topic: CreateTopic {
+                    name,
+                    partitions,
+                    config: TopicConfig {
+                        durability,
+                        replication_factor,
+                        ..TopicConfig::default()
+                    },
                 },
-            },
-            actor: Actor::User,
-        });
+                actor: Actor::User,
+            });
+        }
         metadata
     }
 
@@ -113,20 +116,20 @@ impl Metadata {
         }
     }
 
-    fn partition(&self) -> Option<&Partition> {
-        self.image.partition(PARTITION)
+    fn partition(&self, at: TopicPartition) -> Option<&Partition> {
+        self.image.partition(at)
     }
 
-    pub(crate) fn leader(&self) -> BrokerId {
-        self.partition().map_or(1, |it| it.leader)
+    pub(crate) fn leader(&self, at: TopicPartition) -> BrokerId {
+        self.partition(at).map_or(1, |it| it.leader)
     }
 
-    /// The partition's replicas.
-    pub(crate) fn replicas(&self) -> ReplicaSet {
+    /// A partition's replicas.
+    pub(crate) fn replicas(&self, at: TopicPartition) -> ReplicaSet {
         let brokers = |replicas: &[millstream_metadata::Replica]| -> Vec<BrokerId> {
             replicas.iter().map(|it| it.broker_id).collect()
         };
-        let set = self.partition().and_then(|partition| {
+        let set = self.partition(at).and_then(|partition| {
             let (current, next) = (brokers(&partition.replicas), brokers(&partition.next));
             match next.is_empty() {
                 true => ReplicaSet::new(&current),
@@ -136,23 +139,24 @@ impl Metadata {
         set.unwrap_or_default()
     }
 
-    fn decision_for(&self, broker: BrokerId) -> Option<Decision> {
-        let partition = self.partition()?;
+    fn decision_for(&self, broker: BrokerId, at: TopicPartition) -> Option<Decision> {
+        let partition = self.partition(at)?;
         let directories = partition.members();
         let directories = directories.map(|it| (it.broker_id, DirectoryId(it.directory.0)));
         let appointment = Appointment {
             version: partition.version,
             epoch: partition.leader_epoch,
             leader: partition.leader,
-            replicas: self.replicas(),
+            replicas: self.replicas(at),
             directories: directories.collect(),
             durability: self.durability,
             accepted: None,
         };
         Some(Decision {
+            at,
             registered: self.registered(broker)?,
             appointment,
-            assigned: self.assigned(broker),
+            assigned: self.assigned(broker, at),
         })
     }
 
@@ -162,8 +166,8 @@ impl Metadata {
         Some((known.incarnation - 1, known.directory_id.as_u128() as u64))
     }
 
-    fn assigned(&self, broker: BrokerId) -> Option<Assigned> {
-        let partition = self.partition()?;
+    fn assigned(&self, broker: BrokerId, at: TopicPartition) -> Option<Assigned> {
+        let partition = self.partition(at)?;
         let replica = partition.member(broker)?;
         // Who is appointed with this very directory has nobody's promise to remember but its own.
         let is_leader =
@@ -198,35 +202,49 @@ impl Metadata {
     }
 
     /// A broker is alive. What it does not know yet is the answer.
-    pub(crate) fn beat(&mut self, broker: BrokerId, beat: Beat, now_us: u64) -> Option<Decision> {
-        if !self.is_as_known(broker, &beat) {
+    pub(crate) fn beat(&mut self, broker: BrokerId, beat: &Beat, now_us: u64) -> Vec<Decision> {
+        if !self.is_as_known(broker, beat) {
             self.register_broker(broker, beat.boot, beat.disk, None);
         }
-        if !self.hears(broker, &beat, now_us) {
-            return None;
+        if !self.hears(broker, beat, now_us) {
+            return Vec::new();
         }
-        if let Some(directory) = beat.trusted {
-            let directory = millstream_metadata::DirectoryNumber(directory.0);
-            let replica = self.partition().and_then(|it| it.member(broker));
-            if replica.is_some_and(|it| it.directory == directory && !it.trusted) {
-                self.execute(Command::TrustReplicas {
-                    broker_id: broker,
-                    replicas: vec![(PARTITION, directory)],
-                });
-            }
+        for standing in &beat.standings {
+            self.trust(broker, standing);
         }
         self.decide(now_us);
-        let version = self.partition()?.version;
-        (beat.version < version)
-            .then(|| self.decision_for(broker))
-            .flatten()
+        let news = beat.standings.iter().filter_map(|standing| {
+            let version = self.partition(standing.at)?.version;
+            (standing.version < version)
+                .then(|| self.decision_for(broker, standing.at))
+                .flatten()
+        });
+        news.collect()
+    }
+
+    /// A replica says that it counts again.
+    fn trust(&mut self, broker: BrokerId, standing: &Standing) {
+        let Some(directory) = standing.trusted else {
+            return;
+        };
+        let directory = millstream_metadata::DirectoryNumber(directory.0);
+        let replica = self.partition(standing.at).and_then(|it| it.member(broker));
+        if replica.is_some_and(|it| it.directory == directory && !it.trusted) {
+            self.execute(Command::TrustReplicas {
+                broker_id: broker,
+                replicas: vec![(standing.at, directory)],
+            });
+        }
     }
 
     /// Tells the steward of a beat. Whether it is the broker's that is known.
     fn hears(&mut self, broker: BrokerId, beat: &Beat, now_us: u64) -> bool {
-        let leads = beat.leads.map(|epoch| Leads {
-            epoch,
-            is_whole: false,
+        let leads = beat.standings.iter().map(|standing| {
+            let leads = standing.leads.map(|epoch| Leads {
+                epoch,
+                is_whole: false,
+            });
+            (standing.at, leads)
         });
         let beat = millstream_metadata::Beat {
             broker_id: broker,
@@ -236,7 +254,7 @@ impl Metadata {
             revision: self.revision,
             report: Some(Report {
                 since: None,
-                leads: vec![(PARTITION, leads)],
+                leads: leads.collect(),
                 has_more: false,
             }),
         };
@@ -248,19 +266,20 @@ impl Metadata {
     pub(crate) fn register(
         &mut self,
         broker: BrokerId,
+        at: TopicPartition,
         instead_of: Option<DirectoryId>,
         now_us: u64,
     ) -> Option<Assigned> {
-        let known = self.assigned(broker)?;
+        let known = self.assigned(broker, at)?;
         let was_answered = known.replaces && instead_of.is_none_or(|lost| lost < known.directory);
         if !was_answered {
             self.execute(Command::RegisterReplicas {
                 broker_id: broker,
-                partitions: vec![PARTITION],
+                partitions: vec![at],
             });
             self.decide(now_us);
         }
-        self.assigned(broker)
+        self.assigned(broker, at)
     }
 
     /// Looks after the cluster.
@@ -269,15 +288,15 @@ impl Metadata {
     }
 
     /// Appoints a broker that is live, this one if it can be.
-    pub(crate) fn appoint(&mut self, wish: Option<BrokerId>) {
-        let members = self.replicas();
+    pub(crate) fn appoint(&mut self, at: TopicPartition, wish: Option<BrokerId>) {
+        let members = self.replicas(at);
         let live: Vec<BrokerId> = members
             .members()
             .filter(|it| self.image.is_live(*it))
             .collect();
         let wish = wish.filter(|it| live.contains(it));
         if let Some(leader) = wish.or_else(|| self.dice.pick(&live)) {
-            let nomination = self.partition().map(|it| it.nominate(PARTITION, leader));
+            let nomination = self.partition(at).map(|it| it.nominate(at, leader));
             self.execute(Command::AppointLeaders {
                 nominations: nomination.into_iter().collect(),
             });
@@ -285,15 +304,14 @@ impl Metadata {
     }
 
     /// Other replicas are to take the place of these.
-    pub(crate) fn reassign(&mut self, to: &[BrokerId]) {
+    pub(crate) fn reassign(&mut self, at: TopicPartition, to: &[BrokerId]) {
         self.execute(Command::ReassignPartitions {
-            reassignments: vec![(PARTITION, to.to_vec())],
+            reassignments: vec![(at, to.to_vec())],
         });
     }
 
     /// A leader says that the new replicas have everything.
-    pub(crate) fn finalise(&mut self, epoch: LeaderEpoch, version: u64) {
-        let partition = PARTITION;
+    pub(crate) fn finalise(&mut self, partition: TopicPartition, epoch: LeaderEpoch, version: u64) {
         let done = self.execute(Command::FinaliseReassignment {
             partition,
             epoch,

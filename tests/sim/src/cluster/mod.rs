@@ -23,6 +23,7 @@ mod broker;
 mod client;
 mod dice;
 mod env;
+mod layout;
 mod metadata;
 mod network;
 mod oracle;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use millstream_protocol::batch::{BatchHeader, RecordBatch};
-use millstream_protocol::{LeaderEpoch, Offset};
+use millstream_protocol::{LeaderEpoch, Offset, TopicPartition};
 use millstream_replication::{BrokerId, LogView};
 
 /// One record, named by who has produced it and its place among those.
@@ -32,6 +32,53 @@ impl Name {
 }
 
 /// Sees everything, and says what is wrong.
+#[derive(Debug)]
+pub(crate) struct Oracles {
+    partitions: Vec<(TopicPartition, Oracle)>,
+    /// What is wrong with no partition.
+    others: Oracle,
+}
+
+impl Oracles {
+    pub(crate) fn new(partitions: &[TopicPartition]) -> Self {
+        let partitions = partitions.iter().map(|at| (*at, Oracle::default()));
+        Self {
+            partitions: partitions.collect(),
+            others: Oracle::default(),
+        }
+    }
+
+    /// The one of a partition.
+    pub(crate) fn of(&mut self, at: TopicPartition) -> &mut Oracle {
+        let oracle = self.partitions.iter_mut().find(|(it, _)| *it == at);
+        oracle.map_or(&mut self.others, |(_, oracle)| oracle)
+    }
+
+    /// Which of the run's partitions this is.
+    pub(crate) fn ordinal(&self, at: TopicPartition) -> u64 {
+        let place = self.partitions.iter().position(|(it, _)| *it == at);
+        place.unwrap_or_default() as u64
+    }
+
+    pub(crate) fn violated(&mut self, what: String) {
+        self.others.violated(what);
+    }
+
+    /// Whether anything is wrong.
+    pub(crate) fn found_something(&self) -> bool {
+        let mut oracles = self.partitions.iter().map(|(_, it)| it);
+        !self.others.violations.is_empty() || oracles.any(|it| !it.violations.is_empty())
+    }
+
+    /// What is wrong.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        let oracles = self.partitions.iter().map(|(_, it)| it);
+        let all = oracles.chain([&self.others]);
+        all.flat_map(|it| it.violations.iter().cloned()).collect()
+    }
+}
+
+/// What has been seen of one partition.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     /// The epoch of each committed entry, and the one in which a replica first knew that it is.
@@ -52,7 +99,7 @@ pub(crate) struct Oracle {
     hidden: BTreeMap<LeaderEpoch, Offset>,
     /// The highest start of a log that a consumer was told.
     told_start: Offset,
-    pub(crate) violations: Vec<String>,
+    violations: Vec<String>,
 }
 
 /// Violations that a run keeps: the first is what counts.

@@ -1,7 +1,7 @@
 //! What travels over the simulated network.
 
 use bytes::Bytes;
-use millstream_protocol::{LeaderEpoch, Offset};
+use millstream_protocol::{LeaderEpoch, Offset, TopicPartition};
 use millstream_replication::{Appointment, BrokerId, DirectoryId, Message};
 
 /// Who sends and receives.
@@ -18,6 +18,7 @@ pub(crate) enum Node {
 pub(crate) enum Packet {
     /// Between replicas.
     Replica {
+        at: TopicPartition,
         message: Message,
         beside: Beside,
     },
@@ -27,16 +28,19 @@ pub(crate) enum Packet {
     Decided(Decision),
     /// A broker's directory is another one.
     Register {
+        at: TopicPartition,
         /// The directory that it had; `None` if it knows of none.
         instead_of: Option<DirectoryId>,
     },
     /// Of this start and disk.
-    Registered((u64, u64), Assigned),
+    Registered((u64, u64), TopicPartition, Assigned),
     Finalise {
+        at: TopicPartition,
         epoch: LeaderEpoch,
         version: u64,
     },
     Produce {
+        at: TopicPartition,
         request: u64,
         batch: Bytes,
     },
@@ -45,14 +49,12 @@ pub(crate) enum Packet {
         result: Result<Offset, Refusal>,
     },
     Read {
+        at: TopicPartition,
         request: u64,
         offset: Offset,
     },
     /// The log begins here now.
-    Begins {
-        request: u64,
-        start: Offset,
-    },
+    Begins { request: u64, start: Offset },
     /// What is visible from there on; nothing if nothing is.
     Records {
         request: u64,
@@ -79,24 +81,33 @@ pub(crate) enum Refusal {
     Busy,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Beat {
     /// Which start of the process this is.
     pub(crate) boot: u64,
     /// A later one of this start has a greater one.
     pub(crate) number: u64,
+    /// The identity of its disk.
+    pub(crate) disk: u64,
+    /// How it stands with each partition.
+    pub(crate) standings: Vec<Standing>,
+}
+
+/// How a broker stands with a partition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) at: TopicPartition,
     /// The epoch in which it leads.
     pub(crate) leads: Option<LeaderEpoch>,
     /// The version that it knows.
     pub(crate) version: u64,
-    /// The identity of its disk.
-    pub(crate) disk: u64,
     /// The directory that is trusted, if it is.
     pub(crate) trusted: Option<DirectoryId>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Decision {
+    pub(crate) at: TopicPartition,
     /// The start and the disk with which the receiver is registered. A broker acts on nothing that
     /// was decided before it has registered: it may be about what was on another disk.
     pub(crate) registered: (u64, u64),

@@ -3,6 +3,7 @@
 use millstream_replication::{BrokerId, Durability};
 
 use super::dice::Dice;
+use super::layout::Layout;
 use super::network::Weather;
 
 /// One thing that goes wrong. Which broker it hits is decided when it happens.
@@ -80,6 +81,7 @@ pub(crate) enum Retention {
 /// What a run is like.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    pub(crate) layout: Layout,
     pub(crate) brokers: u32,
     pub(crate) replication_factor: u8,
     pub(crate) durability: Durability,
@@ -108,6 +110,7 @@ impl Plan {
     pub(crate) fn fail_over(dice: &mut Dice) -> Self {
         let at_us = START_US + dice.below(1_000_000);
         Self {
+            layout: Layout::Plain,
             brokers: 3,
             replication_factor: 3,
             durability: Durability::Sync,
@@ -151,6 +154,7 @@ impl Plan {
             at_us += dice.within(pause_us / 3, pause_us * 2);
         }
         Self {
+            layout: Layout::Plain,
             brokers,
             replication_factor: replication_factor as u8,
             durability,

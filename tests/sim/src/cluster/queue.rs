@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use millstream_protocol::TopicPartition;
 use millstream_replication::BrokerId;
 
 use super::packet::{Node, Packet};
@@ -19,11 +20,23 @@ pub(crate) enum Event {
     /// A broker's process starts.
     Starts { broker: BrokerId, boot: u64 },
     /// What was to be persisted is synced.
-    Persists { broker: BrokerId, boot: u64 },
+    Persists {
+        broker: BrokerId,
+        boot: u64,
+        at: TopicPartition,
+    },
     /// The log is synced.
-    Flushes { broker: BrokerId, boot: u64 },
+    Flushes {
+        broker: BrokerId,
+        boot: u64,
+        at: TopicPartition,
+    },
     /// The core's deadline has come.
-    Ticks { broker: BrokerId, boot: u64 },
+    Ticks {
+        broker: BrokerId,
+        boot: u64,
+        at: TopicPartition,
+    },
     /// A broker says that it is alive.
     Beats { broker: BrokerId, boot: u64 },
     /// The metadata quorum looks after its brokers.

@@ -56,7 +56,7 @@ pub fn run(seed: u64, options: Options) -> Outcome {
     let panic = catch_unwind(steps).err();
     #[cfg(planted)]
     crate::planted::plant(None);
-    let mut violations = std::mem::take(&mut world.env.oracle.violations);
+    let mut violations = world.env.oracles.violations();
     if let Some(panic) = panic {
         violations.push(format!("an invariant does not hold: {}", message(&*panic)));
     }

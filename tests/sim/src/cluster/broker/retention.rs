@@ -1,7 +1,7 @@
 //! Retention and deletion of records: the log's start moves up.
 
 use millstream_log::ChangeError;
-use millstream_protocol::Offset;
+use millstream_protocol::{Offset, TopicPartition};
 use millstream_replication::Input;
 
 use super::{Broker, NOTHING, Partition, Trouble};
@@ -11,10 +11,10 @@ use crate::cluster::plan::Retention;
 impl Broker {
     /// Lets go what has outlived its retention, of what is committed: every replica for itself. Or asks a
     /// leader to have records deleted.
-    pub(crate) fn retain(&mut self, env: &mut Env) -> Result<(), Trouble> {
+    pub(crate) fn retain(&mut self, env: &mut Env, at: TopicPartition) -> Result<(), Trouble> {
         let now_ms = self.now_ms(env);
         let retention = self.retention;
-        let Some(partition) = self.process.as_mut().and_then(|it| it.partition.as_mut()) else {
+        let Some(partition) = self.process.as_mut().and_then(|it| it.partition_mut(at)) else {
             return Ok(());
         };
         let high_watermark = partition.replica.high_watermark();
@@ -38,29 +38,29 @@ impl Broker {
                     return Ok(());
                 }
                 env.report.deletions_asked += 1;
-                env.oracle.may_go(below);
+                env.oracles.of(at).may_go(below);
                 partition.deleting.push(below);
-                return self.step(env, Input::Delete { below }, &NOTHING);
+                return self.step(env, at, Input::Delete { below }, &NOTHING);
             }
         };
         match retained {
             Ok(retained) if retained > start => {
                 env.report.retentions += 1;
-                env.oracle.retained(self.id, retained);
+                env.oracles.of(at).retained(self.id, retained);
             }
             Ok(_) | Err(ChangeError::StorageFull) => return Ok(()),
-            Err(ChangeError::Damaged(_)) => return Err(Trouble::Damaged),
+            Err(ChangeError::Damaged(_)) => return Err(Trouble::Damaged(at)),
             Err(ChangeError::Poisoned(_) | ChangeError::OutOfRange { .. }) => {
                 return Err(Trouble::Stop);
             }
         }
         let start = log.start_border();
-        self.step(env, Input::Retained { start }, &NOTHING)
+        self.step(env, at, Input::Retained { start }, &NOTHING)
     }
 
     /// Has the log begin where records are deleted up to, as the disk says.
-    pub(super) fn forget(&mut self, env: &mut Env) -> Result<(), Trouble> {
-        let Some(partition) = self.process.as_mut().and_then(|it| it.partition.as_mut()) else {
+    pub(super) fn forget(&mut self, env: &mut Env, at: TopicPartition) -> Result<(), Trouble> {
+        let Some(partition) = self.process.as_mut().and_then(|it| it.partition_mut(at)) else {
             return Ok(());
         };
         let deleted = partition.replica.durable().deleted;
@@ -71,27 +71,27 @@ impl Broker {
             Ok(_) => env.report.deletions += 1,
             // It is tried again.
             Err(ChangeError::StorageFull) => return Ok(()),
-            Err(ChangeError::Damaged(_)) => return Err(Trouble::Damaged),
+            Err(ChangeError::Damaged(_)) => return Err(Trouble::Damaged(at)),
             Err(ChangeError::Poisoned(_) | ChangeError::OutOfRange { .. }) => {
                 return Err(Trouble::Stop);
             }
         }
         let start = partition.log.start_border();
-        self.input(env, Input::Retained { start });
-        self.perform(env, &NOTHING)
+        self.input(env, at, Input::Retained { start });
+        self.perform(env, at, &NOTHING)
     }
 
     /// Tells whom it concerns what is deleted on a majority.
-    pub(super) fn tell_deleted(&mut self, env: &mut Env) {
+    pub(super) fn tell_deleted(&mut self, env: &mut Env, at: TopicPartition) {
         let id = self.id;
-        let Some(partition) = self.process.as_mut().and_then(|it| it.partition.as_mut()) else {
+        let Some(partition) = self.process.as_mut().and_then(|it| it.partition_mut(at)) else {
             return;
         };
         let (deleted, epoch) = (partition.replica.deleted(), partition.replica.leading());
         let done = partition.deleting.extract_if(.., |it| *it <= deleted);
         if let (Some(below), Some(epoch)) = (done.max(), epoch) {
             env.report.deletions_acked += 1;
-            env.oracle.deleted(id, epoch, below);
+            env.oracles.of(at).deleted(id, epoch, below);
         }
     }
 }

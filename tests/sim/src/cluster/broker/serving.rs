@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use millstream_log::{AppendError, AppendOutcome, ProducedBatch};
-use millstream_protocol::Offset;
 use millstream_protocol::batch::BatchHeader;
+use millstream_protocol::{Offset, TopicPartition};
 use millstream_replication::Input;
 
 use super::retention::shown_from;
@@ -15,16 +15,16 @@ impl Broker {
     pub(super) fn produce(
         &mut self,
         env: &mut Env,
-        from: Node,
-        request: u64,
-        batch: Bytes,
+        at: TopicPartition,
+        (from, request): (Node, u64),
+        batch: &Bytes,
     ) -> Result<(), Trouble> {
         let (node, now_ms) = (self.node(), self.now_ms(env));
         let refuse = |env: &mut Env, refusal| {
             let result = Err(refusal);
             env.send(node, from, Packet::Produced { request, result });
         };
-        let Some(partition) = self.process.as_mut().and_then(|it| it.partition.as_mut()) else {
+        let Some(partition) = self.process.as_mut().and_then(|it| it.partition_mut(at)) else {
             refuse(env, Refusal::NotLeader(None));
             return Ok(());
         };
@@ -33,7 +33,7 @@ impl Broker {
             refuse(env, Refusal::NotLeader(leader.map(|(leader, _)| leader)));
             return Ok(());
         };
-        let Ok(header) = BatchHeader::parse(&batch) else {
+        let Ok(header) = BatchHeader::parse(batch) else {
             return Ok(());
         };
         let bytes = BytesMut::from(&batch[..]);
@@ -43,7 +43,7 @@ impl Broker {
         match appended {
             Ok(()) => {}
             Err(AppendError::Poisoned(_)) => return Err(Trouble::Stop),
-            Err(AppendError::Damaged(_)) => return Err(Trouble::Damaged),
+            Err(AppendError::Damaged(_)) => return Err(Trouble::Damaged(at)),
             Err(_) => {
                 refuse(env, Refusal::Busy);
                 return Ok(());
@@ -69,7 +69,7 @@ impl Broker {
                 // A duplicate waits for no less than what came before it.
                 partition.waiting.push_back(waiting);
                 let end = partition.log.log_end_offset();
-                self.step(env, Input::Written { end }, &NOTHING)
+                self.step(env, at, Input::Written { end }, &NOTHING)
             }
             Some(AppendOutcome::Rejected(_)) | None => {
                 refuse(env, Refusal::Busy);
@@ -81,12 +81,12 @@ impl Broker {
     pub(super) fn read(
         &mut self,
         env: &mut Env,
-        from: Node,
-        request: u64,
+        at: TopicPartition,
+        (from, request): (Node, u64),
         offset: Offset,
     ) -> Result<(), Trouble> {
         let node = self.node();
-        let Some(partition) = self.partition() else {
+        let Some(partition) = self.partition(at) else {
             return Ok(());
         };
         let start = shown_from(partition);
@@ -99,10 +99,10 @@ impl Broker {
             return Ok(());
         }
         if let Some(epoch) = partition.replica.leading() {
-            env.oracle.served(self.id, epoch, offset);
+            env.oracles.of(at).served(self.id, epoch, offset);
         }
         let read = partition.log.reader().read(offset, visible, READ_BYTES);
-        let read = read.map_err(|error| trouble_of(&error, env))?;
+        let read = read.map_err(|error| trouble_of(&error, at, env))?;
         let packet = Packet::Records {
             request,
             batches: read.batches,

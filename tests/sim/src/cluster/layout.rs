@@ -1,0 +1,57 @@
+//! The partitions of a run.
+
+use std::path::PathBuf;
+
+use millstream_protocol::{TopicId, TopicPartition};
+use uuid::Uuid;
+
+/// What producers write to.
+pub(crate) const EVENTS: TopicId = TopicId(Uuid::from_u128(0x5eed));
+
+/// The partition that there is in every run.
+pub(crate) const FIRST: TopicPartition = events(0);
+
+/// A partition of what producers write to.
+pub(crate) const fn events(partition: u32) -> TopicPartition {
+    TopicPartition {
+        topic_id: EVENTS,
+        partition,
+    }
+}
+
+/// What reads the events, besides consumers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Nothing: there is one partition.
+    Plain,
+}
+
+impl Layout {
+    /// The partitions that producers write to.
+    pub(crate) fn events(self) -> impl Iterator<Item = TopicPartition> {
+        let count = match self {
+            Self::Plain => 1,
+        };
+        (0..count).map(events)
+    }
+
+    /// All topics: their identities, names, and how many partitions they have.
+    pub(crate) fn topics(self) -> Vec<(TopicId, String, u32)> {
+        let events = self.events().count() as u32;
+        vec![(EVENTS, "events".to_owned(), events)]
+    }
+
+    /// All partitions.
+    pub(crate) fn partitions(self) -> Vec<TopicPartition> {
+        self.events().collect()
+    }
+}
+
+/// Where a broker has a partition's log.
+pub(crate) fn log_dir(at: TopicPartition) -> PathBuf {
+    PathBuf::from(format!(
+        "/log-{:x}-{}",
+        at.topic_id.0.as_u128(),
+        at.partition
+    ))
+}
