@@ -104,6 +104,9 @@
 //! assert_eq!(partitions[0].offset, 42);
 //! ```
 
+#[macro_use]
+pub mod planted;
+
 pub mod assign;
 mod commit;
 mod coordinator;

@@ -156,6 +156,9 @@ impl Slot {
                 },
                 _,
             ) => {
+                if let (true, Some(target)) = (planted!(AssignBeforeRelease), self.target) {
+                    return self.give(target, generation, committed);
+                }
                 let (asked, commits) = (generation, Commits::Since(since));
                 self.hold = Hold::Revoking {
                     member,

@@ -1,7 +1,10 @@
 //! The mistakes of all cores.
 
+use millstream_group::planted as group;
 use millstream_log::planted as log;
 use millstream_replication::planted as replication;
+
+use crate::cluster::planted as shell;
 
 /// A mistake of one of the cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,13 +13,19 @@ pub enum Mistake {
     Replication(replication::Mistake),
     /// Of the log.
     Log(log::Mistake),
+    /// Of the groups' coordinator.
+    Group(group::Mistake),
+    /// Of the simulation's own shells.
+    Shell(shell::Mistake),
 }
 
 /// All of them, by what they do.
-pub const MISTAKES: [(&str, Mistake); 15] = {
-    use Mistake::{Log, Replication};
+pub const MISTAKES: [(&str, Mistake); 18] = {
+    use Mistake::{Group, Log, Replication, Shell};
+    use group::Mistake as G;
     use log::Mistake as L;
     use replication::Mistake as R;
+    use shell::Mistake as S;
     [
         ("ack before flush", Replication(R::AckBeforeFlush)),
         (
@@ -51,17 +60,28 @@ pub const MISTAKES: [(&str, Mistake); 15] = {
             Log(L::RestartWithoutProducers),
         ),
         ("no checksum on reading", Log(L::NoChecksum)),
+        ("assign before the release", Group(G::AssignBeforeRelease)),
+        ("forget generations", Group(G::ForgetGenerations)),
+        (
+            "acknowledge before the commit",
+            Shell(S::AcknowledgeBeforeCommit),
+        ),
     ]
 };
 
 /// Plants a mistake in what this thread does from now on, or none.
 pub fn plant(mistake: Option<Mistake>) {
     let (mut in_log, mut in_replication) = (None, None);
+    let (mut in_group, mut in_shell) = (None, None);
     match mistake {
         None => {}
         Some(Mistake::Log(mistake)) => in_log = Some(mistake),
         Some(Mistake::Replication(mistake)) => in_replication = Some(mistake),
+        Some(Mistake::Group(mistake)) => in_group = Some(mistake),
+        Some(Mistake::Shell(mistake)) => in_shell = Some(mistake),
     }
     log::plant(in_log);
     replication::plant(in_replication);
+    group::plant(in_group);
+    shell::plant(in_shell);
 }

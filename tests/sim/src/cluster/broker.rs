@@ -1,6 +1,8 @@
 //! A broker's shell around the replica: it does what the core says with a real log on a disk in
 //! memory.
 
+mod internal;
+mod office;
 mod retention;
 mod serving;
 mod shell;
@@ -20,6 +22,8 @@ use millstream_replication::{
     BrokerId, DirectoryId, Durability, Durable, Effect, Input, LogView, Replica, Role, Run,
 };
 
+use self::office::Office;
+pub(crate) use self::office::SILENCE_US;
 use super::env::Env;
 use super::layout::{EVENTS, log_dir};
 use super::packet::{Assigned, Beat, Beside, Decision, Node, Packet, Standing};
@@ -98,6 +102,8 @@ pub(crate) struct Partition {
 pub(crate) struct Process {
     states: StateFile,
     places: BTreeMap<TopicPartition, Place>,
+    /// The groups' coordinator, while the groups' log is led here.
+    office: Option<Office>,
 }
 
 impl Process {
@@ -193,6 +199,7 @@ impl Broker {
         self.process = Some(Process {
             states,
             places: places.collect(),
+            office: None,
         });
         let lost_power = std::mem::take(&mut self.lost_power);
         let mut is_whole = true;
@@ -438,6 +445,14 @@ impl Broker {
                     offset,
                 },
             ) => self.read(env, at, (from, request), offset),
+            (
+                Node::Member(number),
+                Packet::Heard {
+                    stream,
+                    session,
+                    segment,
+                },
+            ) => self.heard_member(env, number, (stream, session), segment),
             _ => Ok(()),
         }
     }

@@ -29,6 +29,10 @@ pub(crate) struct Env {
     pub(crate) cuts_at_promise: Option<BrokerId>,
     /// The leader whose death is measured, and when it was.
     pub(crate) died: Option<(BrokerId, u64)>,
+    /// How many partitions of events there are.
+    pub(crate) events: u32,
+    /// What has a number that nothing else has.
+    pub(crate) numbered: u64,
     /// Prints what happens.
     pub(crate) tracing: bool,
 }
@@ -53,6 +57,12 @@ impl Env {
         for word in [self.queue.now_us, what] {
             self.hash = (self.hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
         }
+    }
+
+    /// A number that nothing else has.
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.numbered += 1;
+        self.numbered
     }
 
     /// Which of the run's partitions this is.

@@ -8,6 +8,15 @@ use uuid::Uuid;
 /// What producers write to.
 pub(crate) const EVENTS: TopicId = TopicId(Uuid::from_u128(0x5eed));
 
+/// The name of that topic.
+pub(crate) const EVENTS_NAME: &str = "events";
+
+/// The groups' log.
+pub(crate) const GROUPS: TopicPartition = TopicPartition {
+    topic_id: TopicId(Uuid::from_u128(0x5eed_0001)),
+    partition: 0,
+};
+
 /// The partition that there is in every run.
 pub(crate) const FIRST: TopicPartition = events(0);
 
@@ -24,6 +33,8 @@ pub(crate) const fn events(partition: u32) -> TopicPartition {
 pub(crate) enum Layout {
     /// Nothing: there is one partition.
     Plain,
+    /// Members of a group: of so many partitions.
+    Group(u32),
 }
 
 impl Layout {
@@ -31,6 +42,7 @@ impl Layout {
     pub(crate) fn events(self) -> impl Iterator<Item = TopicPartition> {
         let count = match self {
             Self::Plain => 1,
+            Self::Group(events) => events,
         };
         (0..count).map(events)
     }
@@ -38,12 +50,24 @@ impl Layout {
     /// All topics: their identities, names, and how many partitions they have.
     pub(crate) fn topics(self) -> Vec<(TopicId, String, u32)> {
         let events = self.events().count() as u32;
-        vec![(EVENTS, "events".to_owned(), events)]
+        let mut topics = vec![(EVENTS, EVENTS_NAME.to_owned(), events)];
+        match self {
+            Self::Plain => {}
+            Self::Group(_) => topics.push((GROUPS.topic_id, "__groups".to_owned(), 1)),
+        }
+        topics
     }
 
     /// All partitions.
     pub(crate) fn partitions(self) -> Vec<TopicPartition> {
-        self.events().collect()
+        let topics = self.topics().into_iter();
+        let partitions = topics.flat_map(|(topic_id, _, count)| {
+            (0..count).map(move |partition| TopicPartition {
+                topic_id,
+                partition,
+            })
+        });
+        partitions.collect()
     }
 }
 

@@ -71,7 +71,7 @@ impl Metadata {
             Durability::Relaxed => topic::Durability::Relaxed,
         };
         for (topic_id, name, partitions) in layout.topics() {
-            metadata.execute(Command::CreateTopic {
+            let made = metadata.execute(Command::CreateTopic {
                 topic_id,
                 topic: CreateTopic {
                     name,
@@ -82,8 +82,9 @@ impl Metadata {
                         ..TopicConfig::default()
                     },
                 },
-                actor: Actor::User,
+                actor: Actor::Broker,
             });
+            assert!(made, "a topic is made");
         }
         metadata
     }

@@ -19,11 +19,15 @@
 //! When the faults are over, all replicas must have everything, and every producer its answers. The
 //! same seed gives the same run.
 
+#[macro_use]
+pub(crate) mod planted;
+
 mod broker;
 mod client;
 mod dice;
 mod env;
 mod layout;
+mod member;
 mod metadata;
 mod network;
 mod oracle;
@@ -32,6 +36,7 @@ mod plan;
 mod queue;
 mod report;
 mod run;
+mod stream;
 mod world;
 
 pub use report::Report;

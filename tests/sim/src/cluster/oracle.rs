@@ -1,11 +1,15 @@
 //! What must be true, and what has been seen to be.
 
+mod groups;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use millstream_protocol::batch::{BatchHeader, RecordBatch};
 use millstream_protocol::{LeaderEpoch, Offset, TopicPartition};
 use millstream_replication::{BrokerId, LogView};
+
+use groups::Groups;
 
 /// One record, named by who has produced it and its place among those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +39,8 @@ impl Name {
 #[derive(Debug)]
 pub(crate) struct Oracles {
     partitions: Vec<(TopicPartition, Oracle)>,
-    /// What is wrong with no partition.
+    pub(crate) groups: Groups,
+    /// What is wrong beside.
     others: Oracle,
 }
 
@@ -44,6 +49,7 @@ impl Oracles {
         let partitions = partitions.iter().map(|at| (*at, Oracle::default()));
         Self {
             partitions: partitions.collect(),
+            groups: Groups::default(),
             others: Oracle::default(),
         }
     }
@@ -66,15 +72,30 @@ impl Oracles {
 
     /// Whether anything is wrong.
     pub(crate) fn found_something(&self) -> bool {
-        let mut oracles = self.partitions.iter().map(|(_, it)| it);
-        !self.others.violations.is_empty() || oracles.any(|it| !it.violations.is_empty())
+        self.all().any(|it| !it.0.is_empty())
     }
 
     /// What is wrong.
     pub(crate) fn violations(&self) -> Vec<String> {
+        self.all().flat_map(|it| it.0.iter().cloned()).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Violations> {
         let oracles = self.partitions.iter().map(|(_, it)| it);
-        let all = oracles.chain([&self.others]);
-        all.flat_map(|it| it.violations.iter().cloned()).collect()
+        let partitions = oracles.chain([&self.others]).map(|it| &it.violations);
+        partitions.chain([&self.groups.violations])
+    }
+}
+
+/// What is wrong.
+#[derive(Debug, Default)]
+struct Violations(Vec<String>);
+
+impl Violations {
+    fn add(&mut self, what: String) {
+        if self.0.len() < MAX_VIOLATIONS {
+            self.0.push(what);
+        }
     }
 }
 
@@ -99,7 +120,7 @@ pub(crate) struct Oracle {
     hidden: BTreeMap<LeaderEpoch, Offset>,
     /// The highest start of a log that a consumer was told.
     told_start: Offset,
-    violations: Vec<String>,
+    violations: Violations,
 }
 
 /// Violations that a run keeps: the first is what counts.
@@ -107,9 +128,7 @@ const MAX_VIOLATIONS: usize = 5;
 
 impl Oracle {
     pub(crate) fn violated(&mut self, what: String) {
-        if self.violations.len() < MAX_VIOLATIONS {
-            self.violations.push(what);
-        }
+        self.violations.add(what);
     }
 
     /// A replica's high watermark has moved.
@@ -136,6 +155,11 @@ impl Oracle {
                 }
             }
         }
+    }
+
+    /// Up to where everything is known to be committed.
+    pub(crate) fn committed_end(&self) -> Offset {
+        self.committed.len() as Offset
     }
 
     /// A replica goes on with what it knows to be committed.

@@ -1,8 +1,11 @@
 //! What travels over the simulated network.
 
 use bytes::Bytes;
+use millstream_protocol::api::group::{CoordinatorMessage, MemberMessage};
 use millstream_protocol::{LeaderEpoch, Offset, TopicPartition};
 use millstream_replication::{Appointment, BrokerId, DirectoryId, Message};
+
+use super::stream::Segment;
 
 /// Who sends and receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +15,7 @@ pub(crate) enum Node {
     Broker(BrokerId),
     Producer(u32),
     Consumer(u32),
+    Member(u32),
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +65,33 @@ pub(crate) enum Packet {
         batches: Vec<Bytes>,
         next_offset: Offset,
     },
+    /// What a member of a group says on a stream of its own to the coordinator.
+    Heard {
+        stream: u64,
+        /// With whom the stream is, if that is known.
+        session: Option<Session>,
+        segment: Segment<MemberMessage>,
+    },
+    /// What it is told.
+    Told {
+        stream: u64,
+        session: Session,
+        segment: Segment<CoordinatorMessage>,
+    },
+    /// The stream is over, and perhaps this one coordinates the groups.
+    HungUp {
+        stream: u64,
+        leader: Option<BrokerId>,
+    },
+}
+
+/// A coordinator, from when it has read the groups' log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    /// The epoch in which the groups' log is led.
+    pub(crate) epoch: LeaderEpoch,
+    /// No other one has this.
+    pub(crate) number: u64,
 }
 
 /// What travels beside a message of the core.

@@ -88,6 +88,8 @@ pub(crate) struct Plan {
     pub(crate) weather: Weather,
     pub(crate) sync_us: (u64, u64),
     pub(crate) producers: u32,
+    /// Members of the group of consumers, if there is one.
+    pub(crate) members: u32,
     /// Producers that send as workers do, besides.
     pub(crate) workers: u32,
     pub(crate) pace_us: u64,
@@ -101,6 +103,9 @@ pub(crate) struct Plan {
 
 /// How long things go wrong.
 const FAULTS_US: u64 = 6_000_000;
+
+/// How many of a thousand runs have a group of consumers.
+const GROUPS_PER_MILLE: u64 = 150;
 
 /// A leader is there by then.
 const START_US: u64 = 800_000;
@@ -117,6 +122,7 @@ impl Plan {
             weather: Weather::calm(),
             sync_us: (100, 3_000),
             producers: 3,
+            members: 0,
             workers: 0,
             pace_us: 10_000,
             retention: Retention::None,
@@ -153,7 +159,7 @@ impl Plan {
             faults.extend(dice.pick(from).map(|fault| (at_us, fault)));
             at_us += dice.within(pause_us / 3, pause_us * 2);
         }
-        Self {
+        let plain = Self {
             layout: Layout::Plain,
             brokers,
             replication_factor: replication_factor as u8,
@@ -161,6 +167,7 @@ impl Plan {
             weather,
             sync_us: (100, slow_us),
             producers: dice.within(1, 3) as u32,
+            members: 0,
             workers: dice.below(2) as u32,
             retention: dice
                 .pick(&[
@@ -176,6 +183,22 @@ impl Plan {
             message_bytes: dice.pick(&[200, 2_000, 2_000]).unwrap_or(2_000),
             faults_until_us: FAULTS_US,
             faults,
+        };
+        plain.with_layout(dice)
+    }
+
+    /// Some runs have something that reads the events.
+    fn with_layout(self, dice: &mut Dice) -> Self {
+        if !dice.happens(GROUPS_PER_MILLE) {
+            return self;
+        }
+        // What is deleted cannot be told from what was skipped.
+        let events = dice.within(2, 3) as u32;
+        Self {
+            layout: Layout::Group(events),
+            members: dice.within(2, 4) as u32,
+            retention: Retention::None,
+            ..self
         }
     }
 }

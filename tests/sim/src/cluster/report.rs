@@ -67,6 +67,22 @@ pub struct Report {
     pub lost_packets: u64,
     /// Packets repeated.
     pub repeated_packets: u64,
+    /// Partitions given to members of groups.
+    pub assignments: u64,
+    /// Coordinators that have read the groups' log.
+    pub coordinators: u64,
+    /// Members that have joined.
+    pub joins: u64,
+    /// Members taken for gone because they were silent.
+    pub expulsions: u64,
+    /// Members that crashed, stood still or left.
+    pub members_hit: u64,
+    /// Commits of offsets acknowledged to members.
+    pub commits: u64,
+    /// Records and control records delivered to members.
+    pub delivered: u64,
+    /// Generations of groups.
+    pub generations: u64,
     /// From a leader's death to the first record that another one has acknowledged, microseconds; of
     /// runs that measure it.
     pub gaps_us: Vec<u64>,
@@ -106,6 +122,14 @@ impl Report {
         self.packets += other.packets;
         self.lost_packets += other.lost_packets;
         self.repeated_packets += other.repeated_packets;
+        self.assignments += other.assignments;
+        self.coordinators += other.coordinators;
+        self.joins += other.joins;
+        self.expulsions += other.expulsions;
+        self.members_hit += other.members_hit;
+        self.commits += other.commits;
+        self.delivered += other.delivered;
+        self.generations += other.generations;
         self.gaps_us.extend(&other.gaps_us);
     }
 }
@@ -141,6 +165,14 @@ impl fmt::Display for Report {
             ("disks filled", self.full_disks),
             ("replica sets changed", self.reassignments),
             ("leaderships moved", self.moves),
+            ("partitions assigned", self.assignments),
+            ("coordinators begun", self.coordinators),
+            ("members joined", self.joins),
+            ("members silent", self.expulsions),
+            ("members hit", self.members_hit),
+            ("commits acknowledged", self.commits),
+            ("records delivered", self.delivered),
+            ("group generations", self.generations),
             ("packets", self.packets),
             ("packets lost", self.lost_packets),
             ("packets repeated", self.repeated_packets),

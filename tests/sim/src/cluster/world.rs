@@ -14,6 +14,7 @@ use super::client::{Consumer, Kind, Producer};
 use super::dice::Dice;
 use super::env::Env;
 use super::layout::FIRST;
+use super::member::Member;
 use super::metadata::Metadata;
 use super::network::Network;
 use super::oracle::Oracles;
@@ -42,6 +43,7 @@ pub(crate) struct World {
     metadata: Metadata,
     producers: Vec<Producer>,
     consumers: Vec<Consumer>,
+    members: Vec<Member>,
     /// Replicas whose disk has lost or may lose something: no more than a minority at a time.
     spoilt: BTreeSet<BrokerId>,
     /// Brokers whose syncs do nothing.
@@ -66,6 +68,7 @@ impl World {
             false => Plan::new(&mut dice.split()),
             true => Plan::fail_over(&mut dice.split()),
         };
+        let written: Vec<TopicPartition> = plan.layout.events().collect();
         let partitions: Rc<[TopicPartition]> = plan.layout.partitions().into();
         let mut clocks = dice.split();
         let brokers: Vec<Broker> = (1..=plan.brokers)
@@ -93,6 +96,8 @@ impl World {
             died: None,
             cuts_at_promise: None,
             hash: 0xcbf2_9ce4_8422_2325,
+            events: written.len() as u32,
+            numbered: 0,
             tracing: options.tracing,
         };
         for broker in &brokers {
@@ -100,7 +105,6 @@ impl World {
             env.queue.push(0, Event::Starts { broker, boot });
         }
         env.queue.push(WATCH_US, Event::Watches);
-        let written: Vec<TopicPartition> = plan.layout.events().collect();
         let producers: Vec<Producer> = (0..plan.producers + plan.workers)
             .map(|number| {
                 let kind = match number < plan.producers {
@@ -125,6 +129,10 @@ impl World {
         for number in 0..consumers.len() as u32 {
             env.queue.push(0, Event::Wakes(Node::Consumer(number)));
         }
+        let members: Vec<Member> = (0..plan.members).map(Member::new).collect();
+        for number in 0..plan.members {
+            env.queue.push(0, Event::Wakes(Node::Member(number)));
+        }
         for (at_us, fault) in &plan.faults {
             env.queue.push(*at_us, Event::Fails(*fault));
         }
@@ -138,6 +146,7 @@ impl World {
             metadata,
             producers,
             consumers,
+            members,
             spoilt: BTreeSet::new(),
             lying: BTreeSet::new(),
             next_disk: 1_000,
@@ -221,6 +230,7 @@ impl World {
                 let event = Event::Beats { broker, boot };
                 self.with_process(event, broker, boot, |broker, env| {
                     broker.beat(env);
+                    broker.expel(env)?;
                     for at in partitions.iter().copied() {
                         if env.dice.happens(REMEMBERS_PER_MILLE) {
                             broker.step(env, at, Input::Remember, &NOTHING)?;
@@ -348,6 +358,11 @@ impl World {
                     consumer.receive(&mut self.env, request, batches, next_offset);
                 }
             }
+            (Node::Member(number), packet) => {
+                if let Some(member) = self.members.get_mut(number as usize) {
+                    member.gets(&mut self.env, packet);
+                }
+            }
             _ => {}
         }
     }
@@ -363,6 +378,11 @@ impl World {
             Node::Consumer(number) => {
                 if let Some(consumer) = self.consumers.get_mut(number as usize) {
                     consumer.wake(&mut self.env, &brokers);
+                }
+            }
+            Node::Member(number) => {
+                if let Some(member) = self.members.get_mut(number as usize) {
+                    member.wake(&mut self.env, &brokers);
                 }
             }
             Node::Metadata | Node::Broker(_) => {}

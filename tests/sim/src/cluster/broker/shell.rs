@@ -6,8 +6,9 @@ use millstream_protocol::batch::{BatchHeader, epoch_start};
 use millstream_protocol::{Offset, TopicPartition};
 use millstream_replication::{BrokerId, Effect, Input, Message, Role, Run, Span};
 
-use super::{Broker, NOTHING, Partition, Place, Trouble, Waiting, trouble_of};
+use super::{Broker, NOTHING, Place, Trouble, Waiting, trouble_of};
 use crate::cluster::env::Env;
+use crate::cluster::layout::GROUPS;
 use crate::cluster::packet::{Beside, Node, Packet, Refusal};
 use crate::cluster::plan::{Fault, Whom};
 use crate::cluster::queue::Event;
@@ -292,8 +293,7 @@ impl Broker {
     pub(super) fn settle(&mut self, env: &mut Env, at: TopicPartition) -> Result<(), Trouble> {
         self.forget(env, at)?;
         self.tell_deleted(env, at);
-        let (broker, boot, node) = (self.id, self.boot, self.node());
-        let clock = self.clock;
+        let (broker, node) = (self.id, self.node());
         let Some(partition) = self.process.as_mut().and_then(|it| it.partition_mut(at)) else {
             return Ok(());
         };
@@ -323,6 +323,19 @@ impl Broker {
                 ^ u64::from(broker) << 40
                 ^ env.ordinal(at) << 50,
         );
+        self.schedule(env, at);
+        match at {
+            GROUPS => self.coordinate(env),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sets when the log is synced next, and when the core is asked again.
+    fn schedule(&mut self, env: &mut Env, at: TopicPartition) {
+        let (broker, boot, clock) = (self.id, self.boot, self.clock);
+        let Some(partition) = self.process.as_mut().and_then(|it| it.partition_mut(at)) else {
+            return;
+        };
         if partition.flushing.is_none() {
             partition.flushing = partition.log.flush_ticket();
             if partition.flushing.is_some() {
@@ -337,7 +350,6 @@ impl Broker {
             let delay_us = deadline.map_or(0, |at| clock.delay_us(at, env.queue.now_us));
             env.queue.push(delay_us, Event::Ticks { broker, boot, at });
         }
-        Ok(())
     }
 
     /// A state is synced.

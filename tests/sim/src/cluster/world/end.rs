@@ -4,6 +4,8 @@ use millstream_log::ReadError;
 use millstream_protocol::{Offset, TopicPartition};
 
 use super::World;
+use crate::cluster::broker::Broker;
+use crate::cluster::layout::EVENTS;
 use crate::cluster::queue::Event;
 use crate::cluster::run::MIN_ACKED;
 
@@ -29,7 +31,9 @@ impl World {
         let now_us = self.env.queue.now_us;
         if let Some(ends) = self.ends() {
             for (at, end) in ends {
-                self.env.oracles.of(at).read_all(end);
+                if at.topic_id == EVENTS {
+                    self.env.oracles.of(at).read_all(end);
+                }
                 self.compare(at, end);
             }
             self.finish();
@@ -72,7 +76,22 @@ impl World {
         let done = self.producers.iter().all(|it| it.stopped && it.is_done());
         let ends = self.partitions.iter().filter(|_| done);
         let ends: Option<Vec<_>> = ends.map(|at| Some((*at, self.end_of(*at)?))).collect();
-        ends.filter(|_| done)
+        ends.filter(|ends| done && self.group_is_done(ends))
+    }
+
+    /// Whether the group has everything, has said so, and has an owner for each partition.
+    fn group_is_done(&self, ends: &[(TopicPartition, Offset)]) -> bool {
+        let groups = &self.env.oracles.groups;
+        let mut ends = ends.iter().filter(|(at, _)| at.topic_id == EVENTS);
+        self.members.is_empty()
+            || (self.brokers.iter().any(Broker::has_settled_group)
+                && ends.all(|(at, end)| {
+                    let known = (
+                        groups.delivered(at.partition),
+                        groups.committed(at.partition),
+                    );
+                    known == (*end, *end)
+                }))
     }
 
     /// The end of a log, once all replicas have everything and are trusted, no change of the replicas is

@@ -417,6 +417,9 @@ impl World {
         for consumer in &mut self.consumers {
             consumer.goes_back = false;
         }
+        for member in &mut self.members {
+            member.is_well = true;
+        }
         let now_us = self.env.queue.now_us;
         self.deadline_us = now_us + HEALED_WITHIN_US;
         for broker in &mut self.brokers {
