@@ -182,7 +182,7 @@ impl Journal {
                 None => self.timers.remove(&id),
             }
         }
-        if !commit.outputs.is_empty() {
+        if !commit.outputs.is_empty() && !planted!(SettleUnsent) {
             self.unsettled.push_back(number);
         }
         self.look_for_settled();
@@ -242,6 +242,7 @@ impl Recovery {
                 self.outputs = self.outputs.split_off(&position.settled);
                 self.position = Some(position);
             }
+            Entry::Sequence(..) if planted!(ForgetSequences) => {}
             Entry::Sequence(lane, target, sequence) => {
                 self.sequences.insert((lane, target), sequence);
             }

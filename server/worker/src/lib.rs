@@ -49,6 +49,9 @@
 //!   becomes of that
 //! - [`limits`]: the bounds
 
+#[macro_use]
+pub mod planted;
+
 mod commit;
 mod failure;
 mod journal;

@@ -6,6 +6,7 @@ mod office;
 mod retention;
 mod serving;
 mod shell;
+mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -17,13 +18,14 @@ use millstream_log::{
     FlushTicket, Log, LogConfig, LogIdentity, LogSetup, OpenError, ReadError, StateFile, TailBudget,
 };
 use millstream_protocol::batch::verify_crc;
-use millstream_protocol::{Offset, TopicPartition};
+use millstream_protocol::{Offset, PartitionIndex, TopicPartition};
 use millstream_replication::{
     BrokerId, DirectoryId, Durability, Durable, Effect, Input, LogView, Replica, Role, Run,
 };
 
 use self::office::Office;
 pub(crate) use self::office::SILENCE_US;
+use self::worker::Worker;
 use super::env::Env;
 use super::layout::{EVENTS, log_dir};
 use super::packet::{Assigned, Beat, Beside, Decision, Node, Packet, Standing};
@@ -104,6 +106,8 @@ pub(crate) struct Process {
     places: BTreeMap<TopicPartition, Place>,
     /// The groups' coordinator, while the groups' log is led here.
     office: Option<Office>,
+    /// The workers of partitions that are led here.
+    workers: BTreeMap<PartitionIndex, Worker>,
 }
 
 impl Process {
@@ -200,6 +204,7 @@ impl Broker {
             states,
             places: places.collect(),
             office: None,
+            workers: BTreeMap::new(),
         });
         let lost_power = std::mem::take(&mut self.lost_power);
         let mut is_whole = true;
@@ -404,6 +409,12 @@ impl Broker {
         env.queue.push(BEAT_US, Event::Beats { broker, boot });
     }
 
+    /// Looks after who is here: members that are silent, and workers that had to begin anew.
+    pub(crate) fn look_after(&mut self, env: &mut Env) -> Result<(), Trouble> {
+        self.expel(env)?;
+        self.employ_all(env)
+    }
+
     /// A packet has arrived.
     pub(crate) fn receive(
         &mut self,
@@ -433,6 +444,10 @@ impl Broker {
                     true => self.registered(env, at, assigned),
                     false => Ok(()),
                 }
+            }
+            (Node::Broker(from), Packet::Produced { request, result }) => {
+                self.outputs_answered(env, from, request, result);
+                Ok(())
             }
             (_, Packet::Produce { at, request, batch }) => {
                 self.produce(env, at, (from, request), &batch)

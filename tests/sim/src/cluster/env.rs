@@ -29,6 +29,8 @@ pub(crate) struct Env {
     pub(crate) cuts_at_promise: Option<BrokerId>,
     /// The leader whose death is measured, and when it was.
     pub(crate) died: Option<(BrokerId, u64)>,
+    /// How many brokers there are.
+    pub(crate) brokers: u32,
     /// How many partitions of events there are.
     pub(crate) events: u32,
     /// What has a number that nothing else has.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use millstream_metadata::DeploymentId;
+use millstream_metadata::names::journal_topic;
 use millstream_protocol::{TopicId, TopicPartition};
 use uuid::Uuid;
 
@@ -10,6 +12,15 @@ pub(crate) const EVENTS: TopicId = TopicId(Uuid::from_u128(0x5eed));
 
 /// The name of that topic.
 pub(crate) const EVENTS_NAME: &str = "events";
+
+/// The journals of workers, one beside each partition of the events.
+pub(crate) const JOURNALS: TopicId = TopicId(Uuid::from_u128(0x5eed_0002));
+
+/// What workers write to.
+pub(crate) const OUTPUTS: TopicPartition = TopicPartition {
+    topic_id: TopicId(Uuid::from_u128(0x5eed_0003)),
+    partition: 0,
+};
 
 /// The groups' log.
 pub(crate) const GROUPS: TopicPartition = TopicPartition {
@@ -28,6 +39,14 @@ pub(crate) const fn events(partition: u32) -> TopicPartition {
     }
 }
 
+/// The journal of the worker of a partition.
+pub(crate) const fn journal(partition: u32) -> TopicPartition {
+    TopicPartition {
+        topic_id: JOURNALS,
+        partition,
+    }
+}
+
 /// What reads the events, besides consumers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
@@ -35,6 +54,8 @@ pub(crate) enum Layout {
     Plain,
     /// Members of a group: of so many partitions.
     Group(u32),
+    /// Workers, one for each of so many partitions.
+    Workers(u32),
 }
 
 impl Layout {
@@ -42,7 +63,7 @@ impl Layout {
     pub(crate) fn events(self) -> impl Iterator<Item = TopicPartition> {
         let count = match self {
             Self::Plain => 1,
-            Self::Group(events) => events,
+            Self::Group(events) | Self::Workers(events) => events,
         };
         (0..count).map(events)
     }
@@ -54,6 +75,11 @@ impl Layout {
         match self {
             Self::Plain => {}
             Self::Group(_) => topics.push((GROUPS.topic_id, "__groups".to_owned(), 1)),
+            Self::Workers(_) => {
+                let deployment = DeploymentId(Uuid::from_u128(1));
+                topics.push((JOURNALS, journal_topic(deployment, EVENTS), events));
+                topics.push((OUTPUTS.topic_id, "counts".to_owned(), 1));
+            }
         }
         topics
     }

@@ -1,6 +1,7 @@
 //! What must be true, and what has been seen to be.
 
 mod groups;
+mod outputs;
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,8 @@ use millstream_protocol::batch::{BatchHeader, RecordBatch};
 use millstream_protocol::{LeaderEpoch, Offset, TopicPartition};
 use millstream_replication::{BrokerId, LogView};
 
-use groups::Groups;
+use self::groups::Groups;
+pub(crate) use self::outputs::{Expected, Output};
 
 /// One record, named by who has produced it and its place among those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +28,7 @@ impl Name {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (producer, sequence) = bytes.split_first_chunk()?;
         Some(Self {
             producer: u32::from_be_bytes(*producer),

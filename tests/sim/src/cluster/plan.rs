@@ -107,6 +107,9 @@ const FAULTS_US: u64 = 6_000_000;
 /// How many of a thousand runs have a group of consumers.
 const GROUPS_PER_MILLE: u64 = 150;
 
+/// And how many have workers.
+const WORKERS_PER_MILLE: u64 = 150;
+
 /// A leader is there by then.
 const START_US: u64 = 800_000;
 
@@ -189,14 +192,20 @@ impl Plan {
 
     /// Some runs have something that reads the events.
     fn with_layout(self, dice: &mut Dice) -> Self {
-        if !dice.happens(GROUPS_PER_MILLE) {
-            return self;
-        }
-        // What is deleted cannot be told from what was skipped.
-        let events = dice.within(2, 3) as u32;
+        let drawn = dice.below(1000);
+        let layout = match dice.within(2, 3) as u32 {
+            events if drawn < GROUPS_PER_MILLE => Layout::Group(events),
+            events if drawn < GROUPS_PER_MILLE + WORKERS_PER_MILLE => Layout::Workers(events),
+            _ => return self,
+        };
+        let members = match layout {
+            Layout::Group(_) => dice.within(2, 4) as u32,
+            Layout::Plain | Layout::Workers(_) => 0,
+        };
         Self {
-            layout: Layout::Group(events),
-            members: dice.within(2, 4) as u32,
+            layout,
+            members,
+            // What is deleted cannot be told from what was skipped.
             retention: Retention::None,
             ..self
         }

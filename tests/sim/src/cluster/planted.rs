@@ -7,6 +7,10 @@
 pub enum Mistake {
     /// What a coordinator says goes out before its records are committed.
     AcknowledgeBeforeCommit,
+    /// A worker goes on with its journal in a later epoch than that in which it has read it.
+    AppendInAnyEpoch,
+    /// A worker sends outputs, and goes on, before their commit counts.
+    SendBeforeCommit,
 }
 
 #[cfg(planted)]

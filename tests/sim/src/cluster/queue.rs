@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use millstream_protocol::TopicPartition;
+use millstream_protocol::{PartitionIndex, TopicPartition};
 use millstream_replication::BrokerId;
 
 use super::packet::{Node, Packet};
@@ -39,6 +39,13 @@ pub(crate) enum Event {
     },
     /// A broker says that it is alive.
     Beats { broker: BrokerId, boot: u64 },
+    /// The worker of this number goes on.
+    Works {
+        broker: BrokerId,
+        boot: u64,
+        partition: PartitionIndex,
+        number: u64,
+    },
     /// The metadata quorum looks after its brokers.
     Watches,
     /// A producer or a consumer goes on.

@@ -83,6 +83,16 @@ pub struct Report {
     pub delivered: u64,
     /// Generations of groups.
     pub generations: u64,
+    /// Workers that have read a journal.
+    pub workers: u64,
+    /// Of these: after another one.
+    pub fail_overs: u64,
+    /// Commits of workers.
+    pub worker_commits: u64,
+    /// Batches of outputs acknowledged to workers.
+    pub outputs: u64,
+    /// Commits whose outputs the next worker has sent again.
+    pub outputs_sent_again: u64,
     /// From a leader's death to the first record that another one has acknowledged, microseconds; of
     /// runs that measure it.
     pub gaps_us: Vec<u64>,
@@ -130,6 +140,11 @@ impl Report {
         self.commits += other.commits;
         self.delivered += other.delivered;
         self.generations += other.generations;
+        self.workers += other.workers;
+        self.fail_overs += other.fail_overs;
+        self.worker_commits += other.worker_commits;
+        self.outputs += other.outputs;
+        self.outputs_sent_again += other.outputs_sent_again;
         self.gaps_us.extend(&other.gaps_us);
     }
 }
@@ -173,6 +188,11 @@ impl fmt::Display for Report {
             ("commits acknowledged", self.commits),
             ("records delivered", self.delivered),
             ("group generations", self.generations),
+            ("workers begun", self.workers),
+            ("after another one", self.fail_overs),
+            ("worker commits", self.worker_commits),
+            ("outputs acknowledged", self.outputs),
+            ("outputs sent again", self.outputs_sent_again),
             ("packets", self.packets),
             ("packets lost", self.lost_packets),
             ("packets repeated", self.repeated_packets),

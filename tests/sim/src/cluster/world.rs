@@ -96,6 +96,7 @@ impl World {
             died: None,
             cuts_at_promise: None,
             hash: 0xcbf2_9ce4_8422_2325,
+            brokers: plan.brokers,
             events: written.len() as u32,
             numbered: 0,
             tracing: options.tracing,
@@ -230,7 +231,7 @@ impl World {
                 let event = Event::Beats { broker, boot };
                 self.with_process(event, broker, boot, |broker, env| {
                     broker.beat(env);
-                    broker.expel(env)?;
+                    broker.look_after(env)?;
                     for at in partitions.iter().copied() {
                         if env.dice.happens(REMEMBERS_PER_MILLE) {
                             broker.step(env, at, Input::Remember, &NOTHING)?;
@@ -240,6 +241,22 @@ impl World {
                         }
                     }
                     Ok(())
+                });
+            }
+            Event::Works {
+                broker,
+                boot,
+                partition,
+                number,
+            } => {
+                let event = Event::Works {
+                    broker,
+                    boot,
+                    partition,
+                    number,
+                };
+                self.with_process(event, broker, boot, |broker, env| {
+                    broker.works(env, partition, number)
                 });
             }
             Event::Watches => {

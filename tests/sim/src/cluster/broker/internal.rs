@@ -66,11 +66,23 @@ impl Broker {
 
     /// Reads everything visible of a partition from an offset on, record by record: offset, key and value.
     /// What leaders have written of themselves is passed over.
-    pub(super) fn each_record(
+    pub(crate) fn each_record(
         &self,
         env: &mut Env,
         at: TopicPartition,
         from: Offset,
+        each: impl FnMut(&mut Env, Offset, Bytes, Option<Bytes>),
+    ) -> Result<(), Trouble> {
+        self.each_record_until(env, at, (from, self.visible(at)), READ_BYTES, each)
+    }
+
+    /// The same, up to an offset that is visible, and so many bytes at a time.
+    pub(super) fn each_record_until(
+        &self,
+        env: &mut Env,
+        at: TopicPartition,
+        (from, until): (Offset, Offset),
+        bytes: usize,
         mut each: impl FnMut(&mut Env, Offset, Bytes, Option<Bytes>),
     ) -> Result<(), Trouble> {
         let Some(partition) = self.partition(at) else {
@@ -78,8 +90,9 @@ impl Broker {
         };
         let visible = partition.replica.high_watermark();
         let mut offset = from.max(partition.log.log_start_offset());
-        while offset < visible {
-            let read = partition.log.reader().read(offset, visible, READ_BYTES);
+        while offset < until {
+            // A batch may go on behind that.
+            let read = partition.log.reader().read(offset, visible, bytes);
             let read = read.map_err(|error| trouble_of(&error, at, env))?;
             for bytes in read.batches {
                 let Ok(batch) = RecordBatch::parse(bytes) else {
@@ -92,7 +105,10 @@ impl Broker {
                     continue;
                 };
                 let whole = records.iter().filter(|_| !batch.header().control);
-                for record in whole.flatten().filter(|it| it.offset >= from) {
+                for record in whole
+                    .flatten()
+                    .filter(|it| (from..until).contains(&it.offset))
+                {
                     let key = Bytes::copy_from_slice(record.key.unwrap_or_default());
                     let value = record.value.map(Bytes::copy_from_slice);
                     each(env, record.offset, key, value);

@@ -363,7 +363,7 @@ impl Broker {
     }
 
     /// Members that were silent for too long are gone.
-    pub(crate) fn expel(&mut self, env: &mut Env) -> Result<(), Trouble> {
+    pub(super) fn expel(&mut self, env: &mut Env) -> Result<(), Trouble> {
         let now_us = env.queue.now_us;
         let silent = self.office().map(|office| {
             let seats = office.seats.iter();

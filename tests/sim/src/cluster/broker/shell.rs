@@ -8,7 +8,7 @@ use millstream_replication::{BrokerId, Effect, Input, Message, Role, Run, Span};
 
 use super::{Broker, NOTHING, Place, Trouble, Waiting, trouble_of};
 use crate::cluster::env::Env;
-use crate::cluster::layout::GROUPS;
+use crate::cluster::layout::{GROUPS, JOURNALS};
 use crate::cluster::packet::{Beside, Node, Packet, Refusal};
 use crate::cluster::plan::{Fault, Whom};
 use crate::cluster::queue::Event;
@@ -324,8 +324,9 @@ impl Broker {
                 ^ env.ordinal(at) << 50,
         );
         self.schedule(env, at);
-        match at {
-            GROUPS => self.coordinate(env),
+        match at.topic_id {
+            id if id == GROUPS.topic_id => self.coordinate(env),
+            JOURNALS => self.employ(env, at.partition),
             _ => Ok(()),
         }
     }

@@ -1,11 +1,14 @@
 //! The end of a run: everything is there, and all replicas have the same.
 
+use std::collections::BTreeMap;
+
 use millstream_log::ReadError;
 use millstream_protocol::{Offset, TopicPartition};
 
 use super::World;
-use crate::cluster::broker::Broker;
-use crate::cluster::layout::EVENTS;
+use crate::cluster::broker::{Broker, Trouble};
+use crate::cluster::layout::{EVENTS, Layout, OUTPUTS, journal};
+use crate::cluster::oracle::{Expected, Name};
 use crate::cluster::queue::Event;
 use crate::cluster::run::MIN_ACKED;
 
@@ -30,6 +33,12 @@ impl World {
         }
         let now_us = self.env.queue.now_us;
         if let Some(ends) = self.ends() {
+            if matches!(self.plan.layout, Layout::Workers(_))
+                && let Err(trouble) = self.check_workers(&ends)
+            {
+                let what = format!("what workers have done cannot be read: {trouble:?}");
+                self.env.oracles.violated(what);
+            }
             for (at, end) in ends {
                 if at.topic_id == EVENTS {
                     self.env.oracles.of(at).read_all(end);
@@ -76,7 +85,54 @@ impl World {
         let done = self.producers.iter().all(|it| it.stopped && it.is_done());
         let ends = self.partitions.iter().filter(|_| done);
         let ends: Option<Vec<_>> = ends.map(|at| Some((*at, self.end_of(*at)?))).collect();
-        ends.filter(|ends| done && self.group_is_done(ends))
+        ends.filter(|ends| done && self.group_is_done(ends) && self.workers_are_done(ends))
+    }
+
+    /// Whether workers have handled everything, and all of it has arrived.
+    fn workers_are_done(&self, ends: &[(TopicPartition, Offset)]) -> bool {
+        let mut ends = ends.iter().filter(|(at, _)| at.topic_id == EVENTS);
+        !matches!(self.plan.layout, Layout::Workers(_))
+            || ends.all(|(at, end)| {
+                let mut brokers = self.brokers.iter();
+                brokers.any(|it| it.has_handled(at.partition, *end).is_some())
+            })
+    }
+
+    /// What workers have made of their input is what they were to make of it.
+    fn check_workers(&mut self, ends: &[(TopicPartition, Offset)]) -> Result<(), Trouble> {
+        let (env, brokers) = (&mut self.env, &self.brokers);
+        let leader_of = |at: TopicPartition| brokers.iter().find(move |it| it.leads(at));
+        let mut expected = BTreeMap::new();
+        for (at, end) in ends.iter().filter(|(at, _)| at.topic_id == EVENTS) {
+            let mut worker = Expected::default();
+            if let Some(leader) = leader_of(*at) {
+                leader.each_record(env, *at, 0, |_, offset, _, value| {
+                    if let Some(name) = value.and_then(|it| Name::from_bytes(&it)) {
+                        worker.record(at.partition, offset, name);
+                    }
+                })?;
+            }
+            let state = brokers
+                .iter()
+                .find_map(|it| it.has_handled(at.partition, *end));
+            let read_back = match leader_of(journal(at.partition)) {
+                Some(leader) => leader.read_journal(env, at.partition)?,
+                None => None,
+            };
+            let read_back = read_back.as_ref().map(|(_, counters)| counters);
+            for counters in [state, read_back].into_iter().flatten() {
+                let counters = counters.iter().map(|(key, count)| (&key[..], *count));
+                env.oracles.counted((at.partition, &worker), counters);
+            }
+            expected.insert(at.partition, worker);
+        }
+        let mut outputs = Vec::new();
+        if let Some(leader) = leader_of(OUTPUTS) {
+            leader.each_record(env, OUTPUTS, 0, |_, _, _, value| outputs.extend(value))?;
+        }
+        env.oracles
+            .emitted(&expected, outputs.iter().map(|it| &it[..]));
+        Ok(())
     }
 
     /// Whether the group has everything, has said so, and has an owner for each partition.
