@@ -103,7 +103,7 @@ pub(crate) struct Partition {
 #[derive(Debug)]
 pub(crate) struct Process {
     states: StateFile,
-    places: BTreeMap<TopicPartition, Place>,
+    places: Vec<(TopicPartition, Place)>,
     /// The groups' coordinator, while the groups' log is led here.
     office: Option<Office>,
     /// The workers of partitions that are led here.
@@ -112,11 +112,17 @@ pub(crate) struct Process {
 
 impl Process {
     fn partition(&self, at: TopicPartition) -> Option<&Partition> {
-        self.places.get(&at)?.partition.as_ref()
+        let place = self.places.iter().find(|(it, _)| *it == at);
+        place?.1.partition.as_ref()
     }
 
     fn partition_mut(&mut self, at: TopicPartition) -> Option<&mut Partition> {
-        self.places.get_mut(&at)?.partition.as_mut()
+        self.place(at)?.partition.as_mut()
+    }
+
+    fn place(&mut self, at: TopicPartition) -> Option<&mut Place> {
+        let place = self.places.iter_mut().find(|(it, _)| *it == at);
+        place.map(|(_, place)| place)
     }
 }
 
@@ -188,7 +194,7 @@ impl Broker {
     }
 
     fn place(&mut self, at: TopicPartition) -> Option<&mut Place> {
-        self.process.as_mut()?.places.get_mut(&at)
+        self.process.as_mut()?.place(at)
     }
 
     /// Starts the process.

@@ -68,6 +68,15 @@ impl Layout {
         (0..count).map(events)
     }
 
+    /// The journal of a partition, or the partition of a journal.
+    pub(crate) fn beside(self, at: TopicPartition) -> Option<TopicPartition> {
+        match (self, at.topic_id) {
+            (Self::Workers(_), EVENTS) => Some(journal(at.partition)),
+            (Self::Workers(_), JOURNALS) => Some(events(at.partition)),
+            _ => None,
+        }
+    }
+
     /// All topics: their identities, names, and how many partitions they have.
     pub(crate) fn topics(self) -> Vec<(TopicId, String, u32)> {
         let events = self.events().count() as u32;

@@ -175,10 +175,9 @@ impl Member {
                 session,
                 segment,
             } if stream == self.stream => self.told(env, session, segment),
-            Packet::HungUp { stream, leader } if stream == self.stream => {
-                if self.line.take().is_some() {
-                    self.hint = leader;
-                }
+            Packet::HungUp { stream, leader } if stream == self.stream && self.line.is_some() => {
+                self.line = None;
+                self.hint = leader;
             }
             _ => {}
         }

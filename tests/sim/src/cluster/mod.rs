@@ -11,16 +11,21 @@
 //! were away or have lost their disk begin late. Some producers send as workers do: what they have sent once
 //! may come again at any time.
 //!
+//! Some runs have a group of consumers, and some have workers, with their real cores on the brokers that lead the
+//! groups' log and the workers' journals. The oracle knows what each member may be given, and what each worker has
+//! to emit.
+//!
 //! Faults: processes are killed, machines lose power one by one and all at once, processes stand
 //! still, links are cut in one direction or both, packets are lost, late, repeated and out of order,
 //! syncs fail or do nothing, bits flip, disks are replaced by empty ones, disks are full, replicas
 //! change, leaderships move. No more disks are lost at a time than leave what can be sealed.
 //!
-//! When the faults are over, all replicas must have everything, and every producer its answers. The
+//! When the faults are over, all replicas must have everything, and every producer its answers; the group
+//! must have read everything, and workers have handled it, once. The
 //! same seed gives the same run.
 
 #[macro_use]
-pub(crate) mod planted;
+pub mod planted;
 
 mod broker;
 mod client;

@@ -105,10 +105,13 @@ pub(crate) struct Plan {
 const FAULTS_US: u64 = 6_000_000;
 
 /// How many of a thousand runs have a group of consumers.
-const GROUPS_PER_MILLE: u64 = 150;
+const GROUPS_PER_MILLE: u64 = 100;
 
 /// And how many have workers.
-const WORKERS_PER_MILLE: u64 = 150;
+const WORKERS_PER_MILLE: u64 = 80;
+
+/// How often a leadership moves in these, besides what else goes wrong.
+const MOVES: u32 = 8;
 
 /// A leader is there by then.
 const START_US: u64 = 800_000;
@@ -202,9 +205,14 @@ impl Plan {
             Layout::Group(_) => dice.within(2, 4) as u32,
             Layout::Plain | Layout::Workers(_) => 0,
         };
+        // Coordinators and workers follow leaders, also to where they were before.
+        let mut faults = self.faults;
+        let moves = (0..MOVES).map(|_| (dice.within(START_US, FAULTS_US), Fault::Move));
+        faults.extend(moves);
         Self {
             layout,
             members,
+            faults,
             // What is deleted cannot be told from what was skipped.
             retention: Retention::None,
             ..self

@@ -386,6 +386,12 @@ impl Broker {
         }
     }
 
+    /// Up to where a worker here has handled its input.
+    pub(crate) fn handled(&self, partition: PartitionIndex) -> Option<Offset> {
+        let worker = self.process.as_ref()?.workers.get(&partition)?;
+        Some(worker.journal.next_offset())
+    }
+
     /// Whether a worker here has handled everything below an offset, and all of it has arrived; and what its
     /// guest's state is.
     pub(crate) fn has_handled(&self, partition: PartitionIndex, end: Offset) -> Option<&Counters> {

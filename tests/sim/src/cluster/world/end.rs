@@ -74,10 +74,24 @@ impl World {
         }
         let open = self.producers.iter().filter(|it| !it.is_done()).count();
         let read: Vec<Offset> = self.consumers.iter().map(|it| it.position).collect();
+        let (group, workers) = self.progress();
         self.env.oracles.violated(format!(
-            "stuck: {open} producers wait, consumers at {read:?}, replicas {}",
+            "stuck: {open} producers wait, consumers at {read:?}, group at {group:?}, workers at {workers:?}, \
+             replicas {}",
             what.join("; ")
         ));
+    }
+
+    /// How far the group and the workers are in each partition of events.
+    fn progress(&self) -> (Vec<Offset>, Vec<Offset>) {
+        let groups = &self.env.oracles.groups;
+        let events = self.plan.layout.events();
+        let progress = events.map(|at| {
+            let mut workers = self.brokers.iter();
+            let worker = workers.find_map(|it| it.handled(at.partition));
+            (groups.committed(at.partition), worker.unwrap_or(0))
+        });
+        progress.unzip()
     }
 
     /// Where the logs end, once all producers have their answers and everything is settled.
@@ -101,12 +115,16 @@ impl World {
     /// What workers have made of their input is what they were to make of it.
     fn check_workers(&mut self, ends: &[(TopicPartition, Offset)]) -> Result<(), Trouble> {
         let (env, brokers) = (&mut self.env, &self.brokers);
-        let leader_of = |at: TopicPartition| brokers.iter().find(move |it| it.leads(at));
+        // All replicas have the same by now, but for a bit that was flipped and not read since.
+        let keeper_of = |at: TopicPartition| {
+            let mut brokers = brokers.iter();
+            brokers.find(move |it| it.is_trusted(at) && !it.flipped.contains(&at))
+        };
         let mut expected = BTreeMap::new();
         for (at, end) in ends.iter().filter(|(at, _)| at.topic_id == EVENTS) {
             let mut worker = Expected::default();
-            if let Some(leader) = leader_of(*at) {
-                leader.each_record(env, *at, 0, |_, offset, _, value| {
+            if let Some(keeper) = keeper_of(*at) {
+                keeper.each_record(env, *at, 0, |_, offset, _, value| {
                     if let Some(name) = value.and_then(|it| Name::from_bytes(&it)) {
                         worker.record(at.partition, offset, name);
                     }
@@ -115,8 +133,8 @@ impl World {
             let state = brokers
                 .iter()
                 .find_map(|it| it.has_handled(at.partition, *end));
-            let read_back = match leader_of(journal(at.partition)) {
-                Some(leader) => leader.read_journal(env, at.partition)?,
+            let read_back = match keeper_of(journal(at.partition)) {
+                Some(keeper) => keeper.read_journal(env, at.partition)?,
                 None => None,
             };
             let read_back = read_back.as_ref().map(|(_, counters)| counters);
@@ -127,8 +145,8 @@ impl World {
             expected.insert(at.partition, worker);
         }
         let mut outputs = Vec::new();
-        if let Some(leader) = leader_of(OUTPUTS) {
-            leader.each_record(env, OUTPUTS, 0, |_, _, _, value| outputs.extend(value))?;
+        if let Some(keeper) = keeper_of(OUTPUTS) {
+            keeper.each_record(env, OUTPUTS, 0, |_, _, _, value| outputs.extend(value))?;
         }
         env.oracles
             .emitted(&expected, outputs.iter().map(|it| &it[..]));

@@ -327,6 +327,9 @@ impl World {
                 let wish = self.whom(Whom::Anyone);
                 let at = self.any_partition();
                 self.metadata.appoint(at, Some(wish));
+                if let Some(beside) = self.plan.layout.beside(at) {
+                    self.metadata.appoint(beside, Some(wish));
+                }
             }
         }
     }
