@@ -99,10 +99,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "millstream-sim",
         &[
+            "millstream-group",
             "millstream-log",
             "millstream-metadata",
             "millstream-protocol",
             "millstream-replication",
+            "millstream-worker",
         ],
     ),
     (

@@ -105,10 +105,10 @@ pub(crate) struct Plan {
 const FAULTS_US: u64 = 6_000_000;
 
 /// How many of a thousand runs have a group of consumers.
-const GROUPS_PER_MILLE: u64 = 100;
+const GROUPS_PER_MILLE: u64 = 80;
 
 /// And how many have workers.
-const WORKERS_PER_MILLE: u64 = 80;
+const WORKERS_PER_MILLE: u64 = 50;
 
 /// How often a leadership moves in these, besides what else goes wrong.
 const MOVES: u32 = 8;
