@@ -42,6 +42,9 @@ const READ_BYTES: usize = 32_000;
 const SEGMENT_BYTES: u64 = 4 * 1024;
 const CHECKPOINT_BYTES: u64 = 10 * 1024;
 
+/// What a broker writes for itself, or workers write, has larger batches.
+const OTHERS_FACTOR: u64 = 8;
+
 /// Nothing travels beside most messages.
 pub(crate) const NOTHING: Beside = Beside {
     batches: Vec::new(),
@@ -256,13 +259,17 @@ impl Broker {
     }
 
     fn config(&self, at: TopicPartition) -> LogConfig {
+        let (factor, retention) = match at.topic_id {
+            EVENTS => (1, self.retention),
+            _ => (OTHERS_FACTOR, Retention::None),
+        };
         LogConfig {
-            segment_bytes: SEGMENT_BYTES,
-            retention_bytes: match self.retention {
-                Retention::Bytes(bytes) if at.topic_id == EVENTS => Some(bytes),
-                _ => None,
+            segment_bytes: SEGMENT_BYTES * factor,
+            retention_bytes: match retention {
+                Retention::Bytes(bytes) => Some(bytes),
+                Retention::None | Retention::Any | Retention::Requests => None,
             },
-            checkpoint_bytes: CHECKPOINT_BYTES,
+            checkpoint_bytes: CHECKPOINT_BYTES * factor,
             tail_cache_bytes: 16 * 1024,
             ..LogConfig::default()
         }

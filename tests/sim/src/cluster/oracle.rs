@@ -74,7 +74,14 @@ impl Oracles {
 
     /// Whether anything is wrong.
     pub(crate) fn found_something(&self) -> bool {
-        self.all().any(|it| !it.0.is_empty())
+        // It is asked after every step.
+        let is_wrong = |it: &Violations| !it.0.is_empty();
+        is_wrong(&self.others.violations)
+            || is_wrong(&self.groups.violations)
+            || self
+                .partitions
+                .iter()
+                .any(|(_, it)| is_wrong(&it.violations))
     }
 
     /// What is wrong.
