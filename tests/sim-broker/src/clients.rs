@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::ledger::{Ledger, Number};
 use crate::place::{Place, transport};
+use crate::run::now_ms;
 use crate::trace::Trace;
 
 /// The topic of a run.
@@ -151,8 +152,6 @@ impl Work {
         until_well(&client).await;
         let create = client.admin().create_topic(TOPIC);
         let create = create.partitions(PARTITIONS).replication_factor(REPLICAS);
-        // The simulation's time is not that of the records, which clients date.
-        let create = create.retention(None);
         let topic = create.await?;
         self.topic_id.send_replace(Some(topic.topic_id));
         until_well(&client).await;
@@ -244,6 +243,8 @@ impl Task {
             index,
         };
         let record = ProduceRecord::new(number.to_string()).partition(self.partition);
+        // By the simulation's clock, not by the system's.
+        let record = record.timestamp_ms(now_ms());
         self.work
             .ledger
             .with(|told| told.sent.insert(self.number, index + 1));

@@ -49,8 +49,7 @@ pub fn run_many(program: &Path, first: Setup, seeds: u64, threads: usize, times:
     all
 }
 
-/// Runs one seed.
-pub fn run_one(program: &Path, setup: Setup) -> Report {
+fn run_one(program: &Path, setup: Setup) -> Report {
     let mut command = Command::new(program);
     command
         .args(["--seed", &setup.seed.to_string()])

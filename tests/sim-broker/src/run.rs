@@ -74,7 +74,7 @@ pub fn run(setup: Setup) -> Report {
 }
 
 /// The time of day in the simulation.
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = turmoil::since_epoch().unwrap_or(Duration::from_secs(EPOCH_SECONDS));
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
