@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use millstream_protocol::api::Request;
 use millstream_protocol::api::produce::{
@@ -26,6 +27,10 @@ use crate::limits::{COMPRESS_ASIDE_BYTES, MOVE_PATIENCE, PRODUCE_STREAM_IDLE, ST
 use crate::route::{Opened, Route, is_unknown};
 use crate::stream::receive;
 
+/// How long a producer goes on although brokers say that its records do not follow: longer than a leader that others
+/// have replaced, and that is cut off from them, goes on to serve clients.
+const SEQUENCE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Sends one partition's batches until the producer is closed and everything is settled.
 pub(super) struct PartitionSender {
     client: Client,
@@ -37,6 +42,8 @@ pub(super) struct PartitionSender {
     identity: Option<ProducerIdentity>,
     next_sequence: u32,
     backoff: Backoff,
+    /// Since when brokers have said that its records do not follow.
+    disordered_since: Option<Instant>,
     /// What the broker last refused with, as long as it may mend itself.
     refusal: Option<WireError>,
 }
@@ -81,6 +88,7 @@ impl PartitionSender {
             identity: Some(identity),
             next_sequence: 0,
             backoff: Backoff::default(),
+            disordered_since: None,
             refusal: None,
         }
     }
@@ -219,7 +227,8 @@ impl PartitionSender {
 
     /// Settles what an interruption decides, and pauses before the next stream.
     async fn recover(&mut self, interruption: Interruption) {
-        let (topic, partition) = (&self.state.topic, self.queue.partition);
+        let state = Arc::clone(&self.state);
+        let (topic, partition) = (&state.topic, self.queue.partition);
         match interruption {
             Interruption::Lost(error) if error.advice() == Advice::GiveUp => {
                 self.queue.fail_all(&error)
@@ -253,6 +262,14 @@ impl PartitionSender {
                 self.refusal = Some(error);
                 self.pause().await;
             }
+            // A leader that others have replaced, and that does not know it yet, lacks what the new one has.
+            Interruption::Refused(error)
+                if error.code == ErrorCode::OutOfOrderSequence && self.may_be_replaced() =>
+            {
+                tracing::debug!(%topic, partition, %error, "refused; trying again");
+                self.refusal = Some(error);
+                self.pause().await;
+            }
             Interruption::NotOpened(error) => self.queue.fail_all(&Error::Broker(error)),
             Interruption::Refused(error) => {
                 let error = Error::Broker(error);
@@ -270,6 +287,15 @@ impl PartitionSender {
                 }
             }
         }
+    }
+
+    /// Whether who says that records do not follow may be a leader no longer.
+    fn may_be_replaced(&mut self) -> bool {
+        if !self.backoff.is_failing() {
+            self.disordered_since = None;
+        }
+        let since = self.disordered_since.get_or_insert_with(Instant::now);
+        since.elapsed() < SEQUENCE_PATIENCE
     }
 
     async fn pause(&mut self) {
