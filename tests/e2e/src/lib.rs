@@ -14,7 +14,6 @@
 //! - [`command`]: runs of the command line, and what came of them
 //! - [`deployment`]: deployments of the example plugins, and how far they are
 //! - [`process`]: a child process that does not outlive the test
-//! - [`port`]: a UDP port that stays a broker's while the broker is down
 //! - [`patience`]: waiting for a condition
 //! - [`load`]: numbered records from several idempotent producers
 //! - [`http_server`]: a server that plugins ask

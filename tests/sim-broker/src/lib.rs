@@ -11,12 +11,12 @@
 //!
 //! - [`many`]: many runs, each in a process of its own
 //! - [`run`]: a run, from the first broker's start to the verdict
-//! - [`place`]: a broker's place: its disk, and the software that runs there
-//! - [`clients`]: producers, a reader and a group
-//! - [`faults`]: what happens to brokers, disks and the network
-//! - [`oracle`]: whether what the clients were told is true
+//! - `place`: a broker's place: its disk, and the software that runs there
+//! - `clients`: producers, a reader and a group
+//! - `faults`: what happens to brokers, disks and the network
+//! - `oracle`: whether what the clients were told is true
 //! - [`report`]: what the runs have come to
-//! - [`network`]: datagrams; [`entropy`]: dice; [`trace`]: what has happened, in one number
+//! - `network`: datagrams; [`entropy`]: dice; [`trace`]: what has happened, in one number
 //!
 //! [turmoil]: https://docs.rs/turmoil
 
