@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use millstream_planted::planted;
 use millstream_protocol::api::group::{Generation, MemberKind, NamedPartition, OffsetCommit};
 use millstream_protocol::limits::MAX_NAME_BYTES;
 use millstream_protocol::{TimestampMs, TopicId};

@@ -104,7 +104,6 @@
 //! assert_eq!(partitions[0].offset, 42);
 //! ```
 
-#[macro_use]
 pub mod planted;
 
 pub mod assign;

@@ -1,42 +1,8 @@
-//! Mistakes that can be planted, to prove that a simulation finds them. They exist only where the
-//! crate is compiled with `--cfg planted`; otherwise this module is empty.
+//! The mistakes that can be planted in this crate, to prove that a simulation finds them.
 
-/// A mistake.
-#[cfg(planted)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mistake {
+millstream_planted::mistakes! {
     /// A partition goes to its next owner before the last one has released it.
     AssignBeforeRelease,
     /// A coordinator that reads the log back begins with the first generation.
     ForgetGenerations,
-}
-
-#[cfg(planted)]
-thread_local! {
-    static PLANTED: std::cell::Cell<Option<Mistake>> = const { std::cell::Cell::new(None) };
-}
-
-/// Plants a mistake in what this thread does from now on, or none.
-#[cfg(planted)]
-pub fn plant(mistake: Option<Mistake>) {
-    PLANTED.set(mistake);
-}
-
-#[cfg(planted)]
-pub(crate) fn is_planted(mistake: Mistake) -> bool {
-    PLANTED.get() == Some(mistake)
-}
-
-/// Whether a mistake is planted.
-macro_rules! planted {
-    ($mistake:ident) => {{
-        #[cfg(planted)]
-        {
-            $crate::planted::is_planted($crate::planted::Mistake::$mistake)
-        }
-        #[cfg(not(planted))]
-        {
-            false
-        }
-    }};
 }

@@ -1,5 +1,6 @@
 //! One partition within a group: who shall own it, and who does.
 
+use millstream_planted::planted;
 use millstream_protocol::api::group::Generation;
 use millstream_protocol::api::offsets::Position;
 use millstream_protocol::{Offset, TopicId};

@@ -5,6 +5,7 @@ use std::iter::Peekable;
 use std::vec;
 
 use bytes::BytesMut;
+use millstream_planted::planted;
 use millstream_protocol::batch::{self, BatchError, BatchHeader};
 use millstream_protocol::{LeaderEpoch, Offset, ProducerEpoch, TimestampMs};
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use millstream_planted::planted;
+
 use crate::config::LogIdentity;
 use crate::error::{Attempt, StorageFailure};
 use crate::format::entry::Binding;

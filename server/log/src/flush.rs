@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millstream_planted::planted;
 use millstream_protocol::Offset;
 use parking_lot::Mutex;
 

@@ -11,6 +11,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use millstream_planted::planted;
 use millstream_protocol::{LeaderEpoch, Offset, TimestampMs};
 
 use crate::atomic_file;

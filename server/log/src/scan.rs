@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millstream_planted::planted;
 use millstream_protocol::Offset;
 use millstream_protocol::batch::verify_crc;
 

@@ -9,6 +9,7 @@
 //! | 14 | 8 | deleted; version 1 ends before it |
 //! | 22 | 8 | committed |
 
+use millstream_planted::planted;
 use millstream_protocol::{LeaderEpoch, Offset};
 
 const VERSION: u8 = 2;

@@ -1,5 +1,6 @@
 //! Following: promises, entries of a leader, acknowledgements.
 
+use millstream_planted::planted;
 use millstream_protocol::{LeaderEpoch, Offset};
 
 use crate::BrokerId;

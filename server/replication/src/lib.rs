@@ -71,7 +71,6 @@
 //! assert_eq!(replica.high_watermark(), 3);
 //! ```
 
-#[macro_use]
 pub mod planted;
 
 mod durable;

@@ -1,5 +1,6 @@
 //! A replica: what it holds, what it is told, and how it promises.
 
+use millstream_planted::planted;
 use millstream_protocol::{LeaderEpoch, Offset};
 
 use crate::BrokerId;

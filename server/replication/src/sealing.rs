@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use millstream_planted::planted;
 use millstream_protocol::{LeaderEpoch, Offset};
 
 use crate::BrokerId;

@@ -1,5 +1,7 @@
 //! Which replicas a partition has, and what a majority of them is.
 
+use millstream_planted::planted;
+
 use crate::BrokerId;
 use crate::limits::MAX_REPLICAS;
 

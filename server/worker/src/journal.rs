@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
+use millstream_planted::planted;
 use millstream_protocol::{
     DIRECT_WORKER_PRODUCER_ID, Offset, ProducerId, TimestampMs, TopicPartition,
 };

@@ -49,7 +49,6 @@
 //!   becomes of that
 //! - [`limits`]: the bounds
 
-#[macro_use]
 pub mod planted;
 
 mod commit;

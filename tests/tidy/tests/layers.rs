@@ -13,14 +13,27 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("millstream-plugin", &["millstream-plugin-macros"]),
     ("millstream-plugin-macros", &[]),
     ("millstream-offload", &[]),
+    ("millstream-planted", &[]),
     ("millstream-port", &[]),
     // L1
     ("millstream-transport", &["millstream-protocol"]),
-    ("millstream-log", &["millstream-protocol"]),
-    ("millstream-group", &["millstream-protocol"]),
+    (
+        "millstream-log",
+        &["millstream-planted", "millstream-protocol"],
+    ),
+    (
+        "millstream-group",
+        &["millstream-planted", "millstream-protocol"],
+    ),
     ("millstream-metadata", &["millstream-protocol"]),
-    ("millstream-replication", &["millstream-protocol"]),
-    ("millstream-worker", &["millstream-protocol"]),
+    (
+        "millstream-replication",
+        &["millstream-planted", "millstream-protocol"],
+    ),
+    (
+        "millstream-worker",
+        &["millstream-planted", "millstream-protocol"],
+    ),
     ("millstream-http", &["millstream-protocol"]),
     // L2
     (
