@@ -178,8 +178,8 @@ impl TopicLeaders {
 
     /// The same of what a broker has said.
     pub(crate) fn note_refusal(&self, version: u64, refusal: &WireError) {
-        use ErrorCode::{NotLeader, NotReady, OutOfOrderSequence, ShuttingDown, TimedOut};
-        if let NotLeader | NotReady | OutOfOrderSequence | ShuttingDown | TimedOut = refusal.code {
+        use ErrorCode::{NotLeader, NotReady, ShuttingDown, TimedOut};
+        if let NotLeader | NotReady | ShuttingDown | TimedOut = refusal.code {
             self.doubt(version);
         }
     }

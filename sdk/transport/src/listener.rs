@@ -67,6 +67,9 @@ impl Listener {
                 .max_incoming(config.max_incoming)
                 .incoming_buffer_size(INCOMING_BUFFER_BYTES)
                 .incoming_buffer_size_total(INCOMING_BUFFER_BYTES * config.max_incoming as u64);
+            if let Some(clock) = config.network.clock() {
+                server.time_source(clock);
+            }
             let secret = endpoint::ResetSecret::of(identity.chain_and_key().1.secret_der());
             let endpoint = endpoint::open(address, Some((server, secret)), &config)?;
             let local_addr = endpoint.local_addr()?;

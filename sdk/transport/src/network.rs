@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, UdpPoller};
+use quinn::{AsyncUdpSocket, TimeSource, UdpPoller};
 
-/// Where UDP sockets come from.
+/// Where UDP sockets come from, and the time where they are.
 pub trait Sockets: fmt::Debug + Send + Sync + 'static {
     /// Opens a socket on a local address; port 0 takes a free one.
     ///
@@ -18,6 +19,9 @@ pub trait Sockets: fmt::Debug + Send + Sync + 'static {
     ///
     /// There is no such address, or it is taken.
     fn open(&self, address: SocketAddr) -> io::Result<Arc<dyn DatagramSocket>>;
+
+    /// The time of day. What shows that a client has an address is dated by it.
+    fn now(&self) -> SystemTime;
 }
 
 /// A UDP socket. Datagrams may get lost, twice or in another order.
@@ -67,6 +71,12 @@ impl Network {
         };
         Ok(Some(Arc::new(Socket(sockets.open(address)?))))
     }
+
+    /// The time there; `None` if it is the system's.
+    pub(crate) fn clock(&self) -> Option<Arc<dyn TimeSource>> {
+        let sockets = self.0.clone()?;
+        Some(Arc::new(Clock(sockets)))
+    }
 }
 
 impl PartialEq for Network {
@@ -80,6 +90,15 @@ impl PartialEq for Network {
 }
 
 impl Eq for Network {}
+
+/// The time as quinn wants it.
+struct Clock(Arc<dyn Sockets>);
+
+impl TimeSource for Clock {
+    fn now(&self) -> SystemTime {
+        self.0.now()
+    }
+}
 
 /// A socket as quinn wants it: one datagram at a time, and always ready to send.
 #[derive(Debug)]

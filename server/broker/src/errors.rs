@@ -60,6 +60,13 @@ pub(crate) fn led_anew(partition: &str) -> WireError {
     )
 }
 
+/// What a producer has written is known to who leads, and this broker cannot show that it still does.
+pub(crate) fn leads_perhaps(partition: &str) -> WireError {
+    not_ready(format!(
+        "partition {partition} may have another leader, who knows what its producers have written"
+    ))
+}
+
 /// A replica is not here any more, where nothing but the partition's identity is known: others may lead it, and
 /// whoever looks for them learns whether its topic was deleted.
 pub(crate) fn replica_gone(id: TopicPartition) -> WireError {

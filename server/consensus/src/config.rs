@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use millstream_log::storage::Storage;
+use millstream_protocol::TimestampMs;
 use uuid::Uuid;
 
 use crate::limits::Limits;
@@ -31,10 +32,12 @@ pub struct Config {
     /// A number that others cannot guess. The log's salt, and where in its window the node waits for
     /// a leader, come of it.
     pub seed: u64,
+    /// The time of day, milliseconds since the Unix epoch: entries are stamped with it.
+    pub clock: fn() -> TimestampMs,
 }
 
 impl Config {
-    /// A node with the default limits and deadline.
+    /// A node with the default limits and deadline, and the system's clock.
     pub fn new(
         cluster_id: Uuid,
         node_id: NodeId,
@@ -50,6 +53,14 @@ impl Config {
             limits: Limits::default(),
             deadline: DEADLINE,
             seed,
+            clock: system_clock,
         }
     }
+}
+
+fn system_clock() -> TimestampMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        TimestampMs::try_from(since.as_millis()).unwrap_or(TimestampMs::MAX)
+    })
 }

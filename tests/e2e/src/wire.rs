@@ -6,7 +6,9 @@ use millstream_protocol::WireError;
 use millstream_protocol::api::hello::{Hello, HelloResponse};
 use millstream_protocol::api::{PROTOCOL_VERSION, Request, RequestFrame, Unary};
 use millstream_protocol::frame::{self, FrameHeader};
-use millstream_transport::{Connection, Connector, FrameReceiver, FrameSender, TransportConfig};
+use millstream_transport::{
+    Connection, Connector, FrameReceiver, FrameSender, ReceiveError, TransportConfig,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -131,13 +133,21 @@ impl WireStream {
     }
 
     /// The error that the broker ends the stream with, behind whatever else it says.
-    pub async fn refusal(mut self) -> WireError {
+    pub async fn refusal(self) -> WireError {
+        let refusal = self.refusal_if_open().await;
+        refusal.expect("a connection that stays open")
+    }
+
+    /// The same; `None` if the broker has closed the connection instead.
+    pub async fn refusal_if_open(mut self) -> Option<WireError> {
         let mut last = None;
         loop {
             let frame = within("a frame", self.receiver.receive_undecoded(PAYLOAD_LIMIT)).await;
-            match frame.expect("a frame, or the stream's end") {
-                Some(frame) => last = Some(frame.body),
-                None => return error_in(&last.expect("a frame before the stream's end")),
+            match frame {
+                Ok(Some(frame)) => last = Some(frame.body),
+                Ok(None) => return Some(error_in(&last.expect("a frame before the stream's end"))),
+                Err(ReceiveError::Closed(_)) => return None,
+                Err(error) => panic!("a frame, or the stream's end: {error}"),
             }
         }
     }

@@ -5,10 +5,19 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use millstream::{Client, Position, ProduceRecord};
+use millstream::{Advice, Client, ErrorCode, Position, ProduceRecord, Profile};
 use millstream_e2e::cluster::Cluster;
 use millstream_e2e::command::run;
-use millstream_e2e::patience::{until_blocking, within};
+use millstream_e2e::patience::{until, until_blocking, within};
+use millstream_e2e::wire::{Wire, hello};
+use millstream_protocol::api::Request;
+use millstream_protocol::api::hello::HelloResponse;
+use millstream_protocol::api::produce::{
+    InitProducer, OpenProduce, ProduceAck, ProduceBatch, ProduceOpened, ProducerIdentity,
+};
+use millstream_protocol::batch::{BatchBuilder, Compression, ProducerStamp};
+use millstream_protocol::limits::MAX_BATCH_BYTES;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// The program refuses.
@@ -223,4 +232,73 @@ async fn a_partition_goes_on_without_what_is_lost_once_somebody_says_so() {
         left[number]["log_end_offset"],
         left[number]["high_watermark"]
     );
+}
+
+/// A leader whose followers are silent may have been replaced: what its log lacks of a producer, another one may have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_hears_of_nobody_does_not_say_what_a_producer_has_not_written() {
+    let mut cluster = Cluster::of(3);
+    cluster.until_well(1, 3);
+    let topic = ["topic", "create", "orders", "--replication-factor", "3"];
+    cluster.run(topic).success();
+    let client = cluster.client(1).await;
+    let topic = client.admin().describe_topic("orders").await.unwrap();
+    let leader = topic.partitions[0].leader as usize;
+    let profile = Profile::load(&Path::new(&cluster.dir()).join("profile.toml")).unwrap();
+    let (identity, address) = (profile.identity().unwrap(), cluster.address(leader));
+    let connect = async || {
+        let wire = Wire::connect_as(&identity, &address).await;
+        let _: HelloResponse = wire.ask(hello()).await.unwrap();
+        wire
+    };
+    let wire = connect().await;
+    let ProducerIdentity { producer_id, .. } = wire.ask(InitProducer {}).await.unwrap();
+    let batch = |first_sequence| {
+        let mut builder = BatchBuilder::new(Compression::None, MAX_BATCH_BYTES);
+        builder.append(0, None, Some(b"one"), &[]).unwrap();
+        let stamp = ProducerStamp {
+            producer_id,
+            producer_epoch: 0,
+            first_sequence,
+        };
+        builder.finish(Some(stamp)).unwrap().to_vec()
+    };
+    let open = async |wire: &Wire| {
+        let open = OpenProduce {
+            topic: "orders".to_owned(),
+            topic_id: None,
+            partition: 0,
+        };
+        wire.open(Request::OpenProduce(open)).await
+    };
+    let mut stream = open(&wire).await;
+    let _: ProduceOpened = stream.answer().await.unwrap();
+    stream.send(&ProduceBatch {}, batch(0)).await;
+    let _: ProduceAck = stream.answer().await.unwrap();
+    drop(stream);
+
+    let mut stream = open(&wire).await;
+    let _: ProduceOpened = stream.answer().await.unwrap();
+    for number in (1..=3).filter(|it| *it != leader) {
+        cluster.member(number).signal(Signal::STOP);
+    }
+    stream.send(&ProduceBatch {}, batch(7)).await;
+    // Or it lets go of its clients before.
+    if let Some(refusal) = stream.refusal_if_open().await {
+        let expected = [ErrorCode::NotEnoughReplicas, ErrorCode::NotLeader];
+        assert!(expected.contains(&refusal.code), "{refusal}");
+    }
+
+    for number in (1..=3).filter(|it| *it != leader) {
+        cluster.member(number).signal(Signal::CONT);
+    }
+    // Whoever leads now says so, once it knows that it does.
+    let refused = until("a refusal that is sure", async || {
+        let wire = connect().await;
+        let mut stream = open(&wire).await;
+        stream.send(&ProduceBatch {}, batch(7)).await;
+        let refusal = stream.refusal_if_open().await?;
+        (refusal.code.advice() == Advice::GiveUp).then_some(refusal.code)
+    });
+    assert_eq!(refused.await, ErrorCode::OutOfOrderSequence);
 }

@@ -1,10 +1,10 @@
 //! Whole brokers and clients in one simulation: the real broker, the real client and their own QUIC over the
 //! datagrams of [turmoil], on disks in memory that lose what a power cut may take.
 //!
-//! One run is one thread of one process: time stands still while something is done, all randomness that anything asks
-//! the system for comes of the seed ([`entropy`]), and a broker on an executor of one thread does in place what else it
-//! leaves to threads. So the same seed gives the same [`trace`], nearly always: one run in some dozens differs, in the
-//! order in which datagrams that are due in the same millisecond go out. `--twice` looks for that.
+//! One run is one thread of one process: time stands still while something is done and is the same for all that asks
+//! for it, all randomness that anything asks the system for comes of the seed ([`entropy`]), and a broker on an executor
+//! of one thread does in place what else it leaves to threads. So the same seed gives the same [`trace`]; `--twice`
+//! looks whether it does.
 //!
 //! What is not simulated: TLS makes its keys itself; a few small files of the data directory (identity, incarnation,
 //! lock) are real; workers do not run here, as a guest has threads of its own.

@@ -7,12 +7,14 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
 
 use futures_util::FutureExt;
 use millstream_transport::network::{DatagramSocket, Sockets};
 use turmoil::net::UdpSocket;
 
 use crate::entropy;
+use crate::run::now;
 
 /// One datagram in so many arrives twice.
 const REPEATED_ONCE_IN: u64 = 400;
@@ -29,6 +31,10 @@ impl Sockets for Simulated {
             udp: Arc::new(socket?),
             arrival: Mutex::default(),
         }))
+    }
+
+    fn now(&self) -> SystemTime {
+        now()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use millstream_broker::clock;
 use millstream_transport::Role;
@@ -73,10 +73,19 @@ pub fn run(setup: Setup) -> Report {
     })
 }
 
+/// The time of day in the simulation, since the Unix epoch.
+fn since_epoch() -> Duration {
+    turmoil::since_epoch().unwrap_or(Duration::from_secs(EPOCH_SECONDS))
+}
+
 /// The time of day in the simulation.
+pub(crate) fn now() -> SystemTime {
+    UNIX_EPOCH + since_epoch()
+}
+
+/// The same, milliseconds since the Unix epoch.
 pub(crate) fn now_ms() -> i64 {
-    let since = turmoil::since_epoch().unwrap_or(Duration::from_secs(EPOCH_SECONDS));
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX)
 }
 
 fn text(panic: &(dyn Any + Send)) -> &str {

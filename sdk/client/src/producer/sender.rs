@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use millstream_protocol::api::Request;
 use millstream_protocol::api::produce::{
@@ -27,10 +26,6 @@ use crate::limits::{COMPRESS_ASIDE_BYTES, MOVE_PATIENCE, PRODUCE_STREAM_IDLE, ST
 use crate::route::{Opened, Route, is_unknown};
 use crate::stream::receive;
 
-/// How long a producer goes on although brokers say that its records do not follow: longer than a leader that others
-/// have replaced, and that is cut off from them, goes on to serve clients.
-const SEQUENCE_PATIENCE: Duration = Duration::from_secs(5);
-
 /// Sends one partition's batches until the producer is closed and everything is settled.
 pub(super) struct PartitionSender {
     client: Client,
@@ -42,8 +37,6 @@ pub(super) struct PartitionSender {
     identity: Option<ProducerIdentity>,
     next_sequence: u32,
     backoff: Backoff,
-    /// Since when brokers have said that its records do not follow.
-    disordered_since: Option<Instant>,
     /// What the broker last refused with, as long as it may mend itself.
     refusal: Option<WireError>,
 }
@@ -88,7 +81,6 @@ impl PartitionSender {
             identity: Some(identity),
             next_sequence: 0,
             backoff: Backoff::default(),
-            disordered_since: None,
             refusal: None,
         }
     }
@@ -262,14 +254,6 @@ impl PartitionSender {
                 self.refusal = Some(error);
                 self.pause().await;
             }
-            // A leader that others have replaced, and that does not know it yet, lacks what the new one has.
-            Interruption::Refused(error)
-                if error.code == ErrorCode::OutOfOrderSequence && self.may_be_replaced() =>
-            {
-                tracing::debug!(%topic, partition, %error, "refused; trying again");
-                self.refusal = Some(error);
-                self.pause().await;
-            }
             Interruption::NotOpened(error) => self.queue.fail_all(&Error::Broker(error)),
             Interruption::Refused(error) => {
                 let error = Error::Broker(error);
@@ -287,15 +271,6 @@ impl PartitionSender {
                 }
             }
         }
-    }
-
-    /// Whether who says that records do not follow may be a leader no longer.
-    fn may_be_replaced(&mut self) -> bool {
-        if !self.backoff.is_failing() {
-            self.disordered_since = None;
-        }
-        let since = self.disordered_since.get_or_insert_with(Instant::now);
-        since.elapsed() < SEQUENCE_PATIENCE
     }
 
     async fn pause(&mut self) {

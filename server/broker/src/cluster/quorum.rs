@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::Cluster;
 use super::wire::ClusterRequest;
+use crate::clock;
 use crate::config::{MAX_COMMAND_HOPS, QUORUM_CALL_LIMIT, QUORUM_PATIENCE, QUORUM_RETRY};
 use crate::data_dir::{DataDir, Origin};
 
@@ -88,6 +89,7 @@ impl Quorum {
             seed,
         );
         config.limits.metadata = limits;
+        config.clock = clock::now_ms;
         let links = cluster.links().cloned();
         let consensus = Consensus::start(config, Arc::new(Linked(links.clone()))).await;
         let consensus = consensus.map_err(|error| error.to_string())?;

@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use millstream_log::{
     AppendError, AppendOutcome, ChangeError, Compacted, CompactionError, FlushError, FlushTicket,
-    Flushed, Log, ProducedBatch, StorageFailure,
+    Flushed, Log, ProducedBatch, RejectReason, StorageFailure,
 };
 use millstream_metadata::beat::Leads;
 use millstream_protocol::api::topic::{Durability, TopicConfig};
-use millstream_protocol::{Offset, ProducerId, TopicPartition, WireError};
+use millstream_protocol::{LeaderEpoch, Offset, ProducerId, TopicPartition, WireError};
 use millstream_replication::{
     Appointment, BrokerId, Durable, Effect, FollowerStatus, Input, LogView, Message, Replica, Run,
 };
@@ -20,6 +20,7 @@ use millstream_replication::{
 use super::ReplicaEvent;
 use super::deletions::Deletion;
 use super::state::State;
+use super::steps::Trouble;
 use crate::config::{COMMIT_PATIENCE_MS, PRODUCERS_ASKED_EVERY_MS, WHOLE_LAG};
 use crate::errors;
 use crate::partition::{
@@ -91,6 +92,16 @@ pub(crate) struct Actor {
     failed: bool,
     /// The last write found the disk full.
     full: bool,
+}
+
+/// Whether a batch is refused for what the log does not have: one of a leader that others have replaced, and that
+/// does not know it yet, lacks what the new one has.
+fn rests_on_leading(outcome: &AppendOutcome) -> bool {
+    use RejectReason::{OutOfOrder, UnknownProducer};
+    matches!(
+        outcome,
+        AppendOutcome::Rejected(OutOfOrder { .. } | UnknownProducer)
+    )
 }
 
 impl Actor {
@@ -287,10 +298,14 @@ impl Actor {
         let now_ms = outside.now_ms;
         let mut outcomes = Vec::with_capacity(batches.len());
         let result = self.log.append(batches, epoch, now_ms, &mut outcomes);
+        let sure_at = match !self.is_alone && outcomes.iter().any(rests_on_leading) {
+            true => self.prove_leading(outside, epoch)?,
+            false => Some(0),
+        };
         let mut acks = acks.into_iter();
         // The outcomes lead: they are fewer after an error, and no sink may be taken without one.
         for (outcome, ack) in outcomes.into_iter().zip(acks.by_ref()) {
-            self.settle(ack, outcome, outside);
+            self.settle(ack, outcome, sure_at, outside);
         }
         self.note_full(matches!(result, Err(AppendError::StorageFull)));
         let fault = match result {
@@ -358,7 +373,15 @@ impl Actor {
         }
     }
 
-    fn settle(&mut self, ack: AckSink, outcome: AppendOutcome, outside: &Outside<'_>) {
+    /// A refusal that [rests on leading](rests_on_leading) is told once all below `sure_at` is committed.
+    fn settle(
+        &mut self,
+        ack: AckSink,
+        outcome: AppendOutcome,
+        sure_at: Option<Offset>,
+        outside: &Outside<'_>,
+    ) {
+        let is_sure = !rests_on_leading(&outcome);
         let (appended_at_ms, since_ms) = (outside.now_ms, outside.elapsed_ms);
         match outcome {
             // A duplicate may be of a batch that still waits for its flush: it is not acknowledged before
@@ -384,23 +407,52 @@ impl Actor {
             }
             AppendOutcome::Rejected(error) => {
                 let refusal = errors::from_reject(&self.partition, &error);
-                self.refuse(ack, refusal, since_ms);
+                match sure_at {
+                    _ if is_sure => self.refuse(ack, refusal, since_ms),
+                    Some(sure_at) => self.refuse_at(sure_at, ack, refusal, since_ms),
+                    None => {
+                        let refusal = errors::leads_perhaps(&self.name());
+                        self.refuse(ack, refusal, since_ms);
+                    }
+                }
             }
         }
     }
 
     /// Tells an error in its place: behind the acknowledgements that still wait.
     fn refuse(&mut self, ack: AckSink, error: WireError, since_ms: u64) {
+        self.refuse_at(0, ack, error, since_ms);
+    }
+
+    /// The same, once everything below an offset is committed; that this is not so is told otherwise.
+    fn refuse_at(&mut self, visible_at: Offset, ack: AckSink, error: WireError, since_ms: u64) {
         if ack.has_failed() {
             return;
         }
         ack.mark_failed();
         self.pending.push_back(Pending {
-            visible_at: 0,
+            visible_at,
             result: Err(error),
             ack,
             since_ms,
         });
+    }
+
+    /// Appends another `EpochStart`, and returns where it ends, unless the disk is full: once it is committed, this
+    /// broker has led when it was appended.
+    fn prove_leading(
+        &mut self,
+        outside: &Outside<'_>,
+        epoch: LeaderEpoch,
+    ) -> Result<Option<Offset>, Fault> {
+        let before = self.log.log_end_offset();
+        match self.write_epoch_start(epoch, outside.now_ms) {
+            Ok(()) => {}
+            Err(Trouble::Damaged(reason)) => self.damaged(outside, &reason),
+            Err(Trouble::Fault(fault)) => return Err(fault),
+        }
+        let end = self.log.log_end_offset();
+        Ok((end > before).then_some(end))
     }
 
     /// What the broker must not survive of an error: a storage that failed.
@@ -426,9 +478,18 @@ impl Actor {
 
     /// Tells everybody who waits for the high watermark that it does not come.
     pub(super) fn refuse_all(&mut self, error: &WireError) {
-        for Pending { result, ack, .. } in std::mem::take(&mut self.pending) {
-            // What has failed before keeps its own reason.
-            let result = result.and(Err(error.clone()));
+        for pending in std::mem::take(&mut self.pending) {
+            let Pending {
+                visible_at,
+                result,
+                ack,
+                ..
+            } = pending;
+            let result = match result {
+                // What is known to have failed keeps its own reason.
+                Err(own) if visible_at == 0 => Err(own),
+                Ok(_) | Err(_) => Err(error.clone()),
+            };
             ack.mark_failed();
             ack.send(result);
         }

@@ -251,7 +251,8 @@ impl Actor {
         }
     }
 
-    fn write_epoch_start(
+    /// Appends what begins an epoch. Where the disk is full, nothing is.
+    pub(super) fn write_epoch_start(
         &mut self,
         epoch: LeaderEpoch,
         now_ms: TimestampMs,

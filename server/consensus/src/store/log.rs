@@ -17,7 +17,6 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use millstream_log::{AppendOutcome, Log, LogReader, ProducedBatch};
@@ -52,6 +51,7 @@ pub(crate) struct State {
     log: Log,
     reader: LogReader,
     dir: PathBuf,
+    clock: fn() -> TimestampMs,
     /// The last entry that is there.
     last: Option<LogId>,
     /// Nothing is done after a failure.
@@ -64,6 +64,7 @@ impl State {
         (file, durable): (StateFile, Durable),
         log: Log,
         dir: PathBuf,
+        clock: fn() -> TimestampMs,
     ) -> Result<Self, StorageFailed> {
         let mut state = Self {
             reader: log.reader(),
@@ -71,6 +72,7 @@ impl State {
             durable,
             log,
             dir,
+            clock,
             last: None,
             failed: None,
         };
@@ -165,7 +167,7 @@ impl State {
             }
             self.begin_at(index, None)?;
         }
-        let now_ms = now_ms();
+        let now_ms = (self.clock)();
         let batches: Result<Vec<_>, String> =
             entries.iter().map(|entry| encode(entry, now_ms)).collect();
         let batches = batches.map_err(|reason| self.fail("append to", reason))?;
@@ -435,13 +437,6 @@ fn decode(batch: Bytes) -> Result<Entry, String> {
     let record = record.map_err(|error| error.to_string())?;
     let value = record.value.unwrap_or_default();
     codec::decode(value, MAX_ENTRY_BYTES).map_err(|error| error.to_string())
-}
-
-pub(crate) fn now_ms() -> TimestampMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        TimestampMs::try_from(since.as_millis()).unwrap_or(TimestampMs::MAX)
-    })
 }
 
 #[cfg(test)]

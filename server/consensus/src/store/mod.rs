@@ -187,7 +187,7 @@ fn open_log(config: &Config, file: (StateFile, Durable)) -> Result<State, StartE
         tail_budget: TailBudget::new(LOG_TAIL_BYTES),
         salt: config.seed,
     };
-    let (log, recovery) = match Log::create_or_open(setup, log::now_ms()) {
+    let (log, recovery) = match Log::create_or_open(setup, (config.clock)()) {
         Ok(opened) => opened,
         Err(OpenError::Storage(failure)) => {
             return Err(StorageFailed::new("open", &dir, failure).into());
@@ -209,7 +209,7 @@ fn open_log(config: &Config, file: (StateFile, Durable)) -> Result<State, StartE
     if recovery.created && used {
         return Err(damaged(config, "its log is missing"));
     }
-    Ok(State::load(file, log, dir)?)
+    Ok(State::load(file, log, dir, config.clock)?)
 }
 
 /// Makes a directory if there is none. It and the names in it are durable when this returns: after a
