@@ -16,6 +16,7 @@
 //! - [`process`]: a child process that does not outlive the test
 //! - [`patience`]: waiting for a condition
 //! - [`load`]: numbered records from several idempotent producers
+//! - [`storm`]: workers that meet bad records; [`reckoning`]: whether each record has counted once
 //! - [`http_server`]: a server that plugins ask
 //! - [`history`]: what a topic holds, and whether that is what was acknowledged
 //! - [`wire`]: frames and bytes as only a test would send them
@@ -54,4 +55,5 @@ pub mod quakes;
 pub mod random;
 pub mod reckoning;
 pub mod siege;
+pub mod storm;
 pub mod wire;

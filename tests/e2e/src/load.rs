@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
 
 use millstream::{Client, ConsumedRecord, Delivery, Offset, PartitionIndex, ProduceRecord};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::interval;
 
 use crate::broker::Broker;
 use crate::patience::within;
@@ -77,6 +79,11 @@ impl Load {
 
     /// Starts one producer with each of these clients.
     pub fn of(clients: Vec<Client>, topic: &str) -> Self {
+        Self::paced(clients, topic, None)
+    }
+
+    /// The same. Each sends a record every so often: a load beside which others have room.
+    pub fn paced(clients: Vec<Client>, topic: &str, every: Option<Duration>) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (count, acked) = watch::channel(0);
         let mut tasks = JoinSet::new();
@@ -86,6 +93,7 @@ impl Load {
                 in_flight: VecDeque::with_capacity(WINDOW),
                 acked: Vec::new(),
                 count: count.clone(),
+                every,
             };
             tasks.spawn(task.run(client, topic.to_owned(), stopped.clone()));
         }
@@ -129,6 +137,8 @@ struct Task {
     in_flight: VecDeque<(Number, Delivery)>,
     acked: Vec<Acked>,
     count: watch::Sender<u64>,
+    /// How often it sends; `None`: as fast as it can.
+    every: Option<Duration>,
 }
 
 impl Task {
@@ -139,8 +149,12 @@ impl Task {
         stopped: watch::Receiver<bool>,
     ) -> Vec<Acked> {
         let producer = client.producer(&topic).build().await.expect("a producer");
+        let mut ticks = self.every.map(interval);
         let mut index = 0;
         while !*stopped.borrow() {
+            if let Some(ticks) = &mut ticks {
+                ticks.tick().await;
+            }
             let number = Number {
                 producer: self.producer,
                 index,

@@ -5,25 +5,21 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use millstream::{
-    Admin, Client, DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailurePolicy,
-    OutputSpec, Position, ProduceRecord, StateItem, TableSpec, WorkerDescription, WorkerState,
+    Admin, Client, DeliveryGuarantee, DeploymentDescription, DeploymentSpec, OutputSpec, Position,
+    ProduceRecord, StateItem, TableSpec, WorkerDescription, WorkerState,
 };
-use millstream_e2e::artifacts::{drill, enrich};
+use millstream_e2e::artifacts::enrich;
 use millstream_e2e::cluster::Cluster;
 use millstream_e2e::history::History;
 use millstream_e2e::load::{Load, Number};
 use millstream_e2e::patience::{until, within};
 use millstream_e2e::random::Random;
-use millstream_e2e::reckoning::Outcome;
+use millstream_e2e::storm::{
+    INPUT, INPUT_PARTITIONS, NAME, OUTPUT, TOPICS, at_rest, component, outcome, spec,
+};
 use serde_json::{Value, json};
 
-const INPUT: &str = "in";
-const OUTPUT: &str = "out";
-const FIRED: &str = "fired";
-const NAME: &str = "drill";
-const DEAD_LETTERS: &str = "drill.dead-letters";
 const BROKERS: usize = 3;
-const INPUT_PARTITIONS: usize = 4;
 const PRODUCERS: usize = 3;
 
 /// Brokers killed under load, and acknowledgements between two of them.
@@ -32,59 +28,17 @@ const STEADY_KILLS: usize = 3;
 const ACKED_BETWEEN_KILLS: std::ops::Range<u64> = 100..400;
 const SEED: u64 = 0x5eed_0004;
 
-fn component() -> Bytes {
-    std::fs::read(drill()).expect("the component").into()
-}
-
-fn storm(delivery: DeliveryGuarantee, config: &[&str]) -> DeploymentSpec {
-    let on = |name: &&str| ((*name).to_owned(), "on".to_owned());
-    let output = |name: &str| OutputSpec {
-        name: name.to_owned(),
-        topic: name.to_owned(),
-    };
-    DeploymentSpec {
-        delivery,
-        inputs: vec![INPUT.to_owned()],
-        outputs: vec![output(OUTPUT), output(FIRED)],
-        config: config.iter().map(on).collect(),
-        on_failure: FailurePolicy {
-            attempts: 20,
-            first_back_off_ms: 1,
-            longest_back_off_ms: 10,
-            ..FailurePolicy::default_for(NAME)
-        },
-        ..DeploymentSpec::new(NAME)
-    }
-}
-
 /// A cluster with the topics that the plugin reads and writes, each with a replica on every broker.
 fn cluster() -> Cluster {
     let cluster = Cluster::of(BROKERS);
     cluster.until_well(1, BROKERS);
-    for (topic, partitions) in [
-        (INPUT, INPUT_PARTITIONS),
-        (OUTPUT, 2),
-        (FIRED, 2),
-        (DEAD_LETTERS, 1),
-    ] {
+    for (topic, partitions) in TOPICS {
         let partitions = partitions.to_string();
         let create = ["topic", "create", topic, "--partitions", &partitions];
         let create = create.into_iter().chain(["--replication-factor", "3"]);
         cluster.run(create).success();
     }
     cluster
-}
-
-/// Waits until every partition has a worker, and none has anything left to do.
-async fn at_rest(admin: &Admin) {
-    let done =
-        |worker: &WorkerDescription| worker.lag == 0 && worker.parked == 0 && worker.timers == 0;
-    until("workers that have done everything", async || {
-        let described = admin.describe_plugin(NAME).await.ok()?;
-        let all = described.workers.len() == INPUT_PARTITIONS;
-        (all && described.workers.iter().all(done)).then_some(())
-    })
-    .await;
 }
 
 /// Waits until every partition has a worker.
@@ -102,7 +56,7 @@ async fn count_through_kills(delivery: DeliveryGuarantee, config: &[&str], kills
     let mut cluster = cluster();
     let client = cluster.client(1).await;
     let admin = client.admin();
-    let deployed = admin.deploy_plugin(component(), storm(delivery, config));
+    let deployed = admin.deploy_plugin(component(), spec(delivery, config));
     deployed.await.unwrap();
     let mut clients = Vec::new();
     for number in 1..=PRODUCERS {
@@ -129,11 +83,7 @@ async fn count_through_kills(delivery: DeliveryGuarantee, config: &[&str], kills
     let acked = load.finish().await;
     at_rest(&admin).await;
     assert!(worked.len() > 1, "workers were on {worked:?} only");
-    let come = Outcome {
-        outputs: History::read_to_the_end(&client, OUTPUT).await,
-        letters: History::read_to_the_end(&client, DEAD_LETTERS).await,
-        fired: History::read_to_the_end(&client, FIRED).await,
-    };
+    let come = outcome(&client).await;
     println!("kills {kills}, {}", come.reckon(&acked));
 }
 
@@ -155,7 +105,7 @@ fn calm() -> DeploymentSpec {
             name: OUTPUT.to_owned(),
             topic: OUTPUT.to_owned(),
         }],
-        ..storm(DeliveryGuarantee::ExactlyOnce, &[])
+        ..spec(DeliveryGuarantee::ExactlyOnce, &[])
     }
 }
 

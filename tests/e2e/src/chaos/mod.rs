@@ -1,7 +1,7 @@
 //! A cluster of three to which everything happens that may: brokers are killed and stopped in their tracks, ways
 //! between them are cut in one direction or both, datagrams are lost, late, repeated and out of order, a disk
-//! is full, a log is spoilt. Clients are at work all the while, and in the end it is seen whether what they
-//! were told is true.
+//! is full, a log is spoilt. Clients and workers are at work all the while, and in the end it is seen whether what
+//! clients were told is true, and whether each record that workers have handled has counted once.
 //!
 //! - `proxy`: what stands between the brokers
 //! - `load`: the clients; `ledger`: what they were told, and how long fail-overs took
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millstream::cluster::{BrokerState, ClusterDescription};
-use millstream::{Client, PartitionIndex};
+use millstream::{Client, DeliveryGuarantee, PartitionIndex};
 use millstream_port::Port;
 
 pub use faults::Happened;
@@ -34,8 +34,10 @@ pub use ledger::{Killed, Ledger, Measured, Times};
 pub use oracle::Verdict;
 
 use crate::cluster::Cluster;
+use crate::load::Load as WorkLoad;
 use crate::patience::{until, within};
 use crate::random::Random;
+use crate::storm;
 use disk::SmallDisk;
 use load::{Load, Work};
 use proxy::{Network, Party, Proxy, Weather};
@@ -49,6 +51,9 @@ const PARTITIONS: u32 = 6;
 
 /// Producers, each of all partitions.
 const PRODUCERS: usize = 3;
+
+/// How often each of the producers of the workers' input sends.
+const WORK_EVERY: Duration = Duration::from_millis(25);
 
 /// The broker with a small disk, and how small that is, bytes.
 const SMALL: Party = 2;
@@ -110,6 +115,8 @@ pub struct Report {
     /// Datagrams that the proxies have passed on, and lost.
     datagrams: (u64, u64),
     verdict: Verdict,
+    /// What the workers have done.
+    handled: String,
     times: Vec<(Killed, Measured, Times)>,
     slowest: Vec<(Duration, String)>,
 }
@@ -118,7 +125,7 @@ pub struct Report {
 struct Run {
     cluster: Cluster,
     network: Arc<Network>,
-    _proxies: Vec<Proxy>,
+    proxies: Vec<Proxy>,
     disk: Option<SmallDisk>,
     /// Asks how the cluster stands.
     observer: Client,
@@ -139,9 +146,7 @@ pub async fn run(plan: Plan) -> Report {
     create.replication_factor(3).await.expect("a topic");
     let mut clients = Vec::new();
     for index in 0..PRODUCERS + 2 {
-        let broker = index % BROKERS;
-        let address = run._proxies[broker].address().to_string();
-        clients.push(run.cluster.client_of(address).await);
+        clients.push(run.client(index).await);
     }
     let readers = [clients.remove(0), clients.remove(0)];
     let work = Work {
@@ -151,17 +156,20 @@ pub async fn run(plan: Plan) -> Report {
         began: Instant::now(),
     };
     let load = Load::start(&work, clients, readers).await;
+    let workload = run.deploy().await;
     run.until_well().await;
     run.faults(&plan, &load).await;
     run.network.set_weather(Weather::default());
     within("enough is acknowledged", run.ledger.has_acked(plan.acked)).await;
     let read = load.finish().await;
+    let handled = run.reckon(workload).await;
     let verdict = run.judge(&read).await;
     let times = run.ledger.times().into_iter();
     let report = Report {
         took: began.elapsed(),
         datagrams: run.network.counts(),
         verdict,
+        handled,
         times: times
             .map(|((killed, what), times)| (killed, what, times))
             .collect(),
@@ -216,7 +224,7 @@ impl Run {
             observer,
             cluster,
             network,
-            _proxies: proxies,
+            proxies,
             disk,
             ledger: Arc::default(),
             random: Random::seeded(plan.seed),
@@ -224,6 +232,36 @@ impl Run {
             began: Instant::now(),
             is_disturbed: false,
         }
+    }
+
+    /// A client that is told of one of the brokers, behind its proxy.
+    async fn client(&self, index: usize) -> Client {
+        let proxy = &self.proxies[index % BROKERS];
+        self.cluster.client_of(proxy.address().to_string()).await
+    }
+
+    /// Has workers handle records that come steadily, each of which is to count once.
+    async fn deploy(&self) -> WorkLoad {
+        let admin = self.observer.admin();
+        for (topic, partitions) in storm::TOPICS {
+            let create = admin.create_topic(topic).partitions(partitions as u32);
+            create.replication_factor(3).await.expect("a topic");
+        }
+        let spec = storm::spec(DeliveryGuarantee::ExactlyOnce, &["storm", "timers"]);
+        let deployed = admin.deploy_plugin(storm::component(), spec).await;
+        deployed.expect("workers");
+        let mut clients = Vec::new();
+        for index in 0..BROKERS {
+            clients.push(self.client(index).await);
+        }
+        WorkLoad::paced(clients, storm::INPUT, Some(WORK_EVERY))
+    }
+
+    /// Waits until the workers have handled everything, and fails if anything has not counted once.
+    async fn reckon(&self, workload: WorkLoad) -> String {
+        let acked = workload.finish().await;
+        storm::at_rest(&self.observer.admin()).await;
+        storm::outcome(&self.observer).await.reckon(&acked)
     }
 
     /// Where a broker's data is, as it is seen from here.
@@ -332,6 +370,7 @@ impl fmt::Display for Report {
         let (passed, lost) = self.datagrams;
         writeln!(f, "datagrams: {passed} passed on, {lost} lost")?;
         writeln!(f, "{}", self.verdict)?;
+        writeln!(f, "workers: {}", self.handled)?;
         for (killed, what, times) in &self.times {
             let killed = match killed {
                 Killed::Leader => "leader killed",
