@@ -1,6 +1,7 @@
 //! What a broker is told at its start, and the named limits of its own.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +83,9 @@ pub const MAX_COMMAND_HOPS: u8 = 2;
 /// How long another broker may take for a command that is passed on to it.
 pub const QUORUM_CALL_LIMIT: Duration = Duration::from_secs(6);
 
+/// How far the clocks of two brokers may be apart, milliseconds. What it takes to ask counts.
+pub const CLOCK_SKEW_LIMIT_MS: u64 = 30_000;
+
 /// How soon a command is tried again that has found nobody who leads the metadata quorum.
 pub const QUORUM_RETRY: Duration = Duration::from_millis(20);
 
@@ -162,6 +166,9 @@ pub struct BrokerConfig {
     pub advertise: Option<String>,
     /// What it shares its fate with: replicas are spread over racks.
     pub rack: Option<String>,
+    /// What all followers together are sent in a second of records that are so old that they are read from the disk,
+    /// bytes: a replica that is made, or was away, takes no more of the disk and the network. `None`: as much as goes.
+    pub catch_up_bytes_per_second: Option<NonZeroU64>,
     /// What lets it into a cluster, if it is not the first broker of one.
     pub ticket: Option<Ticket>,
     /// The broker's certificate, its key and the cluster's authority.
@@ -196,6 +203,7 @@ impl BrokerConfig {
             listen,
             advertise: None,
             rack: None,
+            catch_up_bytes_per_second: None,
             ticket: None,
             identity,
             transport: TransportConfig::server(),

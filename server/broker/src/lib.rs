@@ -189,6 +189,7 @@ impl Broker {
             &data_dir,
             &config.identity,
             &config.transport,
+            config.catch_up_bytes_per_second,
             writer.clone(),
             Arc::clone(&partitions),
         );

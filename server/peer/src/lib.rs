@@ -15,7 +15,8 @@
 //! What waits for a peer is, for each partition, one range of its log that is still to be read and
 //! [a few short messages](limits::MAX_WORDS_PER_PARTITION). A peer that does not read thus costs no
 //! memory beyond what its connection has in flight, and delays nobody else. What was received is
-//! handed on with [`Room`] that the broker gives back when it is written.
+//! handed on with [`Room`] that the broker gives back when it is written. What followers are sent of old entries,
+//! which are read from the disk, is bounded in time ([`Limits::catch_up_bytes_per_second`](limits::Limits)).
 //!
 //! # Example
 //!
@@ -55,6 +56,7 @@
 //! - [`Links`]: the links of one broker; `link`: one connection, made anew when it ends
 //! - `outbox`: what waits for one peer, merged and in turns; `mailbox`: the same between threads
 //! - `replicate`: the side of a replication stream that opens it; `serve`: the side that accepts it
+//! - `throttle`: what may be sent of old entries
 //! - `gather`: what goes into one frame; `wire`: a frame's bytes; `check`: whether what came holds together
 //! - `call`: requests and answers; `introduction`: who may call
 //! - [`Entries`]: what a link reads; [`Inbox`]: who is told
@@ -74,6 +76,7 @@ mod mailbox;
 mod outbox;
 mod replicate;
 mod serve;
+mod throttle;
 mod wire;
 
 pub use call::CallError;

@@ -1,5 +1,6 @@
 //! Every limit of a link, by name. The asserts at the end hold them together at compile time.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use millstream_protocol::batch::BATCH_HEADER_BYTES;
@@ -60,7 +61,7 @@ pub const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a peer that has stopped a stream may take to say why.
 pub const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How a link waits and tries again.
+/// How links wait, try again, and are held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The first pause after a failure; it doubles from one failure to the next. Default 50 ms.
@@ -74,6 +75,9 @@ pub struct Limits {
     pub steady_after: Duration,
     /// How long a peer may take to answer a greeting, or the opening of a stream. Default 5 s.
     pub answer_timeout: Duration,
+    /// What all peers together are sent in a second of entries that are so old that they are read from the disk.
+    /// Default: as much as goes.
+    pub catch_up_bytes_per_second: Option<NonZeroU64>,
 }
 
 impl Default for Limits {
@@ -84,6 +88,7 @@ impl Default for Limits {
             pause_refused: Duration::from_secs(15),
             steady_after: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(5),
+            catch_up_bytes_per_second: None,
         }
     }
 }

@@ -24,12 +24,14 @@ use crate::introduction::{WrongPeer, check_answer};
 use crate::limits::{CALLS_IN_FLIGHT, Limits};
 use crate::mailbox::Mailbox;
 use crate::replicate::{StreamEnd, Streams};
+use crate::throttle::Throttle;
 
 /// What all links of a broker share.
 pub(crate) struct Shared {
     pub(crate) introduction: Introduction,
     pub(crate) connector: Connector,
     pub(crate) limits: Limits,
+    pub(crate) catch_up: Throttle,
     pub(crate) inbox: Arc<dyn Inbox>,
 }
 
@@ -276,7 +278,7 @@ impl Link {
         };
         self.mailbox.open();
         shared.inbox.linked(self.peer);
-        let end = streams.send_all(&self.mailbox).await;
+        let end = streams.send_all(&self.mailbox, &shared.catch_up).await;
         self.mailbox.close();
         shared.inbox.unlinked(self.peer, end.to_string());
         end

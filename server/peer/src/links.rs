@@ -22,6 +22,7 @@ use crate::inbox::Inbox;
 use crate::limits::{CONNECT_TIMEOUT, Limits, MAX_IDLE_TIMEOUT};
 use crate::link::{Link, Shared};
 use crate::outbox::Outgoing;
+use crate::throttle::Throttle;
 
 /// What links need.
 #[derive(Debug)]
@@ -90,6 +91,7 @@ impl Links {
             shared: Arc::new(Shared {
                 introduction,
                 connector,
+                catch_up: Throttle::new(limits.catch_up_bytes_per_second),
                 limits,
                 inbox,
             }),

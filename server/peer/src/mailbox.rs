@@ -49,6 +49,21 @@ impl Mailbox {
         self.outbox.lock().put_back(rest);
     }
 
+    /// Takes back a message that is to wait with what comes for its partition.
+    pub(crate) fn hold(&self, outgoing: Outgoing) {
+        self.outbox.lock().hold(outgoing);
+    }
+
+    /// Whether there are messages that wait so.
+    pub(crate) fn has_held(&self) -> bool {
+        self.outbox.lock().has_held()
+    }
+
+    /// The first of them.
+    pub(crate) fn next_held(&self) -> Option<Outgoing> {
+        self.outbox.lock().next_held()
+    }
+
     fn news(&self, lane: Lane) -> &Notify {
         match lane {
             Lane::Spans => &self.spans,

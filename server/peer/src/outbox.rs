@@ -54,6 +54,8 @@ pub(crate) struct Outbox {
     short: Ring<Spans>,
     /// Partitions that have.
     long: Ring<Spans>,
+    /// Partitions whose entries are to wait.
+    held: Ring<Option<Append>>,
     /// Turns of the first that were taken since one of the second.
     short_turns: usize,
     words: Ring<VecDeque<Message>>,
@@ -129,7 +131,49 @@ impl Outbox {
         });
     }
 
+    /// A message that is to wait. What is handed in for its partition meanwhile waits with it.
+    pub(crate) fn hold(&mut self, outgoing: Outgoing) {
+        let partition = outgoing.partition;
+        let Ok(append) = Append::of(outgoing.message, outgoing.entries) else {
+            return;
+        };
+        if !self.is_open {
+            return;
+        }
+        let rings = [&mut self.long, &mut self.short];
+        let mut slots = rings.into_iter().filter_map(|it| it.get_mut(partition));
+        let newer = slots.find_map(|slot| slot.append.take());
+        *self.held.entry(partition) = Some(match newer {
+            Some(newer) => append.followed_by(newer),
+            None => append,
+        });
+    }
+
+    /// Whether there are such.
+    pub(crate) fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// The first of them, which waits no longer.
+    pub(crate) fn next_held(&mut self) -> Option<Outgoing> {
+        let (partition, append) = self.held.pop()?;
+        let (message, entries) = append?.into_message();
+        Some(Outgoing {
+            partition,
+            message,
+            entries,
+        })
+    }
+
     fn append(&mut self, partition: TopicPartition, append: Append) {
+        if self.held.contains(partition) {
+            let slot = self.held.entry(partition);
+            *slot = Some(match slot.take() {
+                Some(older) => older.followed_by(append),
+                None => append,
+            });
+            return;
+        }
         let slot = self.spans(partition, append.has_entries());
         slot.append = Some(match slot.append.take() {
             Some(older) => older.followed_by(append),
@@ -174,27 +218,32 @@ impl Outbox {
     }
 
     fn next_span(&mut self) -> Option<Outgoing> {
-        let is_long =
-            self.short.is_empty() || (self.short_turns >= SHORT_TURNS && !self.long.is_empty());
-        self.short_turns = if is_long { 0 } else { self.short_turns + 1 };
-        let ring = if is_long {
-            &mut self.long
-        } else {
-            &mut self.short
-        };
-        let (partition, mut spans) = ring.pop()?;
-        if let Some(fetched) = spans.fetched.take() {
-            if let Some(append) = spans.append {
-                self.append(partition, append);
+        loop {
+            let is_long =
+                self.short.is_empty() || (self.short_turns >= SHORT_TURNS && !self.long.is_empty());
+            self.short_turns = if is_long { 0 } else { self.short_turns + 1 };
+            let ring = if is_long {
+                &mut self.long
+            } else {
+                &mut self.short
+            };
+            let (partition, mut spans) = ring.pop()?;
+            if let Some(fetched) = spans.fetched.take() {
+                if let Some(append) = spans.append {
+                    self.append(partition, append);
+                }
+                return Some(fetched);
             }
-            return Some(fetched);
+            // What it had may be held by now.
+            if let Some(append) = spans.append {
+                let (message, entries) = append.into_message();
+                return Some(Outgoing {
+                    partition,
+                    message,
+                    entries,
+                });
+            }
         }
-        let (message, entries) = spans.append?.into_message();
-        Some(Outgoing {
-            partition,
-            message,
-            entries,
-        })
     }
 
     fn next_word(&mut self) -> Option<Outgoing> {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use millstream_protocol::WireError;
 use millstream_protocol::api::peer::{OpenReplication, OpenedReplication};
 use millstream_protocol::api::{Request, RequestFrame};
+use millstream_replication::Message;
 use millstream_transport::{
     CloseReason, Connection, FrameReceiver, FrameSender, Priority, ReceiveError, SendError,
 };
@@ -13,7 +15,8 @@ use tokio::time::timeout;
 use crate::gather::{Gathered, Read, read, read_cached};
 use crate::limits::REASON_TIMEOUT;
 use crate::mailbox::Mailbox;
-use crate::outbox::Lane;
+use crate::outbox::{Lane, Outgoing};
+use crate::throttle::Throttle;
 
 /// Why a replication stream ended, or did not begin.
 #[derive(Debug, thiserror::Error)]
@@ -51,22 +54,22 @@ impl Streams {
     }
 
     /// Sends what is in the mailbox until one of the streams ends.
-    pub(crate) async fn send_all(self, mailbox: &Mailbox) -> StreamEnd {
+    pub(crate) async fn send_all(self, mailbox: &Mailbox, catch_up: &Throttle) -> StreamEnd {
         tokio::select! {
-            end = keep_sending(mailbox, Lane::Spans, self.spans) => end,
-            end = keep_sending(mailbox, Lane::Words, self.words) => end,
+            end = keep_sending((mailbox, Lane::Spans), catch_up, self.spans) => end,
+            end = keep_sending((mailbox, Lane::Words), catch_up, self.words) => end,
         }
     }
 }
 
 /// Sends what is in a lane until its stream ends, and says why it has.
 async fn keep_sending(
-    mailbox: &Mailbox,
-    lane: Lane,
+    from: (&Mailbox, Lane),
+    catch_up: &Throttle,
     (sender, mut receiver): (FrameSender, FrameReceiver),
 ) -> StreamEnd {
     let end = tokio::select! {
-        end = send_lane(mailbox, lane, sender) => end,
+        end = send_lane(from, catch_up, sender) => end,
         end = answer(&mut receiver) => return end,
     };
     match end {
@@ -96,6 +99,11 @@ async fn open(
     }
 }
 
+/// Whether a message is for a follower. A leader-to-be that asks for entries is not to wait.
+fn is_catching_up(outgoing: &Outgoing) -> bool {
+    matches!(outgoing.message, Message::Append { .. })
+}
+
 /// Waits for what the peer says of an open stream: only that it ends.
 async fn answer(receiver: &mut FrameReceiver) -> StreamEnd {
     match receiver.receive::<Result<(), WireError>>(0).await {
@@ -107,13 +115,31 @@ async fn answer(receiver: &mut FrameReceiver) -> StreamEnd {
     }
 }
 
-async fn send_lane(mailbox: &Mailbox, lane: Lane, mut sender: FrameSender) -> StreamEnd {
+/// The next message of a lane: one that was held, once it may be sent.
+async fn next((mailbox, lane): (&Mailbox, Lane), catch_up: &Throttle) -> Outgoing {
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = catch_up.free(), if lane == Lane::Spans && mailbox.has_held() => mailbox.next_held(),
+            next = mailbox.next(lane) => Some(next),
+        };
+        if let Some(next) = next {
+            return next;
+        }
+    }
+}
+
+async fn send_lane(
+    (mailbox, lane): (&Mailbox, Lane),
+    catch_up: &Throttle,
+    mut sender: FrameSender,
+) -> StreamEnd {
     let mut carried = None;
     loop {
         let mut gathered = Gathered::default();
         let mut next = match carried.take() {
             Some(outgoing) => Some(outgoing),
-            None => Some(mailbox.next(lane).await),
+            None => Some(next((mailbox, lane), catch_up).await),
         };
         while let Some(outgoing) = next.take() {
             let entries = match read_cached(&outgoing) {
@@ -123,7 +149,18 @@ async fn send_lane(mailbox: &Mailbox, lane: Lane, mut sender: FrameSender) -> St
                     carried = Some(outgoing);
                     break;
                 }
-                Read::NeedsDisk => read(&outgoing).await,
+                Read::NeedsDisk if is_catching_up(&outgoing) && !catch_up.is_free() => {
+                    mailbox.hold(outgoing);
+                    next = mailbox.try_next(lane);
+                    continue;
+                }
+                Read::NeedsDisk => {
+                    let entries = read(&outgoing).await;
+                    if let Some(piece) = entries.as_ref().filter(|_| is_catching_up(&outgoing)) {
+                        catch_up.passed(piece.batches.iter().map(Bytes::len).sum());
+                    }
+                    entries
+                }
             };
             if let Some(rest) = gathered.add(outgoing, entries) {
                 mailbox.put_back(rest);

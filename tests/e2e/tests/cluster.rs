@@ -1,6 +1,7 @@
 //! A cluster's life from the command line: it is made, grows, loses brokers, and gets rid of some.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -232,6 +233,57 @@ async fn a_partition_goes_on_without_what_is_lost_once_somebody_says_so() {
         left[number]["log_end_offset"],
         left[number]["high_watermark"]
     );
+}
+
+/// Replaces the time of day for the program that it is loaded into.
+const SHIFTED_CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <time.h>
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    int (*next)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+    int outcome = next(clock, now);
+    if (clock == CLOCK_REALTIME)
+        now->tv_sec += atol(getenv("SHIFT_SECONDS"));
+    return outcome;
+}
+"#;
+
+#[test]
+fn a_broker_with_a_wrong_clock_is_not_let_in() {
+    let mut cluster = Cluster::of(1);
+    let (source, library) = ("clock.c", "clock.so");
+    fs::write(cluster.folder().join(source), SHIFTED_CLOCK).unwrap();
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o", library, source])
+        .current_dir(cluster.folder())
+        .status();
+    assert!(compiled.unwrap().success());
+    let library = cluster.folder().join(library);
+    let shifted = |seconds: &str| {
+        let preload = format!("LD_PRELOAD={}", library.display());
+        vec![
+            OsString::from("env"),
+            preload.into(),
+            format!("SHIFT_SECONDS={seconds}").into(),
+        ]
+    };
+    let two = cluster.invite(&[]);
+    for (seconds, said) in [
+        ("3600", "s ahead of that of broker 1"),
+        ("-3600", "s behind that of broker 1"),
+    ] {
+        cluster.member(two).starts_within(shifted(seconds));
+        let log = cluster.member(two).refused(REFUSED);
+        assert!(log.contains("the clock of broker 2 is"), "{log}");
+        assert!(log.contains(said), "{log}");
+    }
+    // Nothing of its ticket is used up by that.
+    cluster.member(two).starts_within(shifted("5"));
+    cluster.member(two).start();
+    cluster.until_well(1, 2);
 }
 
 /// A leader whose followers are silent may have been replaced: what its log lacks of a producer, another one may have.

@@ -23,6 +23,7 @@ use super::Cluster;
 use super::office::Office;
 use super::quorum::Quorum;
 use super::wire::ClusterRequest;
+use crate::clock;
 use crate::config::{BEAT_LIMIT, TOUCH_LIMIT};
 
 /// This broker's beats.
@@ -135,7 +136,8 @@ impl Heart {
         let leader = self.quorum.status().leader?;
         let leader = BrokerId::try_from(leader).ok()?;
         let links = self.links.as_ref()?;
-        let request = Bytes::from(ClusterRequest::Beat(beat).encode().ok()?);
+        let request = ClusterRequest::Beat(beat).encode(clock::now_ms()).ok()?;
+        let request = Bytes::from(request);
         let called = links.call_ahead(leader, PeerService::Cluster, request, BEAT_LIMIT);
         match called.await {
             Ok(answer) => BeatAnswer::decode(&answer).ok(),

@@ -11,6 +11,7 @@
 //! - `ticket`: what a new broker is let in with
 
 pub(crate) mod ask;
+mod clocks;
 pub(crate) mod heart;
 mod inbox;
 mod members;
@@ -21,15 +22,17 @@ pub mod ticket;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use millstream_metadata::steward::ClusterStatus;
 use millstream_metadata::{Command, Image, Start};
+use millstream_peer::limits::Limits;
 use millstream_peer::{Introduction, Links, LinksConfig, check_introduction, serve_replication};
 use millstream_protocol::api::peer::{CallPeer, OpenReplication, PeerService};
-use millstream_protocol::{ErrorCode, WireError};
+use millstream_protocol::{ErrorCode, TimestampMs, WireError};
 use millstream_replication::BrokerId;
 use millstream_transport::{Connector, FrameReceiver, FrameSender, Identity, TransportConfig};
 
@@ -37,12 +40,14 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::background::Background;
+use crate::clock;
 use crate::config::LEAVE_LIMIT;
 use crate::data_dir::DataDir;
 use crate::handlers::StreamEnd;
 use crate::registry::Registry;
 use crate::session::Session;
 use crate::writer::{Writer, WriterCommand};
+use clocks::Clocks;
 use inbox::WriterInbox;
 use office::Office;
 use quorum::Quorum;
@@ -52,6 +57,7 @@ use wire::ClusterRequest;
 /// The links of this broker to the others, and what they ask of it.
 pub(crate) struct Cluster {
     introduction: Introduction,
+    clocks: Clocks,
     /// None if this broker's certificate does not allow it to open connections: it stays alone.
     links: Option<Arc<Links>>,
     inbox: Arc<WriterInbox>,
@@ -70,6 +76,7 @@ impl Cluster {
         data_dir: &DataDir,
         identity: &Identity,
         transport: &TransportConfig,
+        catch_up_bytes_per_second: Option<NonZeroU64>,
         writer: Writer,
         partitions: Arc<Registry>,
     ) -> Result<Arc<Self>, String> {
@@ -90,7 +97,10 @@ impl Cluster {
                 let config = LinksConfig {
                     introduction,
                     connector,
-                    limits: millstream_peer::limits::Limits::default(),
+                    limits: Limits {
+                        catch_up_bytes_per_second,
+                        ..Limits::default()
+                    },
                 };
                 let inbox: Arc<WriterInbox> = Arc::clone(&inbox);
                 let links = Arc::new(Links::start(config, inbox));
@@ -104,6 +114,7 @@ impl Cluster {
         };
         Ok(Arc::new(Self {
             introduction,
+            clocks: Clocks::new(introduction.broker_id),
             links,
             inbox,
             partitions,
@@ -229,31 +240,55 @@ impl Cluster {
                 ErrorCode::Internal,
                 "the workers answer for themselves",
             )),
-            PeerService::Cluster => match ClusterRequest::decode(&payload)? {
-                ClusterRequest::Propose { hops, command } => quorum.answer(hops, command).await,
-                ClusterRequest::Producers(wanted) => {
-                    // Whoever sends what is to begin a log knows of its producers, whether it leads yet or not.
-                    let kept = self.partitions.get(wanted.partition).ok_or_else(|| {
-                        WireError::new(
-                            ErrorCode::NotReady,
-                            format!("broker {} has no {} now", self.me(), wanted.partition),
-                        )
-                    })?;
-                    producers::piece(kept, wanted).await
+            PeerService::Cluster => {
+                let (theirs, request) = ClusterRequest::decode(&payload)?;
+                self.answer_request(from, theirs, request, (quorum, office))
+                    .await
+            }
+        }
+    }
+
+    /// Answers what another broker, whose clock says so, asks of the cluster.
+    async fn answer_request(
+        &self,
+        from: BrokerId,
+        theirs: TimestampMs,
+        request: ClusterRequest,
+        (quorum, office): (&Quorum, &Office),
+    ) -> Result<Bytes, WireError> {
+        let ours = clock::now_ms();
+        match request {
+            ClusterRequest::Propose { hops, command } => {
+                if let Command::RegisterBroker { registration } = &command
+                    && registration.broker_id == from
+                {
+                    self.clocks.check(from, theirs, ours)?;
                 }
-                ClusterRequest::Beat(beat) => {
-                    let elsewhere = || {
-                        WireError::new(
-                            ErrorCode::NotLeader,
-                            format!("broker {} does not look after the cluster", self.me()),
-                        )
-                    };
-                    let answer = office.hear(&beat).ok_or_else(elsewhere)?;
-                    let answer = answer.encode();
-                    let internal = |error| WireError::new(ErrorCode::Internal, format!("{error}"));
-                    answer.map(Bytes::from).map_err(internal)
-                }
-            },
+                quorum.answer(hops, command).await
+            }
+            ClusterRequest::Producers(wanted) => {
+                // Whoever sends what is to begin a log knows of its producers, whether it leads yet or not.
+                let kept = self.partitions.get(wanted.partition).ok_or_else(|| {
+                    WireError::new(
+                        ErrorCode::NotReady,
+                        format!("broker {} has no {} now", self.me(), wanted.partition),
+                    )
+                })?;
+                producers::piece(kept, wanted).await
+            }
+            ClusterRequest::Beat(beat) => {
+                self.clocks.note(from, theirs, ours);
+                let elsewhere = || {
+                    WireError::new(
+                        ErrorCode::NotLeader,
+                        format!("broker {} does not look after the cluster", self.me()),
+                    )
+                };
+                let answer = office.hear(&beat).ok_or_else(elsewhere)?;
+                let answer = answer.encode();
+                let internal = |error| WireError::new(ErrorCode::Internal, format!("{error}"));
+                answer.map(Bytes::from).map_err(internal)
+            }
         }
     }
 

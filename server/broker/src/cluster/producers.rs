@@ -9,6 +9,7 @@ use millstream_protocol::{ErrorCode, Offset, TopicPartition, WireError};
 use millstream_replication::BrokerId;
 
 use super::wire::{ClusterRequest, PRODUCERS_PIECE_BYTES, ProducersWanted};
+use crate::clock;
 use crate::config::ASK_LIMIT;
 use crate::errors;
 use crate::partition::Partition;
@@ -49,7 +50,7 @@ pub(crate) async fn fetch(
             at,
             have: known.len() as u32,
         };
-        let request = ClusterRequest::Producers(wanted).encode()?;
+        let request = ClusterRequest::Producers(wanted).encode(clock::now_ms())?;
         let called = links.call(from, PeerService::Cluster, request.into(), ASK_LIMIT);
         let answer = called
             .await

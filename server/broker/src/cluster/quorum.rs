@@ -226,7 +226,8 @@ impl Quorum {
             hops: hops + 1,
             command: command.clone(),
         };
-        let request = request.encode().map_err(NotPassedOn::Refused)?;
+        let request = request.encode(clock::now_ms());
+        let request = request.map_err(NotPassedOn::Refused)?;
         let called = links.call(to, PeerService::Cluster, request.into(), QUORUM_CALL_LIMIT);
         let answer = match called.await {
             Ok(answer) => answer,

@@ -2,10 +2,11 @@
 //!
 //! | offset | size | field |
 //! |---|---|---|
-//! | 0 | 1 | format version, 1 |
+//! | 0 | 1 | format version, 2 |
 //! | 1 | 1 | what is asked: 1 a command, 2 a beat, 3 what a log knows of its producers |
 //! | 2 | 1 | how often it was passed on: only commands are |
-//! | 3 | | [`Command::encode`]; [`Beat::encode`]; a [`ProducersWanted`], postcard |
+//! | 3 | 8 | the time of day of who asks, milliseconds since the Unix epoch |
+//! | 11 | | [`Command::encode`]; [`Beat::encode`]; a [`ProducersWanted`], postcard |
 //!
 //! The answers are those of [`Answer::encode`](millstream_metadata::Answer::encode) and
 //! [`BeatAnswer::encode`](millstream_metadata::beat::BeatAnswer::encode); of producers, how many bytes there
@@ -13,10 +14,10 @@
 
 use millstream_metadata::Command;
 use millstream_metadata::beat::Beat;
-use millstream_protocol::{ErrorCode, Offset, TopicPartition, WireError};
+use millstream_protocol::{ErrorCode, Offset, TimestampMs, TopicPartition, WireError};
 use serde::{Deserialize, Serialize};
 
-const FORMAT_VERSION: u8 = 1;
+const FORMAT_VERSION: u8 = 2;
 const PROPOSE: u8 = 1;
 const BEAT: u8 = 2;
 const PRODUCERS: u8 = 3;
@@ -56,40 +57,50 @@ pub(super) enum ClusterRequest {
 }
 
 impl ClusterRequest {
-    pub(super) fn encode(&self) -> Result<Vec<u8>, WireError> {
+    /// The bytes of what is asked at this time of day.
+    pub(super) fn encode(&self, now_ms: TimestampMs) -> Result<Vec<u8>, WireError> {
+        let begun = |asked, hops| {
+            let mut bytes = vec![FORMAT_VERSION, asked, hops];
+            bytes.extend(now_ms.to_be_bytes());
+            bytes
+        };
         match self {
             Self::Propose { hops, command } => {
                 let command = command.encode().map_err(malformed)?;
-                Ok([&[FORMAT_VERSION, PROPOSE, *hops], &command[..]].concat())
+                Ok([begun(PROPOSE, *hops), command].concat())
             }
             Self::Producers(wanted) => {
-                let bytes = vec![FORMAT_VERSION, PRODUCERS, 0];
-                postcard::to_extend(wanted, bytes).map_err(malformed)
+                postcard::to_extend(wanted, begun(PRODUCERS, 0)).map_err(malformed)
             }
             Self::Beat(beat) => {
                 let beat = beat.encode().map_err(malformed)?;
-                Ok([&[FORMAT_VERSION, BEAT, 0], &beat[..]].concat())
+                Ok([begun(BEAT, 0), beat].concat())
             }
         }
     }
 
-    /// Reads what has come from another broker, whose length is bounded by that of a call.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        match bytes {
-            [FORMAT_VERSION, PROPOSE, hops, command @ ..] => Ok(Self::Propose {
-                hops: *hops,
-                command: Command::decode(command).map_err(malformed)?,
-            }),
-            [FORMAT_VERSION, BEAT, _, beat @ ..] => {
-                Ok(Self::Beat(Beat::decode(beat).map_err(malformed)?))
-            }
-            [FORMAT_VERSION, PRODUCERS, _, wanted @ ..] => Ok(Self::Producers(
-                postcard::from_bytes(wanted).map_err(malformed)?,
-            )),
-            [FORMAT_VERSION, asked, ..] => Err(malformed(format!("it asks for {asked}"))),
-            [version, ..] => Err(malformed(format!("its version is {version}"))),
-            [] => Err(malformed("it is empty")),
-        }
+    /// Reads what has come from another broker, whose length is bounded by that of a call, and what time it was
+    /// there.
+    pub(super) fn decode(bytes: &[u8]) -> Result<(TimestampMs, Self), WireError> {
+        let (asked, hops, rest) = match bytes {
+            [FORMAT_VERSION, asked, hops, rest @ ..] => (*asked, *hops, rest),
+            [FORMAT_VERSION, ..] => return Err(malformed("it is too short")),
+            [version, ..] => return Err(malformed(format!("its version is {version}"))),
+            [] => return Err(malformed("it is empty")),
+        };
+        let Some((now_ms, rest)) = rest.split_first_chunk() else {
+            return Err(malformed("it is too short"));
+        };
+        let request = match asked {
+            PROPOSE => Self::Propose {
+                hops,
+                command: Command::decode(rest).map_err(malformed)?,
+            },
+            BEAT => Self::Beat(Beat::decode(rest).map_err(malformed)?),
+            PRODUCERS => Self::Producers(postcard::from_bytes(rest).map_err(malformed)?),
+            _ => return Err(malformed(format!("it asks for {asked}"))),
+        };
+        Ok((TimestampMs::from_be_bytes(*now_ms), request))
     }
 }
 
@@ -110,16 +121,18 @@ mod tests {
             hops: 1,
             command: Command::AllocateProducerIds { count: 3 },
         };
-        let bytes = request.encode().unwrap();
-        assert_eq!(ClusterRequest::decode(&bytes), Ok(request));
+        let bytes = request.encode(77).unwrap();
+        assert_eq!(ClusterRequest::decode(&bytes), Ok((77, request)));
         let request = ClusterRequest::Producers(ProducersWanted {
             partition: crate::internal::GROUPS_PARTITION,
             at: 77,
             have: 5,
         });
-        let bytes = request.encode().unwrap();
-        assert_eq!(ClusterRequest::decode(&bytes), Ok(request));
-        for malformed in [&[][..], &[2, 1, 0], &[1, 9, 0], &[1, 1, 0, 0xff]] {
+        let bytes = request.encode(77).unwrap();
+        assert_eq!(ClusterRequest::decode(&bytes), Ok((77, request)));
+        let unknown = [2, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let broken = [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff];
+        for malformed in [&[][..], &[1, 1, 0], &[2, 1, 0], &unknown, &broken] {
             assert!(ClusterRequest::decode(malformed).is_err(), "{malformed:?}");
         }
     }

@@ -1,6 +1,7 @@
 //! The broker's configuration file: read strictly, then checked into what a broker runs on.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ struct ClusterSection {
     /// `None`: where it listens.
     advertise: Option<String>,
     rack: Option<String>,
+    /// `None`: as much as goes.
+    catch_up_bytes_per_second: Option<NonZeroU64>,
 }
 
 impl ClusterSection {
@@ -295,6 +298,7 @@ impl ConfigFile {
         broker.ticket = ticket;
         broker.advertise = advertise;
         broker.rack = rack;
+        broker.catch_up_bytes_per_second = self.cluster.catch_up_bytes_per_second;
         broker.transport = transport;
         broker.tail_cache_bytes = self.tail_cache_bytes;
         broker.worker_threads = threads.unwrap_or(broker.worker_threads);

@@ -35,6 +35,11 @@ impl<T: Default> Ring<T> {
         Some((partition, waiting))
     }
 
+    /// What a partition has to send, if it waits.
+    pub(super) fn get_mut(&mut self, partition: TopicPartition) -> Option<&mut T> {
+        self.waiting.get_mut(&partition)
+    }
+
     pub(super) fn contains(&self, partition: TopicPartition) -> bool {
         self.waiting.contains_key(&partition)
     }

@@ -379,3 +379,44 @@ fn without_a_link_everything_is_lost() {
     outbox.open();
     assert!(outbox.next(Lane::Words).is_none() && outbox.next(Lane::Spans).is_none());
 }
+
+#[test]
+fn what_is_held_waits_with_what_follows_it_and_for_nobody_else() {
+    let mut outbox = outbox();
+    let first = append(4, span(at(4, 10), &[(4, 10)], 20), 12);
+    let second = append(4, span(at(4, 20), &[(4, 20)], 30), 15);
+    let third = append(4, span(at(4, 30), &[(4, 30)], 40), 18);
+    let asked = Message::Fetched {
+        epoch: 3,
+        span: span(at(1, 0), &[(1, 0)], 5),
+    };
+    outbox.push(outgoing(partition(0), first));
+    let taken = outbox.next(Lane::Spans).unwrap();
+    // Handed in before it is held, and afterwards.
+    outbox.push(outgoing(partition(0), second));
+    outbox.push(outgoing(partition(0), asked.clone()));
+    outbox.hold(taken);
+    outbox.push(outgoing(partition(0), third));
+    let other = append(1, span(at(1, 0), &[(1, 0)], 5), 0);
+    outbox.push(outgoing(partition(1), other.clone()));
+    assert_eq!(drain(&mut outbox, Lane::Spans), [asked, other]);
+    assert!(outbox.has_held());
+    let held = outbox.next_held().unwrap();
+    let joined = append(4, span(at(4, 10), &[(4, 10)], 40), 18);
+    assert_eq!((held.partition, held.message), (partition(0), joined));
+    assert!(!outbox.has_held());
+    assert!(outbox.next_held().is_none());
+}
+
+#[test]
+fn nothing_is_held_without_a_link() {
+    let mut outbox = outbox();
+    outbox.push(outgoing(
+        partition(0),
+        append(4, span(at(4, 10), &[(4, 10)], 20), 12),
+    ));
+    let taken = outbox.next(Lane::Spans).unwrap();
+    outbox.close();
+    outbox.hold(taken);
+    assert!(!outbox.has_held());
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,6 +162,7 @@ pub(crate) struct Manners {
     pub(crate) broker_id: BrokerId,
     /// It reads replication streams.
     pub(crate) reads: bool,
+    pub(crate) catch_up_bytes_per_second: Option<NonZeroU64>,
 }
 
 pub(crate) struct Node {
@@ -274,12 +276,16 @@ impl Node {
             cluster_id: CLUSTER,
             broker_id: id,
             reads: true,
+            catch_up_bytes_per_second: None,
         };
         change(&mut manners);
         let config = LinksConfig {
             introduction: introduction(id),
             connector: Connector::new(&identity(authority, id), transport()).unwrap(),
-            limits: limits(),
+            limits: Limits {
+                catch_up_bytes_per_second: manners.catch_up_bytes_per_second,
+                ..limits()
+            },
         };
         let inbox: Arc<dyn Inbox> = Arc::clone(&diary) as _;
         Self {
@@ -295,6 +301,7 @@ impl Node {
             cluster_id: CLUSTER,
             broker_id: self.id,
             reads: true,
+            catch_up_bytes_per_second: None,
         }
     }
 }

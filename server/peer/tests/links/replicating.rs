@@ -1,6 +1,8 @@
 //! Messages and entries, from one broker to another.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Instant;
 
 use millstream_peer::Entries;
 use millstream_peer::limits::{RECEIVED_BYTES_IN_FLIGHT, TURN_BYTES};
@@ -109,6 +111,41 @@ async fn a_long_span_comes_in_pieces_that_follow_each_other() {
         }
         assert!(pieces >= 10, "{pieces} pieces");
     }
+}
+
+#[tokio::test]
+async fn what_is_old_takes_its_time_and_nothing_else_waits_for_it() {
+    const RECORDS: u64 = 10;
+    const BYTES_PER_SECOND: u64 = 10 * TURN_BYTES as u64;
+    let authority = Authority::create("test").unwrap();
+    let one = Node::with(&authority, 1, |manners| {
+        manners.catch_up_bytes_per_second = NonZeroU64::new(BYTES_PER_SECOND);
+    });
+    let two = Node::start(&authority, 2);
+    introduce(&[&one, &two]).await;
+    let began = Instant::now();
+    // A record is a turn's.
+    let old: Arc<dyn Entries> = Arc::new(Log::new(RECORDS, TURN_BYTES / 2 + 1, Place::Disk));
+    let old_bytes = RECORDS * (TURN_BYTES as u64 / 2);
+    one.links
+        .send(2, partition(0), append(0, RECORDS), Some(old));
+    two.diary
+        .until(|events| received_until(events, 0) > 0)
+        .await;
+    let new: Arc<dyn Entries> = Arc::new(Log::new(1, 100, Place::Memory));
+    one.links.send(2, partition(1), append(0, 1), Some(new));
+    let events = two
+        .diary
+        .until(|events| received_until(events, 1) == 1)
+        .await;
+    assert!(received_until(&events, 0) < RECORDS);
+    two.diary
+        .until(|events| received_until(events, 0) == RECORDS)
+        .await;
+    // The last of it is not waited for.
+    let least = (RECORDS - 1) * 1_000 * old_bytes / RECORDS / BYTES_PER_SECOND;
+    let took = began.elapsed().as_millis();
+    assert!(took >= u128::from(least), "{took} ms, not {least}");
 }
 
 #[tokio::test]

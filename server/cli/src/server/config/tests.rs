@@ -122,14 +122,16 @@ fn a_broker_may_be_one_of_a_cluster() {
     let folder = folder();
     let path = folder.path().join("millstream.toml");
     fs::write(folder.path().join("ticket.toml"), TICKET).unwrap();
-    let section =
-        "[cluster]\nticket = \"ticket.toml\"\nadvertise = \"two.example:77\"\nrack = \"a\"\n";
+    let section = "[cluster]\nticket = \"ticket.toml\"\nadvertise = \"two.example:77\"\nrack = \"a\"\n\
+         catch_up_bytes_per_second = 50000000\n";
     fs::write(&path, format!("{MINIMAL}{section}")).unwrap();
     let config = ServerConfig::read(&path).unwrap().check().unwrap();
     let ticket = config.ticket.unwrap();
     assert_eq!((ticket.broker_id, ticket.token.as_str()), (2, "secret"));
     assert_eq!(config.advertise.as_deref(), Some("two.example:77"));
     assert_eq!(config.rack.as_deref(), Some("a"));
+    let catch_up = config.catch_up_bytes_per_second;
+    assert_eq!(catch_up.map(NonZeroU64::get), Some(50_000_000));
     let alone: ConfigFile = toml::from_str(MINIMAL).unwrap();
     let alone = alone.check(folder.path()).unwrap();
     assert!(alone.ticket.is_none() && alone.advertise.is_none() && alone.rack.is_none());
@@ -143,7 +145,7 @@ fn what_is_wrong_about_the_cluster_is_named() {
       |
     9 | rak = 1
       | ^^^
-    unknown field `rak`, expected one of `ticket`, `advertise`, `rack`
+    unknown field `rak`, expected one of `ticket`, `advertise`, `rack`, `catch_up_bytes_per_second`
     ");
     insta::assert_snapshot!(cluster("ticket = \"none.toml\""), @"the configuration file /etc/millstream/millstream.toml cannot be used: cannot read the ticket /etc/millstream/none.toml: No such file or directory (os error 2)");
     // Nothing of it is shown: it may be a ticket that is cut short.
