@@ -86,6 +86,9 @@ pub const QUORUM_CALL_LIMIT: Duration = Duration::from_secs(6);
 /// How far the clocks of two brokers may be apart, milliseconds. What it takes to ask counts.
 pub const CLOCK_SKEW_LIMIT_MS: u64 = 30_000;
 
+/// How long a broker that a command was passed on to may take once another one leads the metadata quorum.
+pub const OTHER_LEADER_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How soon a command is tried again that has found nobody who leads the metadata quorum.
 pub const QUORUM_RETRY: Duration = Duration::from_millis(20);
 

@@ -1,11 +1,12 @@
-//! Clients at work: whoever makes the cluster, producers of numbered records, a reader of everything, a group.
+//! Clients at work: whoever makes the cluster, producers of numbered records, a reader of everything, a group, and an
+//! operator who has replicas move.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream::{Client, Delivery, Position, ProduceRecord, Producer, TransportConfig};
+use millstream::{Client, Delivery, Offset, Position, ProduceRecord, Producer, TransportConfig};
 use millstream_broker::cluster::ticket::Ticket;
 use millstream_protocol::TopicId;
 use millstream_protocol::api::cluster::{BrokerState, IssueTicket};
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::entropy::{below, between};
 use crate::ledger::{Ledger, Number};
 use crate::place::{Place, transport};
 use crate::run::now_ms;
@@ -36,6 +38,9 @@ const RECORDS_EACH_TIME: usize = 2;
 
 /// Records of one producer in one partition that wait for their acknowledgement.
 const WINDOW: usize = 100;
+
+/// Between two decisions of the operator.
+const OPERATES_MS: (u64, u64) = (1_000, 6_000);
 
 /// How often it is looked how the cluster stands.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -63,6 +68,8 @@ pub(crate) struct Work {
     pub(crate) leaders: watch::Sender<Vec<u32>>,
     /// Once there is a topic.
     pub(crate) topic_id: watch::Sender<Option<TopicId>>,
+    /// The brokers that keep each partition, as somebody was told lately.
+    pub(crate) replicas: watch::Sender<Vec<Vec<u32>>>,
 }
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -104,6 +111,7 @@ impl Work {
             readers.spawn(take_part(self.clone(), self.client(member).await?));
         }
         let watching = tokio::spawn(watch_leaders(self.clone(), observer.clone()));
+        let operating = tokio::spawn(operate(self.clone(), observer.clone()));
         self.phase.send_replace(Phase::Works);
         while let Some(ended) = producers.join_next().await {
             ended?;
@@ -113,19 +121,20 @@ impl Work {
             sleep(LOOK_EVERY).await;
         }
         self.trace.event(format_args!("everything is read"));
-        watching.abort();
-        until_well(&observer).await;
+        operating.await?;
+        self.until_well(&observer).await;
         while !self.is_everywhere().await? {
             sleep(LOOK_EVERY).await;
         }
+        watching.abort();
         self.trace.event(format_args!("everything is everywhere"));
         Ok(())
     }
 
-    /// Whether all brokers' replicas of the topic end where the others' do.
+    /// Whether all replicas of each partition end where the others do, and are those that are known.
     async fn is_everywhere(&self) -> Outcome<bool> {
         let topic_id = *self.topic_id.borrow();
-        let mut ends = BTreeSet::new();
+        let mut kept: BTreeMap<u32, BTreeMap<u32, Offset>> = BTreeMap::new();
         for index in 0..self.places.len() {
             let client = self.client(index).await?;
             let told = client.admin().describe_replicas().await?;
@@ -135,11 +144,39 @@ impl Work {
             }
             let replicas = told.replicas.into_iter().flatten();
             let ours = replicas.filter(|it| Some(it.partition.topic_id) == topic_id);
-            let ours = ours.map(|it| (it.partition.partition, it.log_end_offset));
-            ends.insert(ours.collect::<BTreeMap<_, _>>());
+            for replica in ours {
+                let of_partition = kept.entry(replica.partition.partition).or_default();
+                of_partition.insert(told.broker_id, replica.log_end_offset);
+            }
         }
-        let is_same = ends.len() == 1;
-        Ok(is_same && ends.iter().all(|it| it.len() == PARTITIONS as usize))
+        let known = self.replicas.borrow().clone();
+        let is_whole = |partition: u32| {
+            let (kept, known) = (kept.get(&partition)?, known.get(partition as usize)?);
+            let are_known = kept.keys().eq(&BTreeSet::from_iter(known.iter().copied()));
+            let ends: BTreeSet<Offset> = kept.values().copied().collect();
+            (are_known && ends.len() == 1 && kept.len() == usize::from(REPLICAS)).then_some(())
+        };
+        Ok((0..PARTITIONS).all(|partition| is_whole(partition).is_some()))
+    }
+
+    /// Waits until all brokers are there and nothing is missing or moving anywhere.
+    async fn until_well(&self, client: &Client) {
+        let is_well = async || {
+            let status = client.admin().describe_cluster().await.ok()?;
+            let mut brokers = status.brokers.iter();
+            let votes = status.quorum.members.iter().filter(|it| it.votes).count();
+            let troubled =
+                status.offline.count + status.under_replicated.count + status.changing.count;
+            (status.brokers.len() == self.places.len()
+                && votes == usize::from(REPLICAS)
+                && brokers.all(|it| it.state == BrokerState::Live)
+                && status.controller.is_some()
+                && troubled == 0)
+                .then_some(())
+        };
+        while is_well().await.is_none() {
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     async fn make_cluster(&self) -> Outcome<Client> {
@@ -149,12 +186,12 @@ impl Work {
             let issued = admin.issue_ticket(IssueTicket { valid_ms: 60_000 });
             place.ticket.send_replace(Some(Ticket::from(issued.await?)));
         }
-        until_well(&client).await;
+        self.until_well(&client).await;
         let create = client.admin().create_topic(TOPIC);
         let create = create.partitions(PARTITIONS).replication_factor(REPLICAS);
         let topic = create.await?;
         self.topic_id.send_replace(Some(topic.topic_id));
-        until_well(&client).await;
+        self.until_well(&client).await;
         self.trace.event(format_args!("the cluster is made"));
         Ok(client)
     }
@@ -167,21 +204,40 @@ impl Work {
     }
 }
 
-/// Waits until all brokers are there and nothing is missing anywhere.
-async fn until_well(client: &Client) {
-    let is_well = async || {
-        let status = client.admin().describe_cluster().await.ok()?;
-        let mut brokers = status.brokers.iter();
-        let votes = status.quorum.members.iter().filter(|it| it.votes).count();
-        (status.brokers.len() == usize::from(REPLICAS)
-            && votes == usize::from(REPLICAS)
-            && brokers.all(|it| it.state == BrokerState::Live)
-            && status.controller.is_some()
-            && status.offline.count == 0
-            && status.under_replicated.count == 0)
-            .then_some(())
-    };
-    while is_well().await.is_none() {
+/// Has one broker after the other emptied, and filled again.
+async fn operate(work: Work, client: Client) {
+    let mut phase = work.phase.subscribe();
+    let mut drained = None;
+    while *phase.borrow() < Phase::Ends {
+        let pause = sleep(between(OPERATES_MS));
+        let ended = async {
+            // Whoever tells the phase outlives this.
+            let _ = phase.wait_for(|phase| *phase == Phase::Ends).await;
+        };
+        tokio::select! {
+            biased;
+            () = ended => {}
+            () = pause => match drained.take() {
+                None => {
+                    let broker = 1 + below(work.places.len() as u64) as u32;
+                    work.trace.event(format_args!("broker-{broker} is to be emptied"));
+                    // Who is not told of the outcome goes on as if it had come about.
+                    let _ = client.admin().drain_broker(broker).await;
+                    drained = Some(broker);
+                }
+                Some(broker) => undrain(&work, &client, broker).await,
+            },
+        }
+    }
+    for broker in 1..=work.places.len() {
+        undrain(&work, &client, broker as u32).await;
+    }
+}
+
+/// Has a broker stay, whether it was to be emptied or not.
+async fn undrain(work: &Work, client: &Client, broker: u32) {
+    work.trace.event(format_args!("broker-{broker} stays"));
+    while client.admin().undrain_broker(broker).await.is_err() {
         sleep(LOOK_EVERY).await;
     }
 }
@@ -198,6 +254,18 @@ async fn watch_leaders(work: Work, client: Client) {
             });
             if changed {
                 work.trace.event(format_args!("leaders are {leaders:?}"));
+            }
+            let replicas = topic.partitions.into_iter().map(|it| it.replicas);
+            let replicas: Vec<Vec<u32>> = replicas.collect();
+            let before = work.replicas.send_replace(replicas.clone());
+            if before != replicas {
+                work.trace.event(format_args!("replicas are {replicas:?}"));
+                let moved = before
+                    .iter()
+                    .zip(&replicas)
+                    .filter(|(it, other)| it != other);
+                let moved = moved.count() as u64;
+                work.ledger.with(|told| told.moves += moved);
             }
         }
         sleep(LOOK_EVERY).await;

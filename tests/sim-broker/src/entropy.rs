@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::slice;
 use std::thread::LocalKey;
+use std::time::Duration;
 
 use rustix::rand::GetRandomFlags;
 
@@ -33,6 +34,11 @@ pub fn number() -> u64 {
 /// A number below `bound`, which is not zero.
 pub fn below(bound: u64) -> u64 {
     number() % bound
+}
+
+/// A time between two, milliseconds.
+pub fn between((from, to): (u64, u64)) -> Duration {
+    Duration::from_millis(from + below(to - from))
 }
 
 /// True once in so many times.

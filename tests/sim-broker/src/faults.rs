@@ -7,7 +7,7 @@ use millstream_log::storage::SyncBehaviour;
 use turmoil::Sim;
 
 use crate::clients::Work;
-use crate::entropy::{below, once_in};
+use crate::entropy::{below, between, once_in};
 use crate::place::Place;
 use crate::report::Report;
 use crate::trace::Trace;
@@ -275,8 +275,4 @@ impl Faults {
     fn say(&self, sim: &Sim<'_>, what: std::fmt::Arguments<'_>) {
         self.trace.event_at(sim.elapsed(), what);
     }
-}
-
-fn between((from, to): (u64, u64)) -> Duration {
-    Duration::from_millis(from + below(to - from))
 }

@@ -50,6 +50,8 @@ pub(crate) struct Told {
     pub(crate) read: BTreeMap<Location, Number>,
     /// What members of the group have got, at least once.
     pub(crate) delivered: BTreeSet<Number>,
+    /// How often the replicas of a partition were seen to be others than before.
+    pub(crate) moves: u64,
     /// What went wrong before the end: an order that was not kept, a record that was refused.
     pub(crate) wrong: Vec<String>,
     /// The longest times from a record's sending to its acknowledgement.

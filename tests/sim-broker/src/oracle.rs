@@ -16,13 +16,19 @@ use crate::place::Place;
 /// Read at once, bytes.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// What is wrong, if anything is: a line each.
-pub(crate) fn judge(places: &[Arc<Place>], topic_id: TopicId, ledger: &Ledger) -> Vec<String> {
+/// What is wrong, if anything is: a line each. Of each partition, `replicas` are the brokers that keep it.
+pub(crate) fn judge(
+    places: &[Arc<Place>],
+    topic_id: TopicId,
+    replicas: &[Vec<u32>],
+    ledger: &Ledger,
+) -> Vec<String> {
     let mut wrong = ledger.with(|told| std::mem::take(&mut told.wrong));
     let mut kept: BTreeMap<Location, Number> = BTreeMap::new();
-    for partition in 0..PARTITIONS {
+    for (partition, replicas) in (0..PARTITIONS).zip(replicas) {
         let mut first: Option<BTreeMap<Offset, Bytes>> = None;
-        for place in places {
+        for number in replicas {
+            let place = &places[*number as usize - 1];
             let id = TopicPartition {
                 topic_id,
                 partition,

@@ -38,6 +38,8 @@ pub struct Report {
     pub stops: u64,
     /// Of all these: brokers that led partitions.
     pub leaders_hit: u64,
+    /// Times that a partition was seen to have other replicas than before.
+    pub moves: u64,
     /// The longest wait for an acknowledgement.
     pub longest: Duration,
     /// Of one run: its events.
@@ -63,6 +65,7 @@ impl Report {
         self.full_disks += other.full_disks;
         self.stops += other.stops;
         self.leaders_hit += other.leaders_hit;
+        self.moves += other.moves;
         self.longest = self.longest.max(other.longest);
         self.fingerprint.events += other.fingerprint.events;
         self.wrong.extend(other.wrong);
@@ -91,6 +94,7 @@ impl fmt::Display for Report {
             ("disks full", self.full_disks),
             ("brokers stopped", self.stops),
             ("leaders hit by these", self.leaders_hit),
+            ("changes of replicas", self.moves),
             ("longest wait, ms", self.longest.as_millis() as u64),
             ("wrong", self.wrong.len() as u64),
         ] {

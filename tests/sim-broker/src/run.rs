@@ -20,8 +20,8 @@ use crate::place::{Place, name};
 use crate::report::Report;
 use crate::trace::Trace;
 
-/// Brokers.
-const BROKERS: u32 = 3;
+/// Brokers: one more than a partition has replicas, so that these can move.
+const BROKERS: u32 = 4;
 
 /// How long a broker may take to stop in the end, and the clients to get everything after the last fault.
 const END_LIMIT: Duration = Duration::from_secs(60);
@@ -140,6 +140,7 @@ impl Run {
             phase: watch::Sender::new(Phase::Begins),
             leaders: watch::Sender::default(),
             topic_id: watch::Sender::default(),
+            replicas: watch::Sender::default(),
         };
         sim.client(CLIENTS, work.clone().run());
         Self {
@@ -169,7 +170,13 @@ impl Run {
         let simulated = sim.elapsed();
         drop(sim);
         if let Some(topic_id) = topic_id {
-            wrong.extend(oracle::judge(&work.places, topic_id, &work.ledger));
+            let replicas = work.replicas.borrow().clone();
+            wrong.extend(oracle::judge(
+                &work.places,
+                topic_id,
+                &replicas,
+                &work.ledger,
+            ));
         }
         let mut report = faults.report;
         report.seeds = 1;
@@ -180,6 +187,7 @@ impl Run {
             report.acked = told.acked.len() as u64;
             report.read = told.read.len() as u64;
             report.longest = told.longest;
+            report.moves = told.moves;
         });
         if report.leaders_hit == 0 {
             wrong.push("no leader was hit".to_owned());

@@ -22,7 +22,9 @@ use uuid::Uuid;
 use super::Cluster;
 use super::wire::ClusterRequest;
 use crate::clock;
-use crate::config::{MAX_COMMAND_HOPS, QUORUM_CALL_LIMIT, QUORUM_PATIENCE, QUORUM_RETRY};
+use crate::config::{
+    MAX_COMMAND_HOPS, OTHER_LEADER_PATIENCE, QUORUM_CALL_LIMIT, QUORUM_PATIENCE, QUORUM_RETRY,
+};
 use crate::data_dir::{DataDir, Origin};
 
 /// This broker's node of the metadata quorum.
@@ -229,7 +231,11 @@ impl Quorum {
         let request = request.encode(clock::now_ms());
         let request = request.map_err(NotPassedOn::Refused)?;
         let called = links.call(to, PeerService::Cluster, request.into(), QUORUM_CALL_LIMIT);
-        let answer = match called.await {
+        let called = tokio::select! {
+            called = called => called,
+            () = self.has_another_leader(to) => Err(CallError::TimedOut),
+        };
+        let answer = match called {
             Ok(answer) => answer,
             Err(CallError::NotAsked { .. }) => return Err(NotPassedOn::NotDone),
             Err(CallError::Refused(error)) if error.code == ErrorCode::NotReady => {
@@ -252,6 +258,25 @@ impl Quorum {
             // Who leads is being found out.
             Err(error) if error.code == ErrorCode::NotLeader => Err(NotPassedOn::NotDone),
             Err(error) => Err(NotPassedOn::Refused(error)),
+        }
+    }
+
+    /// Waits until another broker than this one has led the quorum for a while: this one may not answer any more.
+    async fn has_another_leader(&self, than: BrokerId) {
+        let than = NodeId::from(than);
+        loop {
+            let is_another = |status: &Status| status.leader.is_some_and(|leader| leader != than);
+            if self.consensus.status_when(is_another).await.is_err() {
+                // What was asked for has its own limit.
+                return std::future::pending().await;
+            }
+            let is_over = |status: &Status| !is_another(status);
+            if timeout(OTHER_LEADER_PATIENCE, self.consensus.status_when(is_over))
+                .await
+                .is_err()
+            {
+                return;
+            }
         }
     }
 

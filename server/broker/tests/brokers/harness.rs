@@ -4,6 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use millstream::{Client, ClientBuilder, Identity};
 use millstream_broker::cluster::ticket::Ticket;
 use millstream_broker::{Broker, BrokerConfig, StartError};
@@ -144,11 +145,9 @@ impl Cluster {
             .collect()
     }
 
-    /// Stops all of them.
+    /// Stops all of them at once: the last of several would wait for the others.
     pub(crate) async fn stop(mut self) {
-        for node in &mut self.nodes {
-            node.stop().await;
-        }
+        join_all(self.nodes.iter_mut().map(Node::stop)).await;
     }
 
     pub(crate) fn identity(&self, role: Role, name: &str) -> Identity {
