@@ -53,6 +53,10 @@ pub const DEFAULT_MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a handshake may take, at either end.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long it is seen to that peers hear of their connections' end. QUIC would do so for three times as long as it
+/// takes to notice a loss: for seconds where nobody has ever answered.
+pub const CLOSE_LIMIT: Duration = Duration::from_millis(500);
+
 /// Handshakes that may be under way at a listener.
 pub const DEFAULT_MAX_INCOMING: usize = 1024;
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::address::{Address, AddressError};
 use crate::close::{CloseCode, CloseReason};
-use crate::config::{ConfigError, TransportConfig};
+use crate::config::{CLOSE_LIMIT, ConfigError, TransportConfig};
 use crate::connection::Connection;
 use crate::endpoint;
 use crate::identity::Identity;
@@ -279,11 +280,15 @@ impl Connector {
         }
     }
 
-    /// Waits until all connections have ended and their peers were told.
+    /// Waits until all connections have ended and their peers were told, for [`CLOSE_LIMIT`] at most.
     pub async fn wait_idle(&self) {
-        for endpoint in self.shared.endpoints() {
-            endpoint.wait_idle().await;
-        }
+        let idle = async {
+            for endpoint in self.shared.endpoints() {
+                endpoint.wait_idle().await;
+            }
+        };
+        // A peer that does not hear of it finds out by itself.
+        let _ = timeout(CLOSE_LIMIT, idle).await;
     }
 }
 

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::close::{CloseCode, CloseReason};
-use crate::config::{ConfigError, TransportConfig};
+use crate::config::{CLOSE_LIMIT, ConfigError, TransportConfig};
 use crate::connection::Connection;
 use crate::endpoint;
 use crate::identity::Identity;
@@ -131,9 +133,10 @@ impl Listener {
         self.endpoint.close(code.to_wire(), message.as_bytes());
     }
 
-    /// Waits until all connections have ended and their peers were told.
+    /// Waits until all connections have ended and their peers were told, for [`CLOSE_LIMIT`] at most.
     pub async fn wait_idle(&self) {
-        self.endpoint.wait_idle().await;
+        // A peer that does not hear of it finds out by itself.
+        let _ = timeout(CLOSE_LIMIT, self.endpoint.wait_idle()).await;
     }
 }
 
