@@ -178,8 +178,8 @@ impl LossError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownPartition(_) => ErrorCode::UnknownPartition,
-            Self::Fenced { .. } => ErrorCode::NotReady,
             Self::UnknownBroker(_)
+            | Self::Fenced { .. }
             | Self::NoReplica { .. }
             | Self::NothingLost { .. }
             | Self::OverLimit(_) => ErrorCode::InvalidRequest,

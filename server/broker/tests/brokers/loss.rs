@@ -63,7 +63,7 @@ async fn a_replica_that_has_lost_its_records_goes_on_once_the_loss_is_accepted()
     known.sort();
     assert_eq!(known, [(2, true, false, Some(0)), (3, false, true, None)]);
     let unknown = admin.foresee_loss("orders", number, 3).await.unwrap_err();
-    assert!(unknown.to_string().contains("is fenced"), "{unknown}");
+    assert!(unknown.to_string().contains("is gone"), "{unknown}");
 
     admin.accept_loss("orders", number, 2).await.unwrap();
     produce_to(&client, number, 3).await;

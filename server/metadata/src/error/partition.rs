@@ -219,7 +219,7 @@ pub enum LossError {
         broker_id: BrokerId,
     },
     /// The broker is not there.
-    #[error("broker {broker_id} is fenced: start it, or go on with a replica on a live broker")]
+    #[error("broker {broker_id} is gone: start it, or go on with a replica on a live broker")]
     Fenced {
         /// Its number.
         broker_id: BrokerId,

@@ -106,8 +106,8 @@ fn what_makes_no_sense_is_refused() {
     let mut cluster = Cluster::with_brokers(3);
     let partition = at(cluster.create_replicated("orders", 1, 2), 0);
     cluster.fence(2);
-    let says = "broker 2 is fenced: start it, or go on with a replica on a live broker";
-    cluster.refused(accept(partition, 2), ErrorCode::NotReady, says);
+    let says = "broker 2 is gone: start it, or go on with a replica on a live broker";
+    cluster.refused(accept(partition, 2), ErrorCode::InvalidRequest, says);
     let says = format!("broker 3 keeps no replica of {partition}");
     cluster.refused(accept(partition, 3), ErrorCode::InvalidRequest, &says);
     let says = "there is no broker 9";
