@@ -86,8 +86,14 @@ pub const QUORUM_CALL_LIMIT: Duration = Duration::from_secs(6);
 /// How far the clocks of two brokers may be apart, milliseconds. What it takes to ask counts.
 pub const CLOCK_SKEW_LIMIT_MS: u64 = 30_000;
 
+/// For how long what was heard of a broker's clock counts: several beats.
+pub const CLOCK_KNOWN_FOR: Duration = Duration::from_secs(5);
+
 /// How long a broker that a command was passed on to may take once another one leads the metadata quorum.
 pub const OTHER_LEADER_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The least that followers together can be sent in a second of old records, bytes: what one of them is sent at once.
+pub const MIN_CATCH_UP_BYTES_PER_SECOND: u64 = millstream_peer::limits::TURN_BYTES as u64;
 
 /// How soon a command is tried again that has found nobody who leads the metadata quorum.
 pub const QUORUM_RETRY: Duration = Duration::from_millis(20);
@@ -170,7 +176,8 @@ pub struct BrokerConfig {
     /// What it shares its fate with: replicas are spread over racks.
     pub rack: Option<String>,
     /// What all followers together are sent in a second of records that are so old that they are read from the disk,
-    /// bytes: a replica that is made, or was away, takes no more of the disk and the network. `None`: as much as goes.
+    /// bytes, at least [`MIN_CATCH_UP_BYTES_PER_SECOND`]: a replica that is made, or was away, takes no more of the disk
+    /// and the network. `None`: as much as goes.
     pub catch_up_bytes_per_second: Option<NonZeroU64>,
     /// What lets it into a cluster, if it is not the first broker of one.
     pub ticket: Option<Ticket>,

@@ -138,15 +138,14 @@ impl Follower {
         let quorum = Arc::clone(&self.quorum);
         let fault = tokio::select! {
             followed = self.follow() => match followed {
-                Ok(()) => None,
-                Err(error) => Some(Fault::Replicas(error.to_string())),
+                // There is no image any more: its node says why.
+                Ok(()) => Fault::Metadata(quorum.stopped().await),
+                Err(error) => Fault::Replicas(error.to_string()),
             },
-            reason = quorum.stopped() => Some(Fault::Metadata(reason)),
+            reason = quorum.stopped() => Fault::Metadata(reason),
         };
-        if let Some(fault) = fault {
-            // The broker may be stopping for an earlier fault already.
-            let _ = faults.send(fault);
-        }
+        // The broker may be stopping for an earlier fault already.
+        let _ = faults.send(fault);
     }
 
     async fn follow(&mut self) -> Result<(), HostingError> {

@@ -393,15 +393,11 @@ fn open_states(data_dir: &DataDir, store: &LogStore) -> Result<(StateFile, State
         .has_states()
         .map_err(|error| failed(error.to_string()))?;
     if data_dir.incarnation() > 1 && !was_made {
-        let reason = "the file is gone: give the broker an empty data directory, and it gets its \
-                      records from other brokers";
-        return Err(failed(reason.to_owned()));
+        return Err(failed("the file is gone".to_owned()));
     }
     let (states, damaged) = store.states().map_err(|error| failed(error.to_string()))?;
     if damaged {
-        let reason = "it is damaged: give the broker an empty data directory, and it gets its \
-                      records from other brokers";
-        return Err(failed(reason.to_owned()));
+        return Err(failed("the file is damaged".to_owned()));
     }
     let known = states.states().clone();
     Ok((states, known))

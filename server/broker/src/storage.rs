@@ -88,6 +88,15 @@ impl LogStore {
         Ok(delete_dir(&*self.storage, &self.data_dir.partition(id))?)
     }
 
+    /// Whether there is anything of a log. Blocks on the disk.
+    pub(crate) fn has_files(&self, id: TopicPartition) -> io::Result<bool> {
+        match self.storage.list(&self.data_dir.partition(id)) {
+            Ok(files) => Ok(!files.is_empty()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What is known of replicas besides their logs. The file is there from the directory's first start
     /// on.
     pub(crate) fn states(&self) -> Result<(StateFile, bool), OpenError> {

@@ -74,8 +74,7 @@ pub enum StartError {
     /// Something that was durable is missing or broken. A node that forgets what it has said to
     /// others may undo what they agreed on, so it does not start.
     #[error(
-        "{} is damaged: {what}: remove this node from the voters, empty the directory and add it \
-         again as a learner", dir.display()
+        "{} is damaged: {what}: this node may have forgotten what it has said to others", dir.display()
     )]
     Damaged {
         /// The directory.

@@ -477,12 +477,57 @@ impl Hosting {
         }
     }
 
+    /// Takes note of replicas of which there is a log and nothing else: what they have promised is lost. One that others
+    /// have as well begins anew, and counts no more until it has everything; one that nobody else has goes on with its
+    /// records.
+    async fn find_forgotten(&mut self, to_open: &[Assigned]) -> Result<(), HostingError> {
+        let unknown = to_open.iter().filter(|it| !self.found.contains_key(&it.id));
+        let unknown: Vec<TopicPartition> = unknown.map(|it| it.id).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let store = Arc::clone(&self.store);
+        let found = millstream_offload::run(move || -> std::io::Result<BTreeSet<_>> {
+            let mut found = BTreeSet::new();
+            for id in unknown {
+                if store.has_files(id)? {
+                    found.insert(id);
+                }
+            }
+            Ok(found)
+        });
+        let failed = |reason: String| HostingError {
+            what: "cannot look for logs".to_owned(),
+            reason,
+        };
+        let found = found.await.map_err(|error| failed(error.to_string()))?;
+        let found = found.map_err(|error| failed(error.to_string()))?;
+        let mut states = Vec::new();
+        for it in to_open.iter().filter(|it| found.contains(&it.id)) {
+            tracing::error!(
+                partition = format!("{}-{}", it.topic, it.id.partition),
+                "there is a log, and nothing is known of what its replica has promised"
+            );
+            let state = match it.is_alone {
+                true => State::Replica(it.begins_with),
+                false => State::Lost(it.directory),
+            };
+            self.found.insert(it.id, state);
+            states.push((it.id, Some(state)));
+        }
+        match states.is_empty() {
+            true => Ok(()),
+            false => self.store_states(states).await,
+        }
+    }
+
     /// Begins those of which nothing is known here: an empty log first, then their states with one
     /// sync, so that a state without a log is damage.
     async fn begin_all(
         &mut self,
         to_open: &[Assigned],
     ) -> Result<BTreeSet<TopicPartition>, HostingError> {
+        self.find_forgotten(to_open).await?;
         let is_new = |it: &&Assigned| {
             let found = self.found.get(&it.id);
             found.is_none_or(|found| found.directory() < it.directory)

@@ -1,8 +1,9 @@
 //! A partition that goes on without what is lost, because somebody says so.
 
-use millstream::{Client, PartitionDescription, PartitionIndex, ProduceRecord};
+use millstream::{Client, PartitionDescription, PartitionIndex, Position, ProduceRecord};
 
 use crate::harness::{Cluster, until};
+use crate::{all_have, consume, create_topic, read};
 
 async fn describe(client: &Client, partition: PartitionIndex) -> Option<PartitionDescription> {
     let topic = client.admin().describe_topic("orders").await.ok()?;
@@ -91,5 +92,51 @@ async fn a_replica_that_has_lost_its_records_goes_on_once_the_loss_is_accepted()
         (end(&partition) == Some(3)).then_some(())
     })
     .await;
+    cluster.stop().await;
+}
+
+/// What a replica has promised is gone, and its log is not. It is not taken for a new one, which would count with
+/// nothing: what others have acknowledged with it stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_has_forgotten_what_it_promised_counts_no_more() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.all_vote().await;
+    let client = cluster.client(1).await;
+    create_topic(&cluster, 1).await;
+    let create = client.admin().create_topic("singles").partitions(3);
+    create.replication_factor(1).await.unwrap();
+    let singles = client.producer("singles").build().await.unwrap();
+    for number in 0..30 {
+        let record = ProduceRecord::new(number.to_string()).partition(number % 3);
+        singles.send(record).await.unwrap().await.unwrap();
+    }
+    produce_to(&client, 0, 10).await;
+    all_have(&cluster, 10).await;
+    // These are on brokers 2 and 3 alone.
+    cluster.nodes[0].stop().await;
+    produce_to(&client, 0, 10).await;
+    cluster.nodes[2].stop().await;
+    let promises = cluster.nodes[2].data_dir().join("replicas");
+    std::fs::write(promises, []).unwrap();
+    cluster.nodes[1].stop().await;
+    cluster.restart_two(0, 2).await;
+    let first = cluster.client(0).await;
+    until("broker 3 does not count, and nobody leads", async || {
+        let partition = describe(&first, 0).await?;
+        (partition.untrusted == [3] && partition.log.is_none()).then_some(())
+    })
+    .await;
+
+    cluster.restart(1).await;
+    assert_eq!(consume(&first, 20).await.len(), 20);
+    until("broker 3 counts again", async || {
+        let partition = describe(&first, 0).await?;
+        partition.untrusted.is_empty().then_some(())
+    })
+    .await;
+    // Nobody else has what it alone keeps.
+    let all = (0..3).map(|number| ("singles", number, Position::Earliest));
+    let mut consumer = first.consumer().assign(all).build().await.unwrap();
+    assert_eq!(read(&mut consumer, 30).await.len(), 30);
     cluster.stop().await;
 }

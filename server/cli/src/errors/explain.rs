@@ -158,7 +158,7 @@ fn of_start(error: &StartError) -> (Exit, Advice) {
         StartError::Bind(_) => (Exit::Failure, Some("listen on an address of this machine, with a server's identity".into())),
         StartError::Load { .. } => (
             Exit::Damaged,
-            Some("keep the data directory as it is and restore it from a copy, or start on another one".into()),
+            Some("keep the data directory as it is. In a cluster, let a new broker in (`millstream cluster join`) and take this one out (`millstream cluster drain`, then `remove`): the others have its records, while an old copy would have forgotten what was promised since. A broker that is alone can be restored from a copy".into()),
         ),
         StartError::Refused { .. } => (
             Exit::Refused,

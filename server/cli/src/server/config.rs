@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use millstream_broker::cluster::ticket::Ticket;
+use millstream_broker::config::MIN_CATCH_UP_BYTES_PER_SECOND;
 use millstream_broker::{BrokerConfig, CompileLimits};
 use millstream_transport::{Identity, Network, TransportConfig};
 use serde::{Deserialize, Serialize};
@@ -272,6 +273,14 @@ impl ConfigFile {
             ))
             .into());
         }
+        let catch_up = self.cluster.catch_up_bytes_per_second;
+        if catch_up.is_some_and(|it| it.get() < MIN_CATCH_UP_BYTES_PER_SECOND) {
+            return Err(Problem::usage(format!(
+                "[cluster] catch_up_bytes_per_second is less than {MIN_CATCH_UP_BYTES_PER_SECOND}, which a follower \
+                 is sent at once"
+            ))
+            .into());
+        }
         let compile_limits = self.workers.compile_limits()?;
         let transport = self.transport.validate()?;
         let ticket = self.cluster.ticket(folder)?;
@@ -298,7 +307,7 @@ impl ConfigFile {
         broker.ticket = ticket;
         broker.advertise = advertise;
         broker.rack = rack;
-        broker.catch_up_bytes_per_second = self.cluster.catch_up_bytes_per_second;
+        broker.catch_up_bytes_per_second = catch_up;
         broker.transport = transport;
         broker.tail_cache_bytes = self.tail_cache_bytes;
         broker.worker_threads = threads.unwrap_or(broker.worker_threads);

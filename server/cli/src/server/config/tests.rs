@@ -150,6 +150,7 @@ fn what_is_wrong_about_the_cluster_is_named() {
     insta::assert_snapshot!(cluster("ticket = \"none.toml\""), @"the configuration file /etc/millstream/millstream.toml cannot be used: cannot read the ticket /etc/millstream/none.toml: No such file or directory (os error 2)");
     // Nothing of it is shown: it may be a ticket that is cut short.
     insta::assert_snapshot!(cluster("ticket = \"server.key\""), @"the configuration file /etc/millstream/millstream.toml cannot be used: /etc/millstream/server.key is not a broker's ticket: key with no value, expected `=`");
+    insta::assert_snapshot!(cluster("catch_up_bytes_per_second = 1000"), @"the configuration file /etc/millstream/millstream.toml cannot be used: [cluster] catch_up_bytes_per_second is less than 1048576, which a follower is sent at once");
     insta::assert_snapshot!(cluster("advertise = \"quic://two\""), @r#"the configuration file /etc/millstream/millstream.toml cannot be used: [cluster] advertise: "quic://two" is not an address of the form host:port"#);
     insta::assert_snapshot!(cluster("advertise = \"two.example:0\""), @"the configuration file /etc/millstream/millstream.toml cannot be used: [cluster] advertise: port 0 is none where a broker can be reached");
     insta::assert_snapshot!(cluster(&format!("rack = \"{}\"", "x".repeat(256))), @"the configuration file /etc/millstream/millstream.toml cannot be used: [cluster] rack: expected a name of 1 to 255 bytes, without control characters");
