@@ -17,6 +17,12 @@ const UNKNOWN: &str = "unknown";
 /// if anything could be decided.
 const LONG_SILENCE_MS: u64 = 2 * SILENCE_LIMIT_MS;
 
+/// A replica that lacks more records than these does not take over at once.
+const LONG_LAG: u64 = 10_000;
+
+/// A disk with less room than this is as good as full, bytes.
+const LITTLE_ROOM_BYTES: u64 = 64 << 20;
+
 /// A cluster, as it stands.
 #[derive(Debug, Serialize)]
 pub(super) struct ClusterView {
@@ -382,6 +388,23 @@ fn problems(cluster: &ClusterDescription) -> Vec<String> {
             let silent = elapsed(Duration::from_millis(silent_ms));
             problems.push(format!(
                 "nothing was heard of broker {broker_id} for {silent}"
+            ));
+        }
+        let report = broker.report.as_ref();
+        if let Some(lag) = report
+            .and_then(|it| it.largest_lag)
+            .filter(|it| *it > LONG_LAG)
+        {
+            let lag = counted(lag, "record");
+            problems.push(format!(
+                "broker {broker_id} is {lag} behind in a partition: it does not take over there at once"
+            ));
+        }
+        let free = report.and_then(|it| it.disk).map(|it| it.free_bytes);
+        if let Some(free) = free.filter(|it| *it < LITTLE_ROOM_BYTES) {
+            problems.push(format!(
+                "the disk of broker {broker_id} is full, or nearly so: {} are free",
+                bytes(free)
             ));
         }
         let stuck = u64::from(broker.stuck);

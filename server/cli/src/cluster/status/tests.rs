@@ -85,6 +85,26 @@ fn a_cluster_in_which_all_is_well() {
 }
 
 #[test]
+fn a_broker_that_is_behind_and_one_without_room_are_named() {
+    let mut cluster = cluster();
+    let reports = cluster
+        .brokers
+        .iter_mut()
+        .filter_map(|it| it.report.as_mut());
+    for (report, (lag, free_bytes)) in reports.zip([(10_001, 64 << 20), (10_000, 24 << 10)]) {
+        report.largest_lag = Some(lag);
+        report.disk.as_mut().unwrap().free_bytes = free_bytes;
+    }
+    assert_eq!(
+        problems(&cluster),
+        [
+            "broker 1 is 10,001 records behind in a partition: it does not take over there at once",
+            "the disk of broker 2 is full, or nearly so: 24.0 KiB are free",
+        ]
+    );
+}
+
+#[test]
 fn what_is_wrong_comes_first() {
     let mut cluster = cluster();
     cluster.brokers[1] = ClusterBroker {
