@@ -172,7 +172,7 @@ impl Broker {
             Arc::clone(&config.storage),
             config.tail_cache_bytes,
         ));
-        let (states, known) = open_states(&data_dir, &store)?;
+        let (states, known, has_forgotten) = open_states(&data_dir, &store)?;
         let (writer, flusher) = Writer::start(WriterSetup {
             me: data_dir.identity().broker_id,
             states,
@@ -210,6 +210,7 @@ impl Broker {
             (writer.clone(), flusher),
             Arc::clone(&partitions),
             &known,
+            has_forgotten,
         );
         let setup = ControllerSetup {
             cluster: Arc::clone(&cluster),
@@ -381,9 +382,12 @@ fn registration(config: &BrokerConfig, data_dir: &DataDir, address: SocketAddr) 
     }
 }
 
-/// What is known of replicas besides their logs. The file is made at the directory's first start: without
-/// it, nobody knows what was promised.
-fn open_states(data_dir: &DataDir, store: &LogStore) -> Result<(StateFile, States), StartError> {
+/// What is known of replicas besides their logs, and whether anything may have been known that is not any more: the
+/// file is made at the directory's first start, if that gets so far.
+fn open_states(
+    data_dir: &DataDir,
+    store: &LogStore,
+) -> Result<(StateFile, States, bool), StartError> {
     let path = data_dir.replicas();
     let failed = |reason: String| StartError::Load {
         what: format!("what replicas have promised, in {}", path.display()),
@@ -392,15 +396,13 @@ fn open_states(data_dir: &DataDir, store: &LogStore) -> Result<(StateFile, State
     let was_made = store
         .has_states()
         .map_err(|error| failed(error.to_string()))?;
-    if data_dir.incarnation() > 1 && !was_made {
-        return Err(failed("the file is gone".to_owned()));
-    }
+    let has_forgotten = data_dir.incarnation() > 1 && !was_made;
     let (states, damaged) = store.states().map_err(|error| failed(error.to_string()))?;
     if damaged {
         return Err(failed("the file is damaged".to_owned()));
     }
     let known = states.states().clone();
-    Ok((states, known))
+    Ok((states, known, has_forgotten))
 }
 
 async fn maintain(writer: Writer) {

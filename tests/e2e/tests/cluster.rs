@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
 
@@ -11,6 +12,7 @@ use millstream_e2e::cluster::Cluster;
 use millstream_e2e::command::run;
 use millstream_e2e::patience::{until, until_blocking, within};
 use millstream_e2e::wire::{Wire, hello};
+use millstream_port::Port;
 use millstream_protocol::api::Request;
 use millstream_protocol::api::hello::HelloResponse;
 use millstream_protocol::api::produce::{
@@ -233,6 +235,17 @@ async fn a_partition_goes_on_without_what_is_lost_once_somebody_says_so() {
         left[number]["log_end_offset"],
         left[number]["high_watermark"]
     );
+}
+
+#[test]
+fn a_broker_whose_first_start_has_failed_starts_later() {
+    let mut cluster = Cluster::init(Port::reserve().unwrap(), &[]);
+    let occupied = UdpSocket::bind(cluster.address(1)).unwrap();
+    let log = cluster.member(1).refused(REFUSED);
+    assert!(log.contains("cannot listen on"), "{log}");
+    drop(occupied);
+    cluster.member(1).start();
+    cluster.until_well(1, 1);
 }
 
 /// Replaces the time of day for the program that it is loaded into.

@@ -72,6 +72,8 @@ pub(crate) struct Hosting {
     settings: HashMap<TopicId, TopicConfig>,
     /// An image was followed in which this start is registered.
     is_registered: bool,
+    /// What was known of all replicas may be gone: those that the first image names are not new.
+    has_forgotten: bool,
 }
 
 /// A replica of this broker, as the image has it.
@@ -149,6 +151,7 @@ impl Hosting {
         (writer, flusher): (Writer, Flusher),
         partitions: Arc<Registry>,
         states: &States,
+        has_forgotten: bool,
     ) -> Self {
         let found = states
             .iter()
@@ -163,6 +166,7 @@ impl Hosting {
             hosted: BTreeMap::new(),
             settings: HashMap::new(),
             is_registered: false,
+            has_forgotten,
         }
     }
 
@@ -251,6 +255,7 @@ impl Hosting {
         to_open.truncate(REPLICAS_PER_TURN);
         self.open_all(to_open).await?;
         self.appoint_all(image)?;
+        self.has_forgotten &= !is_whole;
         Ok(is_whole)
     }
 
@@ -477,20 +482,20 @@ impl Hosting {
         }
     }
 
-    /// Takes note of replicas of which there is a log and nothing else: what they have promised is lost. One that others
-    /// have as well begins anew, and counts no more until it has everything; one that nobody else has goes on with its
-    /// records.
+    /// Takes note of replicas of which there is a log and nothing else, or may have been: what they have promised is
+    /// lost. One that others have as well begins anew, and counts no more until it has everything; one that nobody else
+    /// has goes on with its records.
     async fn find_forgotten(&mut self, to_open: &[Assigned]) -> Result<(), HostingError> {
         let unknown = to_open.iter().filter(|it| !self.found.contains_key(&it.id));
         let unknown: Vec<TopicPartition> = unknown.map(|it| it.id).collect();
         if unknown.is_empty() {
             return Ok(());
         }
-        let store = Arc::clone(&self.store);
+        let (store, has_forgotten) = (Arc::clone(&self.store), self.has_forgotten);
         let found = millstream_offload::run(move || -> std::io::Result<BTreeSet<_>> {
             let mut found = BTreeSet::new();
             for id in unknown {
-                if store.has_files(id)? {
+                if has_forgotten || store.has_files(id)? {
                     found.insert(id);
                 }
             }
@@ -506,7 +511,7 @@ impl Hosting {
         for it in to_open.iter().filter(|it| found.contains(&it.id)) {
             tracing::error!(
                 partition = format!("{}-{}", it.topic, it.id.partition),
-                "there is a log, and nothing is known of what its replica has promised"
+                "nothing is known of what its replica has promised"
             );
             let state = match it.is_alone {
                 true => State::Replica(it.begins_with),

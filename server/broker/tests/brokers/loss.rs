@@ -1,5 +1,7 @@
 //! A partition that goes on without what is lost, because somebody says so.
 
+use std::path::Path;
+
 use millstream::{Client, PartitionDescription, PartitionIndex, Position, ProduceRecord};
 
 use crate::harness::{Cluster, until};
@@ -95,10 +97,19 @@ async fn a_replica_that_has_lost_its_records_goes_on_once_the_loss_is_accepted()
     cluster.stop().await;
 }
 
-/// What a replica has promised is gone, and its log is not. It is not taken for a new one, which would count with
-/// nothing: what others have acknowledged with it stays.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_has_forgotten_what_it_promised_counts_no_more() {
+async fn a_broker_whose_promises_were_emptied_counts_no_more() {
+    goes_on_without_promises(|file| std::fs::write(file, [])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_whose_promises_were_removed_counts_no_more() {
+    goes_on_without_promises(|file| std::fs::remove_file(file)).await;
+}
+
+/// What replicas have promised is gone, and their logs are not. They are not taken for new ones, which would count with
+/// nothing: what others have acknowledged with them stays.
+async fn goes_on_without_promises(forget: fn(&Path) -> std::io::Result<()>) {
     let mut cluster = Cluster::start(3).await;
     cluster.all_vote().await;
     let client = cluster.client(1).await;
@@ -117,7 +128,7 @@ async fn a_broker_that_has_forgotten_what_it_promised_counts_no_more() {
     produce_to(&client, 0, 10).await;
     cluster.nodes[2].stop().await;
     let promises = cluster.nodes[2].data_dir().join("replicas");
-    std::fs::write(promises, []).unwrap();
+    forget(&promises).unwrap();
     cluster.nodes[1].stop().await;
     cluster.restart_two(0, 2).await;
     let first = cluster.client(0).await;

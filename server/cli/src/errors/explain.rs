@@ -153,7 +153,7 @@ fn of_start(error: &StartError) -> (Exit, Advice) {
         StartError::DataDir(error) => of_data_dir(error),
         StartError::Bind(BindError::Socket { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => (
             Exit::Refused,
-            Some("another broker listens there already: use it, stop it, or listen elsewhere (`--listen 127.0.0.1:0` takes a free port)".into()),
+            Some("another broker listens there already: use it, stop it, or listen elsewhere: `--listen` of `millstream dev`, `listen` and `advertise` in the configuration of `millstream server`".into()),
         ),
         StartError::Bind(_) => (Exit::Failure, Some("listen on an address of this machine, with a server's identity".into())),
         StartError::Load { .. } => (
@@ -172,7 +172,7 @@ fn of_data_dir(error: &DataDirError) -> (Exit, Advice) {
     match error {
         DataDirError::InUse { .. } => (
             Exit::Refused,
-            Some("use the broker that runs there, stop it, or start this one on another (`--data-dir`)".into()),
+            Some("use the broker that runs there, stop it, or start this one on another: `--data-dir` of `millstream dev`, `data_dir` in the configuration of `millstream server`".into()),
         ),
         DataDirError::Version { .. } => {
             (Exit::Refused, Some("use the release that wrote it, or another data directory".into()))

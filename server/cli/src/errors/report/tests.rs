@@ -232,7 +232,7 @@ fn brokers_that_do_not_start_or_stop_by_themselves() {
     };
     insta::assert_snapshot!(shown(StartError::DataDir(in_use)), @r"
     error: data directory /data is in use by process 4711
-      try: use the broker that runs there, stop it, or start this one on another (`--data-dir`)
+      try: use the broker that runs there, stop it, or start this one on another: `--data-dir` of `millstream dev`, `data_dir` in the configuration of `millstream server`
     exit 5
     ");
     let version = DataDirError::Version {
@@ -260,7 +260,7 @@ fn brokers_that_do_not_start_or_stop_by_themselves() {
     insta::assert_snapshot!(shown(StartError::Bind(bind)), @r"
     error: cannot listen on 127.0.0.1:9092
       cause: address in use
-      try: another broker listens there already: use it, stop it, or listen elsewhere (`--listen 127.0.0.1:0` takes a free port)
+      try: another broker listens there already: use it, stop it, or listen elsewhere: `--listen` of `millstream dev`, `listen` and `advertise` in the configuration of `millstream server`
     exit 5
     ");
     insta::assert_snapshot!(shown(StopError::Storage("cannot sync orders-0: input/output error".to_owned())), @r"
