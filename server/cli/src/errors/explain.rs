@@ -325,11 +325,10 @@ fn advice_on(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::StorageFull => {
             "free space on the broker's disk, for example with `millstream topic delete-records`"
         }
-        ErrorCode::Busy
-        | ErrorCode::NotReady
-        | ErrorCode::NotLeader
-        | ErrorCode::ShuttingDown
-        | ErrorCode::TimedOut => AGAIN,
+        ErrorCode::NotReady | ErrorCode::NotLeader => {
+            "try again in a moment; where it stays so, `millstream cluster status` shows what is missing"
+        }
+        ErrorCode::Busy | ErrorCode::ShuttingDown | ErrorCode::TimedOut => AGAIN,
         ErrorCode::StorageFailed => "look at the broker's log and its disk, then start it again",
         ErrorCode::PartitionDamaged => {
             "`millstream topic describe` says what is damaged; what lies before it can still be read"

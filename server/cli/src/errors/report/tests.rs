@@ -106,8 +106,8 @@ fn every_refusal_has_an_exit_code_and_advice() {
     OutOfOrderSequence: exit 1, run the command again
     ProducerFenced: exit 1, run the command again
     UnknownProducer: exit 1, run the command again
-    NotLeader: exit 5, try again in a moment
-    NotReady: exit 5, try again in a moment
+    NotLeader: exit 5, try again in a moment; where it stays so, `millstream cluster status` shows what is missing
+    NotReady: exit 5, try again in a moment; where it stays so, `millstream cluster status` shows what is missing
     Busy: exit 5, try again in a moment
     StorageFull: exit 5, free space on the broker's disk, for example with `millstream topic delete-records`
     StorageFailed: exit 7, look at the broker's log and its disk, then start it again
