@@ -10,7 +10,7 @@ use tokio::time::sleep_until;
 
 use super::ledger::Killed;
 use super::load::Load;
-use super::{BROKERS, PARTITIONS, Party, Plan, Run, TOPIC, Weather, logs};
+use super::{BROKERS, PARTITIONS, Party, Plan, Run, TOPIC, Weather, is_well, logs};
 use crate::patience::{until, within};
 
 /// How long a broker stands still, and how long ways are cut, milliseconds.
@@ -45,6 +45,8 @@ pub struct Happened {
     pub one_way: usize,
     /// Disks were full.
     pub full_disks: usize,
+    /// Brokers ended for that, and were started again.
+    pub ended_for_room: usize,
     /// Logs were spoilt.
     pub spoilt_logs: usize,
 }
@@ -60,13 +62,14 @@ impl fmt::Display for Happened {
             partitions,
             one_way,
             full_disks,
+            ended_for_room,
             spoilt_logs,
         } = self;
         write!(
             f,
             "{kills} kills ({leaders_killed} of leaders, {metadata_leaders_killed} of these of the metadata \
              leader, {starts_killed} while starting), {pauses} pauses, {partitions} partitions ({one_way} \
-             one-way), {full_disks} full disks, {spoilt_logs} spoilt logs"
+             one-way), {full_disks} full disks ({ended_for_room} ended for that), {spoilt_logs} spoilt logs"
         )
     }
 }
@@ -278,7 +281,24 @@ impl Run {
         if let Some(disk) = &self.disk {
             disk.free();
         }
-        self.until_well().await;
+        let (cluster, observer) = (&mut self.cluster, &self.observer);
+        let has_ended = until("all is well, or the broker has ended", async || {
+            if !cluster.member(super::SMALL).is_running() {
+                return Some(true);
+            }
+            let status = observer.admin().describe_cluster().await.ok()?;
+            is_well(&status).then_some(false)
+        });
+        // Where it cannot store what a replica promises it ends, and somebody starts it again.
+        if has_ended.await {
+            let member = self.cluster.member(super::SMALL);
+            member.wait();
+            assert!(member.log().contains("No space left"), "{}", member.log());
+            self.happened.ended_for_room += 1;
+            self.revive(super::SMALL);
+            self.cluster.member(super::SMALL).until_ready();
+            self.until_well().await;
+        }
         self.say(format_args!("it has room again, and all is well"));
     }
 

@@ -293,14 +293,7 @@ impl Run {
 
     /// Waits until nothing is missing anywhere.
     async fn until_well(&self) {
-        self.until_cluster("all is well", |status| {
-            let mut brokers = status.brokers.iter();
-            brokers.all(|it| it.state == BrokerState::Live)
-                && status.offline.count == 0
-                && status.under_replicated.count == 0
-                && status.quorum.members.iter().filter(|it| it.votes).count() == BROKERS
-        })
-        .await;
+        self.until_cluster("all is well", is_well).await;
     }
 
     async fn until_cluster(&self, what: &str, holds: impl Fn(&ClusterDescription) -> bool) {
@@ -322,6 +315,16 @@ impl Run {
         let led = (0..).zip(leaders).filter(|(_, leader)| **leader == broker);
         led.map(|(partition, _)| partition).collect()
     }
+}
+
+/// Whether nothing is missing anywhere.
+fn is_well(status: &ClusterDescription) -> bool {
+    let mut brokers = status.brokers.iter();
+    status.controller.is_some()
+        && brokers.all(|it| it.state == BrokerState::Live)
+        && status.offline.count == 0
+        && status.under_replicated.count == 0
+        && status.quorum.members.iter().filter(|it| it.votes).count() == BROKERS
 }
 
 impl Report {
