@@ -25,6 +25,13 @@ pub const MEMBERS_CHECK: Duration = Duration::from_millis(250);
 /// How long a beat waits for the answer of the steward before the next one goes out.
 pub const BEAT_LIMIT: Duration = Duration::from_millis(300);
 
+/// How long a broker that starts waits for others to say that they know it, before its node of the metadata quorum
+/// answers them.
+pub const KNOWN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often others are asked for that.
+pub const KNOWN_ASKED_EVERY: Duration = Duration::from_millis(50);
+
 /// A broker that was not heard for so long by whoever looks after the cluster has its clients look for other
 /// brokers: what it leads may be led by others. Longer than it takes until somebody looks after the cluster
 /// again when who did is gone.
@@ -47,6 +54,10 @@ pub const REPORT_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long a number for a new broker is looked for, while others are given theirs at the same time.
 pub const TICKET_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Entries of another replica that are written by whoever brings them, bytes: as many as the system takes without a wait
+/// worth the name. The rest is left to the writer's thread.
+pub const MAX_BRIEF_BYTES: usize = 64 << 10;
 
 /// Partitions that are seen to change later for an even load. It counts no further.
 pub const MAX_FORESEEN_MOVES: usize = 256;

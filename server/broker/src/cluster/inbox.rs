@@ -4,7 +4,7 @@ use millstream_log::ProducedBatch;
 use millstream_peer::{Inbox, Received};
 use millstream_replication::BrokerId;
 
-use crate::writer::{Writer, WriterCommand};
+use crate::writer::{Heard, Writer, WriterCommand};
 
 /// Hands everything to the writer, which ends with the broker.
 pub(super) struct WriterInbox {
@@ -14,11 +14,6 @@ pub(super) struct WriterInbox {
 impl WriterInbox {
     pub(super) fn new(writer: Writer) -> Self {
         Self { writer }
-    }
-
-    fn send(&self, command: WriterCommand) {
-        // A writer that has stopped takes nothing: the peer finds the links gone soon.
-        let _ = self.writer.send(command);
     }
 }
 
@@ -35,7 +30,8 @@ impl Inbox for WriterInbox {
             bytes: it.bytes,
             header: it.header,
         });
-        self.send(WriterCommand::Received {
+        // A writer that has stopped takes nothing: the peer finds the links gone soon.
+        let _ = self.writer.hear(Heard {
             partition,
             from,
             message,
@@ -46,7 +42,8 @@ impl Inbox for WriterInbox {
 
     fn linked(&self, peer: BrokerId) {
         tracing::info!(broker = peer, "linked");
-        self.send(WriterCommand::Linked { peer });
+        // As above.
+        let _ = self.writer.send(WriterCommand::Linked { peer });
     }
 
     fn unlinked(&self, peer: BrokerId, reason: String) {

@@ -192,6 +192,19 @@ impl Actor {
         self.step(outside, Input::Received { from, message }, batches)
     }
 
+    /// Whether a message moves what is known of another replica, or adds to the log: what cuts it, or begins it anew,
+    /// waits for the disk.
+    pub(crate) fn is_brief(&self, message: &Message) -> bool {
+        match message {
+            Message::Ack(_) => true,
+            Message::Append { span, .. } => {
+                let replica = self.replica.as_ref();
+                replica.is_some_and(|replica| replica.log().tip() == span.prev)
+            }
+            _ => false,
+        }
+    }
+
     /// Where the log is to begin anew by a message: its sender's begins there, and this one has nothing in
     /// common with it.
     fn begins_at(&self, message: &Message) -> Option<Offset> {
