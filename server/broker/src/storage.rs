@@ -162,6 +162,7 @@ pub(crate) fn log_config(config: &TopicConfig) -> LogConfig {
         retention_ms: config.retention_ms,
         retention_bytes: config.retention_bytes,
         tombstone_retention_ms: config.tombstone_retention_ms,
+        leaves_room: true,
         ..LogConfig::default()
     }
 }

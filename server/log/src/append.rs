@@ -327,6 +327,10 @@ impl Log {
         if group.entries.is_empty() {
             return Ok(());
         }
+        let files = &self.shared.files;
+        if self.config.leaves_room && files.storage.is_scarce(&files.dir) {
+            return Err(AppendError::StorageFull);
+        }
         let active = self.active();
         let path = active.path();
         let file = active

@@ -59,6 +59,9 @@ pub struct LogConfig {
     pub tail_cache_bytes: usize,
     /// Appended bytes after which a flush also writes a checkpoint.
     pub checkpoint_bytes: u64,
+    /// Whether nothing is appended where room is [scarce](Storage::is_scarce), as if there were none: what a broker has to
+    /// write to stay one is on the same disk.
+    pub leaves_room: bool,
 }
 
 impl Default for LogConfig {
@@ -76,6 +79,7 @@ impl Default for LogConfig {
             max_producers: limits::DEFAULT_MAX_PRODUCERS,
             tail_cache_bytes: limits::DEFAULT_TAIL_CACHE_BYTES,
             checkpoint_bytes: limits::DEFAULT_CHECKPOINT_BYTES,
+            leaves_room: false,
         }
     }
 }

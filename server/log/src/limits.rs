@@ -109,3 +109,9 @@ const _: () = assert!(
 const _: () =
     assert!(*PRODUCERS.end() * (12 + 16 * BATCHES_PER_PRODUCER) + 256 <= MAX_PRODUCERS_BYTES);
 const _: () = assert!(SNAPSHOTS_KEPT >= 1 && MAX_INDEX_ENTRIES >= 2);
+
+/// Room is scarce on a disk when less than this part of it is left, and less than [`MAX_SCARCE_BYTES`].
+pub const SCARCE_FRACTION: u64 = 16;
+
+/// Room is never scarce when more bytes than these are left.
+pub const MAX_SCARCE_BYTES: u64 = 16 << 20;

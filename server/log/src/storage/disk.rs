@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use rustix::fs::Advice;
+use rustix::fs::{Advice, StatVfs};
 
-use super::{Storage, StorageFile};
+use super::{Storage, StorageFile, scarce_bytes};
 use crate::mmap::FileMapping;
 
 /// Slices that one `pwritev` takes (`IOV_MAX` of Linux, macOS and the BSDs).
@@ -74,6 +74,17 @@ impl Storage for DiskStorage {
         };
         File::open(path)?.sync_all()
     }
+
+    fn is_scarce(&self, dir: &Path) -> bool {
+        rustix::fs::statvfs(dir).is_ok_and(|room| is_scarce_after(&room, 0))
+    }
+}
+
+/// Whether room is scarce once more bytes are taken.
+fn is_scarce_after(room: &StatVfs, bytes: u64) -> bool {
+    let all = room.f_blocks.saturating_mul(room.f_frsize);
+    let free = room.f_bavail.saturating_mul(room.f_frsize);
+    free.saturating_sub(bytes) < scarce_bytes(all)
 }
 
 #[derive(Debug)]
@@ -105,9 +116,12 @@ impl DiskFile {
         self.allocated.store(target, Ordering::Relaxed);
         #[cfg(target_os = "linux")]
         {
-            use rustix::fs::{FallocateFlags, fallocate};
+            use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
             let (from, keep) = (allocated.max(position), FallocateFlags::KEEP_SIZE);
-            let _ = fallocate(&self.file, keep, from, target - from);
+            let room = fstatvfs(&self.file);
+            if room.is_ok_and(|room| !is_scarce_after(&room, target - from)) {
+                let _ = fallocate(&self.file, keep, from, target - from);
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Storage, StorageFile};
+use super::{Storage, StorageFile, scarce_bytes};
 
 /// What a disk keeps or loses as one.
 const SECTOR_BYTES: usize = 512;
@@ -511,6 +511,11 @@ impl Storage for MemoryStorage {
             dir != path
         });
         Ok(())
+    }
+
+    fn is_scarce(&self, _dir: &Path) -> bool {
+        let capacity = self.disk.lock().capacity_bytes;
+        capacity.is_some_and(|all| all.saturating_sub(self.used_bytes()) < scarce_bytes(all))
     }
 }
 

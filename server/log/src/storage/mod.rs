@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::limits::{MAX_SCARCE_BYTES, SCARCE_FRACTION};
+
 pub use disk::DiskStorage;
 pub use memory::{MemoryStorage, SyncBehaviour};
 
@@ -52,6 +54,17 @@ pub trait Storage: Debug + Send + Sync + 'static {
 
     /// Makes the names in a directory durable: creations, renames and removals.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Whether there is so little room left where a directory is that what can wait should leave it to what cannot. A
+    /// storage that cannot tell says no.
+    fn is_scarce(&self, _dir: &Path) -> bool {
+        false
+    }
+}
+
+/// With less room left than this, of so much in all, room is scarce.
+fn scarce_bytes(all: u64) -> u64 {
+    (all / SCARCE_FRACTION).min(MAX_SCARCE_BYTES)
 }
 
 /// An open file, used from several threads at once.

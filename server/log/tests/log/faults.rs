@@ -55,6 +55,35 @@ fn nothing_of_an_append_remains_on_a_full_disk() {
 }
 
 #[test]
+fn a_log_that_leaves_room_stops_before_the_disk_is_full() {
+    let leaving = LogConfig {
+        leaves_room: true,
+        ..small()
+    };
+    let storage = MemoryStorage::new();
+    let mut log = open_sound(&storage, &leaving);
+    let first = || batch(&[Rec::value("a")], NOW, Some(stamp(1, 0, 0)));
+    append(&mut log, first()).expect("room");
+    // Less than a sixteenth is left.
+    let used = storage.used_bytes();
+    storage.set_capacity(Some(used + used / 20));
+    let refused = append(&mut log, values(&["b"]));
+    assert!(
+        matches!(refused, Err(AppendError::StorageFull)),
+        "{refused:?}"
+    );
+    let repeated = AppendOutcome::Duplicate {
+        base_offset: 0,
+        next_offset: 1,
+    };
+    assert_eq!(append(&mut log, first()).expect("no write"), repeated);
+    assert_eq!(contents(&log), "0:a");
+    storage.set_capacity(Some(2 * used));
+    append_values(&mut log, &["b"]);
+    assert_eq!(contents(&log), "0:a 1:b");
+}
+
+#[test]
 fn a_full_disk_stops_every_step_of_a_long_append_cleanly() {
     // One call over several segments: what has an outcome is there, what has none is not.
     let batches = || -> Vec<_> {
