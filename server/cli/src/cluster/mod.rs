@@ -36,7 +36,8 @@ pub(crate) enum ClusterCommand {
     Drain(DrainArgs),
     /// Removes a broker that keeps nothing any more
     Remove(RemoveArgs),
-    /// Spreads partitions and leaderships evenly over the brokers, and waits until that is done
+    /// Spreads partitions and leaderships evenly over the brokers, gives partitions that have lost replicas for good
+    /// further ones, and waits until that is done
     Rebalance,
     /// Has a partition go on without what is lost for good
     Recover(RecoverArgs),

@@ -200,6 +200,9 @@ impl View for LossView {
             text.push_str(&line);
             text.push('\n');
         }
+        if self.accepted && self.replicas.len() > 1 {
+            text.push_str("it gets further replicas by `millstream cluster rebalance`, once there are brokers for them\n");
+        }
         text
     }
 }
@@ -270,6 +273,7 @@ mod tests {
         kept: what is below offset 1,200
         lost: what broker 1 has beyond that, which nobody knows
         lost: 300 offsets that broker 3 has beyond that
+        it gets further replicas by `millstream cluster rebalance`, once there are brokers for them
         ---
         {
           "topic": "orders",

@@ -13,6 +13,7 @@ use crate::image::Image;
 use crate::leaders::Nomination;
 use crate::limits::{MAX_APPOINTMENTS, MAX_CHANGES_UNDER_WAY};
 use crate::load::Load;
+use crate::names::is_internal;
 use crate::partition::{Partition, has};
 
 /// How to empty a broker.
@@ -25,7 +26,8 @@ pub struct Drain {
     pub stuck: Vec<TopicPartition>,
 }
 
-/// The next step to an even load: leaderships back to the preferred leaders, replicas from the
+/// The next step to an even load: leaderships back to the preferred leaders, further replicas for partitions that have
+/// lost some for good, replicas from the
 /// brokers that keep the most to those that keep the fewest, and other preferred leaders where a
 /// broker is that of too many partitions. Replicas never move closer together within racks. No more
 /// than [`MAX_CHANGES_UNDER_WAY`] partitions change at a time. Empty when all is even, or waits.
@@ -213,9 +215,35 @@ impl<'a> Moves<'a> {
 
     /// Plans moves and other preferred leaders until all is even, or there is no room.
     fn even_out(&mut self) {
+        self.fill_up();
         while self.has_room() && self.move_one() {}
         self.share_preference();
         self.follow(|_| true);
+    }
+
+    /// Plans as many replicas as their topic is to have for partitions that have fewer, as after a loss that was
+    /// accepted, once there are brokers for all of them. Internal topics are widened.
+    fn fill_up(&mut self) {
+        let (image, companions) = (self.image, self.companions);
+        for topic in image.topics().filter(|it| !is_internal(&it.name)) {
+            let wanted = usize::from(topic.config.replication_factor);
+            for (number, partition) in (0..).zip(&topic.partitions) {
+                let at = topic.at(number);
+                let has_enough = partition.replicas.len() >= wanted;
+                if has_enough || partition.is_changing() || companions.has(at) || !self.has_room() {
+                    continue;
+                }
+                let mut next = partition.brokers();
+                while next.len() < wanted
+                    && let Some(further) = self.load.further(&next)
+                {
+                    next.push(further);
+                }
+                if next.len() == wanted && may_become(image, partition, &next) {
+                    self.plan(at, partition, next);
+                }
+            }
+        }
     }
 
     /// Plans a change, and that of companions for which there is room: the others follow later.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::cluster::{Cluster, at, reassign, registration};
 
-fn accept(partition: TopicPartition, broker_id: u32) -> Command {
+pub(crate) fn accept(partition: TopicPartition, broker_id: u32) -> Command {
     Command::AcceptLoss {
         partition,
         broker_id,

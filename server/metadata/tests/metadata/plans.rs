@@ -8,6 +8,7 @@ use millstream_metadata::{Actor, Command, Partition, Registration};
 use millstream_protocol::{TopicId, TopicPartition};
 
 use super::cluster::{Cluster, appoint, at, reassign, register, registration, topic};
+use super::loss::accept;
 
 /// Far more rounds than any of these clusters needs.
 const ROUNDS: usize = 200;
@@ -217,6 +218,30 @@ fn replicas_do_not_move_closer_together() {
         assert!(partition.member(2).is_some(), "{partition:?}");
     }
     assert_eq!(cluster.image.replicas_on(3), 2);
+}
+
+#[test]
+fn what_has_lost_replicas_for_good_gets_others() {
+    let mut cluster = Cluster::with_brokers(3);
+    let partition = at(cluster.create_replicated("orders", 1, 3), 0);
+    cluster.create("alone", 1);
+    cluster.fence(1);
+    cluster.fence(2);
+    cluster.run(accept(partition, 3));
+    assert_eq!(replicas(&cluster, "orders"), "[[3]]");
+    cluster.run(register(1));
+    assert_eq!(
+        rebalance(&cluster.image),
+        [],
+        "with two it would be no safer"
+    );
+    cluster.run(register(2));
+    assert!(imbalance(&cluster.image, 8) > 0);
+    until_done(&mut cluster, |it| rebalance(&it.image));
+    assert_eq!(replicas(&cluster, "orders"), "[[3, 1, 2]]");
+    let alone = &cluster.image.topic("alone").unwrap().partitions[0];
+    assert_eq!(alone.replicas.len(), 1);
+    assert_eq!(imbalance(&cluster.image, 8), 0);
 }
 
 #[test]
