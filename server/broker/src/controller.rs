@@ -258,7 +258,7 @@ impl Controller {
     /// not there: it is asked for a while.
     async fn register(
         &self,
-        data_dir: &DataDir,
+        data_dir: &Arc<DataDir>,
         registration: &Registration,
     ) -> Result<bool, WireError> {
         let cluster_id = data_dir.identity().cluster_id;
@@ -270,7 +270,21 @@ impl Controller {
         let registration = registration.clone();
         let register = Command::RegisterBroker { registration };
         match self.quorum.propose(register).await {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                let noted = Arc::clone(data_dir);
+                let noted = millstream_offload::run(move || noted.note_registered()).await;
+                // A copy of the directory would not be known for one before the next start, no more.
+                match noted {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "it is not noted that this start is registered")
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "it is not noted that this start is registered")
+                    }
+                }
+                Ok(true)
+            }
             Err(error) if is_worth_waiting(&error) => {
                 tracing::warn!(%error, "waiting for the cluster");
                 Ok(false)
@@ -282,7 +296,7 @@ impl Controller {
     /// The same, for as long as it takes.
     async fn register_patiently(
         &self,
-        data_dir: &DataDir,
+        data_dir: &Arc<DataDir>,
         registration: &Registration,
     ) -> Result<(), WireError> {
         while !self.register(data_dir, registration).await? {}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! broker.toml                        format version, cluster, broker and directory id
-//! incarnation                        how often a broker has started on this directory
+//! starts                             how often a broker has started on this directory, and what it knows of that
 //! boot                               in which start of the machine a broker has last run
 //! lock                               held while a broker runs; contains its process id
 //! replicas                           what the replicas here have promised
@@ -19,6 +19,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use millstream_protocol::api::peer::{Lineage, RegisteredStart};
 use millstream_protocol::{TopicId, TopicPartition};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -27,10 +28,10 @@ use uuid::Uuid;
 use crate::cluster::ticket::Ticket;
 
 /// The version of the layout this broker writes and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 7;
+pub const FORMAT_VERSION: u32 = 8;
 
 const IDENTITY_FILE: &str = "broker.toml";
-const INCARNATION_FILE: &str = "incarnation";
+const STARTS_FILE: &str = "starts";
 const LOCK_FILE: &str = "lock";
 const REPLICAS_FILE: &str = "replicas";
 const BOOT_FILE: &str = "boot";
@@ -77,7 +78,7 @@ pub enum DataDirError {
     #[error(
         "{} does not hold the number of starts on this data directory: {reason}", path.display()
     )]
-    Incarnation {
+    Starts {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -141,12 +142,24 @@ pub enum Origin {
     Joined,
 }
 
+/// What a directory knows of the starts on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Starts {
+    /// How many there were.
+    incarnation: u64,
+    /// What was drawn for those after `registered`.
+    run: Option<Uuid>,
+    /// The last that is known to be registered.
+    registered: Option<RegisteredStart>,
+}
+
 /// A data directory, held by this process alone until it is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
     identity: BrokerIdentity,
     incarnation: u64,
+    lineage: Lineage,
     was_rebooted: bool,
     _lock: File,
 }
@@ -169,7 +182,7 @@ impl DataDir {
             Err(error) => return Err(at(&path)(error)),
         };
         check_ticket(root, &identity, ticket)?;
-        let incarnation = raise_incarnation(root)?;
+        let (incarnation, lineage) = count_start(root)?;
         for folder in ["topics", "state", "tables"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(at(&folder))?;
@@ -180,6 +193,7 @@ impl DataDir {
             root: root.to_owned(),
             identity,
             incarnation,
+            lineage,
             was_rebooted,
             _lock: lock,
         })
@@ -193,6 +207,26 @@ impl DataDir {
     /// Which start on this directory this is: 1 for the first, and more with every further one.
     pub fn incarnation(&self) -> u64 {
         self.incarnation
+    }
+
+    /// Which starts this directory knows to be its own.
+    pub fn lineage(&self) -> Lineage {
+        self.lineage
+    }
+
+    /// Notes that this start is registered: from here on a copy that was made before is known for one. It blocks.
+    pub fn note_registered(&self) -> Result<(), DataDirError> {
+        let incarnation = self.incarnation;
+        let registered = RegisteredStart {
+            incarnation,
+            run: self.lineage.run,
+        };
+        let starts = Starts {
+            incarnation,
+            run: None,
+            registered: Some(registered),
+        };
+        write_starts(&self.root, &starts)
     }
 
     /// Whether the machine may have lost its power since a broker has last run here: it was started again,
@@ -288,26 +322,32 @@ fn note_boot(root: &Path) -> Result<bool, DataDirError> {
 
 /// Counts this start. A directory has the count before it has an identity, so that one without the
 /// other is damaged.
-fn raise_incarnation(root: &Path) -> Result<u64, DataDirError> {
-    let path = root.join(INCARNATION_FILE);
-    let malformed = |reason: String| DataDirError::Incarnation {
+fn count_start(root: &Path) -> Result<(u64, Lineage), DataDirError> {
+    let path = root.join(STARTS_FILE);
+    let malformed = |reason: String| DataDirError::Starts {
         path: path.clone(),
         reason,
     };
     let text = fs::read_to_string(&path).map_err(|error| malformed(error.to_string()))?;
-    let last: u64 = text
-        .trim()
-        .parse()
-        .map_err(|error| malformed(format!("{:?}: {error}", text.trim())))?;
-    let Some(incarnation) = last.checked_add(1) else {
-        return Err(malformed(format!("{last} is the last of all")));
-    };
-    write_incarnation(root, incarnation)?;
-    Ok(incarnation)
+    let mut starts: Starts =
+        toml::from_str(&text).map_err(|error| malformed(error.message().to_owned()))?;
+    let last = starts.incarnation;
+    starts.incarnation = last
+        .checked_add(1)
+        .ok_or_else(|| malformed(format!("{last} is the last of all")))?;
+    let run = *starts.run.get_or_insert_with(Uuid::new_v4);
+    write_starts(root, &starts)?;
+    let registered = starts.registered;
+    Ok((starts.incarnation, Lineage { run, registered }))
 }
 
-fn write_incarnation(root: &Path, incarnation: u64) -> Result<(), DataDirError> {
-    replace(&root.join(INCARNATION_FILE), &format!("{incarnation}\n"))?;
+fn write_starts(root: &Path, starts: &Starts) -> Result<(), DataDirError> {
+    let path = root.join(STARTS_FILE);
+    let text = toml::to_string(starts).map_err(|error| DataDirError::Starts {
+        path: path.clone(),
+        reason: error.to_string(),
+    })?;
+    replace(&path, &text)?;
     sync_dir(root)
 }
 
@@ -393,7 +433,12 @@ fn create_identity(
         path: path.to_owned(),
         reason: error.to_string(),
     })?;
-    write_incarnation(root, 0)?;
+    let starts = Starts {
+        incarnation: 0,
+        run: None,
+        registered: None,
+    };
+    write_starts(root, &starts)?;
     replace(path, &text)?;
     Ok(identity)
 }
@@ -442,12 +487,45 @@ mod tests {
                 DataDir::open(dir.path(), None).unwrap().incarnation(),
                 expected
             );
-            let written = fs::read_to_string(dir.path().join(INCARNATION_FILE)).unwrap();
-            assert_eq!(written, format!("{expected}\n"), "before it is used");
+            let written = fs::read_to_string(dir.path().join(STARTS_FILE)).unwrap();
+            let counted = format!("incarnation = {expected}\n");
+            assert!(
+                written.starts_with(&counted),
+                "before it is used: {written}"
+            );
         }
         // What a crash left of a start that was not counted is of no account.
-        fs::write(dir.path().join("incarnation.draft"), "9").unwrap();
+        fs::write(dir.path().join("starts.draft"), "incarnation = 9").unwrap();
         assert_eq!(DataDir::open(dir.path(), None).unwrap().incarnation(), 4);
+    }
+
+    #[test]
+    fn what_is_drawn_for_a_start_lasts_until_one_is_registered() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || DataDir::open(dir.path(), None).unwrap();
+        let first = open().lineage();
+        assert_eq!(first.registered, None);
+        let second = open();
+        assert_eq!(second.lineage(), first);
+        second.note_registered().unwrap();
+        drop(second);
+        let third = open();
+        let registered = RegisteredStart {
+            incarnation: 2,
+            run: first.run,
+        };
+        assert_eq!(third.lineage().registered, Some(registered));
+        assert_ne!(third.lineage().run, first.run);
+        // Again and again, for it does no harm.
+        third.note_registered().unwrap();
+        third.note_registered().unwrap();
+        let run = third.lineage().run;
+        drop(third);
+        let registered = Some(RegisteredStart {
+            incarnation: 3,
+            run,
+        });
+        assert_eq!(open().lineage().registered, registered);
     }
 
     #[test]
@@ -467,19 +545,21 @@ mod tests {
     fn a_start_that_cannot_be_counted_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         DataDir::open(dir.path(), None).unwrap();
-        let file = dir.path().join(INCARNATION_FILE);
-        for text in ["", "many", "18446744073709551615"] {
+        let file = dir.path().join(STARTS_FILE);
+        let sound = fs::read_to_string(&file).unwrap();
+        let last = sound.replacen("incarnation = 1", "incarnation = 18446744073709551615", 1);
+        for text in ["", "many", &last] {
             fs::write(&file, text).unwrap();
             let refused = DataDir::open(dir.path(), None);
             assert!(
-                matches!(refused, Err(DataDirError::Incarnation { .. })),
+                matches!(refused, Err(DataDirError::Starts { .. })),
                 "{text:?}: {refused:?}"
             );
         }
         fs::remove_file(&file).unwrap();
         assert!(matches!(
             DataDir::open(dir.path(), None),
-            Err(DataDirError::Incarnation { .. })
+            Err(DataDirError::Starts { .. })
         ));
     }
 
@@ -500,12 +580,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(
             dir.path().join(IDENTITY_FILE),
-            "format_version = 8\nshape = \"unknown\"\n",
+            "format_version = 9\nshape = \"unknown\"\n",
         )
         .unwrap();
         assert!(matches!(
             DataDir::open(dir.path(), None),
-            Err(DataDirError::Version { found: 8, .. })
+            Err(DataDirError::Version { found: 9, .. })
         ));
     }
 

@@ -198,7 +198,12 @@ impl Broker {
         let background = Arc::new(Background::new(faults.clone()));
         let quorum = Quorum::start(&data_dir, store.storage(), limits, &cluster).await;
         let quorum = quorum.map_err(metadata)?;
-        let office = cluster.begin(Arc::clone(&quorum), config.ticket.as_ref(), &background);
+        let office = cluster.begin(
+            Arc::clone(&quorum),
+            config.ticket.as_ref(),
+            &background,
+            &faults,
+        );
         // Others have to reach it from here on; clients are told to wait.
         let front = Arc::new(Front::new(Arc::clone(&data_dir), Arc::clone(&cluster)));
         let (phase, phases) = watch::channel(Phase::Serving);
@@ -369,6 +374,7 @@ fn registration(config: &BrokerConfig, data_dir: &DataDir, address: SocketAddr) 
         broker_id: identity.broker_id,
         directory_id: identity.directory_id,
         incarnation: data_dir.incarnation(),
+        lineage: data_dir.lineage(),
         address: config
             .advertise
             .clone()

@@ -1,9 +1,10 @@
 //! Brokers: what is known of each, and the states that they are in.
 
+use millstream_protocol::api::peer::{Lineage, RegisteredStart};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::error::{BrokerError, UnknownBroker};
+use crate::error::{BrokerError, ConflictError, UnknownBroker};
 use crate::image::{FEATURE_LEVEL, Image, MIN_FEATURE_LEVEL};
 use crate::record::Record;
 
@@ -19,6 +20,8 @@ pub struct Broker {
     pub directory_id: Uuid,
     /// Which start of a process on this data directory it is: a later one is greater.
     pub incarnation: u64,
+    /// What was drawn at random for it.
+    pub run: Uuid,
     /// Where clients and peers reach it, `host:port`.
     pub address: String,
     /// What it shares its fate with: replicas are spread over racks. Brokers without one share one.
@@ -118,6 +121,26 @@ impl Broker {
             directory_id: self.directory_id,
             incarnation: self.incarnation,
         }
+    }
+
+    /// Refuses a copy of what its data directory was before the start that has registered last.
+    pub fn check_lineage(
+        &self,
+        directory_id: Uuid,
+        lineage: &Lineage,
+    ) -> Result<(), ConflictError> {
+        let known = RegisteredStart {
+            incarnation: self.incarnation,
+            run: self.run,
+        };
+        if self.directory_id != directory_id || lineage.may_have(known) {
+            return Ok(());
+        }
+        Err(ConflictError::OldCopy {
+            broker_id: self.broker_id,
+            known: self.incarnation,
+            address: self.address.clone(),
+        })
     }
 }
 

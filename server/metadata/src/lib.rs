@@ -77,6 +77,7 @@
 //! ```
 //! use millstream_metadata::{Actor, Command, FeatureRange, Image, Limits, Registration};
 //! use millstream_protocol::TopicId;
+//! use millstream_protocol::api::peer::Lineage;
 //! use millstream_protocol::api::topic::{CreateTopic, TopicConfig};
 //! use uuid::Uuid;
 //!
@@ -89,6 +90,7 @@
 //!             broker_id: 1,
 //!             directory_id: Uuid::from_u128(2),
 //!             incarnation: 1,
+//!             lineage: Lineage::new(Uuid::from_u128(9)),
 //!             address: "127.0.0.1:9092".into(),
 //!             rack: None,
 //!             features: FeatureRange::CURRENT,

@@ -6,6 +6,7 @@
 //! start, which was fenced though it was there, goes on in the epoch in which it is.
 
 use millstream_protocol::TimestampMs;
+use millstream_protocol::api::peer::Lineage;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -26,6 +27,8 @@ pub struct Registration {
     pub directory_id: Uuid,
     /// Rises with every start of a process on this data directory.
     pub incarnation: u64,
+    /// Which starts the directory knows to be its own.
+    pub lineage: Lineage,
     /// Where clients and peers reach it, `host:port`.
     pub address: String,
     /// What it shares its fate with.
@@ -57,7 +60,7 @@ impl Image {
         let known = self.broker(registration.broker_id);
         let redeemed = match known {
             Some(known) => {
-                check_conflict(known, registration)?;
+                self.check_conflict(known, registration)?;
                 None
             }
             None => self.check_new_broker(registration, limits)?,
@@ -67,6 +70,7 @@ impl Image {
             broker_id: registration.broker_id,
             directory_id: registration.directory_id,
             incarnation: registration.incarnation,
+            run: registration.lineage.run,
             address: registration.address.clone(),
             rack: registration.rack.clone(),
             features: registration.features,
@@ -151,6 +155,46 @@ impl Image {
             self.renew_directories(broker.broker_id, first);
         }
     }
+
+    /// Refuses who is not the broker that is known, nor its successor.
+    fn check_conflict(
+        &self,
+        known: &Broker,
+        registration: &Registration,
+    ) -> Result<(), ConflictError> {
+        let is_live = known.state.is_live();
+        let (broker_id, address) = (known.broker_id, &known.address);
+        if known.directory_id != registration.directory_id {
+            // Incarnations are counted by each data directory for itself.
+            return match is_live {
+                false => Ok(()),
+                true => Err(ConflictError::NumberInUse {
+                    broker_id,
+                    address: address.clone(),
+                }),
+            };
+        }
+        if registration.incarnation < known.incarnation {
+            return Err(ConflictError::OldIncarnation {
+                broker_id,
+                known: known.incarnation,
+                given: registration.incarnation,
+                address: address.clone(),
+            });
+        }
+        known.check_lineage(registration.directory_id, &registration.lineage)?;
+        // A broker that was killed and starts elsewhere before that was noticed looks like a copy of its directory that
+        // was made while it was at work: nobody but the others can tell, by its beats. Without others, nobody can.
+        let could_be_told = self.brokers.len() > 1 || registration.incarnation == known.incarnation;
+        if is_live && registration.address != *address && could_be_told {
+            return Err(ConflictError::CopiedDirectory {
+                broker_id,
+                address: address.clone(),
+                given: registration.address.clone(),
+            });
+        }
+        Ok(())
+    }
 }
 
 /// An address and a rack are lines of text that are there.
@@ -166,39 +210,4 @@ fn check_text(registration: &Registration) -> Result<(), RegisterError> {
         Some(rack) if !is_line(rack, MAX_RACK_BYTES) => Err(RegisterError::Rack { broker_id }),
         _ => Ok(()),
     }
-}
-
-/// Refuses who is not the broker that is known, nor its successor.
-fn check_conflict(known: &Broker, registration: &Registration) -> Result<(), ConflictError> {
-    let is_live = known.state.is_live();
-    let (broker_id, address) = (known.broker_id, &known.address);
-    if known.directory_id != registration.directory_id {
-        // Incarnations are counted by each data directory for itself.
-        return if is_live {
-            Err(ConflictError::NumberInUse {
-                broker_id,
-                address: address.clone(),
-            })
-        } else {
-            Ok(())
-        };
-    }
-    if registration.incarnation < known.incarnation {
-        return Err(ConflictError::OldIncarnation {
-            broker_id,
-            known: known.incarnation,
-            given: registration.incarnation,
-            address: address.clone(),
-        });
-    }
-    let is_same = registration.incarnation == known.incarnation;
-    if is_same && is_live && registration.address != *address {
-        return Err(ConflictError::CopiedDirectory {
-            broker_id,
-            incarnation: known.incarnation,
-            address: address.clone(),
-            given: registration.address.clone(),
-        });
-    }
-    Ok(())
 }

@@ -21,6 +21,7 @@ use millstream_peer::{
     Entries, Inbox, Introduction, Links, LinksConfig, Piece, Received, serve_replication, transport,
 };
 use millstream_protocol::api::hello::HelloResponse;
+use millstream_protocol::api::peer::Lineage;
 use millstream_protocol::api::{PROTOCOL_VERSION, Request, RequestFrame};
 use millstream_protocol::batch::{self, BatchBuilder, Compression};
 use millstream_protocol::{Offset, TopicId, TopicPartition, WireError};
@@ -157,6 +158,7 @@ fn introduction(broker_id: BrokerId) -> Introduction {
         broker_id,
         directory_id: Uuid::nil(),
         incarnation: 1,
+        lineage: Lineage::new(Uuid::from_u128(9)),
     }
 }
 

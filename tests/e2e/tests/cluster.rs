@@ -138,15 +138,35 @@ fn who_is_no_broker_of_the_cluster_is_not_let_in() {
         "{log}"
     );
 
-    // A copy of a data directory: it is the same start as the one that is there.
+    // A copy of a data directory that was made while the broker was at work there: it seems to be its next start.
+    let at_work = cluster.folder().join("at-work");
+    copy_folder(&cluster.folder_of(2), &at_work);
+    let mut copied = cluster.stranger(&at_work);
+    let log = copied.refused(REFUSED);
+    assert!(log.contains("one of them is a copy"), "{log}");
+
+    // One that was made before the broker was started again, however often it is tried, and wherever the broker is.
     cluster.member(2).stop();
     let copy = cluster.folder().join("copy");
     copy_folder(&cluster.folder_of(2), &copy);
     cluster.member(2).start();
     cluster.until_well(1, 2);
     let mut copied = cluster.stranger(&copy);
-    let log = copied.refused(REFUSED);
-    assert!(log.contains("one of them is a copy"), "{log}");
+    for _ in 0..3 {
+        let log = copied.refused(REFUSED);
+        assert!(log.contains("an old copy of the data directory"), "{log}");
+    }
+    cluster.member(2).stop();
+    let data = cluster.folder_of(2).join("data");
+    let own = cluster.folder().join("own");
+    fs::rename(&data, &own).unwrap();
+    copy_folder(&copy.join("data"), &data);
+    let log = cluster.member(2).refused(REFUSED);
+    assert!(log.contains("an old copy of the data directory"), "{log}");
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(&own, &data).unwrap();
+    cluster.member(2).start();
+    cluster.until_well(1, 2);
 
     // A broker of another cluster that has come by a certificate of this one's.
     let foreign = cluster.folder().join("foreign");
@@ -235,6 +255,14 @@ async fn a_partition_goes_on_without_what_is_lost_once_somebody_says_so() {
         left[number]["log_end_offset"],
         left[number]["high_watermark"]
     );
+
+    // With another broker it is as safe as it was.
+    cluster.member(3).start();
+    cluster.run(["cluster", "rebalance"]).success();
+    let whole = described(&cluster);
+    let replicas = whole[number]["replicas"].as_array().unwrap();
+    assert_eq!(replicas.len(), 2, "{whole}");
+    cluster.until_well(1, 3);
 }
 
 #[test]

@@ -41,6 +41,80 @@ pub struct Introduction {
     pub directory_id: Uuid,
     /// Which of its starts this is: a later one is greater.
     pub incarnation: u64,
+    /// Which starts its data directory knows to be its own.
+    pub lineage: Lineage,
+}
+
+/// Which starts a data directory knows to be its own. One that was copied, and of which the original has been started
+/// again since, does not know all that are registered for its number: whatever it has may be of long ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// Drawn at random by the first start after `registered`, and kept until a start has been registered with it.
+    pub run: Uuid,
+    /// The last start that the directory has noted to be registered.
+    pub registered: Option<RegisteredStart>,
+}
+
+/// A start that was registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisteredStart {
+    /// Which one it was.
+    pub incarnation: u64,
+    /// What was drawn for it.
+    pub run: Uuid,
+}
+
+impl Lineage {
+    /// That of a directory on which no start was registered yet.
+    pub fn new(run: Uuid) -> Self {
+        Self {
+            run,
+            registered: None,
+        }
+    }
+
+    /// Whether a start that is registered for this directory may be one of its own. Nothing speaks against one that is
+    /// earlier than what the directory has noted: whoever knows of it has not heard of the later ones yet.
+    pub fn may_have(&self, known: RegisteredStart) -> bool {
+        known.run == self.run
+            || self
+                .registered
+                .is_some_and(|last| known.incarnation < last.incarnation || known == last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_knows_its_own_starts() {
+        let start = |incarnation, run| RegisteredStart {
+            incarnation,
+            run: Uuid::from_u128(run),
+        };
+        let fourth = Lineage {
+            run: Uuid::from_u128(14),
+            registered: Some(start(3, 13)),
+        };
+        for (known, expected) in [
+            // What it has noted, what it is itself, and what has been registered without its noting it.
+            (start(3, 13), true),
+            (start(4, 14), true),
+            (start(5, 14), true),
+            // Who knows only that is behind.
+            (start(2, 12), true),
+            // Another copy's.
+            (start(3, 99), false),
+            (start(4, 99), false),
+            (start(9, 99), false),
+        ] {
+            assert_eq!(fourth.may_have(known), expected, "{known:?}");
+        }
+        let first = Lineage::new(Uuid::from_u128(11));
+        assert!(first.may_have(start(1, 11)));
+        assert!(!first.may_have(start(1, 99)));
+    }
 }
 
 /// Opens a stream of replicas' messages, from this broker to that one.

@@ -6,7 +6,7 @@ use millstream_protocol::api::group::OffsetCommit;
 use millstream_protocol::api::hello::{BrokerDescription, HelloResponse};
 use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
 use millstream_protocol::api::offsets::Position;
-use millstream_protocol::api::peer::Introduction;
+use millstream_protocol::api::peer::{Introduction, Lineage, RegisteredStart};
 use millstream_protocol::api::plugin::{
     DeliveryGuarantee, DeploymentDescription, DeploymentSpec, FailureAction, FailurePolicy,
     HoldBack, LogLevel, OutputSpec, PluginLogLine, TableDescription, TableSpec, TableState,
@@ -38,6 +38,13 @@ pub(crate) fn introduction() -> Introduction {
         broker_id: 300,
         directory_id: topic_id().0,
         incarnation: 7,
+        lineage: Lineage {
+            run: Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10),
+            registered: Some(RegisteredStart {
+                incarnation: 6,
+                run: Uuid::from_u128(0x1112_1314_1516_1718_191a_1b1c_1d1e_1f20),
+            }),
+        },
     }
 }
 

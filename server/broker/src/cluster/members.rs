@@ -100,6 +100,7 @@ fn next_change(image: &Image, status: &Status) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use millstream_metadata::{Command, FeatureRange, Limits, Registration};
+    use millstream_protocol::api::peer::Lineage;
     use uuid::Uuid;
 
     use super::*;
@@ -130,6 +131,7 @@ mod tests {
                     broker_id: *broker_id,
                     directory_id: Uuid::from_u128(u128::from(*broker_id)),
                     incarnation: 1,
+                    lineage: Lineage::new(Uuid::from_u128(9)),
                     address: "host:1".to_owned(),
                     rack: None,
                     features: FeatureRange::CURRENT,

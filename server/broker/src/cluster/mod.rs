@@ -2,6 +2,7 @@
 //!
 //! - `Cluster`: the links to the others, and what they ask of this broker
 //! - `quorum`: its node of the metadata quorum, and the way of a command to whoever leads it
+//! - `lineage`: that its data directory is its own, and no copy of what that once was
 //! - `members`: who takes part in the quorum
 //! - `heart`: that this broker is there; `office`: who looks after the cluster
 //! - `producers`: what a leader's log knows of its producers, for logs that begin late
@@ -14,6 +15,7 @@ pub(crate) mod ask;
 mod clocks;
 pub(crate) mod heart;
 mod inbox;
+mod lineage;
 mod members;
 pub(crate) mod office;
 pub(crate) mod producers;
@@ -36,6 +38,7 @@ use millstream_protocol::{ErrorCode, TimestampMs, WireError};
 use millstream_replication::BrokerId;
 use millstream_transport::{Connector, FrameReceiver, FrameSender, Identity, TransportConfig};
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -45,6 +48,7 @@ use crate::config::LEAVE_LIMIT;
 use crate::data_dir::DataDir;
 use crate::handlers::StreamEnd;
 use crate::registry::Registry;
+use crate::replicas::actor::Fault;
 use crate::session::Session;
 use crate::writer::{Writer, WriterCommand};
 use clocks::Clocks;
@@ -86,6 +90,7 @@ impl Cluster {
             broker_id: known.broker_id,
             directory_id: known.directory_id,
             incarnation: data_dir.incarnation(),
+            lineage: data_dir.lineage(),
         };
         let to_writer = writer.clone();
         let inbox = Arc::new(WriterInbox::new(writer));
@@ -166,6 +171,7 @@ impl Cluster {
         quorum: Arc<Quorum>,
         ticket: Option<&Ticket>,
         background: &Background,
+        faults: &UnboundedSender<Fault>,
     ) -> Arc<Office> {
         let image = quorum.applied().image;
         match ticket {
@@ -178,6 +184,13 @@ impl Cluster {
             "who looks after the quorum's members",
             members::look_after(Arc::clone(&quorum)),
         );
+        match &self.links {
+            None => quorum.let_in_again(),
+            Some(links) => background.spawn(
+                "who asks whether this broker is known",
+                lineage::be_known(Arc::clone(&quorum), Arc::clone(links), faults.clone()),
+            ),
+        }
         let office = Arc::new(Office::new(Arc::clone(&quorum), self.this_start()));
         let held = Arc::clone(&office);
         background.spawn("the steward's office", async move { held.run().await });
@@ -276,6 +289,8 @@ impl Cluster {
                 })?;
                 producers::piece(kept, wanted).await
             }
+            // Who is not has been refused.
+            ClusterRequest::Know => Ok(Bytes::new()),
             ClusterRequest::Beat(beat) => {
                 self.clocks.note(from, theirs, ours);
                 let elsewhere = || {
@@ -305,6 +320,7 @@ impl Cluster {
     ) -> Result<BrokerId, WireError> {
         let principal = &session.connection().peer();
         check_introduction(principal, introduction, self.introduction.cluster_id)?;
+        self.check_lineage(introduction)?;
         if let Some(links) = &self.links {
             links.heard(introduction);
         }

@@ -31,8 +31,11 @@ use crate::data_dir::{DataDir, Origin};
 pub(crate) struct Quorum {
     consensus: Consensus,
     /// Whether other nodes are answered. One whose directory is empty is not one of the quorum before the
-    /// cluster has let its broker in: who has forgotten what it has said must not speak.
+    /// cluster has let its broker in, and one that may be a copy not before others have been asked: who has forgotten
+    /// what it has said must not speak.
     is_let_in: AtomicBool,
+    /// Its directory is empty: the cluster lets it in by registering it.
+    is_new: bool,
     links: Option<Arc<Links>>,
     me: BrokerId,
 }
@@ -102,10 +105,10 @@ impl Quorum {
                 Err(error) => return Err(error.to_string()),
             }
         }
-        let is_let_in = AtomicBool::new(!is_new || identity.origin == Origin::Founder);
         Ok(Arc::new(Self {
             consensus,
-            is_let_in,
+            is_let_in: AtomicBool::new(false),
+            is_new: is_new && identity.origin == Origin::Joined,
             links,
             me: identity.broker_id,
         }))
@@ -311,6 +314,13 @@ impl Quorum {
                  own, and remove broker {number}"
             ),
         ))
+    }
+
+    /// Nobody knows better than that this start goes on with what it was before.
+    pub(super) fn let_in_again(&self) {
+        if !self.is_new {
+            self.is_let_in.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Answers what another node asks.

@@ -3,14 +3,14 @@
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 1 | format version, 2 |
-//! | 1 | 1 | what is asked: 1 a command, 2 a beat, 3 what a log knows of its producers |
+//! | 1 | 1 | what is asked: 1 a command, 2 a beat, 3 what a log knows of its producers, 4 nothing |
 //! | 2 | 1 | how often it was passed on: only commands are |
 //! | 3 | 8 | the time of day of who asks, milliseconds since the Unix epoch |
-//! | 11 | | [`Command::encode`]; [`Beat::encode`]; a [`ProducersWanted`], postcard |
+//! | 11 | | [`Command::encode`]; [`Beat::encode`]; a [`ProducersWanted`], postcard; nothing |
 //!
 //! The answers are those of [`Answer::encode`](millstream_metadata::Answer::encode) and
 //! [`BeatAnswer::encode`](millstream_metadata::beat::BeatAnswer::encode); of producers, how many bytes there
-//! are (4 bytes), and those asked for.
+//! are (4 bytes), and those asked for. Nothing is answered by nothing.
 
 use millstream_metadata::Command;
 use millstream_metadata::beat::Beat;
@@ -21,6 +21,7 @@ const FORMAT_VERSION: u8 = 2;
 const PROPOSE: u8 = 1;
 const BEAT: u8 = 2;
 const PRODUCERS: u8 = 3;
+const KNOW: u8 = 4;
 
 /// What one answer has of what a log knows of its producers, bytes.
 pub(super) const PRODUCERS_PIECE_BYTES: usize = 2 << 20;
@@ -54,6 +55,8 @@ pub(super) enum ClusterRequest {
     Beat(Beat),
     /// Asks the leader of a partition.
     Producers(ProducersWanted),
+    /// Asks whether who asks is who it takes itself for. Who is not is refused whatever it asks.
+    Know,
 }
 
 impl ClusterRequest {
@@ -72,6 +75,7 @@ impl ClusterRequest {
             Self::Producers(wanted) => {
                 postcard::to_extend(wanted, begun(PRODUCERS, 0)).map_err(malformed)
             }
+            Self::Know => Ok(begun(KNOW, 0)),
             Self::Beat(beat) => {
                 let beat = beat.encode().map_err(malformed)?;
                 Ok([begun(BEAT, 0), beat].concat())
@@ -98,6 +102,7 @@ impl ClusterRequest {
             },
             BEAT => Self::Beat(Beat::decode(rest).map_err(malformed)?),
             PRODUCERS => Self::Producers(postcard::from_bytes(rest).map_err(malformed)?),
+            KNOW if rest.is_empty() => Self::Know,
             _ => return Err(malformed(format!("it asks for {asked}"))),
         };
         Ok((TimestampMs::from_be_bytes(*now_ms), request))
@@ -130,6 +135,11 @@ mod tests {
         });
         let bytes = request.encode(77).unwrap();
         assert_eq!(ClusterRequest::decode(&bytes), Ok((77, request)));
+        let bytes = ClusterRequest::Know.encode(77).unwrap();
+        assert_eq!(
+            ClusterRequest::decode(&bytes),
+            Ok((77, ClusterRequest::Know))
+        );
         let unknown = [2, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let broken = [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff];
         for malformed in [&[][..], &[1, 1, 0], &[2, 1, 0], &unknown, &broken] {

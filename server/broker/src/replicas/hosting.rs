@@ -224,6 +224,7 @@ impl Hosting {
         image.broker(self.me()).is_some_and(|known| {
             known.directory_id == self.data_dir.identity().directory_id
                 && known.incarnation == self.data_dir.incarnation()
+                && known.run == self.data_dir.lineage().run
         })
     }
 

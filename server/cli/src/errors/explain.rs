@@ -183,9 +183,9 @@ fn of_data_dir(error: &DataDirError) -> (Exit, Advice) {
         ),
         DataDirError::Foreign { .. } => (Exit::Refused, Some("name an empty directory, or one that does not exist yet".into())),
         DataDirError::Malformed { .. } => (Exit::Damaged, Some("restore the file from a copy of the data directory".into())),
-        DataDirError::Incarnation { .. } => (
+        DataDirError::Starts { .. } => (
             Exit::Damaged,
-            Some("restore the whole data directory from a copy, or start on another one".into()),
+            Some("start on another directory: other brokers have what was here. Without any, restore the whole of it from a copy".into()),
         ),
         DataDirError::Io { .. } => (Exit::Failure, Some("check that the directory can be written to".into())),
     }

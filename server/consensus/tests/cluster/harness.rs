@@ -17,6 +17,7 @@ use millstream_metadata::{
 };
 use millstream_protocol::TopicId;
 use millstream_protocol::api::lifecycle::RevisionChange;
+use millstream_protocol::api::peer::Lineage;
 use millstream_protocol::api::plugin::{DeploymentSpec, FailureAction};
 use millstream_protocol::api::topic::{CreateTopic, TopicConfig};
 use uuid::Uuid;
@@ -151,6 +152,7 @@ impl Cluster {
                 broker_id: 1,
                 directory_id: Uuid::from_u128(2),
                 incarnation: 1,
+                lineage: Lineage::new(Uuid::from_u128(9)),
                 address: "127.0.0.1:1".into(),
                 rack: None,
                 features: FeatureRange::CURRENT,

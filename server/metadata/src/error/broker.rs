@@ -109,17 +109,30 @@ pub enum ConflictError {
         /// Where the later one is.
         address: String,
     },
-    /// Two processes claim to be the same start of the same data directory.
+    /// The directory knows nothing of the start that has registered last.
     #[error(
-        "broker {broker_id} is live at {address} with start {incarnation} of the same data directory as the \
-         one at {given}: one of them is a copy; stop it, and start it with an empty directory and a number \
-         of its own"
+        "this is an old copy of the data directory of broker {broker_id}, which was started since (last as start \
+         {known}, at {address}): it lacks what the broker has acknowledged meanwhile; start the broker with its own \
+         directory or, if that is lost, let it in under a new number with a ticket of its own and an empty directory, and \
+         remove broker {broker_id}"
+    )]
+    OldCopy {
+        /// Its number.
+        broker_id: BrokerId,
+        /// The last start that is known.
+        known: u64,
+        /// Where that was.
+        address: String,
+    },
+    /// Two processes at a time claim the same data directory.
+    #[error(
+        "broker {broker_id} is live at {address} with the same data directory as the one at {given}: one of them is a \
+         copy; stop it, and start it with an empty directory and a number of its own. If the broker was only \
+         moved, start it again once `cluster status` calls it fenced"
     )]
     CopiedDirectory {
         /// Its number.
         broker_id: BrokerId,
-        /// Which start both are.
-        incarnation: u64,
         /// Where the live one is.
         address: String,
         /// Where the other is.

@@ -6,6 +6,7 @@ use millstream_metadata::{
     Limits, Nomination, OnExisting, Partition, Plugin, Record, Registration, Start, TokenHash,
 };
 use millstream_protocol::api::lifecycle::RevisionChange;
+use millstream_protocol::api::peer::Lineage;
 use millstream_protocol::api::plugin::{DeploymentSpec, OutputSpec};
 use millstream_protocol::api::topic::{CreateTopic, TopicConfig};
 use millstream_protocol::{ErrorCode, TimestampMs, TopicId, TopicPartition};
@@ -167,6 +168,7 @@ pub(crate) fn registration(broker_id: u32) -> Registration {
         broker_id,
         directory_id: Uuid::from_u128(u128::from(broker_id)),
         incarnation: 1,
+        lineage: Lineage::new(Uuid::from_u128(9)),
         address: format!("b{broker_id}:9092"),
         rack: None,
         features: FeatureRange::CURRENT,

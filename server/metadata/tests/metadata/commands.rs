@@ -4,6 +4,7 @@ use millstream_metadata::{
     Actor, Command, DeploymentId, FeatureRange, Image, Join, Limits, OnExisting, Registration,
 };
 use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
+use millstream_protocol::api::peer::Lineage;
 use millstream_protocol::api::replay::Replay;
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic, TopicConfig};
 use millstream_protocol::{TopicId, TopicPartition};
@@ -81,6 +82,7 @@ fn about_brokers() -> impl Strategy<Value = Step> {
             broker_id,
             directory_id: Uuid::from_u128(directory + u128::from(broker_id)),
             incarnation,
+            lineage: Lineage::new(Uuid::from_u128(9)),
             address: format!("b{address}:1"),
             rack: (broker_id > 2).then(|| "far".into()),
             features: FeatureRange::CURRENT,

@@ -29,6 +29,7 @@ fn broker() -> Broker {
         broker_id: 300,
         directory_id: ID,
         incarnation: 400,
+        run: Uuid::from_u128(0x1112_1314_1516_1718_191a_1b1c_1d1e_1f20),
         address: "b:1".into(),
         rack: Some("r".into()),
         features: FeatureRange { min: 1, max: 2 },
@@ -175,8 +176,8 @@ pub(crate) fn deployment() -> Deployment {
 // durability, cleanup, retention_ms, retention_bytes, segment_bytes, segment_ms, max_batch_bytes,
 // tombstone_retention_ms, replication_factor
 pub(crate) const CONFIG_HEX: &str = "01_01_01ac02_00_808004_e807_8008_05_03";
-// number, directory, incarnation, address, rack, features, state
-const BROKER_HEX: &str = "ac02_100102030405060708090a0b0c0d0e0f10_9003_03623a31_010172_0102_01";
+// number, directory, incarnation, run, address, rack, features, state
+const BROKER_HEX: &str = "ac02_100102030405060708090a0b0c0d0e0f10_9003_101112131415161718191a1b1c1d1e1f20_03623a31_010172_0102_01";
 // count; leader, its directory, epoch, version, replicas, next, accepted loss
 const PARTITIONS_HEX: &str = "01_01_f403_02_d804_02_01f40301_030400_01_030400_01_026d65_01_02";
 // hash, number, issued, expires, by

@@ -4,6 +4,7 @@ use millstream_metadata::{
     BrokerState, Command, DirectoryNumber, FeatureRange, Record, Registration, Replica,
 };
 use millstream_protocol::ErrorCode;
+use millstream_protocol::api::peer::{Lineage, RegisteredStart};
 use uuid::Uuid;
 
 use super::cluster::{Cluster, at, register, registration};
@@ -21,6 +22,7 @@ const ELSEWHERE: Uuid = Uuid::from_u128(0xD15C);
 fn a_broker_registers_again_with_what_has_changed() {
     let mut cluster = Cluster::with_brokers(2);
     cluster.nothing(register(1));
+    cluster.fence(1);
     cluster.run(again(|it| {
         it.incarnation = 2;
         it.address = "moved:1".into();
@@ -57,16 +59,80 @@ fn an_old_process_is_refused() {
 
 #[test]
 fn a_copied_data_directory_is_refused_while_the_other_is_live() {
-    let mut cluster = Cluster::with_brokers(1);
-    let copy = || again(|it| it.address = "copy:1".into());
-    cluster.refused(
-        copy(),
-        ErrorCode::InvalidRequest,
-        "broker 1 is live at b1:9092 with start 1 of the same data directory as the one at copy:1: one of \
-         them is a copy; stop it, and start it with an empty directory and a number of its own",
-    );
+    let mut cluster = Cluster::with_brokers(2);
+    let says = "broker 1 is live at b1:9092 with the same data directory as the one at copy:1: one of them is a copy; \
+                stop it, and start it with an empty directory and a number of its own. If the broker was only moved, \
+                start it again once `cluster status` calls it fenced";
+    for incarnation in [1, 2, 9] {
+        let copy = || {
+            again(|it| {
+                it.incarnation = incarnation;
+                it.address = "copy:1".into();
+            })
+        };
+        cluster.refused(copy(), ErrorCode::InvalidRequest, says);
+    }
     cluster.fence(1);
-    cluster.run(copy());
+    cluster.run(again(|it| {
+        it.incarnation = 2;
+        it.address = "moved:1".into();
+    }));
+}
+
+#[test]
+fn a_broker_without_others_may_start_elsewhere_at_any_time() {
+    let mut cluster = Cluster::with_brokers(1);
+    cluster.run(again(|it| {
+        it.incarnation = 2;
+        it.address = "moved:1".into();
+    }));
+}
+
+#[test]
+fn an_old_copy_of_a_data_directory_is_refused_for_ever() {
+    let mut cluster = Cluster::with_brokers(2);
+    let first = registration(1).lineage;
+    let second = Lineage {
+        run: Uuid::from_u128(10),
+        registered: Some(RegisteredStart {
+            incarnation: 1,
+            run: first.run,
+        }),
+    };
+    let start = |incarnation, lineage| {
+        again(|it| {
+            it.incarnation = incarnation;
+            it.lineage = lineage;
+        })
+    };
+    cluster.run(start(2, second));
+    // It was not noted that this one is registered, as after a crash.
+    cluster.run(start(3, second));
+    cluster.fence(1);
+    let says = "this is an old copy of the data directory of broker 1, which was started since (last as start 3, at \
+                b1:9092): it lacks what the broker has acknowledged meanwhile; start the broker with its own directory \
+                or, if that is lost, let it in under a new number with a ticket of its own and an empty directory, and \
+                remove broker 1";
+    let copy = Lineage {
+        run: Uuid::from_u128(11),
+        ..second
+    };
+    // However often it is tried.
+    for incarnation in 3..9 {
+        cluster.refused(start(incarnation, copy), ErrorCode::InvalidRequest, says);
+        cluster.refused(
+            start(incarnation, first_copy(first)),
+            ErrorCode::InvalidRequest,
+            says,
+        );
+    }
+    cluster.run(start(4, second));
+}
+
+/// A copy that was made before any start was registered.
+fn first_copy(of: Lineage) -> Lineage {
+    let run = Uuid::from_u128(of.run.as_u128() + 100);
+    Lineage { run, ..of }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use millstream_metadata::{
     OnExisting, Registration, Start,
 };
 use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
+use millstream_protocol::api::peer::Lineage;
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic};
 use millstream_protocol::{ErrorCode, TopicId, TopicPartition, WireError};
 use proptest::prelude::*;
@@ -31,6 +32,7 @@ fn registration() -> Registration {
         broker_id: 300,
         directory_id: ID,
         incarnation: 400,
+        lineage: Lineage::new(ID),
         address: "b:1".into(),
         rack: Some("r".into()),
         features: FeatureRange { min: 1, max: 2 },
@@ -57,7 +59,7 @@ fn about_brokers() -> Vec<(Command, String)> {
                 registration: registration(),
             },
             format!(
-                "01_ac02_{ID_HEX}_9003_03623a31_010172_0102_01{}_02",
+                "01_ac02_{ID_HEX}_9003_{ID_HEX}_00_03623a31_010172_0102_01{}_02",
                 "ab".repeat(32)
             ),
         ),

@@ -13,7 +13,7 @@ use millstream_peer::{
     serve_replication, transport,
 };
 use millstream_protocol::api::hello::{Hello, HelloResponse};
-use millstream_protocol::api::peer::PeerCalled;
+use millstream_protocol::api::peer::{Lineage, PeerCalled};
 use millstream_protocol::api::{PROTOCOL_VERSION, Request, RequestFrame};
 use millstream_protocol::{ErrorCode, TopicPartition, WireError};
 use millstream_replication::{BrokerId, Message};
@@ -248,6 +248,7 @@ pub(crate) fn introduction(broker_id: BrokerId) -> Introduction {
         broker_id,
         directory_id: Uuid::from_u128(u128::from(broker_id)),
         incarnation: 1,
+        lineage: Lineage::new(Uuid::from_u128(9)),
     }
 }
 

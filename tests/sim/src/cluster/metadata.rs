@@ -9,6 +9,7 @@ use millstream_metadata::{
     Actor, BeatAnswer, Command, FeatureRange, Image, Join, JoinToken, Limits, Partition, Record,
     Registration, Session, Start, Steward, TokenHash,
 };
+use millstream_protocol::api::peer::Lineage;
 use millstream_protocol::api::topic::{self, CreateTopic, TopicConfig};
 use millstream_protocol::{LeaderEpoch, TopicPartition};
 use millstream_replication::{Appointment, BrokerId, DirectoryId, Durability, ReplicaSet};
@@ -187,6 +188,7 @@ impl Metadata {
                 broker_id: broker,
                 directory_id: start.directory_id,
                 incarnation: start.incarnation,
+                lineage: Lineage::new(Uuid::from_u128(9)),
                 address: address(broker),
                 rack: None,
                 features: FeatureRange::CURRENT,

@@ -240,17 +240,17 @@ fn brokers_that_do_not_start_or_stop_by_themselves() {
         found: 6,
     };
     insta::assert_snapshot!(shown(StartError::DataDir(version)), @r"
-    error: data directory /data has format version 6, this broker reads version 7
+    error: data directory /data has format version 6, this broker reads version 8
       try: use the release that wrote it, or another data directory
     exit 5
     ");
-    let uncounted = DataDirError::Incarnation {
-        path: "/data/incarnation".into(),
+    let uncounted = DataDirError::Starts {
+        path: "/data/starts".into(),
         reason: "no such file".to_owned(),
     };
     insta::assert_snapshot!(shown(StartError::DataDir(uncounted)), @r"
-    error: /data/incarnation does not hold the number of starts on this data directory: no such file
-      try: restore the whole data directory from a copy, or start on another one
+    error: /data/starts does not hold the number of starts on this data directory: no such file
+      try: start on another directory: other brokers have what was here. Without any, restore the whole of it from a copy
     exit 7
     ");
     let bind = BindError::Socket {
