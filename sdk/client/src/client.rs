@@ -220,7 +220,12 @@ impl Client {
                     if resume_at >= deadline {
                         return (Err(error), earlier);
                     }
-                    tracing::debug!(%error, "trying the request again");
+                    if backoff.is_worth_telling() {
+                        let seconds = deadline.duration_since(Instant::now()).as_secs();
+                        tracing::warn!(%error, "trying again for up to {seconds} s more");
+                    } else {
+                        tracing::debug!(%error, "trying the request again");
+                    }
                     let unanswered = matches!(error, Error::ConnectionLost(_));
                     if unanswered || error.code() == Some(ErrorCode::TimedOut) {
                         earlier = EarlierAttempt::Lost;

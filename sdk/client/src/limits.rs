@@ -65,6 +65,9 @@ pub const DEPLOY_TIMEOUT: Duration = Duration::from_secs(180);
 /// The first pause after a failure; it doubles from one failure to the next.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(20);
 
+/// What has failed for so long is warned of.
+pub const FAILING_LONG: Duration = Duration::from_secs(3);
+
 /// The longest pause between two attempts.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(2);
 

@@ -74,7 +74,11 @@ impl Fetch {
                     return;
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "fetch stream lost; opening another");
+                    if backoff.is_worth_telling() {
+                        tracing::warn!(%error, "nothing can be read; trying again");
+                    } else {
+                        tracing::debug!(%error, "fetch stream lost; opening another");
+                    }
                     tokio::time::sleep(backoff.after_failure()).await;
                 }
             }

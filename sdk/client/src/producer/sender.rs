@@ -226,7 +226,9 @@ impl PartitionSender {
                 self.queue.fail_all(&error)
             }
             Interruption::Lost(error) => {
-                if self.backoff.is_failing() {
+                if self.backoff.is_worth_telling() {
+                    tracing::warn!(%topic, partition, %error, "records wait; trying again");
+                } else if self.backoff.is_failing() {
                     tracing::debug!(%topic, partition, %error, "produce stream lost; trying again");
                 } else {
                     tracing::info!(%topic, partition, %error, "produce stream lost; opening another");
@@ -246,7 +248,8 @@ impl PartitionSender {
             {
                 let is_known = self.refusal.as_ref().map(|last| last.code) == Some(error.code);
                 // That a leader moves is nothing to worry about.
-                if is_known || error.code == ErrorCode::NotLeader {
+                let is_quiet = is_known || error.code == ErrorCode::NotLeader;
+                if is_quiet && !self.backoff.is_worth_telling() {
                     tracing::debug!(%topic, partition, %error, "refused; trying again");
                 } else {
                     tracing::warn!(%topic, partition, %error, "records wait; trying again");
