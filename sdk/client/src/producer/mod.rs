@@ -172,6 +172,11 @@ impl Producer {
         self.flush().await
     }
 
+    /// How many records are stored so far, of all that were sent through this producer and its clones.
+    pub fn acknowledged_records(&self) -> u64 {
+        self.shared.state.acknowledged_records()
+    }
+
     /// The topic's name.
     pub fn topic(&self) -> &str {
         &self.shared.state.topic

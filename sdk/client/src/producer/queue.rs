@@ -354,6 +354,7 @@ impl PartitionQueue {
         };
         let found = acknowledged.is_some();
         if let Some(batch) = acknowledged {
+            self.state.acknowledge(batch.records);
             batch.acknowledge(base_offset);
         }
         self.changed.notify_one();

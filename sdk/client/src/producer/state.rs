@@ -1,7 +1,7 @@
 //! What all partitions of one producer share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use millstream_protocol::PartitionIndex;
@@ -33,6 +33,7 @@ pub(super) struct ProducerState {
     /// The partition whose turn it is to take records without a key.
     turn: AtomicU32,
     partitions: AtomicU32,
+    acknowledged_records: AtomicU64,
     first_failure: Mutex<Option<Error>>,
 }
 
@@ -52,8 +53,21 @@ impl ProducerState {
             max_batch_bytes: AtomicUsize::new(max_batch_bytes),
             turn: AtomicU32::new(0),
             partitions: AtomicU32::new(partitions),
+            acknowledged_records: AtomicU64::new(0),
             first_failure: Mutex::new(None),
         })
+    }
+
+    /// How many records are stored.
+    pub(super) fn acknowledged_records(&self) -> u64 {
+        self.acknowledged_records.load(Ordering::Relaxed)
+    }
+
+    /// So many more are.
+    pub(super) fn acknowledge(&self, records: u32) {
+        let records = u64::from(records);
+        self.acknowledged_records
+            .fetch_add(records, Ordering::Relaxed);
     }
 
     pub(super) fn max_batch_bytes(&self) -> usize {

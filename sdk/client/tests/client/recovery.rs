@@ -279,6 +279,7 @@ async fn what_is_not_acknowledged_in_time_fails() {
         "{outcomes:?}"
     );
     assert_eq!(producer.buffered_bytes(), 0);
+    assert_eq!(producer.acknowledged_records(), 0);
 
     // What comes later goes on under a new identity: nobody knows how far the old one came.
     broker.faults(|faults| faults.silent = false);
@@ -288,6 +289,7 @@ async fn what_is_not_acknowledged_in_time_fails() {
             .iter()
             .all(Result::is_ok)
     );
+    assert_eq!(producer.acknowledged_records(), 10);
     let last = broker
         .partition("orders", 0)
         .batches

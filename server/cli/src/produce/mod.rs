@@ -56,6 +56,13 @@ pub(crate) async fn run(
         .unless(async { Ok(producer.close().await?) })
         .await;
     job.progress.clear();
+    if stored.is_err() {
+        let stored = job.producer.acknowledged_records();
+        let sent = counted(job.tally.records(), "record");
+        context
+            .output
+            .say(format_args!("{stored} of {sent} are stored"));
+    }
     stored?;
 
     let summary = job.tally.summary(args.topic, started.elapsed());
