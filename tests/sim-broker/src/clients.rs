@@ -159,10 +159,16 @@ impl Work {
         Ok((0..PARTITIONS).all(|partition| is_whole(partition).is_some()))
     }
 
-    /// Waits until all brokers are there and nothing is missing or moving anywhere.
+    /// Waits until all brokers are there and nothing is missing or moving anywhere. What the operator has asked for
+    /// may be carried out a second time, and later than what was asked for next: it is asked for again.
     async fn until_well(&self, client: &Client) {
         let is_well = async || {
             let status = client.admin().describe_cluster().await.ok()?;
+            for broker in &status.brokers {
+                if broker.state == BrokerState::Draining {
+                    undrain(self, client, broker.broker_id).await;
+                }
+            }
             let mut brokers = status.brokers.iter();
             let votes = status.quorum.members.iter().filter(|it| it.votes).count();
             let troubled =

@@ -112,6 +112,13 @@ async fn answer(
         }
         Request::CallPeer(call) => {
             let payload = receiver.receive_payload().await?.freeze();
+            // A broker that has stood still finds calls of which nobody awaits an answer any more: what was asked for
+            // since must not be undone by them.
+            tokio::select! {
+                biased;
+                _ = sender.stopped() => return Err(StreamEnd::Gone),
+                () = std::future::ready(()) => {}
+            }
             let answer = match call.service {
                 PeerService::Workers => {
                     front.cluster.check(session, &call.introduction)?;
