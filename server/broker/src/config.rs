@@ -25,11 +25,7 @@ pub const MEMBERS_CHECK: Duration = Duration::from_millis(250);
 /// How long a beat waits for the answer of the steward before the next one goes out.
 pub const BEAT_LIMIT: Duration = Duration::from_millis(300);
 
-/// How long a broker that starts waits for others to say that they know it, before its node of the metadata quorum
-/// answers them.
-pub const KNOWN_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How often others are asked for that.
+/// How often a broker that starts asks another one whether that knows it.
 pub const KNOWN_ASKED_EVERY: Duration = Duration::from_millis(50);
 
 /// A broker that was not heard for so long by whoever looks after the cluster has its clients look for other

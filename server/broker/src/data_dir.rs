@@ -19,7 +19,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use millstream_protocol::api::peer::{Lineage, RegisteredStart};
+use millstream_protocol::api::peer::{Lineage, RegisteredStart, UNNOTED_STARTS};
 use millstream_protocol::{TopicId, TopicPartition};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -143,12 +143,12 @@ pub enum Origin {
 }
 
 /// What a directory knows of the starts on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Starts {
     /// How many there were.
     incarnation: u64,
-    /// What was drawn for those after `registered`.
-    run: Option<Uuid>,
+    /// What those after `registered` have drawn, the oldest first.
+    runs: Vec<Uuid>,
     /// The last that is known to be registered.
     registered: Option<RegisteredStart>,
 }
@@ -223,7 +223,7 @@ impl DataDir {
         };
         let starts = Starts {
             incarnation,
-            run: None,
+            runs: Vec::new(),
             registered: Some(registered),
         };
         write_starts(&self.root, &starts)
@@ -335,10 +335,21 @@ fn count_start(root: &Path) -> Result<(u64, Lineage), DataDirError> {
     starts.incarnation = last
         .checked_add(1)
         .ok_or_else(|| malformed(format!("{last} is the last of all")))?;
-    let run = *starts.run.get_or_insert_with(Uuid::new_v4);
+    // Where there is no place left the last is drawn by several starts: the directory's own is never forgotten.
+    if starts.runs.len() <= UNNOTED_STARTS {
+        starts.runs.push(Uuid::new_v4());
+    }
     write_starts(root, &starts)?;
-    let registered = starts.registered;
-    Ok((starts.incarnation, Lineage { run, registered }))
+    let mut unnoted = starts.runs.into_iter();
+    let run = unnoted.next_back().unwrap_or_default();
+    let mut lineage = Lineage {
+        registered: starts.registered,
+        ..Lineage::new(run)
+    };
+    for (place, run) in lineage.unnoted.iter_mut().zip(unnoted) {
+        *place = run;
+    }
+    Ok((starts.incarnation, lineage))
 }
 
 fn write_starts(root: &Path, starts: &Starts) -> Result<(), DataDirError> {
@@ -435,7 +446,7 @@ fn create_identity(
     })?;
     let starts = Starts {
         incarnation: 0,
-        run: None,
+        runs: Vec::new(),
         registered: None,
     };
     write_starts(root, &starts)?;
@@ -500,32 +511,48 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_for_a_start_lasts_until_one_is_registered() {
+    fn a_directory_knows_which_of_its_starts_may_be_registered() {
         let dir = tempfile::tempdir().unwrap();
         let open = || DataDir::open(dir.path(), None).unwrap();
-        let first = open().lineage();
-        assert_eq!(first.registered, None);
-        let second = open();
-        assert_eq!(second.lineage(), first);
-        second.note_registered().unwrap();
-        drop(second);
-        let third = open();
-        let registered = RegisteredStart {
-            incarnation: 2,
-            run: first.run,
+        let start = |of: &DataDir| RegisteredStart {
+            incarnation: of.incarnation(),
+            run: of.lineage().run,
         };
-        assert_eq!(third.lineage().registered, Some(registered));
-        assert_ne!(third.lineage().run, first.run);
-        // Again and again, for it does no harm.
+        let first = start(&open());
+        let second = open();
+        assert!(second.lineage().may_have(first));
+        let known = start(&second);
+        drop(second);
+        // A copy that is made now has another future.
+        let copy = tempfile::tempdir().unwrap();
+        for file in [IDENTITY_FILE, STARTS_FILE] {
+            fs::copy(dir.path().join(file), copy.path().join(file)).unwrap();
+        }
+        let third = open();
         third.note_registered().unwrap();
+        let copied = DataDir::open(copy.path(), None).unwrap();
+        assert!(copied.lineage().may_have(known));
+        assert!(!copied.lineage().may_have(start(&third)));
+        // To note it again does no harm.
         third.note_registered().unwrap();
-        let run = third.lineage().run;
+        let registered = start(&third);
         drop(third);
-        let registered = Some(RegisteredStart {
-            incarnation: 3,
-            run,
-        });
-        assert_eq!(open().lineage().registered, registered);
+        let fourth = open();
+        assert_eq!(fourth.lineage().registered, Some(registered));
+        assert!(fourth.lineage().may_have(registered));
+    }
+
+    #[test]
+    fn many_starts_without_a_cluster_forget_none_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut all = Vec::new();
+        for _ in 0..2 * UNNOTED_STARTS {
+            let start = DataDir::open(dir.path(), None).unwrap();
+            let (incarnation, run) = (start.incarnation(), start.lineage().run);
+            all.push(RegisteredStart { incarnation, run });
+        }
+        let last = DataDir::open(dir.path(), None).unwrap().lineage();
+        assert!(all.iter().all(|start| last.may_have(*start)));
     }
 
     #[test]

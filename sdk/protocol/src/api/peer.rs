@@ -45,12 +45,18 @@ pub struct Introduction {
     pub lineage: Lineage,
 }
 
+/// Starts of a data directory besides the last whose numbers it keeps while it does not know whether they were registered.
+pub const UNNOTED_STARTS: usize = 7;
+
 /// Which starts a data directory knows to be its own. One that was copied, and of which the original has been started
 /// again since, does not know all that are registered for its number: whatever it has may be of long ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lineage {
-    /// Drawn at random by the first start after `registered`, and kept until a start has been registered with it.
+    /// Drawn at random by this start; or by the last one for which there was a place among those kept.
     pub run: Uuid,
+    /// What other starts since `registered` have drawn, which may have been registered without the directory's noting
+    /// it; nil where there was none.
+    pub unnoted: [Uuid; UNNOTED_STARTS],
     /// The last start that the directory has noted to be registered.
     pub registered: Option<RegisteredStart>,
 }
@@ -69,6 +75,7 @@ impl Lineage {
     pub fn new(run: Uuid) -> Self {
         Self {
             run,
+            unnoted: [Uuid::nil(); UNNOTED_STARTS],
             registered: None,
         }
     }
@@ -76,7 +83,9 @@ impl Lineage {
     /// Whether a start that is registered for this directory may be one of its own. Nothing speaks against one that is
     /// earlier than what the directory has noted: whoever knows of it has not heard of the later ones yet.
     pub fn may_have(&self, known: RegisteredStart) -> bool {
+        let is_unnoted = !known.run.is_nil() && self.unnoted.contains(&known.run);
         known.run == self.run
+            || is_unnoted
             || self
                 .registered
                 .is_some_and(|last| known.incarnation < last.incarnation || known == last)
@@ -93,23 +102,25 @@ mod tests {
             incarnation,
             run: Uuid::from_u128(run),
         };
-        let fourth = Lineage {
-            run: Uuid::from_u128(14),
+        let mut fifth = Lineage {
             registered: Some(start(3, 13)),
+            ..Lineage::new(Uuid::from_u128(15))
         };
+        fifth.unnoted[0] = Uuid::from_u128(14);
         for (known, expected) in [
             // What it has noted, what it is itself, and what has been registered without its noting it.
             (start(3, 13), true),
             (start(4, 14), true),
-            (start(5, 14), true),
+            (start(5, 15), true),
             // Who knows only that is behind.
             (start(2, 12), true),
             // Another copy's.
             (start(3, 99), false),
             (start(4, 99), false),
             (start(9, 99), false),
+            (start(4, 0), false),
         ] {
-            assert_eq!(fourth.may_have(known), expected, "{known:?}");
+            assert_eq!(fifth.may_have(known), expected, "{known:?}");
         }
         let first = Lineage::new(Uuid::from_u128(11));
         assert!(first.may_have(start(1, 11)));

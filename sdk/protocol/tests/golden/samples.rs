@@ -39,6 +39,7 @@ pub(crate) fn introduction() -> Introduction {
         directory_id: topic_id().0,
         incarnation: 7,
         lineage: Lineage {
+            unnoted: [2, 3, 4, 5, 6, 7, 8].map(Uuid::from_u128),
             run: Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10),
             registered: Some(RegisteredStart {
                 incarnation: 6,

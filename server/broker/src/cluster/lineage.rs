@@ -9,13 +9,13 @@ use millstream_protocol::{ErrorCode, WireError};
 use millstream_replication::BrokerId;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::Cluster;
 use super::quorum::Quorum;
 use super::wire::ClusterRequest;
 use crate::clock;
-use crate::config::{BEAT_LIMIT, KNOWN_ASKED_EVERY, KNOWN_PATIENCE};
+use crate::config::{BEAT_LIMIT, KNOWN_ASKED_EVERY};
 use crate::replicas::actor::Fault;
 
 impl Cluster {
@@ -34,44 +34,29 @@ impl Cluster {
     }
 }
 
-/// Has the quorum's node here answer others once half of them take this broker for the one that it was, or nobody has
-/// answered for a while. A copy of its directory has forgotten what the node has said, and must not speak.
+/// Asks all others whether they know this broker, so that the quorum's node here answers them: a copy of its directory
+/// has forgotten what the node has said, and must not speak to whoever knows that. A broker that is refused stops.
 pub(super) async fn be_known(
     quorum: Arc<Quorum>,
     links: Arc<Links>,
     faults: UnboundedSender<Fault>,
 ) {
-    let me = quorum.me();
-    let image = quorum.applied().image;
-    let others = image.brokers().map(|it| it.broker_id);
+    let others = quorum.unsure().into_iter();
     let mut asked: JoinSet<_> = others
-        .filter(|it| *it != me)
-        .map(|other| ask(Arc::clone(&links), other))
+        .map(|other| ask(Arc::clone(&quorum), Arc::clone(&links), other))
         .collect();
-    let mut missing = asked.len().div_ceil(2);
-    let known = async {
-        while missing > 0 {
-            match asked.join_next().await {
-                Some(Ok(Err(refusal))) => return Err(refusal),
-                // One that has panicked has said so.
-                Some(Ok(Ok(())) | Err(_)) => missing -= 1,
-                None => break,
-            }
-        }
-        Ok(())
-    };
-    match timeout(KNOWN_PATIENCE, known).await {
-        Ok(Err(refusal)) => {
+    while let Some(asked) = asked.join_next().await {
+        // One that has panicked has said so.
+        if let Ok(Err(refusal)) = asked {
             // The broker may be stopping for an earlier fault already.
             let _ = faults.send(Fault::Superseded(refusal.message));
         }
-        Ok(Ok(())) | Err(_) => quorum.let_in_again(),
     }
 }
 
-/// Asks one of the others until it answers.
-async fn ask(links: Arc<Links>, other: BrokerId) -> Result<(), WireError> {
-    loop {
+/// Asks one of the others until it has answered, or is none of them any more.
+async fn ask(quorum: Arc<Quorum>, links: Arc<Links>, other: BrokerId) -> Result<(), WireError> {
+    while quorum.applied().image.broker(other).is_some() {
         let request = ClusterRequest::Know.encode(clock::now_ms())?;
         let asked = links.call_ahead(
             other,
@@ -80,11 +65,13 @@ async fn ask(links: Arc<Links>, other: BrokerId) -> Result<(), WireError> {
             BEAT_LIMIT,
         );
         match asked.await {
-            Ok(_) => return Ok(()),
+            Ok(_) => break,
             Err(CallError::Refused(error)) if error.code == ErrorCode::InvalidRequest => {
                 return Err(error);
             }
             Err(_) => sleep(KNOWN_ASKED_EVERY).await,
         }
     }
+    quorum.is_known_by(other);
+    Ok(())
 }

@@ -184,12 +184,11 @@ impl Cluster {
             "who looks after the quorum's members",
             members::look_after(Arc::clone(&quorum)),
         );
-        match &self.links {
-            None => quorum.let_in_again(),
-            Some(links) => background.spawn(
+        if let Some(links) = &self.links {
+            background.spawn(
                 "who asks whether this broker is known",
                 lineage::be_known(Arc::clone(&quorum), Arc::clone(links), faults.clone()),
-            ),
+            );
         }
         let office = Arc::new(Office::new(Arc::clone(&quorum), self.this_start()));
         let held = Arc::clone(&office);

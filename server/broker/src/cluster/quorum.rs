@@ -23,7 +23,8 @@ use super::Cluster;
 use super::wire::ClusterRequest;
 use crate::clock;
 use crate::config::{
-    MAX_COMMAND_HOPS, OTHER_LEADER_PATIENCE, QUORUM_CALL_LIMIT, QUORUM_PATIENCE, QUORUM_RETRY,
+    BEAT_LIMIT, MAX_COMMAND_HOPS, OTHER_LEADER_PATIENCE, QUORUM_CALL_LIMIT, QUORUM_PATIENCE,
+    QUORUM_RETRY,
 };
 use crate::data_dir::{DataDir, Origin};
 
@@ -31,11 +32,10 @@ use crate::data_dir::{DataDir, Origin};
 pub(crate) struct Quorum {
     consensus: Consensus,
     /// Whether other nodes are answered. One whose directory is empty is not one of the quorum before the
-    /// cluster has let its broker in, and one that may be a copy not before others have been asked: who has forgotten
-    /// what it has said must not speak.
+    /// cluster has let its broker in: who has forgotten what it has said must not speak.
     is_let_in: AtomicBool,
-    /// Its directory is empty: the cluster lets it in by registering it.
-    is_new: bool,
+    /// Nodes that are not answered yet, as they may know that this one is of a copy of a directory.
+    unsure: watch::Sender<BTreeSet<BrokerId>>,
     links: Option<Arc<Links>>,
     me: BrokerId,
 }
@@ -105,10 +105,14 @@ impl Quorum {
                 Err(error) => return Err(error.to_string()),
             }
         }
+        let me = identity.broker_id;
+        let image = consensus.image();
+        let others = image.brokers().map(|it| it.broker_id);
+        let unsure = others.filter(|it| *it != me && links.is_some()).collect();
         Ok(Arc::new(Self {
             consensus,
-            is_let_in: AtomicBool::new(false),
-            is_new: is_new && identity.origin == Origin::Joined,
+            is_let_in: AtomicBool::new(!is_new || identity.origin == Origin::Founder),
+            unsure: watch::Sender::new(unsure),
             links,
             me: identity.broker_id,
         }))
@@ -316,11 +320,16 @@ impl Quorum {
         ))
     }
 
-    /// Nobody knows better than that this start goes on with what it was before.
-    pub(super) fn let_in_again(&self) {
-        if !self.is_new {
-            self.is_let_in.store(true, Ordering::Relaxed);
-        }
+    /// Those that have not said yet that they know this broker.
+    pub(super) fn unsure(&self) -> BTreeSet<BrokerId> {
+        self.unsure.borrow().clone()
+    }
+
+    /// One of them has, or is no broker any more.
+    pub(super) fn is_known_by(&self, other: BrokerId) {
+        self.unsure.send_modify(|unsure| {
+            unsure.remove(&other);
+        });
     }
 
     /// Answers what another node asks.
@@ -333,6 +342,17 @@ impl Quorum {
             return Err(WireError::new(
                 ErrorCode::NotReady,
                 format!("broker {} is not let in yet", self.me),
+            ));
+        }
+        let mut unsure = self.unsure.subscribe();
+        let known = unsure.wait_for(|unsure| !unsure.contains(&from));
+        if !matches!(timeout(BEAT_LIMIT, known).await, Ok(Ok(_))) {
+            return Err(WireError::new(
+                ErrorCode::NotReady,
+                format!(
+                    "broker {from} has not said yet that it knows broker {}",
+                    self.me
+                ),
             ));
         }
         Ok(self.consensus.handle(NodeId::from(from), request).await)

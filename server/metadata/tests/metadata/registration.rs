@@ -93,11 +93,11 @@ fn an_old_copy_of_a_data_directory_is_refused_for_ever() {
     let mut cluster = Cluster::with_brokers(2);
     let first = registration(1).lineage;
     let second = Lineage {
-        run: Uuid::from_u128(10),
         registered: Some(RegisteredStart {
             incarnation: 1,
             run: first.run,
         }),
+        ..Lineage::new(Uuid::from_u128(10))
     };
     let start = |incarnation, lineage| {
         again(|it| {

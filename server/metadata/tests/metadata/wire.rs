@@ -7,7 +7,7 @@ use millstream_metadata::{
     OnExisting, Registration, Start,
 };
 use millstream_protocol::api::lifecycle::{Activity, RevisionChange};
-use millstream_protocol::api::peer::Lineage;
+use millstream_protocol::api::peer::{Lineage, UNNOTED_STARTS};
 use millstream_protocol::api::topic::{AlterTopic, CreateTopic};
 use millstream_protocol::{ErrorCode, TopicId, TopicPartition, WireError};
 use proptest::prelude::*;
@@ -59,7 +59,8 @@ fn about_brokers() -> Vec<(Command, String)> {
                 registration: registration(),
             },
             format!(
-                "01_ac02_{ID_HEX}_9003_{ID_HEX}_00_03623a31_010172_0102_01{}_02",
+                "01_ac02_{ID_HEX}_9003_{ID_HEX}_{}_00_03623a31_010172_0102_01{}_02",
+                format!("10{}", "00".repeat(16)).repeat(UNNOTED_STARTS),
                 "ab".repeat(32)
             ),
         ),
