@@ -34,10 +34,6 @@ const FORMAT: Format = Format {
 /// One change that somebody wants. New identities are chosen by who asks, at random. Grows only at
 /// the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, and it does not last"
-)]
 pub enum Command {
     /// Makes the cluster: the first command, and only once.
     FormCluster {
