@@ -128,7 +128,7 @@ pub enum ConflictError {
     #[error(
         "broker {broker_id} is live at {address} with the same data directory as the one at {given}: one of them is a \
          copy; stop it, and start it with an empty directory and a number of its own. If the broker was only \
-         moved, start it again once `cluster status` calls it fenced"
+         moved, start it again once `cluster status` calls it gone"
     )]
     CopiedDirectory {
         /// Its number.

@@ -62,7 +62,7 @@ fn a_copied_data_directory_is_refused_while_the_other_is_live() {
     let mut cluster = Cluster::with_brokers(2);
     let says = "broker 1 is live at b1:9092 with the same data directory as the one at copy:1: one of them is a copy; \
                 stop it, and start it with an empty directory and a number of its own. If the broker was only moved, \
-                start it again once `cluster status` calls it fenced";
+                start it again once `cluster status` calls it gone";
     for incarnation in [1, 2, 9] {
         let copy = || {
             again(|it| {
