@@ -21,8 +21,9 @@ pub const DEFAULT_MTU_UPPER_BOUND: u16 = 6500;
 /// and a burst above 65507 bytes vanishes without an error.
 pub const MTU_LIMIT: u16 = 6550;
 
-/// The largest datagram this side is ready to receive: all that UDP over IPv6 can carry.
-pub const MAX_RECEIVED_DATAGRAM_BYTES: u16 = 65_527;
+/// The largest datagram this side is ready to receive: the largest that one of ours sends. An endpoint has memory for
+/// 2,048 of this size, and touches all of it when much has come while it stood still.
+pub const MAX_RECEIVED_DATAGRAM_BYTES: u16 = MTU_LIMIT - 1;
 
 /// The UDP socket's send and receive buffers, each. The kernel may grant less.
 pub const DEFAULT_SOCKET_BUFFER_BYTES: usize = 4 * MIB as usize;
