@@ -106,7 +106,13 @@ impl Controller {
                 .map(|()| true),
         };
         let is_registered = registered.map_err(not_let_in)?;
-        let heart = Heart::new(registration.clone(), Arc::clone(&quorum), office, &cluster);
+        let heart = Heart::new(
+            registration.clone(),
+            Arc::clone(&quorum),
+            office,
+            &cluster,
+            hosting.store(),
+        );
         let heart = Arc::new(heart);
         let start = Start {
             controller: Arc::clone(&controller),

@@ -134,6 +134,11 @@ impl LogStore {
         Arc::clone(&self.storage)
     }
 
+    /// Whether no log takes further records, for want of room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.storage.is_scarce(&self.data_dir.topics())
+    }
+
     /// Makes the topic's folder, durably: what is acknowledged in it must not vanish with it.
     fn ensure_topic_folder(&self, id: TopicPartition) -> Result<(), OpenLogError> {
         let folder = self.data_dir.topic(id.topic_id);

@@ -48,6 +48,8 @@ pub struct Beat {
     pub number: u64,
     /// The index of the last entry of the metadata log that its image has.
     pub revision: u64,
+    /// Whether its disk has no room for further records: it cannot lead where some come.
+    pub is_full: bool,
     /// What it leads, if there is anything to say about that.
     pub report: Option<Report>,
 }

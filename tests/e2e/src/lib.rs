@@ -55,5 +55,6 @@ pub mod quakes;
 pub mod random;
 pub mod reckoning;
 pub mod siege;
+pub mod small_disk;
 pub mod storm;
 pub mod wire;

@@ -11,6 +11,7 @@ use millstream::{Advice, Client, ErrorCode, Position, ProduceRecord, Profile};
 use millstream_e2e::cluster::Cluster;
 use millstream_e2e::command::run;
 use millstream_e2e::patience::{until, until_blocking, within};
+use millstream_e2e::small_disk::SmallDisk;
 use millstream_e2e::wire::{Wire, hello};
 use millstream_port::Port;
 use millstream_protocol::api::Request;
@@ -394,4 +395,50 @@ async fn a_leader_that_hears_of_nobody_does_not_say_what_a_producer_has_not_writ
         (refusal.code.advice() == Advice::GiveUp).then_some(refusal.code)
     });
     assert_eq!(refused.await, ErrorCode::OutOfOrderSequence);
+}
+
+/// What a small disk takes does not stop partitions of which others have room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_with_a_full_disk_leads_nothing() {
+    let mut cluster = Cluster::of(2);
+    let small = cluster.invite(&[]);
+    let data = cluster.folder_of(small).join("data");
+    let Some(disk) = SmallDisk::mount(&data, 48 << 20) else {
+        eprintln!("not tested: this machine lets no process mount a small disk for itself");
+        return;
+    };
+    cluster.member(small).starts_within(disk.within());
+    cluster.member(small).start();
+    cluster.until_well(1, 3);
+    let topic = ["--partitions", "3", "--replication-factor", "3"];
+    let create = ["topic", "create", "orders"].into_iter().chain(topic);
+    cluster.run(create).success();
+    let client = cluster.client(1).await;
+    let admin = client.admin();
+    let leaders = async || {
+        let topic = admin.describe_topic("orders").await.ok()?;
+        Some(
+            topic
+                .partitions
+                .iter()
+                .map(|it| it.leader as usize)
+                .collect::<BTreeSet<_>>(),
+        )
+    };
+    until("a topic that it leads a part of", async || {
+        leaders().await?.contains(&small).then_some(())
+    })
+    .await;
+    let producer = client.producer("orders").build().await.unwrap();
+    let record = |partition| ProduceRecord::new(vec![b'x'; 512 << 10]).partition(partition);
+    // More than fits there, of what goes to any partition.
+    for number in 0..120 {
+        let sent = producer.send(record(number % 3)).await.unwrap();
+        within("a record kept", sent).await.unwrap();
+    }
+    assert!(!leaders().await.unwrap().contains(&small));
+    assert!(cluster.member(small).is_running());
+    within("everything stored", producer.close()).await.unwrap();
+    let status = cluster.run(["cluster", "status"]).stdout;
+    assert!(status.contains("the disk of broker 3 is full"), "{status}");
 }

@@ -25,6 +25,7 @@ use super::quorum::Quorum;
 use super::wire::ClusterRequest;
 use crate::clock;
 use crate::config::{BEAT_LIMIT, TOUCH_LIMIT};
+use crate::storage::LogStore;
 
 /// This broker's beats.
 pub(crate) struct Heart {
@@ -32,6 +33,7 @@ pub(crate) struct Heart {
     quorum: Arc<Quorum>,
     office: Arc<Office>,
     links: Option<Arc<Links>>,
+    store: Arc<LogStore>,
     /// The broker is about to stop.
     leaving: Arc<AtomicBool>,
     touch: watch::Sender<bool>,
@@ -45,12 +47,14 @@ impl Heart {
         quorum: Arc<Quorum>,
         office: Arc<Office>,
         cluster: &Cluster,
+        store: Arc<LogStore>,
     ) -> Self {
         Self {
             registration,
             quorum,
             office,
             links: cluster.links().cloned(),
+            store,
             leaving: cluster.leaving(),
             touch: cluster.touch().clone(),
             reporter: Mutex::new(Reporter::new()),
@@ -124,6 +128,7 @@ impl Heart {
             address: address.clone(),
             number,
             revision: self.quorum.applied().index.unwrap_or_default(),
+            is_full: self.store.is_full(),
             report,
         }
     }

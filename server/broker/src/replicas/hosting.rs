@@ -209,6 +209,11 @@ impl Hosting {
         member.is_some_and(|it| it.directory.0 == directory.0)
     }
 
+    /// Where logs are.
+    pub(crate) fn store(&self) -> Arc<LogStore> {
+        Arc::clone(&self.store)
+    }
+
     /// The way to the writer.
     pub(crate) fn writer(&self) -> Writer {
         self.writer.clone()

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use millstream::cluster::{
-    BrokerState, ClusterBroker, ClusterDescription, Listed, OfflineReason, QuorumMember,
+    BrokerState, ClusterBroker, ClusterDescription, DiskSpace, Listed, OfflineReason, QuorumMember,
 };
 use millstream_metadata::limits::SILENCE_LIMIT_MS;
 use serde::Serialize;
@@ -20,7 +20,10 @@ const LONG_SILENCE_MS: u64 = 2 * SILENCE_LIMIT_MS;
 /// A replica that lacks more records than these does not take over at once.
 const LONG_LAG: u64 = 10_000;
 
-/// A disk with less room than this is as good as full, bytes.
+/// A disk with less room than this part of it is as good as full, if these are no more bytes than
+/// [`LITTLE_ROOM_BYTES`].
+const LITTLE_ROOM_FRACTION: u64 = 8;
+
 const LITTLE_ROOM_BYTES: u64 = 64 << 20;
 
 /// A cluster, as it stands.
@@ -400,11 +403,14 @@ fn problems(cluster: &ClusterDescription) -> Vec<String> {
                 "broker {broker_id} is {lag} behind in a partition: it does not take over there at once"
             ));
         }
-        let free = report.and_then(|it| it.disk).map(|it| it.free_bytes);
-        if let Some(free) = free.filter(|it| *it < LITTLE_ROOM_BYTES) {
+        let is_full = |disk: &DiskSpace| {
+            let little = LITTLE_ROOM_BYTES.min(disk.total_bytes / LITTLE_ROOM_FRACTION);
+            disk.free_bytes < little
+        };
+        if let Some(disk) = report.and_then(|it| it.disk).filter(is_full) {
             problems.push(format!(
                 "the disk of broker {broker_id} is full, or nearly so: {} are free",
-                bytes(free)
+                bytes(disk.free_bytes)
             ));
         }
         let stuck = u64::from(broker.stuck);

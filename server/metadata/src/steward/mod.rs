@@ -2,7 +2,8 @@
 //!
 //! It hears the brokers' [beats](crate::beat) and says which commands to give: who has gone is
 //! fenced, what has no leader gets one, a leader that does not get to lead is replaced, a broker that
-//! drains is emptied step by step, companions follow their inputs, and leaderships go back to preferred leaders when all is calm.
+//! drains is emptied step by step, companions follow their inputs, one whose disk is full leads nothing that another can,
+//! and leaderships go back to preferred leaders when all is calm.
 //!
 //! What it does _not_ do: it changes nothing by itself, keeps nothing on a disk and has no clock. It
 //! makes no replicas for those that are lost, moves none for balance, and accepts no loss: these are
@@ -49,10 +50,11 @@ use crate::leaders::Nomination;
 use crate::limits::{
     ACTIVATION_LIMIT_MS, BALANCE_PAUSE_MS, CALM_MS, Limits, MAX_BALANCED, SILENCE_LIMIT_MS,
 };
+use crate::load::Load;
 use crate::partition::Partition;
 use crate::plan::{appoint, back_to_preferred, drain, elections, follow, leaders_astray};
 use trials::{Standing, Trials};
-use watch::Watch;
+use watch::{Watch, Watched};
 
 /// How long the steward waits for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,8 @@ pub struct Steward {
     followed: Option<u64>,
     /// When it is next looked at who leads companions.
     align_ms: u64,
+    /// When it is next looked at what brokers lead whose disks are full.
+    relieve_ms: u64,
     /// When leaderships are next looked at for balance.
     balance_ms: u64,
 }
@@ -116,6 +120,7 @@ impl Steward {
             drained: None,
             followed: None,
             align_ms: now_ms,
+            relieve_ms: now_ms,
             balance_ms: now_ms,
         }
     }
@@ -167,6 +172,9 @@ impl Steward {
         }
         if commands.is_empty() {
             commands = appoint(&self.align(&image));
+        }
+        if commands.is_empty() {
+            commands = appoint(&self.relieve(&image));
         }
         if commands.is_empty() && self.drained != Some(revision) {
             commands = drain_one(&image);
@@ -227,6 +235,40 @@ impl Steward {
             .collect()
     }
 
+    /// Some leaderships of brokers whose disks are full, for others with room. Companions follow.
+    fn relieve(&mut self, image: &Image) -> Vec<Nomination> {
+        let is_full = |broker_id| self.watch.get(broker_id).is_some_and(Watched::is_full);
+        if self.now_ms < self.relieve_ms || !image.brokers().any(|it| is_full(it.broker_id)) {
+            return Vec::new();
+        }
+        self.relieve_ms = self.now_ms + BALANCE_PAUSE_MS;
+        let companions = Companions::of(image);
+        let mut load = Load::of(image);
+        let room = MAX_BALANCED.saturating_sub(self.trials.waiting());
+        let burdens = companions.independent().filter(|(at, partition)| {
+            is_full(partition.leader)
+                && self.watch.led(image, *at, partition).is_some()
+                && self.trials.is_settled(*at, self.now_ms)
+        });
+        let has_room = |broker_id| {
+            let watched = self.watch.get(broker_id);
+            watched.is_some_and(|it| it.has_room(self.now_ms))
+        };
+        let relief = burdens.filter_map(|(at, partition)| {
+            let others = partition.replicas.iter().filter(|it| {
+                let broker_id = it.broker_id;
+                image.is_whole(it) && image.takes_new(broker_id) && has_room(broker_id)
+            });
+            let leader = others
+                .map(|it| it.broker_id)
+                .min_by_key(|it| load.led(*it))?;
+            load.yield_lead(partition.leader);
+            load.lead(leader);
+            Some(partition.nominate(at, leader))
+        });
+        relief.take(room).collect()
+    }
+
     /// Some leaderships for preferred leaders, where these could lead at once.
     fn balance(&mut self, image: &Image) -> Vec<Nomination> {
         let is_calm = self.watch.restless_ms + CALM_MS <= self.now_ms;
@@ -238,7 +280,8 @@ impl Steward {
             let partition = image.partition(it.partition);
             let led =
                 partition.and_then(|partition| self.watch.led(image, it.partition, partition));
-            led.is_some_and(|it| it.is_whole)
+            let leader = self.watch.get(it.leader);
+            led.is_some_and(|it| it.is_whole) && leader.is_none_or(|it| it.has_room(self.now_ms))
         };
         let companions = Companions::of(image);
         let room = MAX_BALANCED.saturating_sub(self.trials.waiting());

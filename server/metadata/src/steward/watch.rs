@@ -7,6 +7,7 @@ use millstream_protocol::TopicPartition;
 use crate::beat::{Beat, BeatAnswer, Leads, Report, Session, StopReason};
 use crate::broker::{Broker, BrokerId, Start};
 use crate::image::Image;
+use crate::limits::TROUBLE_MS;
 use crate::partition::Partition;
 use crate::steward::trials::Standing;
 
@@ -38,6 +39,8 @@ pub(super) struct Watched {
     number: u64,
     /// What its image has, as it says.
     pub(super) revision: u64,
+    /// When it has last said that its disk is full, and whether it says so still.
+    full: Option<(u64, bool)>,
     /// The beat with the last report.
     reported: Option<u64>,
     /// Whether it has said everything once, so that what it has not said is not so.
@@ -53,6 +56,7 @@ impl Watched {
             heard_ms: now_ms,
             number: 0,
             revision: 0,
+            full: None,
             reported: None,
             has_told: false,
             leads: BTreeMap::new(),
@@ -62,6 +66,17 @@ impl Watched {
     /// Whether it has been heard since the steward watches it.
     pub(super) fn was_heard(&self) -> bool {
         self.number > 0
+    }
+
+    /// Whether its disk is full.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.is_some_and(|(_, is_full)| is_full)
+    }
+
+    /// Whether its disk has room, and has had some for a while if it was full before.
+    pub(super) fn has_room(&self, now_ms: u64) -> bool {
+        self.full
+            .is_none_or(|(last_ms, _)| last_ms.saturating_add(TROUBLE_MS) <= now_ms)
     }
 
     /// Takes a report in, unless it is an old one or says what has changed since what is not known
@@ -161,6 +176,10 @@ impl Watch {
             watched.number = beat.number;
             watched.heard_ms = now_ms;
             watched.revision = watched.revision.max(beat.revision);
+            watched.full = match beat.is_full {
+                true => Some((now_ms, true)),
+                false => watched.full.map(|(last_ms, _)| (last_ms, false)),
+            };
         }
         let report = beat.report.as_ref();
         let news = report.map(|it| watched.report(image, session, beat, it));

@@ -1,6 +1,6 @@
 //! What the steward decides, in scripts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_metadata::beat::Leads;
 use millstream_metadata::limits::{
@@ -27,6 +27,8 @@ pub(crate) struct Office {
     pub(crate) now_ms: u64,
     pub(crate) revision: u64,
     pub(crate) reporters: BTreeMap<u32, Reporter>,
+    /// The brokers whose disks are full.
+    pub(crate) full: BTreeSet<u32>,
 }
 
 impl Office {
@@ -37,6 +39,7 @@ impl Office {
             now_ms: 0,
             revision: 1,
             reporters: BTreeMap::new(),
+            full: BTreeSet::new(),
         }
     }
 
@@ -88,6 +91,7 @@ impl Office {
             address: known.address.clone(),
             number,
             revision: self.revision,
+            is_full: self.full.contains(&broker_id),
             report,
         }
     }
@@ -367,6 +371,29 @@ fn leaderships_go_back_when_all_is_calm_and_replicas_keep_up() {
     assert_eq!(moved[1].0 - moved[0].0, 1_000);
     office.says(leader, lagging, true, true);
     let expected = [appoint(&office.cluster.image, &[(lagging, 2)])];
+    assert_eq!(office.pass(2_000, &[1, 2, 3])[..1], expected);
+}
+
+#[test]
+fn who_has_a_full_disk_leads_nothing_that_another_can() {
+    let (cluster, topic_id) = orders(3, 3, 3);
+    let mut office = Office::settled(cluster);
+    let theirs = at(topic_id, 1);
+    assert_eq!(office.cluster.partition(theirs).leader, 2);
+    // Nobody else has room.
+    office.full.extend([1, 2, 3]);
+    assert_eq!(office.pass(5_000, &[1, 2, 3]), []);
+    office.full = BTreeSet::from([2]);
+    assert_eq!(office.pass(TROUBLE_MS - 200, &[1, 2, 3]), []);
+    // The others have had some for long enough.
+    let expected = [appoint(&office.cluster.image, &[(theirs, 3)])];
+    assert_eq!(office.pass(1_000, &[1, 2, 3]), expected);
+    office.lead_all();
+    assert_eq!(office.pass(2 * CALM_MS, &[1, 2, 3]), []);
+    // It gets back what it is to lead, in the same way.
+    office.full.clear();
+    assert_eq!(office.pass(TROUBLE_MS - 200, &[1, 2, 3]), []);
+    let expected = [appoint(&office.cluster.image, &[(theirs, 2)])];
     assert_eq!(office.pass(2_000, &[1, 2, 3])[..1], expected);
 }
 

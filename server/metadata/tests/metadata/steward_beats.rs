@@ -29,6 +29,7 @@ fn beat() -> Beat {
         address: "b:1".into(),
         number: 500,
         revision: 600,
+        is_full: false,
         report: None,
     }
 }
@@ -50,15 +51,20 @@ fn golden_beats() {
         leads: vec![(partition(300), Some(leads)), (partition(1), None)],
         has_more: true,
     };
-    for (report, body) in [
-        (None, "00".to_owned()),
-        (Some(all), "01_00_00_00".to_owned()),
+    for (is_full, report, body) in [
+        (false, None, "00_00".to_owned()),
+        (true, Some(all), "01_01_00_00_00".to_owned()),
         (
+            false,
             Some(some),
-            format!("01_01ac02_02_{ID_HEX}ac02_01ac0201_{ID_HEX}01_00_01"),
+            format!("00_01_01ac02_02_{ID_HEX}ac02_01ac0201_{ID_HEX}01_00_01"),
         ),
     ] {
-        let beat = Beat { report, ..beat() };
+        let beat = Beat {
+            is_full,
+            report,
+            ..beat()
+        };
         let expected = bytes(&format!("{head}_{body}"));
         assert_eq!(hex(&beat.encode().unwrap()), hex(&expected), "{beat:?}");
         assert_eq!(Beat::decode(&expected), Ok(beat));

@@ -12,7 +12,6 @@
 //! The same seed gives the same faults in the same order, but not the same moments: the machine has a say in
 //! these.
 
-mod disk;
 mod faults;
 mod ledger;
 mod load;
@@ -37,8 +36,8 @@ use crate::cluster::Cluster;
 use crate::load::Load as WorkLoad;
 use crate::patience::{until, within};
 use crate::random::Random;
+use crate::small_disk::SmallDisk;
 use crate::storm;
-use disk::SmallDisk;
 use load::{Load, Work};
 use proxy::{Network, Party, Proxy, Weather};
 

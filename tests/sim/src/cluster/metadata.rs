@@ -255,6 +255,7 @@ impl Metadata {
             address: address(broker),
             number: beat.number,
             revision: self.revision,
+            is_full: false,
             report: Some(Report {
                 since: None,
                 leads: leads.collect(),

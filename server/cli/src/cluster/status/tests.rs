@@ -91,9 +91,18 @@ fn a_broker_that_is_behind_and_one_without_room_are_named() {
         .brokers
         .iter_mut()
         .filter_map(|it| it.report.as_mut());
-    for (report, (lag, free_bytes)) in reports.zip([(10_001, 64 << 20), (10_000, 24 << 10)]) {
+    let small = DiskSpace {
+        used_bytes: 24 << 20,
+        free_bytes: 6 << 20,
+        total_bytes: 48 << 20,
+    };
+    let full = DiskSpace {
+        free_bytes: 24 << 10,
+        ..small
+    };
+    for (report, (lag, disk)) in reports.zip([(10_001, small), (10_000, full)]) {
         report.largest_lag = Some(lag);
-        report.disk.as_mut().unwrap().free_bytes = free_bytes;
+        report.disk = Some(disk);
     }
     assert_eq!(
         problems(&cluster),

@@ -78,6 +78,7 @@ impl Process {
             address: self.address.clone(),
             number,
             revision,
+            is_full: false,
             report,
         }
     }

@@ -26,7 +26,7 @@ const NAMESPACES: [(&[&str], &[&str]); 2] = [
 
 /// A file system in memory that is mounted on a directory, for those that are started within.
 #[derive(Debug)]
-pub(super) struct SmallDisk {
+pub struct SmallDisk {
     /// Holds the mount.
     holder: Process,
     join: &'static [&'static str],
@@ -35,7 +35,7 @@ pub(super) struct SmallDisk {
 
 impl SmallDisk {
     /// One of this size on a directory, if this machine lets a process mount one for itself.
-    pub(super) fn mount(directory: &Path, bytes: u64) -> Option<Self> {
+    pub fn mount(directory: &Path, bytes: u64) -> Option<Self> {
         fs::create_dir_all(directory).expect("a folder");
         NAMESPACES.into_iter().find_map(|(begin, join)| {
             let mount =
@@ -65,7 +65,7 @@ impl SmallDisk {
     }
 
     /// The command line that runs what follows where the disk is mounted.
-    pub(super) fn within(&self) -> Vec<OsString> {
+    pub fn within(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = self.join.iter().map(OsString::from).collect();
         words.push(self.holder.id().to_string().into());
         words.push("--".into());
@@ -73,7 +73,7 @@ impl SmallDisk {
     }
 
     /// The directory as it is seen from outside.
-    pub(super) fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         let seen = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         let inside = self.directory.strip_prefix("/").expect("an absolute path");
         seen.join(inside)
@@ -84,7 +84,7 @@ impl SmallDisk {
     }
 
     /// Takes all the room that there is.
-    pub(super) fn fill(&self) {
+    pub fn fill(&self) {
         let mut ballast = fs::File::options()
             .create(true)
             .append(true)
@@ -103,7 +103,7 @@ impl SmallDisk {
     }
 
     /// Gives it back.
-    pub(super) fn free(&self) {
+    pub fn free(&self) {
         fs::remove_file(self.ballast()).expect("the ballast");
     }
 }
