@@ -273,16 +273,16 @@ impl Quorum {
         let than = NodeId::from(than);
         loop {
             let is_another = |status: &Status| status.leader.is_some_and(|leader| leader != than);
-            if self.consensus.status_when(is_another).await.is_err() {
-                // What was asked for has its own limit.
-                return std::future::pending().await;
-            }
             let is_over = |status: &Status| !is_another(status);
-            if timeout(OTHER_LEADER_PATIENCE, self.consensus.status_when(is_over))
-                .await
-                .is_err()
-            {
-                return;
+            let waited = match self.consensus.status_when(is_another).await {
+                Ok(_) => timeout(OTHER_LEADER_PATIENCE, self.consensus.status_when(is_over)).await,
+                Err(stopped) => Ok(Err(stopped)),
+            };
+            match waited {
+                Err(_) => return,
+                Ok(Ok(_)) => {}
+                // The node learns nothing more. What was asked for has its own limit.
+                Ok(Err(_)) => return std::future::pending().await,
             }
         }
     }
