@@ -52,7 +52,7 @@ fn main() {
             .map_or(usual.cache_bytes, |it| (it as usize) << 20),
         ..usual
     };
-    let states = States::new(folder.path().to_owned(), config);
+    let states = States::new(folder.path().to_owned(), config, |_, _| true);
 
     let mut worker = Worker::open(&states, 0);
     let started = Instant::now();

@@ -45,6 +45,7 @@ impl Flush {
             checkpoint,
             stored,
         } = self;
+        store.states.check_room(store.journal, overlay.bytes())?;
         let file = match stored {
             Some(stored) => Arc::clone(stored.file()),
             None => store.states.create(store.journal)?,

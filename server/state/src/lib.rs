@@ -49,5 +49,5 @@ pub use error::{StateError, StateFull};
 pub use flush::Flush;
 pub use loading::Loading;
 pub use snapshot::{Entry, Page, PageRequest, Snapshot};
-pub use states::{JournalExtent, StateConfig, States};
+pub use states::{HasRoom, JournalExtent, StateConfig, States};
 pub use store::{Admission, Growth, StandsFor, Store};

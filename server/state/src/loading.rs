@@ -116,6 +116,7 @@ impl Loading {
     }
 
     fn spill(&mut self) -> Result<(), StateError> {
+        self.states.check_room(self.journal, self.overlay.bytes())?;
         let mut change = match (self.change.take(), &self.stored) {
             (Some(change), _) => change,
             (None, Some((view, _))) => view.file().change()?,

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -57,11 +57,15 @@ pub struct JournalExtent {
     pub tombstones_gone_until: Offset,
 }
 
+/// Whether so many bytes may be written into a folder: what is left of the disk then is enough for others.
+pub type HasRoom = fn(&Path, u64) -> bool;
+
 /// A folder with the files of stores, of all workers on a broker or of all tables, and what they share.
 #[derive(Debug)]
 pub struct States {
     folder: PathBuf,
     pub(crate) config: StateConfig,
+    has_room: HasRoom,
     /// Files that are open. A reader may hold one while its worker opens it anew.
     open: Mutex<HashMap<TopicPartition, Weak<StateFile>>>,
     /// Changes in memory of all stores, bytes.
@@ -70,10 +74,11 @@ pub struct States {
 
 impl States {
     /// The states in a folder that exists.
-    pub fn new(folder: PathBuf, config: StateConfig) -> Arc<Self> {
+    pub fn new(folder: PathBuf, config: StateConfig, has_room: HasRoom) -> Arc<Self> {
         Arc::new(Self {
             folder,
             config,
+            has_room,
             open: Mutex::default(),
             in_memory: Arc::default(),
         })
@@ -84,6 +89,7 @@ impl States {
         Arc::new(Self {
             folder,
             config: self.config,
+            has_room: self.has_room,
             open: Mutex::default(),
             in_memory: Arc::clone(&self.in_memory),
         })
@@ -173,6 +179,21 @@ impl States {
     pub(crate) fn note(&self, change: isize) {
         self.in_memory
             .fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+    }
+
+    /// Refuses to write so many bytes if there is no room for them.
+    pub(crate) fn check_room(
+        &self,
+        journal: TopicPartition,
+        bytes: usize,
+    ) -> Result<(), StateError> {
+        match (self.has_room)(&self.folder, bytes as u64) {
+            true => Ok(()),
+            false => {
+                let full = io::ErrorKind::StorageFull.into();
+                Err(StateError::io("write", &self.path(journal), &full))
+            }
+        }
     }
 
     pub(crate) fn create(&self, journal: TopicPartition) -> Result<Arc<StateFile>, StateError> {

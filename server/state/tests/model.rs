@@ -99,7 +99,7 @@ impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut world = Self {
-            states: States::new(folder.path().to_owned(), config()),
+            states: States::new(folder.path().to_owned(), config(), |_, _| true),
             folder,
             store: None,
             flush: None,

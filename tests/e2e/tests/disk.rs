@@ -6,14 +6,12 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use millstream::{
-    Cleanup, Client, ConsumedRecord, DeploymentSpec, ErrorCode, OutputSpec, Position,
-    ProduceRecord, TableSpec, TableState,
+    Cleanup, ConsumedRecord, DeploymentSpec, ErrorCode, OutputSpec, Position, ProduceRecord,
+    TableSpec, TableState,
 };
 use millstream_e2e::artifacts::{drill, enrich};
 use millstream_e2e::broker::Broker;
@@ -259,26 +257,12 @@ fn place(key: u64) -> String {
     format!("{{\"pad\":\"{key:0>1000}\"}}")
 }
 
-/// Gives keys values, one after the other, until it is told to stop. Gives how many.
-async fn put_places(client: Client, topic: &str, stop: Arc<AtomicBool>) -> u64 {
-    let producer = client.producer(topic).build().await.unwrap();
-    let mut keys = 0;
-    while !stop.load(Ordering::Relaxed) {
-        for _ in 0..10 {
-            let record = ProduceRecord::new(place(keys)).key(keys.to_string());
-            producer.send(record).await.unwrap();
-            keys += 1;
-        }
-        producer.flush().await.unwrap();
-    }
-    producer.close().await.unwrap();
-    keys
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_outlives_a_full_disk() {
     const PLACES: &str = "places";
     const NAME: &str = "enrich";
+    /// Keys of the table: their values are a twelfth of the disk.
+    const KEYS: u64 = DISK_BYTES / 12_000;
 
     // Every change is to be written to the table's file.
     let Some(mut broker) = broker_on_small_disk(&["--state-overlay", "256"]) else {
@@ -291,6 +275,18 @@ async fn a_table_outlives_a_full_disk() {
     }
     let places = admin.create_topic(PLACES).cleanup(Cleanup::Compact);
     places.await.unwrap();
+    let producer = client.producer(PLACES).build().await.unwrap();
+    for key in 0..KEYS {
+        let record = ProduceRecord::new(place(key)).key(key.to_string());
+        producer.send(record).await.unwrap();
+    }
+    producer.close().await.unwrap();
+    // There is room for the topics and the plugin, and not for the table.
+    let rest = take_the_rest(&mut broker);
+    let file = File::options().write(true).open(&rest).unwrap();
+    let taken = file.metadata().unwrap().len();
+    file.set_len(taken - DISK_BYTES / 10).unwrap();
+    drop(file);
     let spec = DeploymentSpec {
         inputs: vec![ORDERS.to_owned()],
         outputs: vec![OutputSpec {
@@ -310,41 +306,27 @@ async fn a_table_outlives_a_full_disk() {
         described.tables.into_iter().next()
     };
 
-    // The table grows with its topic until the disk is full all at once, and one of them comes too late.
-    let stop = Arc::new(AtomicBool::new(false));
-    let putting = tokio::spawn(put_places(client.clone(), PLACES, Arc::clone(&stop)));
-    for tries in 1.. {
-        assert!(tries <= 20, "the topic has always come too late");
-        let rest = take_the_rest(&mut broker);
-        let failed = until("a table that fails, or has all of its topic", async || {
-            let table = table().await?;
-            let failed = matches!(table.state, TableState::Failed { .. });
-            (failed || table.lag == 0).then_some(failed)
-        })
-        .await;
-        fs::remove_file(rest).unwrap();
-        if failed {
-            break;
-        }
-        // Its topic came too late, and it has nothing to write. Once more.
-    }
+    until("a table that fails", async || {
+        let table = table().await?;
+        matches!(table.state, TableState::Failed { .. }).then_some(())
+    })
+    .await;
     assert!(broker.is_running());
-    stop.store(true, Ordering::Relaxed);
-    let keys = putting.await.unwrap();
+    fs::remove_file(rest).unwrap();
     until("the table to have its topic again", async || {
         let table = table().await?;
         (table.state == TableState::Following && table.lag == 0).then_some(())
     })
     .await;
     let producer = client.producer(ORDERS).build().await.unwrap();
-    for key in 0..keys {
+    for key in 0..KEYS {
         let record = ProduceRecord::new("{}").key(key.to_string());
         producer.send(record).await.unwrap();
     }
     producer.close().await.unwrap();
     until("an output of every record", async || {
         let topic = admin.describe_topic(COUNTED).await.ok()?;
-        (topic.partitions[0].known_log().ok()?.high_watermark >= keys).then_some(())
+        (topic.partitions[0].known_log().ok()?.high_watermark >= KEYS).then_some(())
     })
     .await;
     let joined = History::read(&client, COUNTED).await;
@@ -352,7 +334,7 @@ async fn a_table_outlives_a_full_disk() {
         let value = record.value.clone().unwrap_or_default();
         String::from_utf8(value.to_vec()).unwrap()
     });
-    let expected = (0..keys).map(|key| format!("{{\"reference\":{}}}", place(key)));
+    let expected = (0..KEYS).map(|key| format!("{{\"reference\":{}}}", place(key)));
     assert_eq!(joined.collect::<BTreeSet<_>>(), expected.collect());
 }
 

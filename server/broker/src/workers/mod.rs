@@ -39,6 +39,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use millstream_log::storage::has_room;
 use millstream_metadata::{BrokerId, Deployment};
 use millstream_protocol::api::lifecycle::Activity;
 use millstream_protocol::api::plugin::{DeploymentSpec, FailureAction};
@@ -134,7 +135,7 @@ impl Deployments {
             overlay_bytes: config.state_overlay_bytes,
             ..StateConfig::default()
         };
-        let states = States::new(data_dir.state(), state_config);
+        let states = States::new(data_dir.state(), state_config, has_room);
         let tables = Tables::new(tables::Setting {
             states: states.beside(data_dir.tables()),
             limit_bytes: config.table_bytes,

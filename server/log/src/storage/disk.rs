@@ -76,8 +76,14 @@ impl Storage for DiskStorage {
     }
 
     fn is_scarce(&self, dir: &Path) -> bool {
-        rustix::fs::statvfs(dir).is_ok_and(|room| is_scarce_after(&room, 0))
+        !has_room(dir, 0)
     }
+}
+
+/// Whether room is not scarce where a directory is once so many bytes more are written there. A disk that cannot tell
+/// has room.
+pub fn has_room(dir: &Path, bytes: u64) -> bool {
+    rustix::fs::statvfs(dir).map_or(true, |room| !is_scarce_after(&room, bytes))
 }
 
 /// Whether room is scarce once more bytes are taken.

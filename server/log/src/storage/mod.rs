@@ -26,7 +26,7 @@ use bytes::Bytes;
 
 use crate::limits::{MAX_SCARCE_BYTES, SCARCE_FRACTION};
 
-pub use disk::DiskStorage;
+pub use disk::{DiskStorage, has_room};
 pub use memory::{MemoryStorage, SyncBehaviour};
 
 /// A tree of directories and files.
