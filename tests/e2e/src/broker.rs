@@ -207,12 +207,6 @@ impl Broker {
         process.map_or(Duration::ZERO, Process::processor_time)
     }
 
-    /// The most memory that it has taken since it was started, bytes.
-    pub fn peak_memory_bytes(&self) -> u64 {
-        let process = self.process.as_ref();
-        process.map_or(0, Process::peak_memory_bytes)
-    }
-
     /// Its process id.
     pub fn process_id(&mut self) -> u32 {
         self.running().id()

@@ -21,6 +21,7 @@
 //! - [`history`]: what a topic holds, and whether that is what was acknowledged
 //! - [`wire`]: frames and bytes as only a test would send them
 //! - [`quakes`]: the earthquakes of the fixture
+//! - [`memory`]: how much memory a process comes to hold
 //! - [`random`]: numbers from a seed
 //!
 //! ```no_run
@@ -49,6 +50,7 @@ pub mod deployment;
 pub mod history;
 pub mod http_server;
 pub mod load;
+pub mod memory;
 pub mod patience;
 pub mod process;
 pub mod quakes;

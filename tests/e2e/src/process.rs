@@ -40,16 +40,6 @@ impl Process {
         Duration::from_nanos(threads.filter_map(taken).sum())
     }
 
-    /// The most memory that it has had at a time (Linux), bytes.
-    pub fn peak_memory_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.id()));
-        let status = status.expect("a process that runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
-        let kibibytes: u64 = peak.expect("a peak").parse().expect("a number");
-        kibibytes << 10
-    }
-
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
