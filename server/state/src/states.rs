@@ -181,7 +181,7 @@ impl States {
             .fetch_add(change.cast_unsigned(), Ordering::Relaxed);
     }
 
-    /// Refuses to write so many bytes if there is no room for them.
+    /// Refuses to write so many bytes if there is no room for them. What the file takes beyond them is not counted.
     pub(crate) fn check_room(
         &self,
         journal: TopicPartition,
